@@ -1,0 +1,1 @@
+"""Detection-based registration of astronomical images."""

@@ -1,0 +1,39 @@
+"""The exceptions of the package: one base class, few children."""
+
+__all__ = [
+    "AlignmentError",
+    "CatalogError",
+    "ExportError",
+    "FormatError",
+    "ImageError",
+    "NoMatchError",
+    "TooFewStarsError",
+]
+
+
+class AlignmentError(Exception):
+    """Base class of everything that can go wrong with the data of an alignment."""
+
+
+class ImageError(AlignmentError, ValueError):
+    """An image that nothing can be aligned with: wrong dimensions, all bad pixels, constant."""
+
+
+class TooFewStarsError(AlignmentError):
+    """An image or catalog with fewer usable stars than an alignment needs."""
+
+
+class NoMatchError(AlignmentError):
+    """Two star lists that no transform explains better than chance does."""
+
+
+class CatalogError(AlignmentError, ValueError):
+    """A catalog without the columns, rows or finite values that it must have."""
+
+
+class FormatError(AlignmentError):
+    """A file that is not what it should be: foreign, truncated or from a newer version."""
+
+
+class ExportError(AlignmentError):
+    """A transform that a file format cannot describe within the tolerance asked for."""
