@@ -1,0 +1,272 @@
+"""Uniform tensor-product B-splines on points and on grids; arrays in, arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["TensorSpline", "find_grids", "uniform_basis"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+_CHUNK = 65_536  # scattered points evaluated at once: bounds the gathered weights to some MB
+
+
+def uniform_basis(
+    t: ArrayLike, n: int, lo: float, hi: float, degree: int, nu: int = 0
+) -> tuple[IntArray, FloatArray]:
+    """
+    Evaluate the non-zero functions of a uniform B-spline basis.
+
+    The basis has ``n`` functions over ``n - degree`` equal intervals of ``[lo, hi]``; at any point
+    ``degree + 1`` neighboring functions differ from zero and sum to one. Outside ``[lo, hi]``
+    splines built from the weights continue along their tangent at the edge: linearly.
+
+    Parameters
+    ----------
+    t : array_like, shape (N,)
+        Where to evaluate. Non-finite values give NaN weights.
+    n : int
+        Number of basis functions, at least ``degree + 1``.
+    lo, hi : float
+        The interval that the basis covers, ``lo < hi``.
+    degree : int
+        Degree of the polynomial pieces, 1 to 5.
+    nu : int, optional
+        Order of the derivative with respect to ``t``: 0 (default) or 1.
+
+    Returns
+    -------
+    first : ndarray of int, shape (N,)
+        Index of the first basis function that is not zero.
+    weights : ndarray of float, shape (N, degree + 1)
+        Values, or first derivatives, of the functions ``first``, ``first + 1``, ...
+
+    References
+    ----------
+    .. [1] de Boor, C. 1978, "A Practical Guide to Splines", Springer,
+       doi:10.1007/978-1-4612-6333-3
+    .. [2] Eilers, P. H. C. & Marx, B. D. 1996, Statistical Science, 11, 89,
+       doi:10.1214/ss/1038425655 (uniform bases with linear tails)
+
+    Examples
+    --------
+    >>> from spalipy_astro.models import uniform_basis
+    >>> first, weights = uniform_basis([0.0, 5.0, 12.0], n=5, lo=0.0, hi=10.0, degree=1)
+    >>> first
+    array([0, 2, 3])
+    >>> weights
+    array([[ 1. ,  0. ],
+           [ 1. ,  0. ],
+           [-0.8,  1.8]])
+    """
+    if nu not in (0, 1):
+        raise ValueError(f"nu is the order of the derivative, 0 or 1; got {nu!r}.")
+    t = np.asarray(t, dtype=float)
+    step = (hi - lo) / (n - degree)
+    u = (np.where(np.isfinite(t), t, np.nan) - lo) / step
+    # A point on an inner knot belongs to the interval on its right, the last knot to the last one.
+    first = np.floor(np.clip(np.nan_to_num(u), 0, n - degree - 1)).astype(np.intp)
+    u = u - first
+    inside = np.clip(u, 0.0, 1.0)
+
+    weights = np.ones((t.size, 1))
+    for p in range(1, degree + 1):
+        lower, weights = weights, np.zeros((t.size, p + 1))
+        for j in range(p):
+            weights[:, j] += (j + 1 - inside) * lower[:, j] / p
+            weights[:, j + 1] += (inside + p - j - 1) * lower[:, j] / p
+    slopes = np.zeros_like(weights)
+    slopes[:, 1:] += lower
+    slopes[:, :-1] -= lower
+    if nu == 1:
+        return first, slopes / step
+    excess = u - inside
+    if np.any(excess):  # also where it is NaN
+        weights += excess[:, np.newaxis] * slopes
+    return first, weights
+
+
+class Grid(NamedTuple):
+    """Points ``part`` of a flat list: every ``fast`` value for each ``slow`` value in turn."""
+
+    part: slice
+    slow: FloatArray
+    fast: FloatArray
+    x_is_fast: bool
+
+
+def find_grids(x: FloatArray, y: FloatArray) -> list[Grid] | None:
+    """
+    Describe a flat list of points as the raveled grids that it consists of.
+
+    A chunk of a raveled grid may begin and end in the middle of a row: it consists of a piece of a
+    row, whole rows, and another piece. The coordinates must agree bit by bit.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (N,)
+        The points.
+
+    Returns
+    -------
+    list of Grid or None
+        Up to three grids, or None where the points are no grid (or hold NaN).
+    """
+    for x_is_fast, fast, slow in ((True, x, y), (False, y, x)):
+        grids = _find_rows(fast, slow, x_is_fast)
+        if grids is not None:
+            return grids
+    return None
+
+
+def _find_rows(fast: FloatArray, slow: FloatArray, x_is_fast: bool) -> list[Grid] | None:
+    """Split points into grids whose rows share one ``slow`` value; None where they are no grid."""
+    size = slow.size
+    probe = slow[:64]
+    if size > 64 and np.count_nonzero(probe[1:] != probe[:-1]) > 32:
+        return None  # scattered: do not read on
+    ends = np.flatnonzero(slow[1:] != slow[:-1]) + 1
+    if ends.size == 0:
+        return [Grid(slice(0, size), slow[:1], fast, x_is_fast)] if size else None
+    head = int(ends[0])
+    row = int(ends[1]) - head if ends.size > 1 else max(head, size - head)
+    if head == row:
+        head = 0
+    n_rows = (size - head) // row
+    tail = head + n_rows * row
+    expected = np.arange(head or row, size, row)
+    if n_rows < 1 or row == 1 or not np.array_equal(ends, expected):
+        return None
+    rows = fast[head:tail].reshape(n_rows, row)
+    if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
+        return None
+    grids = [Grid(slice(head, tail), slow[head:tail:row], rows[0], x_is_fast)]
+    if head:
+        grids.append(Grid(slice(0, head), slow[:1], fast[:head], x_is_fast))
+    if tail < size:
+        grids.append(Grid(slice(tail, size), slow[tail : tail + 1], fast[tail:], x_is_fast))
+    return grids
+
+
+class TensorSpline:
+    """
+    One tensor-product B-spline basis on a rectangle, for any number of coefficient arrays.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape ``(n_y, n_x)`` of the coefficient arrays.
+    bounds : ((x_lo, x_hi), (y_lo, y_hi))
+        The rectangle that the basis covers, in pixels.
+    degree : int
+        Degree along both axes.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        bounds: tuple[tuple[float, float], tuple[float, float]],
+        degree: int,
+    ) -> None:
+        self.shape = shape
+        self.bounds = bounds
+        self.degree = degree
+
+    def _basis(self, axis: int, t: FloatArray, nu: int) -> tuple[IntArray, FloatArray]:
+        """Evaluate the basis along x (axis 0) or y (axis 1)."""
+        return uniform_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
+
+    def _dense_basis(self, axis: int, t: FloatArray, nu: int) -> FloatArray:
+        """Evaluate the basis along an axis as a matrix of shape ``(t.size, n)``."""
+        first, weights = self._basis(axis, t, nu)
+        dense = np.zeros((t.size, self.shape[1 - axis]))
+        columns = first[:, np.newaxis] + np.arange(self.degree + 1)
+        np.put_along_axis(dense, columns, weights, axis=1)
+        return dense
+
+    def evaluate(
+        self,
+        x: FloatArray,
+        y: FloatArray,
+        terms: Sequence[tuple[FloatArray, int, int]],
+    ) -> list[FloatArray]:
+        """
+        Evaluate splines, or first derivatives of them, at points or on a grid.
+
+        Parameters
+        ----------
+        x, y : ndarray
+            Pixel coordinates that broadcast against each other. Grids are recognized: open ones
+            (shapes ``(1, nx)`` and ``(ny, 1)``), dense ones and raveled ones, or chunks of these.
+        terms : sequence of (coefficients, nu_x, nu_y)
+            What to evaluate: arrays of shape ``(n_y, n_x)`` and the orders of the derivatives.
+
+        Returns
+        -------
+        list of ndarray
+            One array of the common shape of ``x`` and ``y`` for each term.
+        """
+        shape = np.broadcast_shapes(x.shape, y.shape)
+        if y.ndim == 2 and y.shape[1] == 1 and (x.ndim == 1 or (x.ndim == 2 and x.shape[0] == 1)):
+            return [self._on_grid(y.ravel(), x.ravel(), True, term) for term in terms]
+        if x.ndim == 2 and x.shape[1] == 1 and (y.ndim == 1 or (y.ndim == 2 and y.shape[0] == 1)):
+            return [self._on_grid(x.ravel(), y.ravel(), False, term) for term in terms]
+
+        x, y = (np.broadcast_to(t, shape).ravel() for t in (x, y))
+        grids = find_grids(x, y)
+        if grids is not None and len(grids) == 1:  # saves a copy of large arrays
+            return [self._on_grid(*grids[0][1:], term).reshape(shape) for term in terms]
+        values = [np.empty(x.size) for _ in terms]
+        if grids is not None:
+            for part, *grid in grids:
+                for value, term in zip(values, terms, strict=True):
+                    value[part] = self._on_grid(*grid, term).ravel()
+        else:
+            for start in range(0, x.size, _CHUNK):
+                part = slice(start, start + _CHUNK)
+                for value, chunk in zip(values, self._at(x[part], y[part], terms), strict=True):
+                    value[part] = chunk
+        return [value.reshape(shape) for value in values]
+
+    def _on_grid(
+        self,
+        slow: FloatArray,
+        fast: FloatArray,
+        x_is_fast: bool,
+        term: tuple[FloatArray, int, int],
+    ) -> FloatArray:
+        """Evaluate one term on a grid, as an array of shape ``(slow.size, fast.size)``."""
+        coeff, nu_x, nu_y = term
+        if x_is_fast:
+            left, right = self._dense_basis(1, slow, nu_y), self._dense_basis(0, fast, nu_x)
+        else:
+            left, right, coeff = (
+                self._dense_basis(0, slow, nu_x),
+                self._dense_basis(1, fast, nu_y),
+                coeff.T,
+            )
+        return (left @ coeff) @ right.T
+
+    def _at(
+        self, x: FloatArray, y: FloatArray, terms: Sequence[tuple[FloatArray, int, int]]
+    ) -> list[FloatArray]:
+        """Evaluate terms at scattered points, shape (N,), by gathering their coefficients."""
+        order = self.degree + 1
+        bases_x = {nu: self._basis(0, x, nu) for nu in {term[1] for term in terms}}
+        bases_y = {nu: self._basis(1, y, nu) for nu in {term[2] for term in terms}}
+        gathered: dict[int, FloatArray] = {}
+        values = []
+        for coeff, nu_x, nu_y in terms:
+            first_x, weights_x = bases_x[nu_x]
+            first_y, weights_y = bases_y[nu_y]
+            if id(coeff) not in gathered:
+                windows = np.lib.stride_tricks.sliding_window_view(coeff, (order, order))
+                gathered[id(coeff)] = windows[first_y, first_x]
+            rows = np.matmul(gathered[id(coeff)], weights_x[:, :, np.newaxis])[..., 0]
+            values.append(np.einsum("ni,ni->n", rows, weights_y))
+        return values
