@@ -1,0 +1,41 @@
+"""What the tests, the docs and the docstrings share: the header and a place for doctests to write."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+try:
+    from pytest_astropy_header.display import PYTEST_HEADER_MODULES, TESTED_VERSIONS
+except ImportError:  # the header is a convenience, the tests run without it
+    PYTEST_HEADER_MODULES, TESTED_VERSIONS = {}, {}
+
+
+def pytest_configure(config):
+    config.option.astropy_header = True
+    PYTEST_HEADER_MODULES.clear()
+    for module in (
+        "numpy",
+        "scipy",
+        "astropy",
+        "photutils",
+        "gwcs",
+        "reproject",
+        "asdf",
+        "asdf_astropy",
+        "numba",
+        "matplotlib",
+    ):
+        PYTEST_HEADER_MODULES[module] = module
+    try:
+        TESTED_VERSIONS["spalipy_astro"] = version("spalipy_astro")
+    except PackageNotFoundError:
+        TESTED_VERSIONS["spalipy_astro"] = "not installed"
+
+
+@pytest.fixture(autouse=True)
+def _doctests_write_elsewhere(request, tmp_path_factory, monkeypatch):
+    """Give every doctest an empty folder to work in: examples write files, the tree must not change."""
+    if type(request.node).__name__ == "DoctestItem":
+        monkeypatch.chdir(tmp_path_factory.mktemp("doctest"))
