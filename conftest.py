@@ -36,6 +36,6 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _doctests_write_elsewhere(request, tmp_path_factory, monkeypatch):
-    """Give every doctest an empty folder to work in: examples write files, the tree must not change."""
+    """Give every doctest an empty folder to work in: examples write files."""
     if type(request.node).__name__ == "DoctestItem":
         monkeypatch.chdir(tmp_path_factory.mktemp("doctest"))

@@ -26,7 +26,7 @@ def example_pair() -> tuple[CCDData, CCDData]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real pairs: the environment variable, or ``../shared/data`` beside the repository."""
+    """The folder of real pairs: from the environment, or ``../shared/data`` beside the repository."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not (folder / "pairs.csv").is_file():
@@ -38,8 +38,9 @@ def shared_data() -> Path:
 def real_pair(shared_data) -> Callable[[str], SimpleNamespace]:
     """Read a pair of the folder by name.
 
-    The result has ``source`` and ``template`` (CCDData), ``row`` (its line of ``pairs.csv``), and the reference
-    star pairs ``source_xy`` and ``template_xy``, ``(N, 2)`` arrays of 0-based ``(x, y)``, empty if there are none.
+    The result has ``source`` and ``template`` (CCDData), ``row`` (its line of ``pairs.csv``), and
+    the reference star pairs ``source_xy`` and ``template_xy``, ``(N, 2)`` arrays of 0-based
+    ``(x, y)``, empty if there are none.
     """
     with open(shared_data / "pairs.csv", newline="") as stream:
         rows = {row["pair_id"]: row for row in csv.DictReader(stream)}
