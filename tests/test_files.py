@@ -5,6 +5,12 @@ import pytest
 from spalipy_astro._files import refuse_existing, whole_file
 
 
+def _fail_halfway(path, *, overwrite):
+    with whole_file(path, overwrite=overwrite) as partial:
+        partial.write_text("ha")
+        raise RuntimeError("disk full")
+
+
 def test_file_appears_when_complete(tmp_path):
     path = tmp_path / "result.fits.gz"
     with whole_file(path) as partial:
@@ -16,19 +22,16 @@ def test_file_appears_when_complete(tmp_path):
 
 
 def test_failure_leaves_nothing_behind(tmp_path):
-    path = tmp_path / "result.fits"
-    with pytest.raises(RuntimeError, match="disk"), whole_file(path) as partial:
-        partial.write_text("ha")
-        raise RuntimeError("disk full")
+    with pytest.raises(RuntimeError, match="disk full"):
+        _fail_halfway(tmp_path / "result.fits", overwrite=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failure_keeps_what_was_there(tmp_path):
     path = tmp_path / "result.fits"
     path.write_text("old")
-    with pytest.raises(RuntimeError), whole_file(path, overwrite=True) as partial:
-        partial.write_text("ha")
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="disk full"):
+        _fail_halfway(path, overwrite=True)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
