@@ -1,0 +1,234 @@
+"""From one matched pattern outwards: match and fit in turns until all stars have their partners."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from spalipy_astro import _smoothing
+from spalipy_astro._smoothing import SplineSpace
+from spalipy_astro._starfield import StarField, log_ratios
+
+__all__ = ["Growth", "grow"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+_GATE = 4.0  # sigma: how far from its predicted position a partner may lie
+_MAX_CHANCE = 0.3  # expected number of strangers inside the gate
+_CROWD = 600  # stars that growth begins with: more would only crowd the gates
+_DEGREE = 3
+# Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
+# strong optical distortion (2 % of the frame) makes, expected wherever no star has been matched.
+_BENDING = 0.1
+_FLOOR = 0.05  # px: position errors below this are not believed when gates are set
+
+
+@dataclass(frozen=True)
+class Growth:
+    """
+    Matched pairs and the evidence for them.
+
+    Attributes
+    ----------
+    source, template : ndarray of int, shape (M,)
+        Stars that are matched, one to one.
+    predicted : ndarray, shape (N, 2)
+        All source stars in template pixels.
+    sigma : ndarray, shape (N,)
+        Error of the predictions and positions together, px.
+    evidence : float
+        Sum of the log-likelihood ratios over the stars that the fit has not paid for.
+    expected : int
+        Source stars inside the template's frame that it should show too.
+    freedom : float
+        Effective number of parameters of each axis.
+    """
+
+    source: IntArray
+    template: IntArray
+    predicted: FloatArray
+    sigma: FloatArray
+    evidence: float
+    expected: int
+    freedom: float
+
+
+def grow(
+    source: StarField,
+    template: StarField,
+    pairs: tuple[IntArray, IntArray],
+    scale: float,
+    frame: FloatArray,
+) -> Growth | None:
+    """
+    Extend a few matched stars to all of both lists.
+
+    Parameters
+    ----------
+    source, template : StarField
+    pairs : tuple of ndarray of int
+        Matched stars to begin with, at least three.
+    scale : float
+        Template px per source px.
+    frame : ndarray, shape (2, 2)
+        Corners (lower, upper) of the template's frame.
+
+    Returns
+    -------
+    Growth or None
+        None where the pairs do not even support each other.
+
+    Notes
+    -----
+    Each turn fits a penalized spline to the pairs matched so far and predicts all stars, each with
+    the error of its prediction: small among matched stars, growing away from them. A star joins
+    where its gate holds one candidate, nearest to each other both ways. So the search radius
+    follows from the fit itself, and the matched region grows outwards by as much as the stars can
+    answer for.
+    """
+    n_source = min(len(source), _CROWD)
+    n_template = _comparable(source, template, n_source, scale)
+    state: Growth | None = None
+    for n_s, n_t in ((n_source, n_template), (len(source), len(template))):
+        robust = np.ones(len(pairs[0]))
+        best = -1
+        stalled = 0
+        for _ in range(15):
+            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame)
+            if state is None or len(state.source) < 3:
+                return None
+            robust = _robust_weights(state, template)
+            pairs = (state.source, state.template)
+            stalled = stalled + 1 if len(pairs[0]) <= 1.01 * best else 0
+            if stalled == 2:
+                break
+            best = max(best, len(pairs[0]))
+        if n_s == len(source) and n_t == len(template):
+            break
+    return state
+
+
+def _comparable(source: StarField, template: StarField, n_source: int, scale: float) -> int:
+    """Return how many of the brightest template stars the `n_source` brightest may be among."""
+    if n_source == len(source):
+        return len(template)
+    # Three times the density on the sky: room for unlike depths, colors and filters.
+    density = n_source / (source.area * scale**2)
+    return int(np.clip(3 * density * template.area, min(100, len(template)), len(template)))
+
+
+def _turn(
+    source: StarField,
+    template: StarField,
+    pairs: tuple[IntArray, IntArray],
+    robust: FloatArray,
+    sizes: tuple[int, int],
+    scale: float,
+    frame: FloatArray,
+) -> Growth | None:
+    """Fit the pairs, predict the stars, match again."""
+    known, values = source.xy[pairs[0]], template.xy[pairs[1]]
+    noise2 = _noise2(source.err[pairs[0]], template.err[pairs[1]], scale)
+    half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
+    cells = int(np.clip(np.sqrt(len(known) / 4), 1, 8))
+    space = SplineSpace.covering(known, cells, _DEGREE)
+    mean = values.mean(axis=0)
+    equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
+    # Before there are stars to measure it on, the smoothness is that of a typical strong distortion.
+    bend = _BENDING * scale / half * space.step**2
+    smoothing = (1 / bend**2, 0.0)
+    if len(known) >= 6:
+        smoothing = _smoothing.choose_smoothing(space, equations, len(known), noise_prior=(6.0, 1.0))
+    fit = _smoothing.solve(space, equations, len(known), smoothing, noise_prior=(6.0, 1.0))
+
+    xy = source.xy[: sizes[0]]
+    predicted = mean + space.evaluate(fit.coefficients, xy)
+    error = np.linalg.norm(space.design(xy) @ fit.factor, axis=1)
+    away = cKDTree(known).query(xy)[0]
+    bending = 0.5 * _BENDING * scale / half * away**2
+    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
+    sigma = np.sqrt(own**2 + error**2 + bending**2)
+    inside = np.all((predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]), axis=1)
+    inside &= np.isfinite(sigma)
+    if not inside.any():
+        return None
+    index = np.flatnonzero(inside)
+    source_match, template_match, ratios = _match(
+        template, predicted[index], sigma[index], sizes[1]
+    )
+    return _account(
+        index, source_match, template_match, ratios, predicted, sigma, fit.freedom, sizes[1], template
+    )
+
+
+def _noise2(source_err: FloatArray, template_err: FloatArray | float, scale: float) -> FloatArray:
+    """Variance of a pair's distance along one axis, template px**2."""
+    return (scale * source_err) ** 2 + np.square(template_err) + _FLOOR**2
+
+
+def _match(
+    template: StarField, predicted: FloatArray, sigma: FloatArray, n_template: int
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Match predictions to stars one to one; ratios are those of all predictions."""
+    k = min(2, n_template)
+    distance, nearest = template.tree(n_template).query(predicted, k=k)
+    distance, nearest = distance.reshape(-1, k), nearest.reshape(-1, k)
+    first = nearest[:, 0]
+    density = template.density[first] * n_template / len(template)
+    sigma = np.hypot(sigma, template.err[first])
+    gate = _GATE * sigma
+    ratios = log_ratios(distance[:, 0], density, sigma)
+    good = (distance[:, 0] < gate) & (np.pi * density * gate**2 < _MAX_CHANCE * _GATE**2 / 4)
+    if k == 2:  # two candidates in one gate: undecided, unless one is far closer
+        good &= (distance[:, 1] > gate) | (distance[:, 1] > 3 * distance[:, 0] + sigma)
+    # One to one: the closest of the predictions that want a star gets it.
+    order = np.lexsort((distance[:, 0], first))
+    order = order[good[order]]
+    taken = first[order]
+    keep = np.ones(len(order), bool)
+    keep[1:] = taken[1:] != taken[:-1]
+    matched = np.sort(order[keep])
+    lost = good.copy()
+    lost[matched] = False
+    ratios[lost] = np.minimum(ratios[lost], np.log(0.5))
+    return matched, first[matched], ratios
+
+
+def _account(
+    index: IntArray,
+    source_match: IntArray,
+    template_match: IntArray,
+    ratios: FloatArray,
+    predicted: FloatArray,
+    sigma: FloatArray,
+    freedom: float,
+    n_template: int,
+    template: StarField,
+) -> Growth:
+    """Add up the evidence of the stars that the template should show."""
+    # No more source stars than there are template stars in their region: fainter ones cannot have
+    # partners. Stars are sorted by brightness.
+    lower, upper = predicted[index].min(axis=0), predicted[index].max(axis=0)
+    candidates = template.xy[:n_template]
+    room = int(np.count_nonzero(np.all((candidates >= lower) & (candidates <= upper), axis=1)))
+    expected = max(min(len(index), max(room, 3)), len(source_match))
+    counted = np.zeros(len(index), bool)
+    counted[:expected] = True
+    counted[source_match] = True
+    # Stars that fix the parameters fit by construction: the best ones pay for them.
+    paid = int(np.ceil(freedom - 1e-6))
+    evidence = float(np.sum(np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]))
+    return Growth(
+        index[source_match], template_match, predicted, sigma, evidence, expected, freedom
+    )
+
+
+def _robust_weights(state: Growth, template: StarField) -> FloatArray:
+    """Downweight pairs that lie far out in their gates (Cauchy weights)."""
+    offset = state.predicted[state.source] - template.xy[state.template]
+    z2 = np.sum(offset**2, axis=1) / state.sigma[state.source] ** 2
+    return 1 / (1 + z2 / 4)

@@ -1,0 +1,376 @@
+"""
+Smooth maps of the plane from scattered values: penalized splines with REML smoothing.
+
+A map sends points ``(x, y)`` to pairs of values. Both components share one design, one set of
+weights and one smoothness, so that one small eigenproblem and one Cholesky factor serve them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from spalipy_astro._splines import uniform_basis
+
+__all__ = ["Posterior", "SplineSpace", "choose_smoothing", "normal_equations", "solve"]
+
+FloatArray = NDArray[np.float64]
+Bounds = tuple[tuple[float, float], tuple[float, float]]
+
+_CHUNK = 8192  # points whose dense design rows are held at once
+
+
+@dataclass(frozen=True)
+class Roughness:
+    """
+    Coefficient space split into what no penalty touches and what two penalties weigh.
+
+    Attributes
+    ----------
+    null : ndarray, shape (p, m)
+        Coefficients of the polynomials that cost nothing; the first three are 1, i and j, with
+        (i, j) the position of a coefficient in its grid.
+    rough : ndarray, shape (p, p - m)
+        The other directions, scaled so that the low-order penalty is the identity.
+    high : ndarray, shape (p - m,)
+        The high-order penalty along them.
+    """
+
+    null: FloatArray
+    rough: FloatArray
+    high: FloatArray
+
+
+def _difference_penalty(n_x: int, n_y: int, order: int) -> FloatArray:
+    """Isotropic penalty of squared differences of one order on a grid of coefficients."""
+    total = np.zeros((n_x * n_y, n_x * n_y))
+    for k in range(order + 1):
+        d_x = np.diff(np.eye(n_x), k, axis=0)
+        d_y = np.diff(np.eye(n_y), order - k, axis=0)
+        total += comb(order, k) * np.kron(d_y.T @ d_y, d_x.T @ d_x)
+    return total
+
+
+@lru_cache(maxsize=32)
+def _roughness(n_x: int, n_y: int, null_order: int) -> Roughness:
+    """Split the coefficient space; polynomials of total degree < `null_order` cost nothing."""
+    j, i = np.divmod(np.arange(n_x * n_y), n_x)
+    u, v = i - (n_x - 1) / 2, j - (n_y - 1) / 2
+    if null_order == 2:
+        null = np.column_stack((np.ones_like(u), u, v))
+    else:
+        # What differences of this order cannot see; 1, u and v first, as everywhere.
+        _, vectors = linalg.eigh(_difference_penalty(n_x, n_y, null_order))
+        null = vectors[:, : null_order * (null_order + 1) // 2]
+        plane = np.column_stack((np.ones_like(u), u, v))
+        rest = null - plane @ np.linalg.lstsq(plane, null, rcond=None)[0]
+        basis = linalg.svd(rest, full_matrices=False)[0]
+        null = np.column_stack((plane, basis[:, : null.shape[1] - 3]))
+    complement = linalg.qr(null)[0][:, null.shape[1] :]
+    low = complement.T @ _difference_penalty(n_x, n_y, 2) @ complement
+    high = complement.T @ _difference_penalty(n_x, n_y, 4) @ complement
+    weight, vectors = linalg.eigh(high, low)
+    for array in (null, vectors, weight):
+        array.setflags(write=False)
+    return Roughness(null, complement @ vectors, np.clip(weight, 0.0, None))
+
+
+@dataclass(frozen=True)
+class SplineSpace:
+    """
+    A tensor-product spline space over a rectangle, with square cells.
+
+    Parameters
+    ----------
+    bounds : ((x_lo, x_hi), (y_lo, y_hi))
+        Rectangle that the space covers.
+    n_x, n_y : int
+        Numbers of coefficients.
+    degree : int
+        Degree of the pieces.
+    null_order : int
+        Polynomials of total degree below it are not penalized: 2 for the usual spline.
+    """
+
+    bounds: Bounds
+    n_x: int
+    n_y: int
+    degree: int
+    null_order: int = 2
+
+    @classmethod
+    def covering(
+        cls, points: FloatArray, cells: int, degree: int, null_order: int = 2
+    ) -> SplineSpace:
+        """Return the space of `cells` square cells along the longer side of the points' box."""
+        lo, hi = points.min(axis=0), points.max(axis=0)
+        extent = np.maximum(hi - lo, 1e-6 * np.max(hi - lo) + 1e-9)
+        step = extent.max() / cells
+        counts = np.maximum(1, np.ceil(extent / step - 1e-9)).astype(int)
+        margin = (counts * step - extent) / 2
+        lo, hi = lo - margin, hi + margin
+        bounds = ((float(lo[0]), float(hi[0])), (float(lo[1]), float(hi[1])))
+        return cls(bounds, int(counts[0]) + degree, int(counts[1]) + degree, degree, null_order)
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients of one component."""
+        return self.n_x * self.n_y
+
+    @property
+    def step(self) -> float:
+        """Side of a cell."""
+        return (self.bounds[0][1] - self.bounds[0][0]) / (self.n_x - self.degree)
+
+    @property
+    def roughness(self) -> Roughness:
+        """The penalties in this space."""
+        return _roughness(self.n_x, self.n_y, self.null_order)
+
+    def plane(self, constant: FloatArray, gradient: FloatArray) -> FloatArray:
+        """
+        Return the coefficients of the affine map ``constant + gradient @ (x, y)``.
+
+        Parameters
+        ----------
+        constant : ndarray, shape (2,)
+        gradient : ndarray, shape (2, 2)
+
+        Returns
+        -------
+        ndarray, shape (size, 2)
+        """
+        # A spline whose coefficients are linear in the Greville points is linear itself
+        # (Marsden's identity).
+        shift = (self.degree - 1) / 2
+        g_x = self.bounds[0][0] + (np.arange(self.n_x) - shift) * self.step
+        g_y = self.bounds[1][0] + (np.arange(self.n_y) - shift) * self.step
+        points = np.stack(np.broadcast_arrays(g_x[np.newaxis], g_y[:, np.newaxis]), axis=-1)
+        return constant + points.reshape(-1, 2) @ np.asarray(gradient).T
+
+    def design(self, points: FloatArray) -> FloatArray:
+        """Return the values of all basis functions at points: shape (N, size)."""
+        rows, columns, weights = self._sparse(points)
+        out = np.zeros((len(points), self.size))
+        out[rows, columns] = weights
+        return out
+
+    def evaluate(self, coefficients: FloatArray, points: FloatArray) -> FloatArray:
+        """Return the map with these coefficients, shape (size, 2), at points: shape (N, 2)."""
+        _, columns, weights = self._sparse(points)
+        return np.einsum("nk,nkc->nc", weights, coefficients[columns])
+
+    def _sparse(self, points: FloatArray) -> tuple[NDArray, NDArray, FloatArray]:
+        """Return row indices (N, 1), columns and weights (N, (degree + 1)**2) of the design."""
+        i, w_x = uniform_basis(points[:, 0], self.n_x, *self.bounds[0], self.degree)
+        j, w_y = uniform_basis(points[:, 1], self.n_y, *self.bounds[1], self.degree)
+        k = np.arange(self.degree + 1)
+        columns = (j[:, None, None] + k[:, None]) * self.n_x + (i[:, None, None] + k)
+        weights = w_y[:, :, None] * w_x[:, None, :]
+        n = len(points)
+        return np.arange(n)[:, None], columns.reshape(n, -1), weights.reshape(n, -1)
+
+
+def normal_equations(
+    space: SplineSpace, points: FloatArray, values: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray, float]:
+    """
+    Accumulate the weighted normal equations of a map through points.
+
+    Returns
+    -------
+    matrix : ndarray, shape (size, size)
+    right : ndarray, shape (size, 2)
+    total : float
+        Weighted sum of squares of the values.
+    """
+    matrix = np.zeros((space.size, space.size))
+    right = np.zeros((space.size, 2))
+    for start in range(0, len(points), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        design = space.design(points[part])
+        weighted = design * weights[part, np.newaxis]
+        matrix += design.T @ weighted
+        right += weighted.T @ values[part]
+    return matrix, right, float(np.sum(weights[:, np.newaxis] * values**2))
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """
+    A fitted map and its uncertainty.
+
+    Attributes
+    ----------
+    coefficients : ndarray, shape (size, 2)
+        Coefficients of both components.
+    factor : ndarray, shape (size, k)
+        ``factor @ factor.T`` is the covariance of the coefficients of one component.
+    freedom : float
+        Effective number of parameters of one component.
+    smoothing : tuple of float
+        Weights of the low- and the high-order penalty.
+    noise : float
+        Estimated variance of a value of unit weight.
+    """
+
+    coefficients: FloatArray
+    factor: FloatArray
+    freedom: float
+    smoothing: tuple[float, float]
+    noise: float
+
+
+class _System:
+    """Normal equations in the coordinates in which both penalties are diagonal."""
+
+    def __init__(
+        self,
+        space: SplineSpace,
+        equations: tuple[FloatArray, FloatArray, float],
+        n_points: int,
+        noise_prior: tuple[float, float],
+    ) -> None:
+        matrix, right, self.total = equations
+        split = space.roughness
+        self.basis = np.column_stack((split.null, split.rough))
+        self.n_null = split.null.shape[1]
+        self.matrix = self.basis.T @ matrix @ self.basis
+        self.right = self.basis.T @ right
+        self.high = split.high
+        self.n_values = 2 * max(n_points - self.n_null, 0)
+        self.prior_count, self.prior_noise = noise_prior
+        # The free part is eliminated once (Schur complement): the search then works on the rest.
+        m = self.n_null
+        scale = np.sqrt(np.diag(self.matrix)[:m])
+        free = self.matrix[:m, :m] / np.outer(scale, scale)
+        self._cross = self.matrix[:m, m:] / scale[:, np.newaxis]
+        inverse = linalg.pinvh(free)
+        self.rough_matrix = self.matrix[m:, m:] - self._cross.T @ inverse @ self._cross
+        scaled = self.right[:m] / scale[:, np.newaxis]
+        self.rough_right = self.right[m:] - self._cross.T @ (inverse @ scaled)
+        self.rough_total = self.total - float(np.sum(scaled * (inverse @ scaled)))
+
+    def penalty(self, smoothing: tuple[float, float]) -> FloatArray:
+        return smoothing[0] + smoothing[1] * self.high
+
+    def noise(self, misfit: float) -> float:
+        """Posterior-mean-like noise: residual sum and prior pooled by their counts."""
+        count = self.n_values + self.prior_count
+        return (max(misfit, 0.0) + self.prior_count * self.prior_noise) / max(count, 1e-9)
+
+    def criterion(self, log_low: float, log_high: float) -> float:
+        """Return -2 log of the restricted likelihood (up to a constant)."""
+        penalty = self.penalty((10.0**log_low, 10.0**log_high))
+        matrix = self.rough_matrix.copy()
+        matrix[np.diag_indices_from(matrix)] += penalty
+        factor, info = linalg.lapack.dpotrf(matrix, lower=1, overwrite_a=1)
+        if info:
+            return np.inf
+        half = linalg.solve_triangular(factor, self.rough_right, lower=True, check_finite=False)
+        misfit = self.rough_total - float(np.sum(half**2))
+        log_det = 2 * np.sum(np.log(np.diag(factor))) - np.sum(np.log(penalty))
+        count = self.n_values + self.prior_count
+        return 2 * log_det + count * np.log(max(self.noise(misfit), 1e-300))
+
+
+def choose_smoothing(
+    space: SplineSpace,
+    equations: tuple[FloatArray, FloatArray, float],
+    n_points: int,
+    *,
+    noise_prior: tuple[float, float] = (0.0, 1.0),
+) -> tuple[float, float]:
+    """
+    Choose the weights of both penalties by restricted maximum likelihood.
+
+    Parameters
+    ----------
+    space : SplineSpace
+    equations : tuple
+        What `normal_equations` returned.
+    n_points : int
+        Number of points with weight.
+    noise_prior : (count, variance), optional
+        What is known of the variance of a value of unit weight, as if measured on that many values.
+
+    Returns
+    -------
+    low, high : float
+        Weights of the squared second and fourth differences of the coefficients.
+
+    References
+    ----------
+    .. [1] Patterson, H. D. & Thompson, R. 1971, Biometrika, 58, 545, doi:10.1093/biomet/58.3.545
+    .. [2] Wood, S. N. 2011, J. R. Stat. Soc. B, 73, 3, doi:10.1111/j.1467-9868.2010.00749.x
+    """
+    system = _System(space, equations, n_points, noise_prior)
+    center = np.log10(max(np.trace(equations[0]) / space.size, 1e-300))
+    # Wide enough for "no distortion at all" at one end and interpolation at the other.
+    grid = center + np.arange(-9.0, 6.1, 3.0)
+    values = {(a, b): system.criterion(a, b) for a in grid for b in grid}
+    best = min(values, key=lambda key: (values[key], key))
+    step = 1.5
+    while step > 0.15:
+        around = [
+            (best[0] + i * step, best[1] + j * step)
+            for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))
+            if center - 10.6 < best[0] + i * step < center + 7.6
+            and center - 10.6 < best[1] + j * step < center + 7.6
+        ]
+        for key in around:
+            if key not in values:
+                values[key] = system.criterion(*key)
+        move = min([best, *around], key=lambda key: (values[key], key))
+        if move == best:
+            step /= 2
+        best = move
+    return 10.0 ** best[0], 10.0 ** best[1]
+
+
+def solve(
+    space: SplineSpace,
+    equations: tuple[FloatArray, FloatArray, float],
+    n_points: int,
+    smoothing: tuple[float, float],
+    *,
+    noise_prior: tuple[float, float] = (0.0, 1.0),
+) -> Posterior:
+    """
+    Solve for the map with given penalties; see `choose_smoothing` for the parameters.
+
+    The covariance is the Bayesian one (Wahba 1983, J. R. Stat. Soc. B, 45, 133), which covers the
+    bias of smoothing too. A penalty of infinite weight leaves the unpenalized polynomials only.
+    """
+    system = _System(space, equations, n_points, noise_prior)
+    m = system.n_null
+    keep = m if np.isinf(smoothing[0]) else len(system.matrix)
+    penalty = np.zeros(keep)
+    if keep > m:
+        penalty[m:] = system.penalty(smoothing)
+    matrix = system.matrix[:keep, :keep]
+    right = system.right[:keep]
+    full = matrix + np.diag(penalty)
+    scale = 1 / np.sqrt(np.maximum(np.diag(full), 1e-300))
+    full = full * np.outer(scale, scale)
+    full[np.diag_indices_from(full)] += 1e-13  # rounding must not make it indefinite
+    factor = linalg.cholesky(full, lower=True)
+    half = linalg.solve_triangular(factor, scale[:, np.newaxis] * right, lower=True)
+    solution = scale[:, np.newaxis] * linalg.solve_triangular(factor.T, half)
+    misfit = system.total - float(np.sum(half**2))
+    inverse_factor = linalg.solve_triangular(factor, np.diag(scale), lower=True)
+    freedom = float(np.sum((inverse_factor @ matrix) * inverse_factor))
+    noise = system.noise(misfit)
+    basis = system.basis[:, :keep]
+    return Posterior(
+        coefficients=basis @ solution,
+        factor=np.sqrt(noise) * (basis @ inverse_factor.T),
+        freedom=freedom,
+        smoothing=smoothing,
+        noise=noise,
+    )

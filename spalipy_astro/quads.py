@@ -1,0 +1,209 @@
+"""
+Geometric hashes of small star patterns, and an index of them.
+
+A pattern is three or four stars. Its two most distant stars A and B span a complex coordinate
+frame with A at 0 and B at 1; the positions of the others in it are the code, which no shift,
+rotation or scale changes and which a mirror turns into its complex conjugate (Lang et al. 2010).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+__all__ = ["PatternIndex", "Patterns", "StarLevels", "find_patterns", "pattern_codes"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+_LEVEL_RATIO = 1.6  # between the sizes of neighboring levels
+_SMALLEST_LEVEL = 16
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """
+    Star patterns of one size and their codes.
+
+    Attributes
+    ----------
+    stars : ndarray of int, shape (P, k)
+        Indices of the stars, in the canonical order A, B, C, (D).
+    codes : ndarray, shape (P, 2 * (k - 2))
+        Real and imaginary parts of the positions of C, (D).
+    level : ndarray of int, shape (P,)
+        Index of the brightness level that the pattern is from.
+    """
+
+    stars: IntArray
+    codes: FloatArray
+    level: IntArray
+
+
+def pattern_codes(xy: FloatArray, stars: IntArray) -> tuple[IntArray, FloatArray, FloatArray]:
+    """
+    Order the stars of patterns canonically and compute the codes.
+
+    Parameters
+    ----------
+    xy : ndarray, shape (N, 2)
+        Positions.
+    stars : ndarray of int, shape (P, k)
+        Patterns of k = 3 or 4 stars.
+
+    Returns
+    -------
+    stars : ndarray of int, shape (P, k)
+        In canonical order.
+    codes : ndarray, shape (P, 2 * (k - 2))
+    size : ndarray, shape (P,)
+        Distance between A and B, px.
+
+    Notes
+    -----
+    The only division is by the distance between A and B, the largest in the pattern. The
+    symmetries are broken as by Lang et al. (2010, AJ, 139, 1782,
+    doi:10.1088/0004-6256/139/5/1782): the mean of the codes lies on A's side, and they are sorted
+    along AB. A mirrored pattern is ordered in the same way.
+    """
+    z = xy[stars, 0] + 1j * xy[stars, 1]
+    count, k = stars.shape
+    pairs = list(combinations(range(k), 2))
+    distance = np.stack([np.abs(z[:, i] - z[:, j]) for i, j in pairs], axis=1)
+    longest = np.argmax(distance, axis=1)
+    rows = np.arange(count)
+    order = np.array([[i, j, *(m for m in range(k) if m not in (i, j))] for i, j in pairs])[longest]
+    z = np.take_along_axis(z, order, axis=1)
+    stars = np.take_along_axis(stars, order, axis=1)
+    size = distance[rows, longest]
+    w = (z[:, 2:] - z[:, :1]) / np.where(size > 0, z[:, 1] - z[:, 0], np.inf)[:, np.newaxis]
+    swap = w.real.sum(axis=1) > (k - 2) / 2
+    w[swap] = 1 - w[swap]
+    stars[swap, :2] = stars[swap, 1::-1]
+    along = np.argsort(w.real, axis=1, kind="stable")
+    w = np.take_along_axis(w, along, axis=1)
+    stars[:, 2:] = np.take_along_axis(stars[:, 2:], along, axis=1)
+    return stars, np.ascontiguousarray(w).view(float), size
+
+
+class StarLevels:
+    """
+    A star list seen at several depths, brightest stars first.
+
+    A level holds the N brightest stars, for N growing by a constant factor: two images of unequal
+    depth, field or scale share stars at some pair of levels.
+
+    Parameters
+    ----------
+    xy : ndarray, shape (N, 2)
+        Positions, brightest first.
+    """
+
+    def __init__(self, xy: FloatArray) -> None:
+        self.xy = xy
+        # Anchored at the smallest level, so that equal fields have equal levels.
+        ladder = [_SMALLEST_LEVEL]
+        while ladder[-1] * _LEVEL_RATIO < len(xy):
+            ladder.append(round(ladder[-1] * _LEVEL_RATIO))
+        self.sizes = [n for n in ladder if n < len(xy)] + ([len(xy)] if len(xy) <= 4000 else [])
+        self._neighbors: dict[tuple[int, int], IntArray] = {}
+
+    def neighbors(self, level: int, count: int) -> IntArray:
+        """Return each star's nearest stars in its level, itself first: shape (size, count + 1)."""
+        size = self.sizes[level]
+        count = min(count, size - 1)
+        key = (level, count)
+        if key not in self._neighbors:
+            xy = self.xy[:size]
+            found = cKDTree(xy).query(xy, k=count + 1)[1]
+            self._neighbors[key] = found.reshape(size, -1)
+        return self._neighbors[key]
+
+
+def find_patterns(
+    levels: StarLevels, *, k: int, neighbors: int, first: int = 0, last: int | None = None
+) -> Patterns:
+    """
+    Form the patterns of each star with its nearest neighbors, level by level.
+
+    Parameters
+    ----------
+    levels : StarLevels
+    k : int
+        Stars in a pattern, 3 or 4.
+    neighbors : int
+        How many neighbors of each star are combined with it.
+    first, last : int, optional
+        Range of levels, as of a slice.
+
+    Returns
+    -------
+    Patterns
+        Without duplicates. A pattern that stands in several levels is kept for the brightest.
+    """
+    stars, level_of = [], []
+    for level in range(len(levels.sizes))[first:last]:
+        near = levels.neighbors(level, neighbors)
+        chosen = np.array(list(combinations(range(1, near.shape[1]), k - 1)), dtype=np.intp)
+        if not chosen.size:
+            continue
+        own = np.repeat(near[:, :1], len(chosen), axis=0).reshape(len(near), len(chosen), 1)
+        found = np.concatenate((own, near[:, chosen]), axis=2).reshape(-1, k)
+        stars.append(found)
+        level_of.append(np.full(len(found), level))
+    if not stars:
+        return Patterns(np.empty((0, k), np.intp), np.empty((0, 2 * k - 4)), np.empty(0, np.intp))
+    all_stars = np.sort(np.concatenate(stars), axis=1)
+    all_levels = np.concatenate(level_of)
+    key = all_stars[:, 0]
+    for column in all_stars.T[1:]:
+        key = key * (len(levels.xy) + 1) + column
+    _, index = np.unique(key, return_index=True)
+    index.sort()
+    ordered, codes, size = pattern_codes(levels.xy, all_stars[index])
+    good = size > 0
+    return Patterns(ordered[good], codes[good], all_levels[index][good])
+
+
+class PatternIndex:
+    """
+    The patterns of a star list in a k-d tree over their codes.
+
+    Parameters
+    ----------
+    patterns : Patterns
+    """
+
+    def __init__(self, patterns: Patterns) -> None:
+        self.patterns = patterns
+
+    @cached_property
+    def _tree(self) -> cKDTree:
+        return cKDTree(self.patterns.codes, balanced_tree=False, compact_nodes=False)
+
+    def query(self, codes: FloatArray, radius: float) -> tuple[IntArray, IntArray, FloatArray]:
+        """
+        Find all pairs of codes within a radius.
+
+        Parameters
+        ----------
+        codes : ndarray, shape (Q, 2 * (k - 2))
+        radius : float
+
+        Returns
+        -------
+        query, index : ndarray of int, shape (M,)
+            Row of `codes` and of the index's own patterns.
+        distance : ndarray, shape (M,)
+        """
+        if not len(codes) or not len(self.patterns.codes):
+            empty = np.empty(0, np.intp)
+            return empty, empty, np.empty(0)
+        other = cKDTree(codes, balanced_tree=False, compact_nodes=False)
+        found = other.sparse_distance_matrix(self._tree, radius, output_type="ndarray")
+        return found["i"], found["j"], found["v"]
