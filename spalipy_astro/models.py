@@ -14,9 +14,13 @@ from astropy.modeling.core import CompoundModel
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
+from spalipy_astro._fitswcs import FITSWCSTransform, InverseFITSWCSTransform
+from spalipy_astro._solver import invert_mapping
 from spalipy_astro._splines import TensorSpline, uniform_basis
 
 __all__ = [
+    "FITSWCSTransform",
+    "InverseFITSWCSTransform",
     "InverseSplineDistortion2D",
     "SplineDistortion2D",
     "jacobian_determinant",
@@ -25,11 +29,6 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
-
-_TOLERANCE = 1e-9  # px: residual below which an inverse has converged
-_CHUNK = 262_144  # points inverted at once
-_MAX_CHORD = 12
-_MAX_NEWTON = 50
 
 
 class SplineDistortion2D(Model):
@@ -269,92 +268,32 @@ class InverseSplineDistortion2D(Model):
     def evaluate(self, x, y):  # type: ignore[no-untyped-def]
         """Solve for the points; units are stripped, points that cannot be found are NaN."""
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
+        spline = self._spline
+        is_contraction = spline._is_contraction()
+
+        def mapping(points: FloatArray) -> FloatArray:
+            return points + np.stack(spline.displacement(*points))
+
+        def is_regular(points: FloatArray) -> NDArray[np.bool_]:
+            if not is_contraction:
+                return np.zeros(points.shape[1], dtype=bool)
+            (x_lo, x_hi), (y_lo, y_hi) = spline.domain
+            return (
+                (x_lo <= points[0])
+                & (points[0] <= x_hi)
+                & (y_lo <= points[1])
+                & (points[1] <= y_hi)
+            )  # outside the domain nothing is proven
+
         target = np.stack([x.ravel(), y.ravel()])
-        contraction = self._spline._is_contraction()
-        for start in range(0, x.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            target[:, part] = _invert(self._spline, target[:, part], contraction)
-        return target[0].reshape(x.shape), target[1].reshape(x.shape)
+        new_x, new_y = invert_mapping(
+            mapping, lambda points: spline.jacobian(*points), target, is_regular
+        )
+        return new_x.reshape(x.shape), new_y.reshape(x.shape)
 
     def __repr__(self) -> str:
         """Give the model that this one inverts."""
         return f"<InverseSplineDistortion2D({self._spline!r})>"
-
-
-def _invert(spline: SplineDistortion2D, target: FloatArray, contraction: bool) -> FloatArray:
-    """Find the points, shape (2, N), that ``spline`` maps onto ``target``; NaN where none is."""
-
-    def residual(points: FloatArray, goal: FloatArray) -> FloatArray:
-        return goal - points - np.stack(spline.displacement(*points))
-
-    tolerance = np.maximum(_TOLERANCE, 4 * np.spacing(np.abs(target).max(axis=0)))
-    solution = np.full_like(target, np.nan)
-    active = np.flatnonzero(np.isfinite(target).all(axis=0))
-    everything = active.size == target.shape[1]  # keeps a grid a grid
-    points = target if everything else target[:, active]
-    inverse_jacobian = _inverse_2x2(spline.jacobian(*points))
-    points = points.copy()
-    misses = residual(points, points)
-    for _ in range(_MAX_CHORD):
-        # A last step from within the tolerance costs nothing and gains several digits.
-        step = np.einsum("nij,jn->in", inverse_jacobian, misses)
-        done = np.abs(misses).max(axis=0) <= tolerance[active]
-        solution[:, active[done]] = (points + step)[:, done]
-        last = np.abs(misses).max(axis=0)[~done]
-        points, active = (points + step)[:, ~done], active[~done]
-        inverse_jacobian = inverse_jacobian[~done]
-        if not active.size:
-            break
-        misses = residual(points, target[:, active])
-        if not (np.abs(misses).max(axis=0) < last).all():
-            break  # diverges somewhere: needs damping
-    if active.size:
-        solution[:, active] = _newton(spline, residual, target[:, active], tolerance[active])
-
-    suspects = np.isfinite(solution[0])
-    if contraction:  # outside the domain nothing is proven
-        for t, (lo, hi) in zip(solution, spline.domain, strict=True):
-            suspects = suspects & ~((t >= lo) & (t <= hi))
-    suspects = np.flatnonzero(suspects)
-    if suspects.size:
-        folded = ~(np.linalg.det(spline.jacobian(*solution[:, suspects])) > 0)
-        solution[:, suspects[folded]] = np.nan
-    return solution
-
-
-def _newton(
-    spline: SplineDistortion2D, residual: Any, target: FloatArray, tolerance: FloatArray
-) -> FloatArray:
-    """Solve by Newton steps that are halved until the residual falls."""
-    solution = np.full_like(target, np.nan)
-    active = np.arange(target.shape[1])
-    points = target.copy()
-    misses = residual(points, target)
-    damping = np.ones(active.size)
-    for _ in range(_MAX_NEWTON):
-        inverse_jacobian = _inverse_2x2(spline.jacobian(*points))
-        step = np.einsum("nij,jn->in", inverse_jacobian, misses)
-        done = np.abs(misses).max(axis=0) <= tolerance[active]
-        solution[:, active[done]] = (points + step)[:, done]
-        points, misses, step = points[:, ~done], misses[:, ~done], step[:, ~done]
-        damping, active = damping[~done], active[~done]
-        if not active.size:
-            break
-        trial = points + damping * step
-        trial_misses = residual(trial, target[:, active])
-        better = np.hypot(*trial_misses) < np.hypot(*misses)
-        points = np.where(better, trial, points)
-        misses = np.where(better, trial_misses, misses)
-        damping = np.where(better, np.minimum(2 * damping, 1.0), damping / 2)
-    return solution
-
-
-def _inverse_2x2(matrix: FloatArray) -> FloatArray:
-    """Invert matrices of shape (N, 2, 2); singular ones become infinite or NaN."""
-    (a, b), (c, d) = np.moveaxis(matrix, 0, -1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        adjugate = np.stack([np.stack([d, -b], -1), np.stack([-c, a], -1)], -2)
-        return adjugate / (a * d - b * c)[:, np.newaxis, np.newaxis]
 
 
 def jacobian_determinant(model: Model, x: ArrayLike, y: ArrayLike) -> FloatArray:
