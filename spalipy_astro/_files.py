@@ -22,7 +22,9 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         If there is something at ``path`` and ``overwrite`` is false.
     """
     if not overwrite and os.path.lexists(path):
-        raise FileExistsError(f"{os.fspath(path)} exists already; pass overwrite or another name")
+        raise FileExistsError(
+            f"{os.fspath(path)} exists already; ask for it to be overwritten or use another name"
+        )
 
 
 @contextmanager
