@@ -191,7 +191,7 @@ def plot_residuals(
     dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
     rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
     bar = _round_number(rms) if scale_bar is None else scale_bar
-    ny, nx = alignment.template_shape
+    nx = alignment.template_shape[1]
     # The reference arrow gets a twentieth of the frame's width.
     style = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
     arrows = ax.quiver(x[used], y[used], dx[used], dy[used], color=USED, width=0.003, **style)
