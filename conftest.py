@@ -1,7 +1,8 @@
-"""What the tests, the docs and the docstrings share: the header and a place for doctests to write."""
+"""What tests, docs and docstrings share: the header and a place for doctests to write."""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
@@ -39,3 +40,11 @@ def _doctests_write_elsewhere(request, tmp_path_factory, monkeypatch):
     """Give every doctest an empty folder to work in: examples write files."""
     if type(request.node).__name__ == "DoctestItem":
         monkeypatch.chdir(tmp_path_factory.mktemp("doctest"))
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    """Close what a test or an example has drawn; matplotlib keeps figures until told otherwise."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")

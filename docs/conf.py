@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from importlib.metadata import version as installed_version
 
 project = "spalipy_astro"
@@ -39,6 +40,9 @@ plot_rcparams = {
     "savefig.facecolor": "white",
 }
 plot_apply_rcparams = True
+# Examples write files; not into the sources.
+_scratch = tempfile.TemporaryDirectory()
+plot_working_directory = _scratch.name
 
 # Fetching the inventories needs the network: Read the Docs has it, a checkout on a plane has not.
 intersphinx_mapping = (
