@@ -80,10 +80,7 @@ class Background:
     cell: tuple[float, float]
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """Level and noise at integer pixel positions."""
-        phase = np.zeros(len(x), dtype=int)
-        if len(self.level) == 4:
-            phase = 2 * (y % 2) + x % 2
+        """Level and noise of every phase at pixel positions, shape ``(N, n_phases)``."""
         my, mx = self.level.shape[1:]
         fy = np.clip((y + 0.5) / self.cell[0] - 0.5, 0, my - 1)
         fx = np.clip((x + 0.5) / self.cell[1] - 0.5, 0, mx - 1)
@@ -93,9 +90,9 @@ class Background:
         ty, tx = fy - iy, fx - ix
         out = []
         for mesh in (self.level, self.noise):
-            lower = mesh[phase, iy, ix] * (1 - tx) + mesh[phase, iy, jx] * tx
-            upper = mesh[phase, jy, ix] * (1 - tx) + mesh[phase, jy, jx] * tx
-            out.append(lower * (1 - ty) + upper * ty)
+            lower = mesh[:, iy, ix] * (1 - tx) + mesh[:, iy, jx] * tx
+            upper = mesh[:, jy, ix] * (1 - tx) + mesh[:, jy, jx] * tx
+            out.append((lower * (1 - ty) + upper * ty).T)
         return out[0], out[1]
 
 

@@ -1,10 +1,10 @@
 """Positions, fluxes and widths of all stars at once: a weighted fit of the image's own PSF.
 
-For a star on uniform sky noise a Gaussian-windowed centroid is as good as a fit; for bright
-stars, whose own photons are the noise, it loses a third of the precision, and a neighbor's light
-shifts it.  So every star is fitted with an elliptical Moffat profile (Moffat 1969), integrated
-over pixels, whose shape is measured on the image, with weights from sky and photon noise and the
-light of the neighbors taken away.
+For a faint star on uniform sky noise a centroid in a Gaussian window is as good as a fit; for a
+bright star, whose own photons are the noise, it loses a third of the precision, and a neighbor's
+light shifts it.  So every star is fitted with an elliptical Moffat profile (Moffat 1969),
+integrated over pixels, whose shape is measured on the image itself, with weights from sky and
+photon noise, and with the light of its neighbors taken away (as in Stetson 1987).
 
 References
 ----------
@@ -14,48 +14,68 @@ Stetson, P. B. 1987, PASP, 99, 191, doi:10.1086/131977.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fits", "Profile", "fit_stars"]
+__all__ = ["Fits", "Profile", "fit_profile", "fit_stars"]
 
 _STEPS_PER_FWHM2 = 200
 _TABLE_FWHM = 6.0
+_INTEGRATED_FWHM = 2.5
 
 
 @dataclass(frozen=True)
 class Profile:
     """Elliptical Moffat PSF of unit flux.
 
-    ``fwhm`` is the geometric mean of both axes in px, ``beta`` the Moffat exponent (a Gaussian for
-    large values) and ``shape`` the matrix ``(a, b, c)`` of unit determinant of the elliptical
-    radius ``a dx**2 + 2 b dx dy + c dy**2``.
+    Parameters
+    ----------
+    fwhm : float
+        Geometric mean of the widths along both axes, px.
+    inverse_beta : float
+        One over Moffat's exponent; 0 is a Gaussian.
+    stretch : tuple of float
+        ``(e1, e2)``: the squared elliptical radius is that of the matrix
+        ``exp([[e1, e2], [e2, -e1]])``, of determinant one.
     """
 
     fwhm: float
-    beta: float = 3.5
-    shape: tuple[float, float, float] = (1.0, 0.0, 1.0)
+    inverse_beta: float = 0.25
+    stretch: tuple[float, float] = (0.0, 0.0)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """``(a, b, c)`` of the squared radius ``a dx**2 + 2 b dx dy + c dy**2``."""
+        e1, e2 = self.stretch
+        e = np.hypot(e1, e2)
+        sinc = np.sinh(e) / e if e > 1e-9 else 1.0
+        return np.array([np.cosh(e) + e1 * sinc, e2 * sinc, np.cosh(e) - e1 * sinc])
 
     def table(self) -> tuple[NDArray[np.float64], float]:
         """Pixel-integrated profile over the squared radius, and the step of the table."""
         step = self.fwhm**2 / _STEPS_PER_FWHM2
         q = np.arange(int(_TABLE_FWHM**2 * _STEPS_PER_FWHM2) + 2) * step
-        alpha2 = (self.fwhm / 2) ** 2 / (2 ** (1 / self.beta) - 1)
-        norm = (self.beta - 1) / (np.pi * alpha2)
-        r = np.sqrt(q)
+        out = self._intensity(q)
+        inner = q <= (_INTEGRATED_FWHM * self.fwhm) ** 2
+        r = np.sqrt(q[inner])
         nodes, weights = np.polynomial.legendre.leggauss(3)
-        total = np.zeros_like(q)
-        angles = (np.arange(4) + 0.5) * np.pi / 16
-        for angle in angles:
-            cx, cy = r * np.cos(angle), r * np.sin(angle)
-            for u, wu in zip(nodes / 2, weights / 2, strict=True):
-                for v, wv in zip(nodes / 2, weights / 2, strict=True):
-                    rr = (cx + u) ** 2 + (cy + v) ** 2
-                    total += wu * wv * (1 + rr / alpha2) ** -self.beta
-        return norm * total / len(angles), step
+        total = np.zeros_like(r)
+        # these two directions average the fourfold part of the pixel's shape away
+        for angle in (np.pi / 16, 3 * np.pi / 16):
+            for u, wu in zip(nodes / 2, weights / 4, strict=True):
+                for v, wv in zip(nodes / 2, weights / 4, strict=True):
+                    rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
+                    total += 2 * wu * wv * self._intensity(rr)
+        out[inner] = total
+        return out, step
+
+    def _intensity(self, rr: NDArray) -> NDArray:
+        """Surface brightness at a squared radius."""
+        ib = max(self.inverse_beta, 1e-4)
+        alpha2 = (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
+        return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
 
 
 @dataclass(frozen=True)
@@ -63,8 +83,8 @@ class Fits:
     """Fitted parameters of N stars: arrays of length N.
 
     ``width`` is the width in units of the PSF's; ``errors`` has the columns of ``x, y, flux, sky,
-    width``; ``chi2`` is the reduced chi-square in the core, ``peak_residual`` the largest positive
-    residual there in units of its error, and ``n_good`` the share of good pixels in the core.
+    width``; ``snr`` is the flux over its error were all else known; ``chi2`` is the reduced
+    chi-square in the core and ``good`` the share of good pixels there.
     """
 
     x: NDArray
@@ -73,214 +93,352 @@ class Fits:
     sky: NDArray
     width: NDArray
     errors: NDArray
+    snr: NDArray
     chi2: NDArray
-    peak_residual: NDArray
     good: NDArray
     converged: NDArray
 
 
-def fit_stars(
+def fit_profile(
     stamps: NDArray[np.float32],
-    corner: NDArray,
+    variance: NDArray,
     start: NDArray,
-    noise: NDArray,
     profile: Profile,
     *,
     inverse_gain: float = 0.0,
-    model_error: float = 0.02,
-    radius: float | None = None,
-    free_width: bool = True,
-    neighbors: tuple[NDArray, NDArray] | None = None,
-    passes: int = 1,
-) -> Fits:
-    """Fit all stars.
+    iterations: int = 8,
+) -> Profile:
+    """Fit the PSF to stars; their own positions, fluxes and skies are eliminated.
 
     Parameters
     ----------
     stamps : `~numpy.ndarray`, shape (N, S, S)
         Pixels around the stars, less the sky; NaN for bad ones.
+    variance : `~numpy.ndarray`, shape (N, S, S) or (N, 1, 1)
+        Sky variance of the pixels.
+    start : `~numpy.ndarray`, shape (N, 4)
+        ``x, y`` from the stamps' centers in px, ``flux`` and ``sky``.
+    profile : Profile
+        First guess.
+    inverse_gain : float
+        Photon variance per unit of light.
+    iterations : int
+        Largest number of Gauss-Newton steps.
+    """
+    n, size = stamps.shape[:2]
+    grid = np.arange(size) - size // 2
+    star = np.array(start, dtype=float)
+    good = np.isfinite(stamps)
+    value = np.where(good, stamps, 0.0).astype(float)
+    shape = np.array([np.log(profile.fwhm), *profile.stretch, profile.inverse_beta])
+    prior = np.array([0.0, 0.0, 0.0, 0.25])
+    prior_weight = np.array([0.0, 1 / 0.2**2, 1 / 0.2**2, 1 / 0.3**2])
+    eye = np.eye(4)
+    for _ in range(iterations):
+        profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
+        a, b, c = profile.matrix()
+        u = grid[None, None, :] - star[:, 0, None, None]
+        v = grid[None, :, None] - star[:, 1, None, None]
+        q = a * u * u + 2 * b * u * v + c * v * v
+        light, slope = _look_up(profile, q)
+        tipped = replace(profile, inverse_beta=profile.inverse_beta + 0.02)
+        flux = star[:, 2, None, None]
+        model = flux * light
+        r = value - model - star[:, 3, None, None]
+        w = good / (variance + inverse_gain * np.abs(model) + (0.03 * model) ** 2)
+        z2 = r * r * w
+        w = np.where(z2 > 9, w * 3 / np.sqrt(np.maximum(z2, 9)), w)
+        columns = [
+            -2 * flux * slope * (a * u + b * v),
+            -2 * flux * slope * (b * u + c * v),
+            light,
+            np.ones_like(light),
+            -2 * flux * (light + slope * q),
+            flux * slope * (u * u * a - v * v * c),
+            flux * slope * (2 * u * v + b * (u * u + v * v)),
+            flux * (_look_up(tipped, q)[0] - light) / 0.02,
+        ]
+        d = np.stack([k.reshape(n, -1) for k in columns], axis=1)
+        wd = d * w.reshape(n, 1, -1)
+        h = wd @ d.transpose(0, 2, 1)
+        g = (wd @ r.reshape(n, -1, 1))[:, :, 0]
+        h_star = h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[
+            :, None, None
+        ]
+        both = np.linalg.solve(h_star, np.concatenate((h[:, :4, 4:], g[:, :4, None]), axis=2))
+        reduced = (h[:, 4:, 4:] - h[:, 4:, :4] @ both[:, :, :4]).sum(axis=0)
+        right = (g[:, 4:] - (h[:, 4:, :4] @ both[:, :, 4:])[:, :, 0]).sum(axis=0)
+        change = np.linalg.solve(
+            reduced + np.diag(prior_weight), right - prior_weight * (shape - prior)
+        )
+        change = np.clip(change, -0.2, 0.2)
+        star += both[:, :, 4] - both[:, :, :4] @ change
+        shape += change
+        shape[3] = np.clip(shape[3], 1e-3, 0.7)
+        if np.abs(change).max() < 2e-3:
+            break
+    return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
+
+
+def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
+    """Profile and its derivative at squared radii."""
+    table, step = profile.table()
+    f = np.minimum(q / step, len(table) - 2)
+    k = f.astype(np.intp)
+    low = table[k]
+    slope = table[k + 1] - low
+    return low + (f - k) * slope, slope / step
+
+
+def fit_stars(
+    stamps: NDArray[np.float32],
+    variance: NDArray,
+    corner: NDArray,
+    parameters: NDArray,
+    profile: Profile,
+    *,
+    first: int = 0,
+    inverse_gain: float = 0.0,
+    model_error: float = 0.02,
+    radius: float | None = None,
+    neighbors: tuple[NDArray, NDArray] | None = None,
+    passes: int = 1,
+) -> Fits:
+    """Fit stars ``first`` to ``first + N`` of a list, brightest first.
+
+    Parameters
+    ----------
+    stamps : `~numpy.ndarray`, shape (N, S, S)
+        Pixels around the stars, less the sky; NaN for bad ones.
+    variance : `~numpy.ndarray`, shape (N, S, S) or (N, 1, 1)
+        Sky variance of the pixels.
     corner : `~numpy.ndarray`, shape (N, 2)
         Image position ``(x, y)`` of each stamp's first pixel.
-    start : `~numpy.ndarray`, shape (N, 3)
-        First guess ``(x, y, flux)``, image px.
-    noise : `~numpy.ndarray`, shape (N,)
-        Sky noise per pixel.
+    parameters : `~numpy.ndarray`, shape (M, 5)
+        ``x, y, flux, sky, width`` of all stars of the list; those fitted are updated.
     """
     n = len(stamps)
     table, step = profile.table()
-    parameters = np.zeros((n, 5))
-    parameters[:, :3] = start
-    parameters[:, 4] = 1.0
     if neighbors is None:
-        neighbors = np.zeros(n + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        neighbors = np.zeros(len(parameters) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
     errors = np.zeros((n, 5))
     quality = np.zeros((n, 4))
     reach = radius if radius is not None else stamps.shape[1] / 2
     for k in range(passes):
         _fit_batch(
-            np.ascontiguousarray(stamps), corner.astype(np.float64), parameters,
-            np.asarray(noise, dtype=np.float64), np.array(profile.shape), profile.fwhm,
-            table, step, inverse_gain, model_error, reach, free_width,
-            *neighbors, 12 if k == 0 else 6, errors, quality,
+            stamps, np.ascontiguousarray(variance, dtype=np.float32),
+            np.asarray(corner, dtype=np.float64), parameters, first, profile.matrix(),
+            profile.fwhm, table, step, inverse_gain, model_error, reach, *neighbors, k > 0,
+            12, errors, quality,
         )
     return Fits(
-        *parameters.T, errors, quality[:, 0], quality[:, 1], quality[:, 2],
+        *parameters[first : first + n].T, errors, quality[:, 0], quality[:, 1], quality[:, 2],
         quality[:, 3].astype(bool),
     )
 
 
 @numba.njit(cache=True, nogil=True)
+def _gather(
+    stamp, variance, x0, y0, parameters, me, matrix, table, step, inverse_gain, reach,
+    others, pixels,
+):
+    """List the good pixels around a star, less its neighbors' light: position, value, variance."""
+    size = stamp.shape[0]
+    many = variance.shape[0] > 1
+    a, b, c = matrix
+    top = table.size - 2
+    px, py = parameters[me, 0], parameters[me, 1]
+    n = 0
+    for i in range(size):
+        v = y0 + i - py
+        for j in range(size):
+            u = x0 + j - px
+            value = stamp[i, j]
+            if u * u + v * v > reach * reach or value != value:
+                continue
+            pixels[0, n] = x0 + j
+            pixels[1, n] = y0 + i
+            pixels[2, n] = value
+            pixels[3, n] = variance[i, j] if many else variance[0, 0]
+            n += 1
+    for other in others:
+        flux = parameters[other, 2]
+        if flux <= 0:
+            continue
+        s2 = parameters[other, 4] ** 2
+        flux /= s2
+        ox, oy = parameters[other, 0], parameters[other, 1]
+        scale = 1 / (s2 * step)
+        for m in range(n):
+            u = pixels[0, m] - ox
+            v = pixels[1, m] - oy
+            f = (a * u * u + 2 * b * u * v + c * v * v) * scale
+            if f < top:
+                k = int(f)
+                light = flux * (table[k] + (f - k) * (table[k + 1] - table[k]))
+                pixels[2, m] -= light
+                pixels[3, m] += inverse_gain * light + (0.05 * light) ** 2
+    return n
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def _accumulate(
+    pixels, n, p, matrix, table, step, inverse_gain, model_error, core2, h, g
+):
+    """Normal equations of one star; return the chi-square and the pixels of its core."""
+    a, b, c = matrix
+    px, py, pf, pb, ps = p
+    top = table.size - 2
+    scale = 1 / (ps * ps)
+    in_step = 1 / step
+    h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = 0.0
+    h40 = h41 = h42 = h43 = h44 = g0 = g1 = g2 = g3 = g4 = 0.0
+    chi2 = 0.0
+    n_core = 0
+    for m in range(n):
+        u = pixels[0, m] - px
+        v = pixels[1, m] - py
+        au = a * u + b * v
+        cv = b * u + c * v
+        q = (au * u + cv * v) * scale
+        f = min(q * in_step, float(top))
+        k = int(f)
+        low = table[k]
+        slope = table[k + 1] - low
+        t = (low + (f - k) * slope) * scale
+        slope *= in_step * scale
+        model = pf * t
+        light = max(model, 0.0)
+        w = 1 / (pixels[3, m] + inverse_gain * light + model_error * model * model)
+        r = pixels[2, m] - model - pb
+        common = -2 * pf * slope * scale
+        d0 = common * au
+        d1 = common * cv
+        d4 = -2 * (model + pf * slope * q) / ps
+        w0, w1, w2, w4 = w * d0, w * d1, w * t, w * d4
+        h00 += w0 * d0
+        h10 += w0 * d1
+        h11 += w1 * d1
+        h20 += w0 * t
+        h21 += w1 * t
+        h22 += w2 * t
+        h30 += w0
+        h31 += w1
+        h32 += w2
+        h33 += w
+        h40 += w0 * d4
+        h41 += w1 * d4
+        h42 += w2 * d4
+        h43 += w4
+        h44 += w4 * d4
+        g0 += w0 * r
+        g1 += w1 * r
+        g2 += w2 * r
+        g3 += w * r
+        g4 += w4 * r
+        inside = 1 if u * u + v * v < core2 else 0
+        n_core += inside
+        chi2 += inside * w * r * r
+    h[0, 0], h[1, 0], h[1, 1] = h00, h10, h11
+    h[2, 0], h[2, 1], h[2, 2] = h20, h21, h22
+    h[3, 0], h[3, 1], h[3, 2], h[3, 3] = h30, h31, h32, h33
+    h[4, 0], h[4, 1], h[4, 2], h[4, 3], h[4, 4] = h40, h41, h42, h43, h44
+    g[0], g[1], g[2], g[3], g[4] = g0, g1, g2, g3, g4
+    return chi2, n_core
+
+
+@numba.njit(cache=True, nogil=True)
+def _cholesky(h):
+    """Factor the lower triangle in place; False if it is singular."""
+    regular = True
+    for i in range(h.shape[0]):
+        for j in range(i + 1):
+            total = h[i, j]
+            for k in range(j):
+                total -= h[i, k] * h[j, k]
+            if i == j:
+                if not total > 1e-10 * h[i, i]:
+                    regular = False
+                    total = max(h[i, i], 1e-30)
+                h[i, i] = np.sqrt(total)
+            else:
+                h[i, j] = total / h[j, j]
+    return regular
+
+
+@numba.njit(cache=True, nogil=True)
 def _fit_batch(
-    stamps, corner, parameters, noise, shape, fwhm, table, step, inverse_gain, model_error,
-    reach, free_width, pointer, index, iterations, errors, quality,
+    stamps, variance, corner, parameters, first, matrix, fwhm, table, step, inverse_gain,
+    model_error, reach, pointer, index, only_with_neighbors, iterations, errors, quality,
 ):
     """Gauss-Newton fit of x, y, flux, sky and width, star after star."""
-    n, size = stamps.shape[0], stamps.shape[1]
-    top = table.size - 2
-    pixels = np.empty((size, size))
-    variance = np.empty((size, size))
+    n_stars, size = stamps.shape[0], stamps.shape[1]
+    pixels = np.empty((4, size * size))
     h = np.empty((5, 5))
     g = np.empty(5)
     d = np.empty(5)
-    a, b, c = shape
-    core2 = (0.85 * fwhm) ** 2
-    for star in range(n):
-        x0, y0 = corner[star]
-        for i in range(size):
-            for j in range(size):
-                pixels[i, j] = stamps[star, i, j]
-                variance[i, j] = noise[star] ** 2
-        for m in range(pointer[star], pointer[star + 1]):
-            other = index[m]
-            ox, oy, of = parameters[other, 0], parameters[other, 1], parameters[other, 2]
-            s2 = parameters[other, 4] ** 2
-            if of <= 0:
-                continue
-            for i in range(size):
-                v = y0 + i - oy
-                for j in range(size):
-                    u = x0 + j - ox
-                    q = (a * u * u + 2 * b * u * v + c * v * v) / s2 / step
-                    k = int(q)
-                    if k <= top:
-                        light = of / s2 * (table[k] + (q - k) * (table[k + 1] - table[k]))
-                        pixels[i, j] -= light
-                        variance[i, j] += inverse_gain * light + (0.05 * light) ** 2
-        px, py, pf, pb, ps = parameters[star]
-        start_x, start_y = px, py
+    core2 = max(0.85 * fwhm, 1.5) ** 2
+    core_area = np.pi * core2
+    for star in range(n_stars):
+        me = first + star
+        others = index[pointer[me] : pointer[me + 1]]
+        if only_with_neighbors and others.size == 0:
+            continue
+        p = parameters[me]
+        x_start, y_start = p[0], p[1]
+        n = _gather(
+            stamps[star], variance[star], corner[star, 0], corner[star, 1], parameters, me,
+            matrix, table, step, inverse_gain, reach, others, pixels,
+        )
         converged = False
-        n_free = 5 if free_width else 4
+        chi2, n_core = 0.0, 0
         for iteration in range(iterations + 1):
-            h[:] = 0.0
-            g[:] = 0.0
-            s2 = ps * ps
-            chi2 = 0.0
-            n_core = 0
-            n_all = 0
-            worst = 0.0
-            for i in range(size):
-                v = y0 + i - py
-                for j in range(size):
-                    u = x0 + j - px
-                    rr = u * u + v * v
-                    if rr > reach * reach:
-                        continue
-                    in_core = rr < core2
-                    if in_core:
-                        n_all += 1
-                    value = pixels[i, j]
-                    if value != value:
-                        continue
-                    q = (a * u * u + 2 * b * u * v + c * v * v) / s2
-                    k = int(q / step)
-                    if k > top:
-                        continue
-                    slope = (table[k + 1] - table[k]) / step
-                    t = (table[k] + (q - k * step) * slope) / s2
-                    slope /= s2
-                    model = pf * t
-                    light = max(model, 0.0)
-                    weight = 1.0 / (
-                        variance[i, j] + inverse_gain * light + (model_error * light) ** 2
-                    )
-                    r = value - model - pb
-                    d[0] = -pf * slope * 2 * (a * u + b * v) / s2
-                    d[1] = -pf * slope * 2 * (b * u + c * v) / s2
-                    d[2] = t
-                    d[3] = 1.0
-                    d[4] = -pf * 2 * (t + slope * q) / ps
-                    for k1 in range(n_free):
-                        g[k1] += weight * d[k1] * r
-                        for k2 in range(k1 + 1):
-                            h[k1, k2] += weight * d[k1] * d[k2]
-                    if in_core:
-                        n_core += 1
-                        z = r * np.sqrt(weight)
-                        chi2 += z * z
-                        worst = max(worst, z)
-            # a weak prior keeps the width of faint stars near that of the PSF
-            h[4, 4] += 1 / 0.3**2
-            g[4] -= (ps - 1) / 0.3**2
-            for k1 in range(n_free, 4):
-                h[k1, k1] = 1.0
+            chi2, n_core = _accumulate(
+                pixels, n, p, matrix, table, step, inverse_gain, model_error**2, core2, h, g
+            )
             if n_core < 4:
                 break
-            for k1 in range(5):
-                h[k1, k1] = max(h[k1, k1], 1e-30)
-            curvature = h[0, 0]
-            # Cholesky factor in place
-            singular = False
-            for k1 in range(5):
-                for k2 in range(k1 + 1):
-                    total = h[k1, k2]
-                    for k3 in range(k2):
-                        total -= h[k1, k3] * h[k2, k3]
-                    if k1 == k2:
-                        if total <= 1e-12 * h[k1, k1]:
-                            singular = True
-                            total = max(h[k1, k1], 1e-30)
-                        h[k1, k1] = np.sqrt(total)
-                    else:
-                        h[k1, k2] = total / h[k2, k2]
-            if iteration == iterations or converged:
-                # diagonal of the inverse
-                for k1 in range(5):
+            snr = p[2] * np.sqrt(h[2, 2])
+            curvature = min(h[0, 0], h[1, 1])
+            # a weak prior keeps the width of faint stars near that of the PSF
+            h[4, 4] += 1 / 0.3**2
+            g[4] -= (p[4] - 1) / 0.3**2
+            regular = _cholesky(h)
+            if converged or iteration == iterations or not regular:
+                for i in range(5):
                     total = 0.0
-                    for k2 in range(5):
-                        d[k2] = 1.0 if k2 == k1 else 0.0
-                    for k2 in range(k1, 5):
-                        value = d[k2]
-                        for k3 in range(k1, k2):
-                            value -= h[k2, k3] * d[k3]
-                        d[k2] = value / h[k2, k2]
-                        total += d[k2] * d[k2]
-                    errors[star, k1] = np.sqrt(total)
+                    for j in range(i, 5):
+                        value = 1.0 if j == i else 0.0
+                        for k in range(i, j):
+                            value -= h[j, k] * d[k]
+                        d[j] = value / h[j, j]
+                        total += d[j] * d[j]
+                    errors[star, i] = np.sqrt(total)
+                quality[star, 0] = snr
                 break
-            for k1 in range(5):
-                value = g[k1]
-                for k2 in range(k1):
-                    value -= h[k1, k2] * d[k2]
-                d[k1] = value / h[k1, k1]
-            for k1 in range(4, -1, -1):
-                value = d[k1]
-                for k2 in range(k1 + 1, 5):
-                    value -= h[k2, k1] * d[k2]
-                d[k1] = value / h[k1, k1]
+            for i in range(5):
+                value = g[i]
+                for j in range(i):
+                    value -= h[i, j] * d[j]
+                d[i] = value / h[i, i]
+            for i in range(4, -1, -1):
+                value = d[i]
+                for j in range(i + 1, 5):
+                    value -= h[j, i] * d[j]
+                d[i] = value / h[i, i]
             limit = 0.25 * fwhm
             dx = min(max(d[0], -limit), limit)
             dy = min(max(d[1], -limit), limit)
-            px += dx
-            py += dy
-            pf += d[2]
-            pb += d[3]
-            ps = min(max(ps + min(max(d[4], -0.25), 0.25), 0.3), 3.0)
-            if singular or abs(px - start_x) > fwhm or abs(py - start_y) > fwhm:
-                px, py = start_x, start_y
+            p[0] += dx
+            p[1] += dy
+            p[2] += d[2]
+            p[3] += d[3]
+            p[4] = min(max(p[4] + min(max(d[4], -0.25), 0.25), 0.3), 3.0)
+            if abs(p[0] - x_start) > fwhm or abs(p[1] - y_start) > fwhm:
+                p[0], p[1] = x_start, y_start
                 break
-            small = 0.05 / np.sqrt(max(curvature, 1e-30))
-            converged = abs(dx) < max(small, 0.001) and abs(dy) < max(small, 0.001)
-        parameters[star] = px, py, pf, pb, ps
-        quality[star, 0] = chi2 / max(n_core - 3, 1)
-        quality[star, 1] = worst
-        quality[star, 2] = n_core / max(n_all, 1)
+            small = max(0.05 / np.sqrt(max(curvature, 1e-30)), 0.001)
+            converged = abs(dx) < small and abs(dy) < small
+        quality[star, 1] = chi2 / max(n_core - 3, 1)
+        quality[star, 2] = n_core / core_area
         quality[star, 3] = 1.0 if converged else 0.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.table import QTable
@@ -12,10 +13,16 @@ from scipy.spatial import cKDTree
 from spalipy_astro.catalog import StarFlag
 from spalipy_astro.errors import ImageError
 
+if TYPE_CHECKING:
+    from spalipy_astro.background import Background, PixelSource
+    from spalipy_astro.centroids import Profile
+    from spalipy_astro.peaks import Peaks
+
 __all__ = ["find_stars"]
 
 _FIRST_FWHM = 2.8
 _MAX_FWHM = 30.0
+_PSF_STARS = 50
 
 
 def find_stars(
@@ -63,36 +70,67 @@ def find_stars(
     """
     # numba comes in with these, and only when stars are sought
     from spalipy_astro.background import estimate_background
-    from spalipy_astro.centroids import Profile
     from spalipy_astro.peaks import find_peaks
 
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
+    if gain is not None and not gain > 0:
+        raise ValueError(f"gain must be positive, not {gain}")
+    if fwhm is not None and not 0.5 <= fwhm <= 100:
+        raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
     source = _pixel_source(data, mask, error)
     background = estimate_background(source)
-    if fwhm is None:
-        profile, peaks = _measure_profile(source, background, threshold)
-    else:
-        if not 0.5 <= fwhm <= 100:
-            raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
-        profile = Profile(float(fwhm))
-        peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
-    if saturation is None:
-        saturation = _infer_saturation(peaks, source)
     level = float(np.median(background.level)) + source.pedestal
     noise = float(np.median(background.noise))
-    if gain is None:
-        inverse_gain = noise**2 / level if level > 0 else 0.0
-    elif gain > 0:
+    if error is not None:
+        inverse_gain = 0.0
+    elif gain is not None:
         inverse_gain = 1 / gain
     else:
-        raise ValueError(f"gain must be positive, not {gain}")
-    table = _measure(source, background, peaks, profile, inverse_gain, saturation, threshold)
+        inverse_gain = noise**2 / level if level > 0 else 0.0
+    frame = _Frame(source, background, inverse_gain, np.inf if saturation is None else saturation)
+    profile = _measure_profile(frame, threshold, fwhm)
+    peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
+    if saturation is None:
+        frame = replace(frame, saturation=_infer_saturation(peaks, source))
+    table = _measure(frame, peaks, profile, threshold)
     table.meta.update(
         background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
         shape=source.shape, n_detected=len(table),
     )
     return table
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The image and what is known of it."""
+
+    source: PixelSource
+    background: Background
+    inverse_gain: float
+    saturation: float
+
+    def cutouts(self, x: NDArray, y: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Squares around pixels less the sky, their sky variance, and where they saturate."""
+        stamps = self.source.stamps(x, y, radius)
+        level, noise = self.background.at(x, y)
+        if level.shape[1] == 1:
+            level, variance = level[:, :, None], noise[:, :, None] ** 2
+        else:
+            offset = np.arange(-radius, radius + 1)
+            phase = 2 * ((y[:, None] + offset) % 2)[:, :, None]
+            phase = phase + ((x[:, None] + offset) % 2)[:, None, :]
+            me = np.arange(len(x))[:, None, None]
+            level, variance = level[me, phase], noise[me, phase] ** 2
+        saturated = np.zeros((len(x), 1, 1), dtype=bool)
+        if np.isfinite(self.saturation):
+            with np.errstate(invalid="ignore"):
+                saturated = stamps >= self.saturation - self.source.pedestal
+            stamps[saturated] = np.nan
+        if self.source.error is not None:
+            variance = self.source.error_stamps(x, y, radius) ** 2
+        stamps -= level.astype(np.float32)
+        return stamps, variance.astype(np.float32), saturated
 
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> Any:
@@ -166,37 +204,55 @@ def _neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDAr
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
 
 
-def _measure_profile(source: Any, background: Any, threshold: float) -> tuple[Any, Any]:
-    """Measure the PSF on the image and find the peaks with it."""
-    from spalipy_astro.centroids import Profile, fit_stars
+def _measure_profile(frame: _Frame, threshold: float, fwhm: float | None) -> Profile:
+    """Measure the PSF on the brightest sources that look like stars."""
+    from spalipy_astro.centroids import Profile, fit_profile, fit_stars
     from spalipy_astro.peaks import find_peaks
 
-    guess = _FIRST_FWHM
+    guess = _FIRST_FWHM if fwhm is None else fwhm
+    every = 4 if frame.source.shape[0] >= 1024 else 1
     while True:
-        peaks = find_peaks(source, background, fwhm=guess, threshold=threshold)
+        peaks = find_peaks(
+            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
+        )
         order = np.argsort(-peaks.snr, kind="stable")[:600]
-        x, y = peaks.x[order], peaks.y[order]
-        if len(x) == 0:
-            return Profile(guess), peaks
+        x, y, snr = peaks.x[order], peaks.y[order], peaks.snr[order]
         radius = int(np.ceil(2 * guess))
-        level, noise = background.at(x, y)
-        stamps = source.stamps(x, y, radius) - level[:, None, None].astype(np.float32)
-        start = np.column_stack((x, y, peaks.snr[order] * noise * 1.3 * guess))
+        probe = replace(frame, saturation=min(frame.saturation, _infer_saturation(peaks, frame.source)))
+        stamps, variance, saturated = probe.cutouts(x, y, radius)
+        noise = np.sqrt(variance.mean(axis=(1, 2)))
+        start = _first_guess(x, y, snr * noise, guess)
         fits = fit_stars(
-            stamps, np.column_stack((x - radius, y - radius)), start, noise, Profile(guess),
-            model_error=0.1, radius=radius, passes=2,
+            stamps, variance, np.column_stack((x - radius, y - radius)), start, Profile(guess),
+            model_error=0.1, radius=radius, inverse_gain=frame.inverse_gain,
         )
         widths = fits.width * guess
-        good = (fits.chi2 < 3) & (fits.good > 0.99) & (fits.flux > 0) & (widths > 1.4)
-        good &= fits.errors[:, 4] < 0.2
-        if good.sum() < 3:
-            return Profile(guess), peaks
-        size = _mode(np.log(widths[good]))
-        size = float(np.exp(size))
-        if size > 1.6 * guess and guess < _MAX_FWHM:
-            guess = min(2.0 * guess, _MAX_FWHM)
+        good = (fits.chi2 < 3) & (fits.good > 0.9) & (fits.flux > 0)
+        good &= (widths > 1.4) & (fits.errors[:, 4] < 0.2) & ~saturated.any(axis=(1, 2))
+        if every > 1 and good.sum() < 40:
+            every = 1
             continue
-        return Profile(size), peaks
+        if good.sum() < 3:
+            return Profile(guess)
+        size = float(np.exp(_mode(np.log(widths[good]))))
+        if fwhm is None and size > 1.6 * guess and guess < _MAX_FWHM:
+            guess = min(2 * guess, _MAX_FWHM)
+            continue
+        break
+    chosen = np.flatnonzero(good & (np.abs(np.log(widths / size)) < 0.2))[:_PSF_STARS]
+    start = np.column_stack((fits.x - x, fits.y - y, fits.flux, fits.sky))[chosen]
+    return fit_profile(
+        stamps[chosen], variance[chosen], start, Profile(size), inverse_gain=frame.inverse_gain
+    )
+
+
+def _first_guess(x: NDArray, y: NDArray, amplitude: NDArray, fwhm: float) -> NDArray:
+    """Start of the fit from a peak in the matched-filter image."""
+    out = np.zeros((len(x), 5))
+    out[:, 0], out[:, 1], out[:, 4] = x, y, 1
+    # the filtered peak of a Gaussian star of flux F is F / (sqrt(4 pi) sigma)
+    out[:, 2] = amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
+    return out
 
 
 def _mode(values: NDArray) -> float:
@@ -209,10 +265,7 @@ def _mode(values: NDArray) -> float:
     return float(np.median(v))
 
 
-def _measure(
-    source: Any, background: Any, peaks: Any, profile: Any, inverse_gain: float,
-    saturation: float, threshold: float,
-) -> QTable:
+def _measure(frame: _Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
     """Fit all peaks, drop what is not there, flag the rest."""
     from spalipy_astro.centroids import fit_stars
 
@@ -220,35 +273,29 @@ def _measure(
     radius = int(np.ceil(2 * fwhm))
     order = np.argsort(-peaks.snr, kind="stable")
     x, y, peak_snr = peaks.x[order], peaks.y[order], peaks.snr[order].astype(float)
-    level, noise = background.at(x, y)
-    stamps = source.stamps(x, y, radius) - level[:, None, None].astype(np.float32)
+    stamps, variance, saturated = frame.cutouts(x, y, radius)
+    noise = np.sqrt(variance.mean(axis=(1, 2)))
     flag = np.zeros(len(x), dtype=np.int64)
     yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     core = np.hypot(xx, yy) <= max(fwhm, 1.5)
-    high = saturation - source.pedestal - level
-    with np.errstate(invalid="ignore"):
-        saturated = stamps >= high[:, None, None]
+    saturated = np.broadcast_to(saturated, stamps.shape)
     flag[saturated[:, core].any(axis=1)] |= StarFlag.SATURATED
-    if saturated.any():
-        stamps[saturated] = np.nan
-    ny, nx = source.shape
+    ny, nx = frame.source.shape
     edge = np.minimum.reduce([x, y, nx - 1 - x, ny - 1 - y]) < 1.2 * fwhm
     flag[edge] |= StarFlag.EDGE
     bad = (np.isnan(stamps) & ~saturated)[:, core].any(axis=1) & ~edge
     flag[bad] |= StarFlag.BAD_PIXELS
-    start = np.column_stack((x, y, peak_snr * noise * 1.3 * fwhm))
+    start = _first_guess(x, y, peak_snr * noise, fwhm)
     fits = fit_stars(
-        stamps, np.column_stack((x - radius, y - radius)), start, noise, profile,
-        inverse_gain=inverse_gain, model_error=0.01, radius=radius,
+        stamps, variance, np.column_stack((x - radius, y - radius)), start, profile,
+        inverse_gain=frame.inverse_gain, model_error=0.01, radius=radius,
         neighbors=_neighbor_lists(x, y, radius + 3 * fwhm), passes=2,
     )
     flag[~fits.converged] |= StarFlag.UNSTABLE
     width_error = fits.errors[:, 4]
     flag[(fits.width > 1.3) & (fits.width - 1 > 4 * width_error)] |= StarFlag.EXTENDED
-    flag[_too_sharp(stamps, noise, inverse_gain, profile)] |= StarFlag.ARTIFACT
-    snr = fits.flux / np.maximum(fits.errors[:, 2], 1e-30)
-    keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (snr > 0.5 * threshold)
-    keep &= np.hypot(fits.x - x, fits.y - y) < max(fwhm, 1.5)
+    flag[_too_sharp(stamps, noise, frame.inverse_gain, profile)] |= StarFlag.ARTIFACT
+    keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
     keep &= (fits.x > -0.5) & (fits.y > -0.5) & (fits.x < nx - 0.5) & (fits.y < ny - 0.5)
     keep[keep] = _without_doubles(fits.x[keep], fits.y[keep], fits.flux[keep], 0.5 * fwhm)
     flux = np.where(keep, fits.flux, 0)
@@ -259,10 +306,13 @@ def _measure(
     flag[me[close]] |= StarFlag.BLENDED
     near = flux[other] * np.exp(-((distance / fwhm) ** 2)) > 0.02 * flux[me]
     flag[me[near]] |= StarFlag.NEIGHBOR
+    # the noise that makes a faint star's flux too large makes its error too small
+    scatter = np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)
     columns = {
-        "x": fits.x, "y": fits.y, "x_err": fits.errors[:, 0], "y_err": fits.errors[:, 1],
+        "x": fits.x, "y": fits.y,
+        "x_err": fits.errors[:, 0] * scatter, "y_err": fits.errors[:, 1] * scatter,
         "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,
-        "snr": peak_snr, "flag": flag,
+        "snr": fits.snr, "flag": flag,
     }
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")]
