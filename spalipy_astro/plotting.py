@@ -7,7 +7,7 @@ are those that color-blind readers can tell apart, and nothing is told by color 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -144,21 +144,16 @@ def plot_matches(
     if image is not None:
         plot_image(image, ax)
     matches = alignment.matches
-    for used, marker, color, label in (
-        (True, "o", USED, "used"),
-        (False, "x", CLIPPED, "clipped"),
-    ):
-        chosen = np.asarray(matches["used"]) == used
-        face = {"facecolors": "none"} if marker == "o" else {}
-        ax.scatter(
-            matches["x_template"][chosen],
-            matches["y_template"][chosen],
-            s=24,
-            marker=marker,
-            linewidths=0.8,
-            label=f"{label}: {np.count_nonzero(chosen)}",
-            **(face | {"edgecolors" if face else "color": color}),
-        )
+    used = np.asarray(matches["used"])
+    x, y = np.asarray(matches["x_template"]), np.asarray(matches["y_template"])
+    style: dict[str, Any] = {
+        "linestyle": "none",
+        "markersize": 5,
+        "markeredgewidth": 0.8,
+        "fillstyle": "none",
+    }
+    ax.plot(x[used], y[used], "o", color=USED, label=f"used: {used.sum()}", **style)
+    ax.plot(x[~used], y[~used], "x", color=CLIPPED, label=f"clipped: {(~used).sum()}", **style)
     ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
     return _frame(ax, alignment)
 
