@@ -94,7 +94,7 @@ class FITSWCSTransform(Model):
         return InverseFITSWCSTransform(self)
 
     # astropy takes annotations of ``evaluate`` for units
-    def evaluate(self, x, y):  # type: ignore[no-untyped-def]
+    def evaluate(self, x, y):
         """Compute longitude and latitude in degrees; units are stripped."""
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
         world = self._wcs.all_pix2world(x.ravel(), y.ravel(), 0)
@@ -164,7 +164,7 @@ class InverseFITSWCSTransform(Model):
         return self._transform
 
     # astropy takes annotations of ``evaluate`` for units
-    def evaluate(self, lon, lat):  # type: ignore[no-untyped-def]
+    def evaluate(self, lon, lat):
         """Solve for the pixels; NaN where there is none."""
         lon, lat = np.broadcast_arrays(*(_in_degrees(angle) for angle in (lon, lat)))
         wcs = self._transform._wcs
@@ -251,19 +251,18 @@ def wcs_to_tree(wcs: WCS) -> dict[str, Any]:
         setattr(bare, name, None)
     tree: dict[str, Any] = {
         "header": [str(card).rstrip() for card in bare.to_header(relax=True).cards],
-        "cdelt": np.array(wcs.wcs.get_cdelt()),
-        "pc": np.array(wcs.wcs.get_pc()),
+        "cdelt": wcs.wcs.get_cdelt().tolist(),
+        "pc": wcs.wcs.get_pc().tolist(),
         "pv": [[int(i), int(m), float(value)] for i, m, value in wcs.wcs.get_pv()],
     }
     for name in _EXACT:
-        value = getattr(bare.wcs, name)
-        tree[name] = np.array(value) if np.ndim(value) else float(value)
+        tree[name] = np.asarray(getattr(bare.wcs, name)).tolist()
     for name in ("pixel_shape", "pixel_bounds"):
         if getattr(wcs, name) is not None:
             tree[name] = np.array(getattr(wcs, name)).tolist()
     if wcs.sip is not None:
         tree["sip"] = {
-            key: np.array(getattr(wcs.sip, key))
+            key: getattr(wcs.sip, key).tolist()
             for key in ("a", "b", "ap", "bp", "crpix")
             if getattr(wcs.sip, key) is not None
         }
@@ -339,8 +338,7 @@ def wcs_from_tree(tree: dict[str, Any]) -> WCS:
     if tree["pv"]:
         wcs.wcs.set_pv([(int(i), int(m), float(value)) for i, m, value in tree["pv"]])
     for name in _EXACT:
-        value = tree[name]
-        setattr(wcs.wcs, name, np.array(value, dtype=float) if np.ndim(value) else float(value))
+        setattr(wcs.wcs, name, tree[name])
     wcs.wcs.set()
     if "pixel_shape" in tree:
         wcs.pixel_shape = tuple(tree["pixel_shape"])

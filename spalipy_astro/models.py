@@ -127,7 +127,7 @@ class SplineDistortion2D(Model):
         return InverseSplineDistortion2D(self)
 
     # astropy takes annotations of ``evaluate`` for units
-    def evaluate(self, x, y, coeff_x, coeff_y):  # type: ignore[no-untyped-def]
+    def evaluate(self, x, y, coeff_x, coeff_y):
         """Add the displacement to the points; units are stripped."""
         x, y = (np.asarray(t, dtype=float) for t in (x, y))
         new_x, new_y = self._terms(x, y, coeff_x, coeff_y, ((0, 0, 0), (1, 0, 0)))
@@ -265,7 +265,7 @@ class InverseSplineDistortion2D(Model):
         return self._spline
 
     # astropy takes annotations of ``evaluate`` for units
-    def evaluate(self, x, y):  # type: ignore[no-untyped-def]
+    def evaluate(self, x, y):
         """Solve for the points; units are stripped, points that cannot be found are NaN."""
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
         spline = self._spline
