@@ -142,7 +142,9 @@ def _turn(
     bend = _BENDING * scale / half * space.step**2
     smoothing = (1 / bend**2, 0.0)
     if len(known) >= 6:
-        smoothing = _smoothing.choose_smoothing(space, equations, len(known), noise_prior=(6.0, 1.0))
+        smoothing = _smoothing.choose_smoothing(
+            space, equations, len(known), noise_prior=(6.0, 1.0)
+        )
     fit = _smoothing.solve(space, equations, len(known), smoothing, noise_prior=(6.0, 1.0))
 
     xy = source.xy[: sizes[0]]
@@ -152,7 +154,10 @@ def _turn(
     bending = 0.5 * _BENDING * scale / half * away**2
     own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
     sigma = np.sqrt(own**2 + error**2 + bending**2)
-    inside = np.all((predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]), axis=1)
+    inside = np.all(
+        (predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]),
+        axis=1,
+    )
     inside &= np.isfinite(sigma)
     if not inside.any():
         return None
@@ -161,7 +166,15 @@ def _turn(
         template, predicted[index], sigma[index], sizes[1]
     )
     return _account(
-        index, source_match, template_match, ratios, predicted, sigma, fit.freedom, sizes[1], template
+        index,
+        source_match,
+        template_match,
+        ratios,
+        predicted,
+        sigma,
+        fit.freedom,
+        sizes[1],
+        template,
     )
 
 

@@ -102,7 +102,11 @@ class Fit:
 
 
 def fit_linear(
-    points: FloatArray, values: FloatArray, weights: FloatArray | None = None, *, kind: str = "affine"
+    points: FloatArray,
+    values: FloatArray,
+    weights: FloatArray | None = None,
+    *,
+    kind: str = "affine",
 ) -> tuple[FloatArray, FloatArray]:
     """
     Fit ``values = matrix @ points + offset`` by weighted least squares.
@@ -225,15 +229,11 @@ def fit_backward(
             posterior = _as_similarity(posterior, space, source_xy, template_xy, used, sigma2, mean)
         residuals = source_xy - mean - space.evaluate(posterior.coefficients, template_xy)
         leverage = _leverage(space, posterior, template_xy, sigma2, used)
-        before, (used, floor) = (used, floor), _admit(
-            residuals, variance, leverage, clip, needed
-        )
+        before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
         if iteration > 2 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
             break
     fit = _take_apart(space, posterior, template_xy, before[0], mean)
-    return replace(
-        fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1]
-    )
+    return replace(fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1])
 
 
 def _pair_variance(
@@ -259,7 +259,9 @@ def _robust_start(
     center = np.median(template_xy, axis=0)
     u, v = ((template_xy - center) / max(np.ptp(template_xy, axis=0).max(), 1e-9)).T
     degree = 1 if n < 20 or kind == "similarity" else 2 if n < 40 else 3
-    design = np.column_stack([u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)])
+    design = np.column_stack(
+        [u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)]
+    )
     weights = 1 / (variance + np.median(variance))
     robust = np.ones(n)
     for _ in range(12):
@@ -285,9 +287,12 @@ def _admit(
     floor = _excess_scatter(distance2, variance)
     used = distance2 <= clip * (variance + floor**2)
     if np.count_nonzero(used) < max(needed, len(used) // 3):
-        used = distance2 <= np.partition(distance2, max(needed, len(used) // 2) - 1)[
-            max(needed, len(used) // 2) - 1
-        ]
+        used = (
+            distance2
+            <= np.partition(distance2, max(needed, len(used) // 2) - 1)[
+                max(needed, len(used) // 2) - 1
+            ]
+        )
     return used, floor
 
 

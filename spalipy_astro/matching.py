@@ -39,10 +39,10 @@ class _Stage:
 
 
 _STAGES = (
-    _Stage(110, 5, 0.01, 2_000),
-    _Stage(280, 6, 0.02, 10_000),
-    _Stage(720, 7, 0.03, 30_000),
-    _Stage(4700, 7, 0.03, 60_000),
+    _Stage(110, 5, 0.01, 1_500),
+    _Stage(280, 6, 0.02, 5_000),
+    _Stage(720, 7, 0.03, 12_000),
+    _Stage(4700, 7, 0.03, 20_000),
 )
 
 
@@ -61,13 +61,16 @@ class Priors:
     parity : {1, -1}, optional
         -1 for a mirrored transform.
     max_shift : float, optional
-        Largest distance that the center of the source frame moves, px.
+        Largest distance of the source frame's center from ``target``, px.
+    target : tuple of float, optional
+        Where in the template the center of the source frame is expected; by default the center.
     """
 
     scale: tuple[float, float] = (0.1, 10.0)
     rotation: tuple[float, float] | None = None
     parity: int | None = None
     max_shift: float | None = None
+    target: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class _Search:
     ) -> None:
         self.source, self.template, self.priors = source, template, priors
         self.center = _center(source.xy, source_shape)
-        self.template_center = _center(template.xy, template_shape)
+        self.target = priors.target or tuple(_center(template.xy, template_shape))
         self.frame = _frame(template.xy, template_shape)
         self.half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
         n_s, n_t = len(source), len(template)
@@ -199,13 +202,11 @@ class _Search:
             if self._run_stage(stage, k):
                 break
         if few < 8 and not self._accepted():
-            self._run_stage(_Stage(4700, 7, 0.03, 60_000), 3)
+            self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3)
         if self.best is None or not self._accepted():
             raise NoMatchError(self._complaint())
         log_odds, growth, parity = self.best
-        return Match(
-            growth.source, growth.template, log_odds, growth.expected, parity, self.tested
-        )
+        return Match(growth.source, growth.template, log_odds, growth.expected, parity, self.tested)
 
     def _accepted(self) -> bool:
         return self.best is not None and self.best[0] >= MIN_LOG_ODDS
@@ -280,7 +281,7 @@ class _Search:
         if self.priors.max_shift is not None:
             center = complex(*self.center)
             image = h.a * np.where(h.mirrored, center.conjugate(), center) + h.b
-            good &= np.abs(image - complex(*self.template_center)) <= self.priors.max_shift
+            good &= np.abs(image - complex(*self.target)) <= self.priors.max_shift
         return good
 
     def _ask_witnesses(self, h: _Hypotheses) -> FloatArray:
@@ -316,7 +317,10 @@ class _Search:
 
     def _grow(self, h: _Hypotheses) -> bool:
         """Grow one hypothesis; True where the result is decisive."""
-        key = (*np.round(np.angle(h.a) / 0.02).astype(int), *np.round(h.b.view(float) / 8).astype(int))
+        key = (
+            *np.round(np.angle(h.a) / 0.02).astype(int),
+            *np.round(h.b.view(float) / 8).astype(int),
+        )
         key = (*key, int(h.mirrored[0]))
         if key in self.seen:
             return False
