@@ -35,6 +35,7 @@ CLIPPED = "#D55E00"
 
 # Images are shown at no more pixels than a panel of a figure has; more would only slow the drawing.
 _MAX_PIXELS = 1000
+_TEMPLATE_XY = ("x_template", "y_template")
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -145,7 +146,7 @@ def plot_matches(
         plot_image(image, ax)
     matches = alignment.matches
     used = np.asarray(matches["used"])
-    x, y = np.asarray(matches["x_template"]), np.asarray(matches["y_template"])
+    x, y = (np.asarray(matches[name]) for name in _TEMPLATE_XY)
     style: dict[str, Any] = {
         "linestyle": "none",
         "markersize": 5,
@@ -182,11 +183,11 @@ def plot_residuals(
     ax = _axes(ax)
     matches = alignment.matches
     used = np.asarray(matches["used"])
-    x, y = np.asarray(matches["x_template"]), np.asarray(matches["y_template"])
+    x, y = (np.asarray(matches[name]) for name in _TEMPLATE_XY)
     dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
     rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
     bar = _round_number(rms) if scale_bar is None else scale_bar
-    nx = alignment.template_shape[1]
+    nx = _shape(alignment)[1]
     # The reference arrow gets a twentieth of the frame's width.
     style = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
     arrows = ax.quiver(x[used], y[used], dx[used], dy[used], color=USED, width=0.003, **style)
@@ -214,7 +215,7 @@ def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
         scale.
     """
     ax = _axes(ax)
-    ny, nx = alignment.template_shape
+    ny, nx = _shape(alignment)
     x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
     backward = alignment.transform.inverse
     ax.set_title("distortion, px", loc="left")
@@ -264,7 +265,7 @@ def plot_alignment(
         plot_distortion(alignment, axes[2])
         return figure
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    region = _central(alignment.template_shape) if region is None else region
+    region = _central(_shape(alignment)) if region is None else region
     plot_difference(source, template, axes[0, 0], region=region)
     axes[0, 0].set_title("before: template − source", loc="left")
     plot_difference(aligned, template, axes[0, 1], region=region)
@@ -288,9 +289,17 @@ def _label_pixels(ax: Axes) -> Axes:
 
 def _frame(ax: Axes, alignment: Alignment) -> Axes:
     """Show the whole of the template's grid."""
-    ny, nx = alignment.template_shape
+    ny, nx = _shape(alignment)
     ax.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5))
     return _label_pixels(ax)
+
+
+def _shape(alignment: Alignment) -> tuple[int, int]:
+    """Return the template's shape, or for a catalog one that holds the matched stars."""
+    if alignment.template_shape is not None:
+        return alignment.template_shape
+    nx, ny = (int(np.ceil(np.max(alignment.matches[name]))) + 1 for name in _TEMPLATE_XY)
+    return ny, nx
 
 
 def _values(image: ArrayLike) -> FloatArray:
