@@ -205,14 +205,21 @@ def _native_model(wcs: WCS) -> Model | None:
     wcs.wcs.set()
     order = [wcs.wcs.lng, wcs.wcs.lat]
     matrix = (wcs.wcs.get_cdelt()[:, np.newaxis] * wcs.wcs.get_pc())[order]
-    lon, lat = wcs.wcs.crval[order]
+    angles = [_steady(angle) for angle in (*wcs.wcs.crval[order], wcs.wcs.lonpole)]
     x, y = wcs.wcs.crpix - 1
     return (
         (Shift(-x) & Shift(-y))
         | AffineTransformation2D(matrix)
         | projection()
-        | RotateNative2Celestial(lon, lat, wcs.wcs.lonpole)
+        | RotateNative2Celestial(*angles)
     )
+
+
+def _steady(angle: float) -> float:
+    """Round an angle so that the model, which keeps radians, is read from a file as it was."""
+    while np.deg2rad(np.rad2deg(np.deg2rad(angle))) != np.deg2rad(angle):
+        angle = float(np.rad2deg(np.deg2rad(angle)))
+    return angle
 
 
 def _agree(model: Model, exact: FITSWCSTransform, shape: tuple[int, int]) -> bool:
