@@ -102,11 +102,11 @@ _sum_2, _sum_2_squared = _weighted_sum(2, 2, 1), _weighted_sum(2, 2, 2)
 @_compile
 def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of weight x pixel; ``start`` is the place of the first tap."""
-    if taps == 6:
+    if len(taps) == 6:
         return _sum_6(pixels, start, stride, table, kx, fx, ky, fy)
-    if taps == 4:
+    if len(taps) == 4:
         return _sum_4(pixels, start, stride, table, kx, fx, ky, fy)
-    if taps == 2:
+    if len(taps) == 2:
         return _sum_2(pixels, start, stride, table, kx, fx, ky, fy)
     return pixels[start]
 
@@ -114,11 +114,11 @@ def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
 @_compile
 def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of squared weight x pixel."""
-    if taps == 6:
+    if len(taps) == 6:
         return _sum_6_squared(pixels, start, stride, table, kx, fx, ky, fy)
-    if taps == 4:
+    if len(taps) == 4:
         return _sum_4_squared(pixels, start, stride, table, kx, fx, ky, fy)
-    if taps == 2:
+    if len(taps) == 2:
         return _sum_2_squared(pixels, start, stride, table, kx, fx, ky, fy)
     return pixels[start]
 
@@ -127,74 +127,71 @@ MAX_REACH = 64.0  # source pixels: kernels grow no wider for output pixels that 
 
 
 @_compile
-def source_extent(x, y, frame):
+def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y):
     """
-    Find the part of the frame that a tile needs.
+    Source positions of a tile under a tensor-product spline followed by an affine transform.
 
-    Returns the smallest box ``(x_min, x_max, y_min, y_max)`` of the positions on the frame (empty
-    if ``x_max < x_min``) and how far an output pixel reaches at most along x and y of the source.
+    Parameters
+    ----------
+    along_x, along_y : (positions, first, weights)
+        The axes of the tile: template positions, the index of the first basis function at each and
+        the weights of the functions from there on.
+    coeff_x, coeff_y : (n_y, n_x) arrays
+        Coefficients of the displacements.
+    matrix, shift : (2, 2) and (2,) arrays
+        The affine transform.
+    out_x, out_y : (rows, columns) arrays
+        The positions.
     """
+    x, first_x, weights_x = along_x
+    y, first_y, weights_y = along_y
+    order = weights_x.shape[1]
+    line_x, line_y = np.empty(coeff_x.shape[1]), np.empty(coeff_x.shape[1])
+    for i in range(y.size):
+        line_x[:] = 0
+        line_y[:] = 0
+        for k in range(order):
+            weight, row = weights_y[i, k], first_y[i] + k
+            for column in range(line_x.size):
+                line_x[column] += weight * coeff_x[row, column]
+                line_y[column] += weight * coeff_y[row, column]
+        for j in range(x.size):
+            u, v = x[j], y[i]
+            for k in range(order):
+                u += weights_x[j, k] * line_x[first_x[j] + k]
+                v += weights_x[j, k] * line_y[first_x[j] + k]
+            out_x[i, j] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
+            out_y[i, j] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
+
+
+@_compile
+def source_extent(x, y, frame):
+    """Smallest box ``(x_min, x_max, y_min, y_max)`` of a tile's positions that are on the frame."""
     x_min, x_max, y_min, y_max = np.inf, -np.inf, np.inf, -np.inf
-    reach_x, reach_y = 1.0, 1.0
-    for i in range(x.shape[0] - 2):
-        for j in range(x.shape[1] - 2):
-            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
+    for i in range(1, x.shape[0] - 1):
+        for j in range(1, x.shape[1] - 1):
+            u, v = x[i, j], y[i, j]
             if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
                 x_min, x_max = min(x_min, u), max(x_max, u)
                 y_min, y_max = min(y_min, v), max(y_max, v)
-                reach_x, reach_y = max(reach_x, _reach(x, i, j)), max(reach_y, _reach(y, i, j))
-    return x_min, x_max, y_min, y_max, reach_x, reach_y
+    return x_min, x_max, y_min, y_max
 
 
 @_compile
 def _reach(t, i, j):
-    """Size of an output pixel along one axis of the source, between 1 and `MAX_REACH`."""
+    """Extent of an output pixel along one axis of the source, between 1 and `MAX_REACH`."""
     size = np.hypot(t[i + 1, j + 2] - t[i + 1, j], t[i + 2, j + 1] - t[i, j + 1]) / 2
-    return min(max(size, 1.0), MAX_REACH)
+    return min(size, MAX_REACH) if size > 1 else 1.0
 
 
 @_compile
-def _area(x, y, i, j):
-    """Area of an output pixel in the source, by central differences."""
-    return (
-        abs(
-            (x[i + 1, j + 2] - x[i + 1, j]) * (y[i + 2, j + 1] - y[i, j + 1])
-            - (x[i + 2, j + 1] - x[i, j + 1]) * (y[i + 1, j + 2] - y[i + 1, j])
-        )
-        / 4
-    )
-
-
-@_compile
-def _phase_weights(table, k, f, weights):
-    """Interpolate the weights of one axis between two rows of the table."""
-    for tap in range(weights.size):
-        weights[tap] = table[k, tap] + f * (table[k + 1, tap] - table[k, tap])
-
-
-@_compile
-def _sort_out(pixels, start, stride, weights_x, weights_y, left, top, frame, clean):
-    """
-    Copy the good pixels under a kernel, and zeros for the bad ones, to the rows of ``clean``.
-
-    Returns the sum of the weights of the good pixels, and one less the absolute weight that lies on
-    bad ones. The first is never smaller than the second. What lies outside of the frame counts for
-    the first only: edges are as good as the pixels within.
-    """
-    missing = outside = bad = 0.0
-    for row in range(weights_y.size):
-        for column in range(weights_x.size):
-            value = pixels[start + row * stride + column]
-            weight = weights_y[row] * weights_x[column]
-            usable = np.isfinite(value)
-            clean[row, column] = value if usable else 0
-            if not usable:
-                missing += weight
-                if 0 <= left + column < frame[0] and 0 <= top + row < frame[1]:
-                    bad += abs(weight)
-                else:
-                    outside += weight
-    return 1 - missing, 1 - bad / (1 - outside)
+def largest_reach(t):
+    """Largest extent of a tile's pixels along one axis of the source."""
+    largest = 1.0
+    for i in range(t.shape[0] - 2):
+        for j in range(t.shape[1] - 2):
+            largest = max(largest, _reach(t, i, j))
+    return largest
 
 
 @_compile
@@ -206,13 +203,13 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
     ----------
     source : (block, variance, corner, frame)
         The window of the source, (planes, h, w), NaN where a pixel is bad or outside of the frame;
-        its variance in float64, or an array without planes; the source pixel ``(x, y)`` of the
-        window's first; width and height of the frame.
+        its variance in float64, NaN at the same pixels, or an array without planes; the source
+        pixel ``(x, y)`` of the window's first; width and height of the frame.
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
-        Number of taps (1, 2, 4 or 6); weights by phase, (steps + 2, lanes), in the type of the
-        block and in float64.
+        The numbers of the taps, a tuple of 1, 2, 4 or 6 (its length is known when compiling);
+        weights by phase, (steps + 2, lanes), in the type of the block and in float64.
     rule : (area, least, fill)
         Whether to multiply by the area of an output pixel in the source; the smallest share of the
         weight that must be on good pixels; the value of the outputs that have less.
@@ -220,78 +217,163 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
         Place of the tile in the outputs.
     outputs : (out, bad, footprint, out_variance)
         Arrays (planes, ny, nx), of which the second and third may be without planes, and the
-        variance of the tile, (planes, rows, columns), NaN where bad.
+        variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
     """
     block, variance, corner, frame = source
     taps, table, table64 = kernel
-    area, least, fill = rule
     planes, height, width = block.shape
-    lanes, steps = table.shape[1], table.shape[0] - 2
-    pixels, variances = block.ravel(), variance.ravel()
+    columns = x.shape[1] - 2
     with_variance = variance.shape[0] > 0
-    clean = np.zeros((taps, lanes), block.dtype)
-    clean_variance = np.zeros((taps, lanes), np.float64)
-    weights_x, weights_y = np.empty(taps), np.empty(taps)
+    pixels, variances = block.ravel(), variance.ravel()
+    start, knots, phases = (
+        np.empty(columns, np.intp), np.empty((2, columns), np.intp), np.empty((2, columns))
+    )  # fmt: skip
+    values, shares, spreads = np.empty(columns), np.empty(columns), np.empty(columns)
+    clean = np.zeros((len(taps), table.shape[1]), block.dtype)
+    clean_variance = np.zeros((len(taps), table.shape[1]))
+    weights_x, weights_y = np.empty(len(taps)), np.empty(len(taps))
     for i in range(x.shape[0] - 2):
-        for j in range(x.shape[1] - 2):
-            row, column = box[0] + i, box[1] + j
-            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
-            if not (-0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5):
-                for p in range(planes):
-                    _store(outputs, (p, row, column, i, j), False, 0.0, fill, np.nan)
-                continue
-            u, v = u + 1 - taps / 2, v + 1 - taps / 2
-            left, top = int(np.floor(u)), int(np.floor(v))
-            phase_x, phase_y = (u - left) * steps, (v - top) * steps
-            kx, ky = int(phase_x), int(phase_y)
-            phase_x, phase_y = phase_x - kx, phase_y - ky
-            fx, fy = block.dtype.type(phase_x), block.dtype.type(phase_y)
-            factor = _area(x, y, i, j) if area else 1.0
-            start = (top - corner[1]) * width + left - corner[0]
-            for p in range(planes):
-                share, good, spread = 1.0, 1.0, np.nan
-                value = _value(taps, pixels, start, width, table, kx, fx, ky, fy)
-                if np.isfinite(value):
-                    if with_variance:
-                        spread = _variance(
-                            taps, variances, start, width, table64, kx, phase_x, ky, phase_y
-                        )
-                else:
-                    _phase_weights(table64, kx, phase_x, weights_x)
-                    _phase_weights(table64, ky, phase_y, weights_y)
-                    good, share = _sort_out(
-                        pixels, start, width, weights_x, weights_y, left, top, frame, clean
+        _plan_row(x[i + 1], y[i + 1], frame, corner, width, kernel, start, knots, phases)
+        for p in range(planes):
+            origin = p * height * width
+            shares[:] = 1
+            _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values)
+            if with_variance:
+                _interpolate_variances(
+                    taps, variances, origin, start, width, table64, knots, phases, spreads
+                )
+            for j in range(columns):
+                if np.isfinite(values[j]):
+                    continue
+                if start[j] < 0:
+                    shares[j] = -np.inf
+                    continue
+                (kx, ky), (px, py) = knots[:, j], phases[:, j]
+                _phase_weights(table64, kx, px, weights_x)
+                _phase_weights(table64, ky, py, weights_y)
+                left, top = start[j] % width + corner[0], start[j] // width + corner[1]
+                at = origin + start[j]
+                good, shares[j] = _good_weight(
+                    pixels, at, width, weights_x, weights_y, left, top, frame
+                )
+                _copy_good(pixels, at, width, len(taps), clean)
+                fx, fy = block.dtype.type(px), block.dtype.type(py)
+                lanes = clean.shape[1]
+                values[j] = _value(taps, clean.ravel(), 0, lanes, table, kx, fx, ky, fy) / good
+                if with_variance:
+                    _copy_good(variances, at, width, len(taps), clean_variance)
+                    spreads[j] = (
+                        _variance(taps, clean_variance.ravel(), 0, lanes, table64, kx, px, ky, py)
+                        / good**2
                     )
-                    value = _value(taps, clean.ravel(), 0, lanes, table, kx, fx, ky, fy)
-                    if with_variance:
-                        _sort_out(
-                            variances, start, width, weights_x, weights_y, left, top, frame,
-                            clean_variance,
-                        )  # fmt: skip
-                        spread = _variance(
-                            taps, clean_variance.ravel(), 0, lanes, table64, kx, phase_x, ky, phase_y
-                        )
-                place = (p, row, column, i, j)
-                if share < least:
-                    _store(outputs, place, False, share, fill, np.nan)
-                else:
-                    scale = factor / good
-                    _store(outputs, place, True, share, value * scale, spread * scale**2)
-                start += height * width
+            _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
 @_compile
-def _store(outputs, place, usable, share, value, variance):
-    """Write one output pixel; ``place`` is (plane, row, column, row and column in the tile)."""
+def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
+    """Find the first tap (-1 outside of the frame) and the weights' place in the table."""
+    taps, table, _ = kernel
+    shift, steps = 1 - len(taps) / 2, table.shape[0] - 2
+    for j in range(start.size):
+        u, v = x[j + 1], y[j + 1]
+        if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
+            u, v = u + shift, v + shift
+            left, top = np.floor(u), np.floor(v)
+            u, v = (u - left) * steps, (v - top) * steps
+            kx, ky = int(u), int(v)
+            knots[0, j], knots[1, j] = kx, ky
+            phases[0, j], phases[1, j] = u - kx, v - ky
+            start[j] = (int(top) - corner[1]) * width + int(left) - corner[0]
+        else:
+            start[j] = -1
+
+
+@_compile
+def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values):
+    """Plain sums of one row, NaN outside of the frame."""
+    for j in range(values.size):
+        if start[j] >= 0:
+            fx, fy = table.dtype.type(phases[0, j]), table.dtype.type(phases[1, j])
+            values[j] = _value(
+                taps, pixels, origin + start[j], width, table, knots[0, j], fx, knots[1, j], fy
+            )
+        else:
+            values[j] = np.nan
+
+
+@_compile
+def _interpolate_variances(taps, pixels, origin, start, width, table, knots, phases, spreads):
+    """Plain sums of one row with squared weights, NaN outside of the frame."""
+    for j in range(spreads.size):
+        if start[j] >= 0:
+            spreads[j] = _variance(
+                taps, pixels, origin + start[j], width, table,
+                knots[0, j], phases[0, j], knots[1, j], phases[1, j],
+            )  # fmt: skip
+        else:
+            spreads[j] = np.nan
+
+
+@_compile
+def _phase_weights(table, k, f, weights):
+    """Interpolate the weights along one axis between two rows of the table."""
+    for tap in range(weights.size):
+        weights[tap] = table[k, tap] + f * (table[k + 1, tap] - table[k, tap])
+
+
+@_compile
+def _good_weight(pixels, start, stride, weights_x, weights_y, left, top, frame):
+    """
+    Sum the weights on good pixels, and one less the absolute weight on bad ones.
+
+    The first is never smaller than the second. What lies outside of the frame counts for the first
+    only: edges are as good as the pixels within.
+    """
+    missing = outside = bad = 0.0
+    for row in range(weights_y.size):
+        for column in range(weights_x.size):
+            if not np.isfinite(pixels[start + row * stride + column]):
+                weight = weights_y[row] * weights_x[column]
+                missing += weight
+                if 0 <= left + column < frame[0] and 0 <= top + row < frame[1]:
+                    bad += abs(weight)
+                else:
+                    outside += weight
+    return 1 - missing, 1 - bad / (1 - outside)
+
+
+@_compile
+def _copy_good(pixels, start, stride, columns, clean):
+    """Copy the good pixels under a kernel, and zeros for the bad ones."""
+    for row in range(clean.shape[0]):
+        for column in range(columns):
+            value = pixels[start + row * stride + column]
+            clean[row, column] = value if np.isfinite(value) else 0
+
+
+@_compile
+def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
+    """Write one row of a tile, scaled by area, filled where too little weight is good."""
+    area, least, fill = rule
     out, bad, footprint, out_variance = outputs
-    plane, row, column, i, j = place
-    out[plane, row, column] = value
+    row, first = box[0] + i, box[1]
+    for j in range(values.size):
+        usable = shares[j] >= least
+        factor = 1.0
+        if area:
+            factor = 0.25 * abs(
+                (x[i + 1, j + 2] - x[i + 1, j]) * (y[i + 2, j + 1] - y[i, j + 1])
+                - (x[i + 2, j + 1] - x[i, j + 1]) * (y[i + 1, j + 2] - y[i + 1, j])
+            )
+        out[plane, row, first + j] = values[j] * factor if usable else fill
+        if out_variance.shape[0] > 0:
+            out_variance[plane, i, j] = spreads[j] * factor**2 if usable else np.nan
     if bad.shape[0] > 0:
-        bad[plane, row, column] = not usable
+        for j in range(values.size):
+            bad[plane, row, first + j] = not shares[j] >= least
     if footprint.shape[0] > 0:
-        footprint[plane, row, column] = max(share, 0.0)
-    if out_variance.shape[0] > 0:
-        out_variance[plane, i, j] = variance
+        for j in range(values.size):
+            footprint[plane, row, first + j] = max(shares[j], 0.0)
 
 
 @_compile
@@ -336,57 +418,48 @@ def smooth_tile(source, x, y, kernel, rule, box, outputs):
     """
     block, variance, corner, frame = source
     radius, profile, largest = kernel
-    area, least, fill = rule
     planes, height, width = block.shape
-    pixels, variances = block.ravel(), variance.ravel()
+    columns = x.shape[1] - 2
     with_variance = variance.shape[0] > 0
-    clean = np.zeros((largest, largest), block.dtype)
-    clean_variance = np.zeros((largest, largest), np.float64)
-    all_x, all_y, all_columns = np.empty(largest), np.empty(largest), np.empty(largest)
+    pixels, variances = block.ravel(), variance.ravel()
+    values, shares, spreads = np.empty(columns), np.empty(columns), np.empty(columns)
+    clean, clean_variance = np.zeros(largest**2, block.dtype), np.zeros(largest**2)
+    all_x, all_y, all_sums = np.empty(largest), np.empty(largest), np.empty(largest)
     for i in range(x.shape[0] - 2):
-        for j in range(x.shape[1] - 2):
-            row, column = box[0] + i, box[1] + j
-            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
-            if not (-0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5):
-                for p in range(planes):
-                    _store(outputs, (p, row, column, i, j), False, 0.0, fill, np.nan)
-                continue
-            left, number = _smooth_weights(u, _reach(x, i, j), radius, profile, all_x)
-            weights_x, columns = all_x[:number], all_columns[:number]
-            top, number = _smooth_weights(v, _reach(y, i, j), radius, profile, all_y)
-            weights_y = all_y[:number]
-            factor = _area(x, y, i, j) if area else 1.0
-            start = (top - corner[1]) * width + left - corner[0]
-            for p in range(planes):
-                share, good, spread = 1.0, 1.0, np.nan
-                value = _separable_sum(pixels, start, width, weights_x, weights_y, 1, columns)
+        for p in range(planes):
+            origin = p * height * width
+            for j in range(columns):
+                u, v = x[i + 1, j + 1], y[i + 1, j + 1]
+                if not (-0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5):
+                    shares[j] = -np.inf
+                    continue
+                left, n_x = _smooth_weights(u, _reach(x, i, j), radius, profile, all_x)
+                top, n_y = _smooth_weights(v, _reach(y, i, j), radius, profile, all_y)
+                weights_x, weights_y, sums = all_x[:n_x], all_y[:n_y], all_sums[:n_x]
+                at = origin + (top - corner[1]) * width + left - corner[0]
+                good, shares[j] = 1.0, 1.0
+                value = _separable_sum(pixels, at, width, weights_x, weights_y, 1, sums)
                 if np.isfinite(value):
                     if with_variance:
-                        spread = _separable_sum(
-                            variances, start, width, weights_x, weights_y, 2, columns
+                        spreads[j] = _separable_sum(
+                            variances, at, width, weights_x, weights_y, 2, sums
                         )
                 else:
-                    good, share = _sort_out(
-                        pixels, start, width, weights_x, weights_y, left, top, frame, clean
+                    good, shares[j] = _good_weight(
+                        pixels, at, width, weights_x, weights_y, left, top, frame
                     )
-                    value = _separable_sum(
-                        clean.ravel(), 0, largest, weights_x, weights_y, 1, columns
-                    )
+                    some = clean[: n_x * n_y]
+                    _copy_good(pixels, at, width, n_x, some.reshape(n_y, n_x))
+                    value = _separable_sum(some, 0, n_x, weights_x, weights_y, 1, sums)
                     if with_variance:
-                        _sort_out(
-                            variances, start, width, weights_x, weights_y, left, top, frame,
-                            clean_variance,
-                        )  # fmt: skip
-                        spread = _separable_sum(
-                            clean_variance.ravel(), 0, largest, weights_x, weights_y, 2, columns
+                        some_variance = clean_variance[: n_x * n_y]
+                        _copy_good(variances, at, width, n_x, some_variance.reshape(n_y, n_x))
+                        spreads[j] = _separable_sum(
+                            some_variance, 0, n_x, weights_x, weights_y, 2, sums
                         )
-                place = (p, row, column, i, j)
-                if share < least:
-                    _store(outputs, place, False, share, fill, np.nan)
-                else:
-                    scale = factor / good
-                    _store(outputs, place, True, share, value * scale, spread * scale**2)
-                start += height * width
+                        spreads[j] /= good**2
+                values[j] = value / good
+            _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
 @_compile

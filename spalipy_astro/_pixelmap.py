@@ -12,12 +12,14 @@ from astropy.modeling.models import AffineTransformation2D
 from astropy.units import Quantity
 from numpy.typing import NDArray
 
-from spalipy_astro.models import SplineDistortion2D
+from spalipy_astro.models import SplineDistortion2D, uniform_basis
 
 __all__ = ["PixelMap", "Tile", "tiles"]
 
 TILE = 256
-_NODES = 17
+_NODES = 33
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,66 +49,87 @@ class PixelMap:
     """
     The map of an output grid onto the source.
 
+    A spline, an affine transform and the two after each other, which is what alignments have, are
+    evaluated in compiled code, exactly. Any other model is called.
+
     Parameters
     ----------
     backward : astropy.modeling.Model
         Template pixels ``(x, y)`` to source pixels.
+    shape : (ny, nx)
+        Size of the output.
     offset : (x0, y0)
         Template position of the output's pixel ``[0, 0]``.
     """
 
-    def __init__(self, backward: Model, offset: tuple[float, float]) -> None:
-        self._offset = offset
-        # The affine part is applied here, in place: astropy's own makes six copies on the way.
-        self._head: Model | None = backward
-        self._matrix: NDArray[np.float64] | None = None
-        if isinstance(backward, AffineTransformation2D):
-            self._head, affine = None, backward
-        elif (
-            isinstance(backward, CompoundModel)
-            and backward.op == "|"
-            and isinstance(backward.right, AffineTransformation2D)
-        ):
-            self._head, affine = backward.left, backward.right
-        else:
-            return
-        self._matrix = np.array(affine.matrix.value, float)
-        self._shift = np.array(affine.translation.value, float)
+    def __init__(
+        self, backward: Model, shape: tuple[int, int], offset: tuple[float, float]
+    ) -> None:
+        self._model = backward
+        # with a border of one pixel, for differences
+        self._x = np.arange(-1, shape[1] + 1) + float(offset[0])
+        self._y = np.arange(-1, shape[0] + 1) + float(offset[1])
+        head, self._matrix, self._shift = _split(backward)
+        self._spline = head if isinstance(head, SplineDistortion2D) else None
+        self._affine_only = head is None
+        if self._spline is not None:
+            self._coefficients = [
+                np.ascontiguousarray(c.value, float)
+                for c in (self._spline.coeff_x, self._spline.coeff_y)
+            ]
+            n_y, n_x = self._coefficients[0].shape
+            x_range, y_range = self._spline.domain
+            degree = self._spline.degree
+            self._basis_x = uniform_basis(self._x, n_x, *x_range, degree)
+            self._basis_y = uniform_basis(self._y, n_y, *y_range, degree)
 
-    def tile(self, tile: Tile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def tile(self, tile: Tile) -> tuple[FloatArray, FloatArray]:
         """Source positions of a tile's pixels and of a border of one pixel around them."""
-        x = np.arange(tile.column - 1, tile.column + tile.columns + 1) + float(self._offset[0])
-        y = np.arange(tile.row - 1, tile.row + tile.rows + 1) + float(self._offset[1])
-        return self(x[np.newaxis, :], y[:, np.newaxis])
-
-    def __call__(
-        self, x: NDArray[np.float64], y: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Source positions of an open grid of template positions."""
-        shape = np.broadcast_shapes(x.shape, y.shape)
-        if self._head is not None:
-            if not isinstance(self._head, SplineDistortion2D):  # others may not take open grids
-                x, y = (np.ascontiguousarray(t) for t in np.broadcast_arrays(x, y))
-            x, y = (_plain(t) for t in self._head(x, y))
-        if self._matrix is not None:
+        columns = slice(tile.column, tile.column + tile.columns + 2)
+        rows = slice(tile.row, tile.row + tile.rows + 2)
+        x, y = self._x[columns], self._y[rows]
+        if self._affine_only:
             (a, b), (c, d) = self._matrix
-            x, y = a * x + (b * y + self._shift[0]), c * x + (d * y + self._shift[1])
-        return np.ascontiguousarray(np.broadcast_to(x, shape)), np.ascontiguousarray(
-            np.broadcast_to(y, shape)
-        )
+            x, y = x[np.newaxis, :], y[:, np.newaxis]
+            return a * x + (b * y + self._shift[0]), c * x + (d * y + self._shift[1])
+        if self._spline is None:
+            return _evaluate(self._model, x[np.newaxis, :], y[:, np.newaxis])
+        from spalipy_astro._kernels import spline_tile
 
-    def largest_pixel(self, shape: tuple[int, int]) -> float:
+        out = np.empty((2, y.size, x.size))
+        along_x = (x, *(np.ascontiguousarray(t[columns]) for t in self._basis_x))
+        along_y = (y, *(np.ascontiguousarray(t[rows]) for t in self._basis_y))
+        spline_tile(along_x, along_y, *self._coefficients, self._matrix, self._shift, *out)
+        return out[0], out[1]
+
+    def largest_pixel(self) -> float:
         """Largest extent of an output pixel along an axis of the source, from a coarse grid."""
-        rows, columns = (np.unique(np.linspace(0, n - 1, _NODES).round()) for n in shape)
-        x = columns[np.newaxis, :] + float(self._offset[0])
-        y = rows[:, np.newaxis] + float(self._offset[1])
-        along_x = np.stack(self(x + 0.5, y)) - np.stack(self(x - 0.5, y))
-        along_y = np.stack(self(x, y + 0.5)) - np.stack(self(x, y - 0.5))
+        x, y = (np.unique(np.linspace(t[1], t[-2], _NODES)) for t in (self._x, self._y))
+        x, y = np.meshgrid(x, y)
+        along_x = np.subtract(_evaluate(self._model, x + 0.5, y), _evaluate(self._model, x - 0.5, y))
+        along_y = np.subtract(_evaluate(self._model, x, y + 0.5), _evaluate(self._model, x, y - 0.5))
         size = np.hypot(along_x, along_y)
-        finite = np.isfinite(size)
-        return float(size[finite].max()) if finite.any() else 1.0
+        return float(np.max(size, where=np.isfinite(size), initial=1.0))
 
 
-def _plain(values: object) -> NDArray[np.float64]:
-    """Strip the unit that a model may attach to pixels."""
-    return np.asarray(values.value if isinstance(values, Quantity) else values, dtype=float)
+def _split(backward: Model) -> tuple[Model | None, FloatArray, FloatArray]:
+    """Take the affine transform off the end of a model: (what remains, matrix, shift)."""
+    if isinstance(backward, AffineTransformation2D):
+        head, affine = None, backward
+    elif (
+        isinstance(backward, CompoundModel)
+        and backward.op == "|"
+        and isinstance(backward.right, AffineTransformation2D)
+    ):
+        head, affine = backward.left, backward.right
+    else:
+        return backward, np.eye(2), np.zeros(2)
+    return head, np.array(affine.matrix.value, float), np.array(affine.translation.value, float)
+
+
+def _evaluate(model: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Call a model on a grid; units that it attaches to pixels are stripped."""
+    x, y = (np.ascontiguousarray(t) for t in np.broadcast_arrays(x, y))
+    out = (t.value if isinstance(t, Quantity) else t for t in model(x, y))
+    u, v = (np.ascontiguousarray(np.broadcast_to(np.asarray(t, float), x.shape)) for t in out)
+    return u, v

@@ -118,7 +118,7 @@ def resample(
         shape = planes.data.shape[-2:]
     result = _interpolate(
         planes,
-        PixelMap(backward, offset),
+        PixelMap(backward, shape, offset),
         shape,
         method=method,
         conserve_flux=conserve_flux,
@@ -200,7 +200,7 @@ def _cores() -> int:
 def _tables(method: str, dtype: str) -> tuple[Any, ...]:
     kernel = KERNELS[method]
     table = kernel.table()
-    return kernel.taps, table.astype(dtype), table
+    return tuple(range(kernel.taps)), table.astype(dtype), table
 
 
 def _interpolate(
@@ -228,12 +228,12 @@ def _interpolate(
         array = np.broadcast_to(planes.uncertainty.array, planes.data.shape)
         unc = np.empty((len(indices), *shape), np.result_type(array.dtype, np.float32).newbyteorder("="))
     frame = planes.data.shape[-1], planes.data.shape[-2]
-    wide = kernel.taps > 1 and pixelmap.largest_pixel(shape) > _SAME_SCALE
+    wide = kernel.taps > 1 and pixelmap.largest_pixel() > _SAME_SCALE
     curve = kernel.curve()
 
     def do(tile: Tile) -> None:
         x, y = pixelmap.tile(tile)
-        x_min, x_max, y_min, y_max, reach_x, reach_y = _kernels.source_extent(x, y, frame)
+        x_min, x_max, y_min, y_max = _kernels.source_extent(x, y, frame)
         if x_max < x_min:
             part = (slice(None), slice(tile.row, tile.row + tile.rows), slice(tile.column, tile.column + tile.columns))
             out[part] = fill_value
@@ -244,7 +244,7 @@ def _interpolate(
             return
         half_x, half_y = kernel.radius, kernel.radius
         if wide:
-            half_x, half_y = half_x * reach_x, half_y * reach_y
+            half_x, half_y = half_x * _kernels.largest_reach(x), half_y * _kernels.largest_reach(y)
         x0, x1 = int(np.floor(x_min - half_x)) - 1, int(np.ceil(x_max + half_x)) + 4
         y0, y1 = int(np.floor(y_min - half_y)) - 1, int(np.ceil(y_max + half_y)) + 2
         if (x1 - x0) * (y1 - y0) > _LARGEST_BLOCK and tile.rows * tile.columns > 1:
