@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
@@ -153,9 +154,9 @@ def plot_matches(
         "markeredgewidth": 0.8,
         "fillstyle": "none",
     }
-    ax.plot(x[used], y[used], "o", color=USED, label=f"used: {used.sum()}", **style)
-    ax.plot(x[~used], y[~used], "x", color=CLIPPED, label=f"clipped: {(~used).sum()}", **style)
-    ax.legend(loc="upper right", fontsize="small", framealpha=0.9)
+    ax.plot(x[used], y[used], "o", color=USED, **style)
+    ax.plot(x[~used], y[~used], "x", color=CLIPPED, **style)
+    ax.set_title(f"matched stars: {used.sum()} used ○, {(~used).sum()} clipped ×", loc="left")
     return _frame(ax, alignment)
 
 
@@ -177,8 +178,8 @@ def plot_residuals(
     Returns
     -------
     `~matplotlib.axes.Axes`
-        The arrows start at the template positions of the stars that the fit used; crosses are
-        stars that it clipped.
+        The arrows start at the template positions of the stars that the fit used, the paler the
+        less certain a star's position is; crosses are stars that it clipped.
     """
     ax = _axes(ax)
     matches = alignment.matches
@@ -189,8 +190,18 @@ def plot_residuals(
     bar = _round_number(rms) if scale_bar is None else scale_bar
     nx = _shape(alignment)[1]
     # The reference arrow gets a twentieth of the frame's width.
-    style = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
-    arrows = ax.quiver(x[used], y[used], dx[used], dy[used], color=USED, width=0.003, **style)
+    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
+    sigma = np.asarray(matches["sigma"])[used]
+    weight = np.clip(np.median(sigma) / sigma, 0.2, 1.0)
+    arrows = ax.quiver(
+        x[used],
+        y[used],
+        dx[used],
+        dy[used],
+        color=to_rgba_array(USED, weight),
+        width=0.003,
+        **style,
+    )
     ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
     ax.quiverkey(arrows, 0.88, 1.04, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
     ax.set_title(f"residuals, rms {rms:.3f} px", loc="left")
@@ -271,7 +282,6 @@ def plot_alignment(
     plot_difference(aligned, template, axes[0, 1], region=region)
     axes[0, 1].set_title("after: template − aligned source", loc="left")
     plot_matches(alignment, axes[1, 0], image=template)
-    axes[1, 0].set_title("matched stars on the template", loc="left")
     plot_residuals(alignment, axes[1, 1])
     return figure
 

@@ -37,6 +37,7 @@ def _alignment(*, distorted=True, template_shape=SHAPE):
                 "y_template": xy[:, 1],
                 "dx": residuals[:, 0],
                 "dy": residuals[:, 1],
+                "sigma": rng.uniform(0.05, 0.3, 40),
                 "used": np.arange(40) < 39,
             }
         ),
@@ -73,7 +74,8 @@ def test_makes_axes(name):
 
 def test_matches_counts_used_and_clipped():
     ax = plotting.plot_matches(_alignment())
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["used: 39", "clipped: 1"]
+    assert ax.get_title(loc="left") == "matched stars: 39 used ○, 1 clipped ×"
+    assert [len(line.get_xdata()) for line in ax.lines] == [39, 1]
 
 
 def test_residuals_leave_clipped_stars_out():
