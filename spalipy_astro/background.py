@@ -51,6 +51,16 @@ class PixelSource:
             out[k, :, (xx[k, 0] < 0) | (xx[k, 0] >= nx)] = np.nan
         return out
 
+    def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
+        """Squares of the error array around integer positions, bad ones infinite."""
+        ny, nx = self.shape
+        offset = np.arange(-radius, radius + 1)
+        yy = np.clip(y[:, None] + offset, 0, ny - 1)[:, :, None]
+        xx = np.clip(x[:, None] + offset, 0, nx - 1)[:, None, :]
+        error = np.array(self.error[yy, xx], dtype=np.float32)
+        error[~(np.isfinite(error) & (error > 0))] = np.inf
+        return error**2
+
     def _clean(self, values: NDArray, index: tuple) -> NDArray[np.float32]:
         if self.pedestal:
             out = np.subtract(values, self.pedestal, dtype=np.float64).astype(np.float32)

@@ -14,17 +14,19 @@ Stetson, P. B. 1987, PASP, 99, 191, doi:10.1086/131977.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fits", "Profile", "fit_profile", "fit_stars"]
+__all__ = ["Fits", "Profile", "fit_profile", "fit_stars", "noise_law", "phase_response"]
 
 _STEPS_PER_FWHM2 = 200
 _TABLE_FWHM = 6.0
 _INTEGRATED_FWHM = 2.5
+# Below this the light falls in one pixel or two, and there is no width to measure.
+_SMALLEST_FWHM = 0.7
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class Profile:
         step = self.fwhm**2 / _STEPS_PER_FWHM2
         q = np.arange(int(_TABLE_FWHM**2 * _STEPS_PER_FWHM2) + 2) * step
         out = self._intensity(q)
-        inner = q <= (_INTEGRATED_FWHM * self.fwhm) ** 2
+        inner = q <= max(_INTEGRATED_FWHM * self.fwhm, 2.0) ** 2
         r = np.sqrt(q[inner])
-        nodes, weights = np.polynomial.legendre.leggauss(3)
+        nodes, weights = np.polynomial.legendre.leggauss(3 if self.fwhm > 1.5 else 6)
         total = np.zeros_like(r)
         # these two directions average the fourfold part of the pixel's shape away
         for angle in (np.pi / 16, 3 * np.pi / 16):
@@ -83,8 +85,10 @@ class Fits:
     """Fitted parameters of N stars: arrays of length N.
 
     ``width`` is the width in units of the PSF's; ``errors`` has the columns of ``x, y, flux, sky,
-    width``; ``snr`` is the flux over its error were all else known; ``chi2`` is the reduced
-    chi-square in the core and ``good`` the share of good pixels there.
+    width``; ``snr`` is the flux over its error were all else known; of the core, ``chi2`` is the
+    reduced chi-square, ``good`` the share of good pixels, ``neighbors`` the light of neighbors
+    over that of the star, and ``sums`` has the columns: number of pixels and sums of squared
+    residuals, of sky variance, of the model and of its square.
     """
 
     x: NDArray
@@ -97,6 +101,12 @@ class Fits:
     chi2: NDArray
     good: NDArray
     converged: NDArray
+    neighbors: NDArray
+    sums: NDArray
+
+    def __getitem__(self, rows: NDArray) -> Fits:
+        """Return some of the stars."""
+        return Fits(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def fit_profile(
@@ -174,10 +184,77 @@ def fit_profile(
         change = np.clip(change, -0.2, 0.2)
         star += both[:, :, 4] - both[:, :, :4] @ change
         shape += change
+        shape[0] = max(shape[0], np.log(_SMALLEST_FWHM))
         shape[3] = np.clip(shape[3], 1e-3, 0.7)
         if np.abs(change).max() < 2e-3:
             break
     return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
+
+
+def noise_law(
+    fits: Fits, *, inverse_gain: float, fixed_gain: bool
+) -> tuple[float, float]:
+    """Photon variance per unit of light and relative error of the model, from the residuals.
+
+    The squared residuals in the cores of bright stars are regressed on the light and its square,
+    with outliers clipped.
+    """
+    number, square, sky, light, light2 = fits.sums.T
+    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0)
+    if use.sum() < 8:
+        return inverse_gain, 0.01
+    freedom = (number[use] - 3.5) / number[use]
+    y = square[use] / freedom - sky[use]
+    design = np.column_stack((light[use], light2[use]))
+    law = np.array([inverse_gain, 1e-4])
+    keep = np.ones(len(y), dtype=bool)
+    fit_gain = not fixed_gain and use.sum() >= 20
+    for _ in range(10):
+        expected = sky[use] + design @ law
+        ratio = (y + sky[use]) / expected
+        keep = ratio < 3 * np.median(ratio)
+        w = keep / expected**2
+        if fit_gain:
+            normal = (design * w[:, None]).T @ design
+            right = (design * w[:, None]).T @ y
+            new = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
+            if new[0] <= 0:
+                new = np.array([0.0, (w * y * design[:, 1]).sum() / normal[1, 1]])
+            elif new[1] <= 0:
+                new = np.array([(w * y * design[:, 0]).sum() / normal[0, 0], 0.0])
+            law = np.maximum(new, 0)
+        else:
+            rest = y - law[0] * design[:, 0]
+            top = (w * rest * design[:, 1]).sum()
+            law[1] = max(top / (w * design[:, 1] ** 2).sum(), 0.0)
+    return float(law[0]), float(np.sqrt(np.clip(law[1], 0.003**2, 0.5**2)))
+
+
+def phase_response(
+    stamps: NDArray, variance: NDArray, phase: NDArray, parameters: NDArray, profile: Profile
+) -> NDArray[np.float64]:
+    """Sensitivity of the four pixels of a color filter array to star light, 1 in the mean.
+
+    ``phase`` has the shape of ``stamps``, ``parameters`` are those of `fit_profile`'s ``start``.
+    """
+    size = stamps.shape[1]
+    grid = np.arange(size) - size // 2
+    a, b, c = profile.matrix()
+    u = grid[None, None, :] - parameters[:, 0, None, None]
+    v = grid[None, :, None] - parameters[:, 1, None, None]
+    model = parameters[:, 2, None, None] * _look_up(
+        profile, a * u * u + 2 * b * u * v + c * v * v
+    )[0]
+    good = np.isfinite(stamps)
+    value = np.where(good, stamps - parameters[:, 3, None, None], 0)
+    out = np.ones(4)
+    for k in range(4):
+        w = good * (phase == k) / (variance + (0.05 * model) ** 2)
+        share = (w * value * model).sum(axis=(1, 2)) / np.maximum(
+            (w * model**2).sum(axis=(1, 2)), 1e-30
+        )
+        out[k] = np.median(share)
+    return np.clip(out / out.mean(), 0.05, 4)
 
 
 def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
@@ -199,7 +276,7 @@ def fit_stars(
     *,
     first: int = 0,
     inverse_gain: float = 0.0,
-    model_error: float = 0.02,
+    model_error: float = 0.01,
     radius: float | None = None,
     neighbors: tuple[NDArray, NDArray] | None = None,
     passes: int = 1,
@@ -222,27 +299,31 @@ def fit_stars(
     if neighbors is None:
         neighbors = np.zeros(len(parameters) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
     errors = np.zeros((n, 5))
-    quality = np.zeros((n, 4))
+    quality = np.zeros((n, 5))
+    sums = np.zeros((n, 5))
     reach = radius if radius is not None else stamps.shape[1] / 2
     for k in range(passes):
         _fit_batch(
             stamps, np.ascontiguousarray(variance, dtype=np.float32),
             np.asarray(corner, dtype=np.float64), parameters, first, profile.matrix(),
             profile.fwhm, table, step, inverse_gain, model_error, reach, *neighbors, k > 0,
-            12, errors, quality,
+            12, errors, quality, sums,
         )
     return Fits(
         *parameters[first : first + n].T, errors, quality[:, 0], quality[:, 1], quality[:, 2],
-        quality[:, 3].astype(bool),
+        quality[:, 3].astype(bool), quality[:, 4], sums,
     )
 
 
 @numba.njit(cache=True, nogil=True)
 def _gather(
     stamp, variance, x0, y0, parameters, me, matrix, table, step, inverse_gain, reach,
-    others, pixels,
+    core2, others, pixels,
 ):
-    """List the good pixels around a star, less its neighbors' light: position, value, variance."""
+    """List the good pixels around a star, less its neighbors' light: position, value, variance.
+
+    Return their number and the light of neighbors in the core.
+    """
     size = stamp.shape[0]
     many = variance.shape[0] > 1
     a, b, c = matrix
@@ -261,6 +342,7 @@ def _gather(
             pixels[2, n] = value
             pixels[3, n] = variance[i, j] if many else variance[0, 0]
             n += 1
+    foreign = 0.0
     for other in others:
         flux = parameters[other, 2]
         if flux <= 0:
@@ -278,14 +360,20 @@ def _gather(
                 light = flux * (table[k] + (f - k) * (table[k + 1] - table[k]))
                 pixels[2, m] -= light
                 pixels[3, m] += inverse_gain * light + (0.05 * light) ** 2
-    return n
+                if (pixels[0, m] - px) ** 2 + (pixels[1, m] - py) ** 2 < core2:
+                    foreign += light
+    return n, foreign
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
 def _accumulate(
-    pixels, n, p, matrix, table, step, inverse_gain, model_error, core2, h, g
+    pixels, n, p, matrix, table, step, inverse_gain, model_error, core2, h, g, spread, sums
 ):
-    """Normal equations of one star; return the chi-square and the pixels of its core."""
+    """Normal equations of one star, and sums over its core.
+
+    The weights are those of sky and photon noise.  An error in proportion to the model, of the
+    PSF or the flat field, enters ``spread``: the variance of the right-hand sides of x and y.
+    """
     a, b, c = matrix
     px, py, pf, pb, ps = p
     top = table.size - 2
@@ -293,7 +381,8 @@ def _accumulate(
     in_step = 1 / step
     h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = 0.0
     h40 = h41 = h42 = h43 = h44 = g0 = g1 = g2 = g3 = g4 = 0.0
-    chi2 = 0.0
+    spread_x = spread_y = 0.0
+    chi2 = square = sky = light_sum = light_square = 0.0
     n_core = 0
     for m in range(n):
         u = pixels[0, m] - px
@@ -309,7 +398,9 @@ def _accumulate(
         slope *= in_step * scale
         model = pf * t
         light = max(model, 0.0)
-        w = 1 / (pixels[3, m] + inverse_gain * light + model_error * model * model)
+        variance = pixels[3, m] + inverse_gain * light
+        extra = model_error * model * model
+        w = 1 / variance
         r = pixels[2, m] - model - pb
         common = -2 * pf * slope * scale
         d0 = common * au
@@ -336,15 +427,23 @@ def _accumulate(
         g2 += w2 * r
         g3 += w * r
         g4 += w4 * r
+        spread_x += w0 * w0 * (variance + extra)
+        spread_y += w1 * w1 * (variance + extra)
         inside = 1 if u * u + v * v < core2 else 0
         n_core += inside
-        chi2 += inside * w * r * r
+        chi2 += inside * r * r / (variance + extra)
+        square += inside * r * r
+        sky += inside * pixels[3, m]
+        light_sum += inside * light
+        light_square += inside * model * model
     h[0, 0], h[1, 0], h[1, 1] = h00, h10, h11
     h[2, 0], h[2, 1], h[2, 2] = h20, h21, h22
     h[3, 0], h[3, 1], h[3, 2], h[3, 3] = h30, h31, h32, h33
     h[4, 0], h[4, 1], h[4, 2], h[4, 3], h[4, 4] = h40, h41, h42, h43, h44
     g[0], g[1], g[2], g[3], g[4] = g0, g1, g2, g3, g4
-    return chi2, n_core
+    spread[0], spread[1] = spread_x, spread_y
+    sums[0], sums[1], sums[2], sums[3], sums[4] = n_core, square, sky, light_sum, light_square
+    return chi2
 
 
 @numba.njit(cache=True, nogil=True)
@@ -369,7 +468,7 @@ def _cholesky(h):
 @numba.njit(cache=True, nogil=True)
 def _fit_batch(
     stamps, variance, corner, parameters, first, matrix, fwhm, table, step, inverse_gain,
-    model_error, reach, pointer, index, only_with_neighbors, iterations, errors, quality,
+    model_error, reach, pointer, index, only_with_neighbors, iterations, errors, quality, sums,
 ):
     """Gauss-Newton fit of x, y, flux, sky and width, star after star."""
     n_stars, size = stamps.shape[0], stamps.shape[1]
@@ -377,6 +476,7 @@ def _fit_batch(
     h = np.empty((5, 5))
     g = np.empty(5)
     d = np.empty(5)
+    spread = np.empty(2)
     core2 = max(0.85 * fwhm, 1.5) ** 2
     core_area = np.pi * core2
     for star in range(n_stars):
@@ -386,20 +486,23 @@ def _fit_batch(
             continue
         p = parameters[me]
         x_start, y_start = p[0], p[1]
-        n = _gather(
+        n, foreign = _gather(
             stamps[star], variance[star], corner[star, 0], corner[star, 1], parameters, me,
-            matrix, table, step, inverse_gain, reach, others, pixels,
+            matrix, table, step, inverse_gain, reach, core2, others, pixels,
         )
         converged = False
-        chi2, n_core = 0.0, 0
+        chi2, n_core = 0.0, 0.0
         for iteration in range(iterations + 1):
-            chi2, n_core = _accumulate(
-                pixels, n, p, matrix, table, step, inverse_gain, model_error**2, core2, h, g
+            chi2 = _accumulate(
+                pixels, n, p, matrix, table, step, inverse_gain, model_error**2, core2, h, g,
+                spread, sums[star],
             )
+            n_core = sums[star, 0]
             if n_core < 4:
                 break
             snr = p[2] * np.sqrt(h[2, 2])
             curvature = min(h[0, 0], h[1, 1])
+            inflation = max(spread[0] / max(h[0, 0], 1e-30), spread[1] / max(h[1, 1], 1e-30))
             # a weak prior keeps the width of faint stars near that of the PSF
             h[4, 4] += 1 / 0.3**2
             g[4] -= (p[4] - 1) / 0.3**2
@@ -413,7 +516,7 @@ def _fit_batch(
                             value -= h[j, k] * d[k]
                         d[j] = value / h[j, j]
                         total += d[j] * d[j]
-                    errors[star, i] = np.sqrt(total)
+                    errors[star, i] = np.sqrt(total * (max(inflation, 1.0) if i < 2 else 1.0))
                 quality[star, 0] = snr
                 break
             for i in range(5):
@@ -442,3 +545,4 @@ def _fit_batch(
         quality[star, 1] = chi2 / max(n_core - 3, 1)
         quality[star, 2] = n_core / core_area
         quality[star, 3] = 1.0 if converged else 0.0
+        quality[star, 4] = foreign / max(p[2], 1e-30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +14,11 @@ from spalipy_astro.catalog import StarFlag
 from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
-    from spalipy_astro.background import Background, PixelSource
     from spalipy_astro.centroids import Profile
     from spalipy_astro.peaks import Peaks
+    from spalipy_astro.probe import Frame
 
 __all__ = ["find_stars"]
-
-_FIRST_FWHM = 2.8
-_MAX_FWHM = 30.0
-_PSF_STARS = 50
 
 
 def find_stars(
@@ -71,6 +67,7 @@ def find_stars(
     # numba comes in with these, and only when stars are sought
     from spalipy_astro.background import estimate_background
     from spalipy_astro.peaks import find_peaks
+    from spalipy_astro.probe import Frame, infer_saturation, measure_profile
 
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
@@ -88,49 +85,19 @@ def find_stars(
         inverse_gain = 1 / gain
     else:
         inverse_gain = noise**2 / level if level > 0 else 0.0
-    frame = _Frame(source, background, inverse_gain, np.inf if saturation is None else saturation)
-    profile = _measure_profile(frame, threshold, fwhm)
+    frame = Frame(source, background, inverse_gain, np.inf if saturation is None else saturation)
+    fixed_gain = gain is not None or error is not None
+    frame, profile = measure_profile(frame, threshold, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
     if saturation is None:
-        frame = replace(frame, saturation=_infer_saturation(peaks, source))
+        frame = replace(frame, saturation=infer_saturation(peaks, source))
     table = _measure(frame, peaks, profile, threshold)
     table.meta.update(
         background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
-        shape=source.shape, n_detected=len(table),
+        shape=source.shape, n_detected=len(table), gain=1 / max(frame.inverse_gain, 1e-30),
+        model_error=frame.model_error, response=frame.response,
     )
     return table
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The image and what is known of it."""
-
-    source: PixelSource
-    background: Background
-    inverse_gain: float
-    saturation: float
-
-    def cutouts(self, x: NDArray, y: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Squares around pixels less the sky, their sky variance, and where they saturate."""
-        stamps = self.source.stamps(x, y, radius)
-        level, noise = self.background.at(x, y)
-        if level.shape[1] == 1:
-            level, variance = level[:, :, None], noise[:, :, None] ** 2
-        else:
-            offset = np.arange(-radius, radius + 1)
-            phase = 2 * ((y[:, None] + offset) % 2)[:, :, None]
-            phase = phase + ((x[:, None] + offset) % 2)[:, None, :]
-            me = np.arange(len(x))[:, None, None]
-            level, variance = level[me, phase], noise[me, phase] ** 2
-        saturated = np.zeros((len(x), 1, 1), dtype=bool)
-        if np.isfinite(self.saturation):
-            with np.errstate(invalid="ignore"):
-                saturated = stamps >= self.saturation - self.source.pedestal
-            stamps[saturated] = np.nan
-        if self.source.error is not None:
-            variance = self.source.error_stamps(x, y, radius) ** 2
-        stamps -= level.astype(np.float32)
-        return stamps, variance.astype(np.float32), saturated
 
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> Any:
@@ -185,92 +152,13 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> Any:
     return PixelSource(data, mask, error, pedestal)
 
 
-def _infer_saturation(peaks: Any, source: Any) -> float:
-    """Level of saturation from a pile-up at the largest value, or infinity."""
-    dtype = source.data.dtype
-    at_end = dtype.kind in "iu" and peaks.largest >= np.iinfo(dtype).max
-    if peaks.n_largest >= 3 or at_end:
-        return 0.98 * peaks.largest
-    return np.inf
-
-
-def _neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """For every star the others within ``reach``, as pointers into one index array."""
-    pairs = cKDTree(np.column_stack((x, y))).query_pairs(reach, output_type="ndarray")
-    first = np.concatenate((pairs[:, 0], pairs[:, 1])).astype(np.int64)
-    second = np.concatenate((pairs[:, 1], pairs[:, 0])).astype(np.int64)
-    order = np.lexsort((second, first))
-    counts = np.bincount(first, minlength=len(x))
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
-
-
-def _measure_profile(frame: _Frame, threshold: float, fwhm: float | None) -> Profile:
-    """Measure the PSF on the brightest sources that look like stars."""
-    from spalipy_astro.centroids import Profile, fit_profile, fit_stars
-    from spalipy_astro.peaks import find_peaks
-
-    guess = _FIRST_FWHM if fwhm is None else fwhm
-    every = 4 if frame.source.shape[0] >= 1024 else 1
-    while True:
-        peaks = find_peaks(
-            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
-        )
-        order = np.argsort(-peaks.snr, kind="stable")[:600]
-        x, y, snr = peaks.x[order], peaks.y[order], peaks.snr[order]
-        radius = int(np.ceil(2 * guess))
-        probe = replace(frame, saturation=min(frame.saturation, _infer_saturation(peaks, frame.source)))
-        stamps, variance, saturated = probe.cutouts(x, y, radius)
-        noise = np.sqrt(variance.mean(axis=(1, 2)))
-        start = _first_guess(x, y, snr * noise, guess)
-        fits = fit_stars(
-            stamps, variance, np.column_stack((x - radius, y - radius)), start, Profile(guess),
-            model_error=0.1, radius=radius, inverse_gain=frame.inverse_gain,
-        )
-        widths = fits.width * guess
-        good = (fits.chi2 < 3) & (fits.good > 0.9) & (fits.flux > 0)
-        good &= (widths > 1.4) & (fits.errors[:, 4] < 0.2) & ~saturated.any(axis=(1, 2))
-        if every > 1 and good.sum() < 40:
-            every = 1
-            continue
-        if good.sum() < 3:
-            return Profile(guess)
-        size = float(np.exp(_mode(np.log(widths[good]))))
-        if fwhm is None and size > 1.6 * guess and guess < _MAX_FWHM:
-            guess = min(2 * guess, _MAX_FWHM)
-            continue
-        break
-    chosen = np.flatnonzero(good & (np.abs(np.log(widths / size)) < 0.2))[:_PSF_STARS]
-    start = np.column_stack((fits.x - x, fits.y - y, fits.flux, fits.sky))[chosen]
-    return fit_profile(
-        stamps[chosen], variance[chosen], start, Profile(size), inverse_gain=frame.inverse_gain
-    )
-
-
-def _first_guess(x: NDArray, y: NDArray, amplitude: NDArray, fwhm: float) -> NDArray:
-    """Start of the fit from a peak in the matched-filter image."""
-    out = np.zeros((len(x), 5))
-    out[:, 0], out[:, 1], out[:, 4] = x, y, 1
-    # the filtered peak of a Gaussian star of flux F is F / (sqrt(4 pi) sigma)
-    out[:, 2] = amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
-    return out
-
-
-def _mode(values: NDArray) -> float:
-    """Half-sample mode, averaged over the narrowest half of what is left."""
-    v = np.sort(values)
-    while len(v) > 12:
-        half = (len(v) + 1) // 2
-        k = int(np.argmin(v[half - 1 :] - v[: len(v) - half + 1]))
-        v = v[k : k + half]
-    return float(np.median(v))
-
-
-def _measure(frame: _Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
+def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
     """Fit all peaks, drop what is not there, flag the rest."""
     from spalipy_astro.centroids import fit_stars
+    from spalipy_astro.probe import first_guess, neighbor_lists
 
     fwhm = profile.fwhm
-    radius = int(np.ceil(2 * fwhm))
+    radius = int(np.ceil(max(2 * fwhm, 3)))
     order = np.argsort(-peaks.snr, kind="stable")
     x, y, peak_snr = peaks.x[order], peaks.y[order], peaks.snr[order].astype(float)
     stamps, variance, saturated = frame.cutouts(x, y, radius)
@@ -285,11 +173,11 @@ def _measure(frame: _Frame, peaks: Peaks, profile: Profile, threshold: float) ->
     flag[edge] |= StarFlag.EDGE
     bad = (np.isnan(stamps) & ~saturated)[:, core].any(axis=1) & ~edge
     flag[bad] |= StarFlag.BAD_PIXELS
-    start = _first_guess(x, y, peak_snr * noise, fwhm)
+    start = first_guess(x, y, peak_snr * noise, fwhm)
     fits = fit_stars(
         stamps, variance, np.column_stack((x - radius, y - radius)), start, profile,
-        inverse_gain=frame.inverse_gain, model_error=0.01, radius=radius,
-        neighbors=_neighbor_lists(x, y, radius + 3 * fwhm), passes=2,
+        inverse_gain=frame.inverse_gain, model_error=frame.model_error, radius=radius,
+        neighbors=neighbor_lists(x, y, radius + 3 * fwhm), passes=2,
     )
     flag[~fits.converged] |= StarFlag.UNSTABLE
     width_error = fits.errors[:, 4]
@@ -299,7 +187,7 @@ def _measure(frame: _Frame, peaks: Peaks, profile: Profile, threshold: float) ->
     keep &= (fits.x > -0.5) & (fits.y > -0.5) & (fits.x < nx - 0.5) & (fits.y < ny - 0.5)
     keep[keep] = _without_doubles(fits.x[keep], fits.y[keep], fits.flux[keep], 0.5 * fwhm)
     flux = np.where(keep, fits.flux, 0)
-    pointer, other = _neighbor_lists(fits.x, fits.y, 3 * fwhm)
+    pointer, other = neighbor_lists(fits.x, fits.y, 3 * fwhm)
     me = np.repeat(np.arange(len(x)), np.diff(pointer))
     distance = np.hypot(fits.x[me] - fits.x[other], fits.y[me] - fits.y[other])
     close = (distance < 1.5 * fwhm) & (flux[other] > 0.05 * flux[me])
