@@ -19,6 +19,7 @@ IntArray = NDArray[np.intp]
 
 _GATE = 4.0  # sigma: how far from its predicted position a partner may lie
 _MAX_CHANCE = 0.3  # expected number of strangers inside the gate
+_FEW = 40  # matched stars below which an affine map is tried too
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
 # Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
@@ -90,6 +91,25 @@ def grow(
     follows from the fit itself, and the matched region grows outwards by as much as the stars can
     answer for.
     """
+    flexible = _grow(source, template, pairs, scale, frame, rigid=False)
+    if flexible is not None and len(flexible.source) >= _FEW:
+        return flexible
+    # Among few stars a flexible map can follow a false one: the odds tell.
+    rigid = _grow(source, template, pairs, scale, frame, rigid=True)
+    grown = [growth for growth in (flexible, rigid) if growth is not None]
+    return max(grown, key=lambda growth: growth.evidence, default=None)
+
+
+def _grow(
+    source: StarField,
+    template: StarField,
+    pairs: tuple[IntArray, IntArray],
+    scale: float,
+    frame: FloatArray,
+    *,
+    rigid: bool,
+) -> Growth | None:
+    """Grow with a spline, or with an affine map (rigid)."""
     n_source = min(len(source), _CROWD)
     n_template = _comparable(source, template, n_source, scale)
     state: Growth | None = None
@@ -98,7 +118,7 @@ def grow(
         best = -1
         stalled = 0
         for _ in range(15):
-            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame)
+            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame, rigid)
             if state is None or len(state.source) < 3:
                 return None
             robust = _robust_weights(state, template)
@@ -129,6 +149,7 @@ def _turn(
     sizes: tuple[int, int],
     scale: float,
     frame: FloatArray,
+    rigid: bool,
 ) -> Growth | None:
     """Fit the pairs, predict the stars, match again."""
     known, values = source.xy[pairs[0]], template.xy[pairs[1]]
@@ -140,10 +161,10 @@ def _turn(
     equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
     # Before there are stars to measure it on, the smoothness is that of a typical strong distortion.
     bend = _BENDING * scale / half * space.step**2
-    smoothing = (1 / bend**2, 0.0)
-    if len(known) >= 6:
+    smoothing = (np.inf, np.inf) if rigid else (1 / bend**2, 0.0)
+    if len(known) >= 6 and not rigid:
         smoothing = _smoothing.choose_smoothing(
-            space, equations, len(known), noise_prior=(6.0, 1.0)
+            space, equations, len(known), noise_prior=(6.0, 1.0), amplitude=0.5 * scale
         )
     fit = _smoothing.solve(space, equations, len(known), smoothing, noise_prior=(6.0, 1.0))
 
@@ -198,16 +219,21 @@ def _match(
     good = (distance[:, 0] < gate) & (np.pi * density * gate**2 < _MAX_CHANCE * _GATE**2 / 4)
     if k == 2:  # two candidates in one gate: undecided, unless one is far closer
         good &= (distance[:, 1] > gate) | (distance[:, 1] > 3 * distance[:, 0] + sigma)
-    # One to one: the closest of the predictions that want a star gets it.
+    # One to one: the closest of the predictions that want a star gets it, if it is far closer.
     order = np.lexsort((distance[:, 0], first))
-    order = order[good[order]]
+    order = order[distance[order, 0] < gate[order]]
     taken = first[order]
-    keep = np.ones(len(order), bool)
-    keep[1:] = taken[1:] != taken[:-1]
-    matched = np.sort(order[keep])
-    lost = good.copy()
-    lost[matched] = False
-    ratios[lost] = np.minimum(ratios[lost], np.log(0.5))
+    leads = np.ones(len(order), bool)
+    leads[1:] = taken[1:] != taken[:-1]
+    rival = np.full(len(order), np.inf)
+    followed = np.flatnonzero(~leads[1:] & leads[:-1])
+    rival[followed] = distance[order[followed + 1], 0]
+    clear = rival > 3 * distance[order, 0] + sigma[order]
+    matched = np.sort(order[leads & clear & good[order]])
+    # Evidence comes from matched stars only: a prediction without a partner can but count against.
+    alone = np.ones(len(ratios), bool)
+    alone[matched] = False
+    ratios[alone] = np.minimum(ratios[alone], 0.0)
     return matched, first[matched], ratios
 
 

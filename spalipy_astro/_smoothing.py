@@ -22,6 +22,7 @@ __all__ = ["Posterior", "SplineSpace", "choose_smoothing", "normal_equations", "
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
+_PRIOR_DEX = 1.55  # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
 _CHUNK = 8192  # points whose dense design rows are held at once
 
 
@@ -279,12 +280,20 @@ class _System:
         return 2 * log_det + count * np.log(max(self.noise(misfit), 1e-300))
 
 
+def _log_penalty(space: SplineSpace, amplitude: float) -> float:
+    """Return the log10 of the low-order weight that goes with a departure from the affine map."""
+    (x_lo, x_hi), (y_lo, y_hi) = space.bounds
+    half2 = ((x_hi - x_lo) ** 2 + (y_hi - y_lo) ** 2) / 4
+    return float(-2 * np.log10(2 * amplitude * space.step**2 / half2))
+
+
 def choose_smoothing(
     space: SplineSpace,
     equations: tuple[FloatArray, FloatArray, float],
     n_points: int,
     *,
     noise_prior: tuple[float, float] = (0.0, 1.0),
+    amplitude: float | None = None,
 ) -> tuple[float, float]:
     """
     Choose the weights of both penalties by restricted maximum likelihood.
@@ -298,6 +307,10 @@ def choose_smoothing(
         Number of points with weight.
     noise_prior : (count, variance), optional
         What is known of the variance of a value of unit weight, as if measured on that many values.
+    amplitude : float, optional
+        How far the map is expected to depart from an affine one, in the unit of the values, within
+        a factor of six (1 sigma). Where there are few points, this keeps the fit from following
+        their errors and from claiming that there is no distortion.
 
     Returns
     -------
@@ -313,7 +326,13 @@ def choose_smoothing(
     center = np.log10(max(np.trace(equations[0]) / space.size, 1e-300))
     # Wide enough for "no distortion at all" at one end and interpolation at the other.
     grid = center + np.arange(-9.0, 6.1, 3.0)
-    values = {(a, b): system.criterion(a, b) for a in grid for b in grid}
+    expected = np.inf if amplitude is None else _log_penalty(space, amplitude)
+
+    def criterion(log_low: float, log_high: float) -> float:
+        prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
+        return system.criterion(log_low, log_high) + prior
+
+    values = {(a, b): criterion(a, b) for a in grid for b in grid}
     best = min(values, key=lambda key: (values[key], key))
     step = 1.5
     while step > 0.15:
@@ -325,7 +344,7 @@ def choose_smoothing(
         ]
         for key in around:
             if key not in values:
-                values[key] = system.criterion(*key)
+                values[key] = criterion(*key)
         move = min([best, *around], key=lambda key: (values[key], key))
         if move == best:
             step /= 2

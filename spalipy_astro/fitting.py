@@ -28,6 +28,7 @@ BoolArray = NDArray[np.bool_]
 # a pair is clipped: one good pair in 5000 is lost.
 CLIP = 17.0
 _CHI2_MEDIAN = 2 * np.log(2.0)  # of two degrees of freedom
+_AMPLITUDE = 0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
 _PRIOR_COUNT = 10.0  # how many residuals the catalogs' own position errors are worth
 
 
@@ -339,7 +340,9 @@ def _weights(
         return np.inf, np.inf
     if smoothing is not None:
         return float(smoothing), 0.0
-    return _smoothing.choose_smoothing(space, equations, count, noise_prior=prior)
+    return _smoothing.choose_smoothing(
+        space, equations, count, noise_prior=prior, amplitude=_AMPLITUDE
+    )
 
 
 def _leverage(
