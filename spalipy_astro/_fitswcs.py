@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import groupby
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["FITSWCSTransform", "InverseFITSWCSTransform", "wcs_from_tree", "wcs_
 
 FloatArray = NDArray[np.float64]
 
+_COPYING = threading.Lock()  # even a copy changes the original for a moment
 _EXACT = ("crpix", "crval", "lonpole", "latpole")
 _LOOKUPS = ("cpdis1", "cpdis2", "det2im1", "det2im2")
 
@@ -47,6 +49,8 @@ class FITSWCSTransform(Model):
     -----
     The outputs are longitude and latitude in degrees, in this order whatever that of the FITS axes.
     Pixels are 0-based. Pixels that do not lie on the sky are NaN.
+
+    Threads may share the model, as they may not share an `astropy.wcs.WCS`.
 
     The inverse is `InverseFITSWCSTransform`; it undoes distortions to 1e-9 pixels.
 
@@ -79,6 +83,7 @@ class FITSWCSTransform(Model):
             )
         # Once through the plain values, so that what is read from a file is the same bit by bit.
         self._wcs = wcs_from_tree(wcs_to_tree(wcs))
+        self._local = threading.local()
         super().__init__(**kwargs)
         self.inputs = ("x", "y")
         self.outputs = ("lon", "lat")
@@ -86,7 +91,16 @@ class FITSWCSTransform(Model):
     @property
     def wcs(self) -> WCS:
         """A copy of the WCS."""
-        return wcs_from_tree(wcs_to_tree(self._wcs))
+        with _COPYING:
+            return wcs_from_tree(wcs_to_tree(self._wcs))
+
+    @property
+    def _own_wcs(self) -> WCS:
+        """The copy of this thread: threads that share one spoil each other's coordinates."""
+        if not hasattr(self._local, "wcs"):
+            with _COPYING:
+                self._local.wcs = self._wcs.deepcopy()
+        return self._local.wcs
 
     @property
     def inverse(self) -> InverseFITSWCSTransform:
@@ -97,16 +111,21 @@ class FITSWCSTransform(Model):
     def evaluate(self, x, y):
         """Compute longitude and latitude in degrees; units are stripped."""
         x, y = np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float))
-        world = self._wcs.all_pix2world(x.ravel(), y.ravel(), 0)
-        return world[self._wcs.wcs.lng].reshape(x.shape), world[self._wcs.wcs.lat].reshape(x.shape)
+        wcs = self._own_wcs
+        world = wcs.all_pix2world(x.ravel(), y.ravel(), 0)
+        return world[wcs.wcs.lng].reshape(x.shape), world[wcs.wcs.lat].reshape(x.shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the WCS apart: pickling one loses digits, and its lookup tables."""
-        return self.__dict__ | {"_wcs": wcs_to_tree(self._wcs)}
+        with _COPYING:
+            state = self.__dict__ | {"_wcs": wcs_to_tree(self._wcs)}
+        del state["_local"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Put the WCS together again."""
-        self.__dict__.update(state | {"_wcs": wcs_from_tree(state["_wcs"])})
+        wcs = wcs_from_tree(state["_wcs"])
+        self.__dict__.update(state | {"_wcs": wcs, "_local": threading.local()})
 
     def __repr__(self) -> str:
         """Give the axes and the distortions."""
@@ -167,7 +186,7 @@ class InverseFITSWCSTransform(Model):
     def evaluate(self, lon, lat):
         """Solve for the pixels; NaN where there is none."""
         lon, lat = np.broadcast_arrays(*(_in_degrees(angle) for angle in (lon, lat)))
-        wcs = self._transform._wcs
+        wcs = self._transform._own_wcs
         world = np.empty((2, lon.size))
         world[wcs.wcs.lng], world[wcs.wcs.lat] = lon.ravel(), lat.ravel()
         pixels = np.stack(wcs.wcs_world2pix(*world, 0))

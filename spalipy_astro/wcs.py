@@ -122,20 +122,23 @@ def build_wcs(
 
     sky: Steps = []
     if isinstance(template_wcs, WCS):
-        template_wcs = _two_axes(template_wcs)
         if template_wcs.has_celestial:
             sky = _steps_of_fits(template_wcs, template, template_shape)
     elif template_wcs is not None:
         sky = _steps_of_gwcs(template_wcs, template, taken={source.name, template.name})
 
-    wcs = gwcs.WCS([(source, transform.copy()), *(sky or [(template, None)])])
+    transform = transform.copy()
+    if isinstance(template_wcs, gwcs.WCS) and _has_units(template_wcs):
+        # The transform strips the units that gwcs gives its inputs
+        transform = transform | (Multiply(1 * u.pix) & Multiply(1 * u.pix))
+    wcs = gwcs.WCS([(source, transform), *(copy.deepcopy(sky) or [(template, None)])])
     if not sky:
         pixels = Frame2D(name="template_pixels", unit=(u.pix, u.pix))
         template_wcs = gwcs.WCS([(pixels, Identity(2)), (copy.deepcopy(template), None)])
     elif isinstance(template_wcs, WCS):
         template_wcs = template_wcs.deepcopy()
     else:
-        template_wcs = gwcs.WCS(copy.deepcopy(sky))
+        template_wcs = gwcs.WCS(sky)
     for built, shape in ((wcs, source_shape), (template_wcs, template_shape)):
         if shape is not None:
             built.array_shape = tuple(int(n) for n in shape)
@@ -236,7 +239,7 @@ def _agree(model: Model, exact: FITSWCSTransform, shape: tuple[int, int]) -> boo
 def _steps_of_fits(wcs: WCS, template: CoordinateFrame, shape: tuple[int, int] | None) -> Steps:
     """Give the steps of a pipeline from template pixels to the sky of a FITS WCS."""
     try:
-        model, frame = sky_transform(wcs, shape=shape)
+        wcs_to_celestial_frame(wcs)
     except ValueError as error:
         warnings.warn(
             f"The sky of the template is left out: {error} The alignment ends at the pixels of the "
@@ -245,6 +248,7 @@ def _steps_of_fits(wcs: WCS, template: CoordinateFrame, shape: tuple[int, int] |
             stacklevel=3,
         )
         return []
+    model, frame = sky_transform(wcs, shape=shape)
     return [(template, model), (frame, None)]
 
 
@@ -261,8 +265,6 @@ def _steps_of_gwcs(wcs: gwcs.WCS, template: CoordinateFrame, taken: set[str]) ->
             frame = template
             if model is not None:
                 model.bounding_box = None
-                if _has_units(wcs):  # the transform in front gives plain numbers
-                    model = (Multiply(1 * u.pix) & Multiply(1 * u.pix)) | model
         steps.append((frame, model))
     return steps
 
@@ -283,8 +285,12 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _unwrap(wcs: Any) -> WCS | gwcs.WCS | None:
     """Take off what NDData wraps around a WCS; a slice becomes a shift of the pixels."""
-    if wcs is None or isinstance(wcs, WCS):
-        return wcs
+    if wcs is None:
+        return None
+    if isinstance(wcs, WCS):
+        if wcs.naxis < 2:
+            raise ValueError(f"template_wcs must have two axes, got {wcs.naxis}.")
+        return wcs if wcs.naxis == 2 else wcs.sub([1, 2])
     if isinstance(wcs, HighLevelWCSWrapper):
         return _unwrap(wcs.low_level_wcs)
     if isinstance(wcs, SlicedLowLevelWCS):
@@ -310,11 +316,8 @@ def _unslice(sliced: SlicedLowLevelWCS) -> WCS | gwcs.WCS:
         axes = [axis + 1 for axis, keep in enumerate(reversed(kept)) if keep]
         return inner.slice(whole).sub(axes)
     inner = _unwrap(inner)
-    if not all(kept) or any(part.step not in (None, 1) for part in whole):
-        raise ValueError(
-            f"template_wcs is a slice {list(slices)} of a gwcs; only slices that keep both axes "
-            "and every pixel can be used."
-        )
+    if not all(kept):
+        raise ValueError(f"template_wcs must have two pixel axes, got {sum(kept)}.")
     unit = u.pix if _has_units(inner) else 1
     y, x = (Shift((part.start or 0) * unit) for part in whole)
     steps = [(step.frame, step.transform) for step in inner.pipeline]
@@ -322,10 +325,3 @@ def _unslice(sliced: SlicedLowLevelWCS) -> WCS | gwcs.WCS:
     wcs = gwcs.WCS(steps)
     wcs.array_shape = sliced.array_shape
     return wcs
-
-
-def _two_axes(wcs: WCS) -> WCS:
-    """Leave out the axes of a FITS WCS that an image of two axes does not have."""
-    if wcs.naxis < 2:
-        raise ValueError(f"template_wcs must have two axes, got {wcs.naxis}.")
-    return wcs if wcs.naxis == 2 else wcs.sub([1, 2])
