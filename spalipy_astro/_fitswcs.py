@@ -262,6 +262,11 @@ def wcs_to_tree(wcs: WCS) -> dict[str, Any]:
     -------
     dict
         What `wcs_from_tree` needs; every value can be written to ASDF.
+
+    Raises
+    ------
+    ValueError
+        If it has several lookup tables (-TAB).
     """
     # to_header must not complain about keywords of the lookup tables, which are kept apart
     bare = wcs.deepcopy()
@@ -305,6 +310,11 @@ def _tabular_arrays(wcs: WCS) -> list[dict[str, Any]]:
     """Give the arrays of a -TAB WCS, with the names of the table columns that they stand in."""
     if not wcs.wcs.tab:
         return []
+    if len(wcs.wcs.tab) > 1:
+        raise ValueError(
+            "wcs looks its two coordinates up in separate tables; only -TAB axes that share one "
+            f"table are supported, got {len(wcs.wcs.tab)} tables."
+        )
     (table,) = wcs.wcs.tab
     names = {(axis, number): name for axis, number, name in wcs.wcs.get_ps()}
     numbers = {(axis, number): int(value) for axis, number, value in wcs.wcs.get_pv()}

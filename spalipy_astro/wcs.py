@@ -34,7 +34,7 @@ from gwcs.coordinate_frames import CelestialFrame, CoordinateFrame, Frame2D
 
 from spalipy_astro.models import FITSWCSTransform
 
-__all__ = ["build_wcs", "sky_transform"]
+__all__ = ["build_wcs", "pack_wcs", "sky_transform", "unpack_wcs"]
 
 _ZENITHAL = {
     "ARC": Pix2Sky_ARC,
@@ -197,6 +197,41 @@ def sky_transform(
     if native is not None and _agree(native, exact, shape or wcs.array_shape or _SHAPE):
         return native, frame
     return exact, frame
+
+
+def pack_wcs(wcs: Any) -> Any:
+    """
+    Make of the WCS of an image what ASDF keeps without losing a bit of it.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS, gwcs.WCS or None
+        Also as NDData keeps it: wrapped or sliced.
+
+    Returns
+    -------
+    FITSWCSTransform, gwcs.WCS, astropy.wcs.WCS or None
+        A celestial FITS WCS is packed into the model, since a FITS header keeps 14 digits only.
+    """
+    wcs = _unwrap(wcs)
+    return FITSWCSTransform(wcs) if isinstance(wcs, WCS) and wcs.has_celestial else wcs
+
+
+def unpack_wcs(packed: Any) -> Any:
+    """
+    Give back the WCS that was packed by `pack_wcs`.
+
+    Parameters
+    ----------
+    packed : object
+        What `pack_wcs` gave.
+
+    Returns
+    -------
+    astropy.wcs.WCS, gwcs.WCS or None
+        The WCS.
+    """
+    return packed.wcs if isinstance(packed, FITSWCSTransform) else packed
 
 
 def _native_model(wcs: WCS) -> Model | None:

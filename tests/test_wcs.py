@@ -25,7 +25,7 @@ from reproject.mosaicking import find_optimal_celestial_wcs, reproject_and_coadd
 
 from spalipy_astro.asdf import get_extensions, get_resource_mappings
 from spalipy_astro.models import FITSWCSTransform, SplineDistortion2D
-from spalipy_astro.wcs import build_wcs, sky_transform
+from spalipy_astro.wcs import build_wcs, pack_wcs, sky_transform, unpack_wcs
 
 SHAPE = (800, 1000)
 SCALE = 7.777777777e-5  # degrees per pixel
@@ -423,6 +423,23 @@ def test_transform_without_inverse_is_refused():
     one_way = models.Mapping((0, 1, 0, 1)) | (models.Polynomial2D(2) & models.Polynomial2D(2))
     with pytest.raises(ValueError, match="no inverse"):
         build_wcs(one_way)
+
+
+@pytest.mark.parametrize("kind", ["TAN", "SIP, swapped", "-TAB"])
+def test_packed_fits_wcs_lose_nothing(kind):
+    fits_wcs = KINDS[kind]()
+    again = unpack_wcs(through_asdf(pack_wcs(fits_wcs)))
+    assert isinstance(again, WCS)
+    assert again.array_shape == SHAPE
+    x, y = frame_points()
+    assert_array_equal(again.all_pix2world(x, y, 0), fits_wcs.all_pix2world(x, y, 0))
+
+
+def test_other_wcs_are_packed_as_they_are():
+    pixels, template = WCS(naxis=2), make_jwst_like()
+    assert pack_wcs(None) is unpack_wcs(None) is None
+    assert unpack_wcs(pack_wcs(pixels)) is pixels
+    assert unpack_wcs(pack_wcs(template)) is template
 
 
 def test_sky_transform_needs_a_sky():
