@@ -36,9 +36,8 @@ def test_demo_output_is_right(demo, example_pair):
     folder, _ = demo
     source, template = example_pair
     alignment = Alignment.read(folder / "alignment.asdf")
-    summary = alignment.summary()
-    assert summary["n_used"] > 200
-    assert summary["rms"] < 0.2
+    assert alignment.summary()["n_used"] > 200
+    assert alignment.transform(500, 300) == pytest.approx((359.4, 440.6), abs=0.2)
     with fits.open(folder / "aligned.fits") as hdus:
         hdus.verify("exception")
         assert hdus[0].data.shape == template.shape
