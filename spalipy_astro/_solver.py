@@ -11,6 +11,7 @@ __all__ = ["invert_mapping"]
 
 FloatArray = NDArray[np.float64]
 Mapping = Callable[[FloatArray], FloatArray]
+Test = Callable[[FloatArray], NDArray[np.bool_]]
 
 TOLERANCE = 1e-9  # px: distance below which a point is found
 _CHUNK = 262_144  # points solved for at once: bounds the memory
@@ -22,7 +23,7 @@ def invert_mapping(
     mapping: Mapping,
     jacobian: Mapping,
     target: FloatArray,
-    is_regular: Mapping | None = None,
+    is_regular: Test | None = None,
 ) -> FloatArray:
     """
     Find the points that a mapping close to the identity sends to given ones.
@@ -57,10 +58,10 @@ def invert_mapping(
     suspects = np.isfinite(solution[0])
     if is_regular is not None:
         suspects &= ~is_regular(solution)
-    suspects = np.flatnonzero(suspects)
-    if suspects.size:
-        folded = ~(np.linalg.det(jacobian(solution[:, suspects])) > 0)
-        solution[:, suspects[folded]] = np.nan
+    rows = np.flatnonzero(suspects)
+    if rows.size:
+        folded = ~(np.linalg.det(jacobian(solution[:, rows])) > 0)
+        solution[:, rows[folded]] = np.nan
     return solution
 
 

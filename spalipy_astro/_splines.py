@@ -220,17 +220,20 @@ class TensorSpline:
         x, y = (np.broadcast_to(t, shape).ravel() for t in (x, y))
         grids = find_grids(x, y)
         if grids is not None and len(grids) == 1:  # saves a copy of large arrays
-            return [self._on_grid(*grids[0][1:], term).reshape(shape) for term in terms]
+            (grid,) = grids
+            return [
+                self._on_grid(grid.slow, grid.fast, grid.x_is_fast, term).reshape(shape)
+                for term in terms
+            ]
         values = [np.empty(x.size) for _ in terms]
-        if grids is not None:
-            for part, *grid in grids:
-                for value, term in zip(values, terms, strict=True):
-                    value[part] = self._on_grid(*grid, term).ravel()
-        else:
-            for start in range(0, x.size, _CHUNK):
-                part = slice(start, start + _CHUNK)
-                for value, chunk in zip(values, self._at(x[part], y[part], terms), strict=True):
-                    value[part] = chunk
+        for grid in grids or []:
+            for value, term in zip(values, terms, strict=True):
+                on_grid = self._on_grid(grid.slow, grid.fast, grid.x_is_fast, term)
+                value[grid.part] = on_grid.ravel()
+        for start in range(0, 0 if grids else x.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            for value, chunk in zip(values, self._at(x[part], y[part], terms), strict=True):
+                value[part] = chunk
         return [value.reshape(shape) for value in values]
 
     def _on_grid(

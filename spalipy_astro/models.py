@@ -79,7 +79,7 @@ class SplineDistortion2D(Model):
     >>> model = SplineDistortion2D(coeff_x, 0 * coeff_x, bounds=((0, 99), (0, 59)))
     >>> x, y = model(66.0, 29.5)
     >>> print(round(x, 6), y)
-    66.45 29.5
+    66.4 29.5
     >>> x, y = model.inverse(x, y)
     >>> print(round(x, 6), round(y, 6))
     66.0 29.5
@@ -188,8 +188,11 @@ class SplineDistortion2D(Model):
     ) -> list[FloatArray]:
         """Evaluate terms ``(0 for dx or 1 for dy, nu_x, nu_y)``."""
         # astropy puts an axis for sets of parameters in front of the arrays
-        arrays = [np.reshape(coeff, np.shape(coeff)[-2:]) for coeff in (coeff_x, coeff_y)]
-        spline = TensorSpline(arrays[0].shape, self._domain, self._degree)
+        arrays: list[FloatArray] = [
+            np.reshape(coeff, np.shape(coeff)[-2:]) for coeff in (coeff_x, coeff_y)
+        ]
+        n_y, n_x = arrays[0].shape
+        spline = TensorSpline((n_y, n_x), self._domain, self._degree)
         return spline.evaluate(x, y, [(arrays[i], nu_x, nu_y) for i, nu_x, nu_y in which])
 
     def _is_contraction(self) -> bool:

@@ -351,6 +351,7 @@ def _unslice(sliced: SlicedLowLevelWCS) -> WCS | gwcs.WCS:
         axes = [axis + 1 for axis, keep in enumerate(reversed(kept)) if keep]
         return inner.slice(whole).sub(axes)
     inner = _unwrap(inner)
+    assert isinstance(inner, gwcs.WCS)
     if not all(kept):
         raise ValueError(f"template_wcs must have two pixel axes, got {sum(kept)}.")
     unit = u.pix if _has_units(inner) else 1

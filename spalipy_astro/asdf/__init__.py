@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 
-import yaml
 from asdf.extension import Extension, ManifestExtension
 from asdf.resource import DirectoryResourceMapping
 
@@ -19,7 +18,8 @@ from spalipy_astro.asdf.converters import CONVERTERS
 
 __all__ = ["get_extensions", "get_resource_mappings"]
 
-_MANIFESTS = ("spalipy-astro-1.0.0",)  # asdf prefers the first that knows a type
+# asdf prefers the first that knows a type
+_MANIFESTS = ("asdf://spalipy-astro.org/manifests/spalipy-astro-1.0.0",)
 
 
 def get_extensions() -> list[Extension]:
@@ -30,15 +30,12 @@ def get_extensions() -> list[Extension]:
     -------
     list of asdf.extension.Extension
         One for each version of the manifest, the newest first.
+
+    Notes
+    -----
+    asdf must know the manifests by then; see `get_resource_mappings`.
     """
-    folder = resources.files("spalipy_astro.asdf") / "manifests"
-    return [
-        ManifestExtension(
-            yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")),
-            converters=CONVERTERS,
-        )
-        for name in _MANIFESTS
-    ]
+    return [ManifestExtension.from_uri(uri, converters=CONVERTERS) for uri in _MANIFESTS]
 
 
 def get_resource_mappings() -> list[Mapping[str, bytes]]:
