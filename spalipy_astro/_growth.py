@@ -110,26 +110,61 @@ def _grow(
     rigid: bool,
 ) -> Growth | None:
     """Grow with a spline, or with an affine map (rigid)."""
+    smoothness = _Smoothness(rigid)
     n_source = min(len(source), _CROWD)
     n_template = _comparable(source, template, n_source, scale)
     state: Growth | None = None
     for n_s, n_t in ((n_source, n_template), (len(source), len(template))):
         robust = np.ones(len(pairs[0]))
         best = -1
-        stalled = 0
+        patience = 1
         for _ in range(15):
-            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame, rigid)
+            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame, smoothness)
             if state is None or len(state.source) < 3:
                 return None
             robust = _robust_weights(state, template)
             pairs = (state.source, state.template)
-            stalled = stalled + 1 if len(pairs[0]) <= 1.01 * best else 0
-            if stalled == 2:
-                break
+            if len(pairs[0]) <= 1.01 * best:
+                # Most of the stars have partners: a turn more would change next to nothing.
+                if patience == 0 or len(pairs[0]) > 0.7 * state.expected >= 0.7 * _FEW:
+                    break
+                patience -= 1
             best = max(best, len(pairs[0]))
         if n_s == len(source) and n_t == len(template):
             break
     return state
+
+
+class _Smoothness:
+    """The penalties' weights; chosen anew only when there are many more stars to choose them by."""
+
+    def __init__(self, rigid: bool) -> None:
+        self.rigid = rigid
+        self._last: tuple[SplineSpace, int, tuple[float, float]] | None = None
+
+    def choose(
+        self,
+        space: SplineSpace,
+        equations: tuple[FloatArray, FloatArray, float],
+        count: int,
+        bend: float,
+        amplitude: float,
+    ) -> tuple[float, float]:
+        """Return the weights for `count` points."""
+        if self.rigid:
+            return np.inf, np.inf
+        if count < 6:
+            # Before there are stars to measure it on: that of a typical strong distortion.
+            return 1 / bend**2, 0.0
+        if self._last is not None:
+            last, before, smoothing = self._last
+            if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
+                return smoothing
+        smoothing = _smoothing.choose_smoothing(
+            space, equations, count, noise_prior=(6.0, 1.0), amplitude=amplitude
+        )
+        self._last = space, count, smoothing
+        return smoothing
 
 
 def _comparable(source: StarField, template: StarField, n_source: int, scale: float) -> int:
@@ -149,7 +184,7 @@ def _turn(
     sizes: tuple[int, int],
     scale: float,
     frame: FloatArray,
-    rigid: bool,
+    smoothness: _Smoothness,
 ) -> Growth | None:
     """Fit the pairs, predict the stars, match again."""
     known, values = source.xy[pairs[0]], template.xy[pairs[1]]
@@ -159,13 +194,8 @@ def _turn(
     space = SplineSpace.covering(known, cells, _DEGREE)
     mean = values.mean(axis=0)
     equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
-    # Before there are stars to measure it on, the smoothness is that of a typical strong distortion.
     bend = _BENDING * scale / half * space.step**2
-    smoothing = (np.inf, np.inf) if rigid else (1 / bend**2, 0.0)
-    if len(known) >= 6 and not rigid:
-        smoothing = _smoothing.choose_smoothing(
-            space, equations, len(known), noise_prior=(6.0, 1.0), amplitude=0.5 * scale
-        )
+    smoothing = smoothness.choose(space, equations, len(known), bend, 0.5 * scale)
     fit = _smoothing.solve(space, equations, len(known), smoothing, noise_prior=(6.0, 1.0))
 
     xy = source.xy[: sizes[0]]

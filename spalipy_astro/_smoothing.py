@@ -22,7 +22,9 @@ __all__ = ["Posterior", "SplineSpace", "choose_smoothing", "normal_equations", "
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
-_PRIOR_DEX = 1.55  # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
+_PRIOR_DEX = (
+    1.55  # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
+)
 _CHUNK = 8192  # points whose dense design rows are held at once
 
 
@@ -268,8 +270,8 @@ class _System:
     def criterion(self, log_low: float, log_high: float) -> float:
         """Return -2 log of the restricted likelihood (up to a constant)."""
         penalty = self.penalty((10.0**log_low, 10.0**log_high))
-        matrix = self.rough_matrix.copy()
-        matrix[np.diag_indices_from(matrix)] += penalty
+        matrix = self.rough_matrix.copy(order="F")
+        matrix.ravel(order="F")[:: len(matrix) + 1] += penalty
         factor, info = linalg.lapack.dpotrf(matrix, lower=1, overwrite_a=1)
         if info:
             return np.inf
@@ -294,6 +296,7 @@ def choose_smoothing(
     *,
     noise_prior: tuple[float, float] = (0.0, 1.0),
     amplitude: float | None = None,
+    start: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """
     Choose the weights of both penalties by restricted maximum likelihood.
@@ -311,6 +314,8 @@ def choose_smoothing(
         How far the map is expected to depart from an affine one, in the unit of the values, within
         a factor of six (1 sigma). Where there are few points, this keeps the fit from following
         their errors and from claiming that there is no distortion.
+    start : tuple of float, optional
+        Weights that were chosen for almost the same points: the search begins there.
 
     Returns
     -------
@@ -324,17 +329,22 @@ def choose_smoothing(
     """
     system = _System(space, equations, n_points, noise_prior)
     center = np.log10(max(np.trace(equations[0]) / space.size, 1e-300))
-    # Wide enough for "no distortion at all" at one end and interpolation at the other.
-    grid = center + np.arange(-9.0, 6.1, 3.0)
     expected = np.inf if amplitude is None else _log_penalty(space, amplitude)
 
     def criterion(log_low: float, log_high: float) -> float:
         prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
         return system.criterion(log_low, log_high) + prior
 
-    values = {(a, b): criterion(a, b) for a in grid for b in grid}
+    if start is None:
+        # Wide enough for "no distortion at all" at one end and interpolation at the other.
+        grid = center + np.arange(-9.0, 6.1, 3.0)
+        values = {(a, b): criterion(a, b) for a in grid for b in grid}
+        step = 1.5
+    else:
+        log_start = float(np.log10(start[0])), float(np.log10(start[1]))
+        values = {log_start: criterion(*log_start)}
+        step = 0.4
     best = min(values, key=lambda key: (values[key], key))
-    step = 1.5
     while step > 0.15:
         around = [
             (best[0] + i * step, best[1] + j * step)

@@ -28,7 +28,9 @@ BoolArray = NDArray[np.bool_]
 # a pair is clipped: one good pair in 5000 is lost.
 CLIP = 17.0
 _CHI2_MEDIAN = 2 * np.log(2.0)  # of two degrees of freedom
-_AMPLITUDE = 0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
+_AMPLITUDE = (
+    0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
+)
 _PRIOR_COUNT = 10.0  # how many residuals the catalogs' own position errors are worth
 
 
@@ -224,7 +226,9 @@ def fit_backward(
         )
         count = int(np.count_nonzero(used))
         if weights is None or iteration == 2:
-            weights = _weights(space, equations, count, spline_order, smoothing, polynomial, prior)
+            weights = _weights(
+                space, equations, count, spline_order, smoothing, polynomial, prior, weights
+            )
         posterior = _smoothing.solve(space, equations, count, weights, noise_prior=prior)
         if affine == "similarity":
             posterior = _as_similarity(posterior, space, source_xy, template_xy, used, sigma2, mean)
@@ -320,9 +324,9 @@ def _choose_space(
         return SplineSpace.covering(template_xy, 1, max(polynomial, 1), null_order=polynomial + 1)
     if spline_order == 0:
         return SplineSpace.covering(template_xy, 1, 1)
-    # About three stars a coefficient, and never more than ten cells: the finer structure would be
+    # About three stars a coefficient, and never more than eight cells: the finer structure would be
     # no distortion of an optical system.
-    cells = int(np.clip(np.sqrt(n / 3) - spline_order, 3, 10))
+    cells = int(np.clip(np.sqrt(n / 3) - spline_order, 3, 8))
     return SplineSpace.covering(template_xy, cells, spline_order)
 
 
@@ -334,6 +338,7 @@ def _weights(
     smoothing: float | None,
     polynomial: int | None,
     prior: tuple[float, float],
+    start: tuple[float, float] | None,
 ) -> tuple[float, float]:
     """Return the penalties' weights: given, infinite, or by restricted maximum likelihood."""
     if polynomial is not None or spline_order == 0:
@@ -341,7 +346,7 @@ def _weights(
     if smoothing is not None:
         return float(smoothing), 0.0
     return _smoothing.choose_smoothing(
-        space, equations, count, noise_prior=prior, amplitude=_AMPLITUDE
+        space, equations, count, noise_prior=prior, amplitude=_AMPLITUDE, start=start
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from astropy.nddata import CCDData, NDData
 from astropy.table import QTable, Table
 
+from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalog import Stars, as_stars
 from spalipy_astro.detection import find_stars
@@ -17,7 +18,6 @@ from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward
 from spalipy_astro.images import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
-from spalipy_astro._wcsprior import similarity_between
 
 __all__ = ["Frame", "align", "detect_stars", "find_alignment", "prepare"]
 
