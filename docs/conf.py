@@ -23,6 +23,8 @@ extensions = [
 default_role = "obj"
 exclude_patterns = ["_build", "api/*.inc"]
 
+autodoc_typehints = "none"  # numpydoc sections give the types, in words and with shapes
+autodoc_default_options = {"no-value": True}
 automodapi_toctreedirnm = "api"
 automodapi_inheritance_diagram = False
 automodsumm_inherited_members = False
