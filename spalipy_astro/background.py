@@ -21,7 +21,7 @@ _CUT_MEAN = -0.134235
 
 @dataclass(frozen=True)
 class PixelSource:
-    """Rows of an image of any dtype as float32 with NaN for bad pixels, a strip at a time."""
+    """Pixels of an image of any dtype as float32; bad ones are NaN or infinite."""
 
     data: NDArray
     mask: NDArray | None
@@ -33,47 +33,57 @@ class PixelSource:
         """``(ny, nx)`` of the image."""
         return self.data.shape[0], self.data.shape[1]
 
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows ``start`` to ``stop``, less the pedestal; bad pixels are NaN."""
-        return self._clean(self.data[start:stop], (slice(start, stop),))
+    def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
+        """Some rows, less the pedestal; possibly a view of the data."""
+        out = self._convert(self.data[rows])
+        bad = None if self.mask is None else np.asarray(self.mask[rows], dtype=bool)
+        if self.error is not None:
+            useless = ~(np.isfinite(self.error[rows]) & (self.error[rows] > 0))
+            bad = useless if bad is None else bad | useless
+        return out if bad is None else np.where(bad, np.float32(np.nan), out)
 
     def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
-        """Squares of ``2 radius + 1`` pixels around integer positions; NaN outside the image."""
-        ny, nx = self.shape
-        offset = np.arange(-radius, radius + 1)
-        yy = (y[:, None] + offset)[:, :, None]
-        xx = (x[:, None] + offset)[:, None, :]
-        index = (np.clip(yy, 0, ny - 1), np.clip(xx, 0, nx - 1))
-        out = self._clean(self.data[index], index)
-        near_edge = (x < radius) | (y < radius) | (x >= nx - radius) | (y >= ny - radius)
-        for k in np.flatnonzero(near_edge):
-            out[k, (yy[k, :, 0] < 0) | (yy[k, :, 0] >= ny), :] = np.nan
-            out[k, :, (xx[k, 0] < 0) | (xx[k, 0] >= nx)] = np.nan
+        """Squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
+        out = self._convert(_squares(self.data, x, y, radius))
+        bad = _squares(np.broadcast_to(np.False_, self.shape), x, y, radius, fill=True)
+        bad |= ~np.isfinite(out)
+        if self.mask is not None:
+            bad |= _squares(self.mask, x, y, radius).astype(bool)
+        if self.error is not None:
+            error = _squares(self.error, x, y, radius)
+            bad |= ~(np.isfinite(error) & (error > 0))
+        out[bad] = np.nan
         return out
 
     def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
-        """Squares of the error array around integer positions, bad ones infinite."""
-        ny, nx = self.shape
-        offset = np.arange(-radius, radius + 1)
-        yy = np.clip(y[:, None] + offset, 0, ny - 1)[:, :, None]
-        xx = np.clip(x[:, None] + offset, 0, nx - 1)[:, None, :]
-        error = np.array(self.error[yy, xx], dtype=np.float32)
-        error[~(np.isfinite(error) & (error > 0))] = np.inf
-        return error**2
+        """Squares of the error array around integer positions."""
+        error = _squares(self.error, x, y, radius).astype(np.float32)
+        return np.where(np.isfinite(error) & (error > 0), error, np.float32(1)) ** 2
 
-    def _clean(self, values: NDArray, index: tuple) -> NDArray[np.float32]:
+    def _convert(self, values: NDArray) -> NDArray[np.float32]:
         if self.pedestal:
-            out = np.subtract(values, self.pedestal, dtype=np.float64).astype(np.float32)
-        else:
-            out = np.array(values, dtype=np.float32)
-        if self.mask is not None:
-            out[np.asarray(self.mask[index], dtype=bool)] = np.nan
-        if self.error is not None:
-            err = self.error[index]
-            out[~(np.isfinite(err) & (err > 0))] = np.nan
-        if out.dtype.kind == "f" and values.dtype.kind == "f":
-            out[np.isinf(out)] = np.nan
-        return out
+            return np.subtract(values, self.pedestal, dtype=np.float64).astype(np.float32)
+        return np.asarray(values, dtype=np.float32)
+
+
+def _squares(
+    array: NDArray | None, x: NDArray, y: NDArray, radius: int, fill: float = 0
+) -> NDArray:
+    """Squares of an array around integer positions, filled outside of it."""
+    assert array is not None
+    ny, nx = array.shape
+    size = 2 * radius + 1
+    out = np.full((len(x), size, size), fill, dtype=array.dtype.newbyteorder("="))
+    inside = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
+    if inside.any():
+        windows = np.lib.stride_tricks.sliding_window_view(array, (size, size))
+        out[inside] = windows[y[inside] - radius, x[inside] - radius]
+    for k in np.flatnonzero(~inside):
+        x0, y0 = x[k] - radius, y[k] - radius
+        xa, xb, ya, yb = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)
+        if xa < xb and ya < yb:
+            out[k, ya - y0 : yb - y0, xa - x0 : xb - x0] = array[ya:yb, xa:xb]
+    return out
 
 
 @dataclass(frozen=True)
@@ -131,8 +141,8 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     sampled = []
     for _, start, stop in strips:
         rows = np.arange(start, stop)
-        rows = rows[np.isin((rows - start) % 8, (0, 3))] if stop - start >= 16 else rows
-        sampled.append((rows, source._clean(source.data[rows], (rows,))))
+        rows = rows[np.isin(rows % 8, (2, 3))] if stop - start >= 16 else rows
+        sampled.append((rows, source.rows(rows)))
     n_phases = 4 if _is_mosaic(sampled) else 1
     for k, (rows, values) in enumerate(sampled):
         _mesh_row(values, rows, x_edges, n_phases, level[:, k], noise[:, k])
@@ -149,22 +159,25 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
 
 def _is_mosaic(sampled: list[tuple[NDArray, NDArray]]) -> bool:
     """Tell whether pixels of the four parities have different sky levels (a Bayer mosaic)."""
-    differences = []
-    for rows, values in sampled:
-        even = rows % 2 == 0
-        if not (even.any() and (~even).any()) or values.shape[1] < 16:
+    medians = []
+    for rows, values in sampled[:: max(1, len(sampled) // 16)]:
+        pair = np.flatnonzero((rows[:-1] % 2 == 0) & (rows[1:] % 2 == 1))
+        if len(pair) == 0 or values.shape[1] < 16:
             continue
-        parts = [values[r][:, c::2] for r in (even, ~even) for c in (0, 1)]
-        with np.errstate(invalid="ignore"):
-            good = [p[np.isfinite(p)] for p in parts]
-        if min(len(g) for g in good) < 64:
-            continue
-        quartiles = np.array([np.percentile(g[:: 1 + len(g) // 4000], (16, 50)) for g in good])
-        spread = np.median(quartiles[:, 1] - quartiles[:, 0])
-        differences.append((quartiles[:, 1] - quartiles[:, 1].mean()) / max(spread, 1e-30))
-    if not differences:
+        pieces = max(1, values.shape[1] // 256)
+        width = values.shape[1] // pieces // 2 * 2
+        two = values[pair[0] : pair[0] + 2, : pieces * width]
+        # (row parity, piece, position, column parity) -> the four phases of every piece
+        four = two.reshape(2, pieces, width // 2, 2).transpose(1, 0, 3, 2)
+        four = four.reshape(pieces, 4, -1)
+        four = four[np.isfinite(four).all(axis=(1, 2))]
+        if len(four):
+            medians.append(np.percentile(four, (16, 50), axis=2))
+    if not medians:
         return False
-    pattern = np.median(differences, axis=0)
+    low, middle = np.concatenate(medians, axis=1)
+    spread = np.maximum((middle - low).mean(axis=1), 1e-30)
+    pattern = np.median((middle - middle.mean(axis=1)[:, None]) / spread[:, None], axis=0)
     return bool(np.ptp(pattern) > 0.7)
 
 
@@ -200,22 +213,38 @@ def _mesh_row(values, rows, x_edges, n_phases, level, noise):
                     first += (first + phase) % 2
                     step = 2
                 for k in range(first, x_edges[j + 1], step):
-                    total += 1
                     v = values[i, k]
-                    if v == v:
-                        buffer[n] = v
-                        n += 1
+                    buffer[n] = v
+                    n += 1 if v - v == 0 else 0
+                    total += 1
             if n < 16 or n < 0.2 * total:
                 continue
             level[phase, j], noise[phase, j] = _lower_side(buffer[:n])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def _clipped_sums(v, center, low, high):
+    """Number and sum of the values in a range, and number and squares of those below center."""
+    zero = np.float32(0)
+    one = np.float32(1)
+    number = total = n_below = below = zero
+    for i in range(v.size):
+        d = v[i] - center
+        inside = one if d > low else zero
+        inside = inside if d < high else zero
+        under = inside if d < zero else zero
+        number += inside
+        total += inside * d
+        n_below += under
+        below += under * d * d
+    return number, total, n_below, below
 
 
 @numba.njit(cache=True, nogil=True)
 def _lower_side(v):
     """Center and width of the normal distribution under the lower side of a histogram."""
     n = v.size
-    step = max(1, n // 128)
-    few = np.sort(v[::step])
+    few = np.sort(v[:: max(1, n // 64)])
     center = few[few.size // 2]
     width = center - few[few.size // 6]
     if width <= 0:
@@ -225,28 +254,17 @@ def _lower_side(v):
     if width <= 0:
         return center, np.float32(0.0)
     for _ in range(8):
-        low = center - _CUT_LOW * width
-        high = center + _CUT_HIGH * width
-        total = 0.0
-        number = 0
-        below = 0.0
-        n_below = 0
-        for i in range(n):
-            d = v[i] - center
-            if v[i] > low and v[i] < high:
-                total += d
-                number += 1
-                if d < 0:
-                    below += d * d
-                    n_below += 1
+        number, total, n_below, below = _clipped_sums(
+            v, center, np.float32(-_CUT_LOW * width), np.float32(_CUT_HIGH * width)
+        )
         if number < 8 or n_below < 4:
             break
-        new_width = np.float32(np.sqrt(below / n_below) * 1.0135)
+        new_width = np.float32(np.sqrt(below / n_below) * 1.0136)
         shift = np.float32(total / number - _CUT_MEAN * new_width)
         center += shift
         if new_width <= 0:
             break
-        done = abs(shift) < 0.003 * width and abs(new_width - width) < 0.003 * width
+        done = abs(shift) < 0.005 * width and abs(new_width - width) < 0.005 * width
         width = new_width
         if done:
             break

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 __all__ = ["Fits", "Profile", "fit_profile", "fit_stars", "noise_law", "phase_response"]
 
 _STEPS_PER_FWHM2 = 200
-_TABLE_FWHM = 6.0
-_INTEGRATED_FWHM = 2.5
+_INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
 _SMALLEST_FWHM = 0.7
+# NaN keeps its meaning: it marks bad pixels.
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,13 @@ class Profile:
         sinc = np.sinh(e) / e if e > 1e-9 else 1.0
         return np.array([np.cosh(e) + e1 * sinc, e2 * sinc, np.cosh(e) - e1 * sinc])
 
-    def table(self) -> tuple[NDArray[np.float64], float]:
-        """Pixel-integrated profile over the squared radius, and the step of the table."""
+    def table(self, reach: float = 6.0) -> tuple[NDArray[np.float64], float]:
+        """Pixel-integrated profile over the squared radius, and the step of the table.
+
+        The table ends at ``reach`` times the FWHM.
+        """
         step = self.fwhm**2 / _STEPS_PER_FWHM2
-        q = np.arange(int(_TABLE_FWHM**2 * _STEPS_PER_FWHM2) + 2) * step
+        q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
         out = self._intensity(q)
         inner = q <= max(_INTEGRATED_FWHM * self.fwhm, 2.0) ** 2
         r = np.sqrt(q[inner])
@@ -185,7 +189,7 @@ def fit_profile(
         star += both[:, :, 4] - both[:, :, :4] @ change
         shape += change
         shape[0] = max(shape[0], np.log(_SMALLEST_FWHM))
-        shape[3] = np.clip(shape[3], 1e-3, 0.7)
+        shape[3] = np.clip(shape[3], 1e-3, 0.5)
         if np.abs(change).max() < 2e-3:
             break
     return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
@@ -259,7 +263,7 @@ def phase_response(
 
 def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
     """Profile and its derivative at squared radii."""
-    table, step = profile.table()
+    table, step = profile.table(4.0)
     f = np.minimum(q / step, len(table) - 2)
     k = f.astype(np.intp)
     low = table[k]
@@ -306,7 +310,8 @@ def fit_stars(
         _fit_batch(
             stamps, np.ascontiguousarray(variance, dtype=np.float32),
             np.asarray(corner, dtype=np.float64), parameters, first, profile.matrix(),
-            profile.fwhm, table, step, inverse_gain, model_error, reach, *neighbors, k > 0,
+            profile.fwhm, table.astype(np.float32), step, inverse_gain, model_error, reach,
+            *neighbors, k > 0,
             12, errors, quality, sums,
         )
     return Fits(
@@ -315,98 +320,77 @@ def fit_stars(
     )
 
 
-@numba.njit(cache=True, nogil=True)
-def _gather(
-    stamp, variance, x0, y0, parameters, me, matrix, table, step, inverse_gain, reach,
-    core2, others, pixels,
-):
-    """List the good pixels around a star, less its neighbors' light: position, value, variance.
-
-    Return their number and the light of neighbors in the core.
-    """
-    size = stamp.shape[0]
-    many = variance.shape[0] > 1
-    a, b, c = matrix
-    top = table.size - 2
-    px, py = parameters[me, 0], parameters[me, 1]
-    n = 0
-    for i in range(size):
-        v = y0 + i - py
-        for j in range(size):
-            u = x0 + j - px
-            value = stamp[i, j]
-            if u * u + v * v > reach * reach or value != value:
-                continue
-            pixels[0, n] = x0 + j
-            pixels[1, n] = y0 + i
-            pixels[2, n] = value
-            pixels[3, n] = variance[i, j] if many else variance[0, 0]
-            n += 1
-    foreign = 0.0
-    for other in others:
-        flux = parameters[other, 2]
-        if flux <= 0:
-            continue
-        s2 = parameters[other, 4] ** 2
-        flux /= s2
-        ox, oy = parameters[other, 0], parameters[other, 1]
-        scale = 1 / (s2 * step)
-        for m in range(n):
-            u = pixels[0, m] - ox
-            v = pixels[1, m] - oy
-            f = (a * u * u + 2 * b * u * v + c * v * v) * scale
-            if f < top:
-                k = int(f)
-                light = flux * (table[k] + (f - k) * (table[k + 1] - table[k]))
-                pixels[2, m] -= light
-                pixels[3, m] += inverse_gain * light + (0.05 * light) ** 2
-                if (pixels[0, m] - px) ** 2 + (pixels[1, m] - py) ** 2 < core2:
-                    foreign += light
-    return n, foreign
+# The loops below are many and short so that each has few arrays and can be vectorized; one loop
+# over everything takes six times as long.  Single precision is enough for sums that only steer
+# and weigh.  The rows of the work array, for the pixels of one star:
+_X, _Y, _VALUE, _VARIANCE, _Q, _LIGHT, _SLOPE, _DX, _DY, _WEIGHT, _REST, _DW, _TOTAL = range(13)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _accumulate(
-    pixels, n, p, matrix, table, step, inverse_gain, model_error, core2, h, g, spread, sums
-):
-    """Normal equations of one star, and sums over its core.
-
-    The weights are those of sky and photon noise.  An error in proportion to the model, of the
-    PSF or the flat field, enters ``spread``: the variance of the right-hand sides of x and y.
-    """
-    a, b, c = matrix
-    px, py, pf, pb, ps = p
-    top = table.size - 2
-    scale = 1 / (ps * ps)
-    in_step = 1 / step
-    h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = 0.0
-    h40 = h41 = h42 = h43 = h44 = g0 = g1 = g2 = g3 = g4 = 0.0
-    spread_x = spread_y = 0.0
-    chi2 = square = sky = light_sum = light_square = 0.0
-    n_core = 0
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _squared_radius(x, y, n, matrix, x0, y0, scale, q):
+    """Fill in the squared elliptical radius of every pixel."""
+    a, b, c = np.float32(matrix[0]), np.float32(matrix[1]), np.float32(matrix[2])
+    px, py, f = np.float32(x0), np.float32(y0), np.float32(scale)
     for m in range(n):
-        u = pixels[0, m] - px
-        v = pixels[1, m] - py
-        au = a * u + b * v
-        cv = b * u + c * v
-        q = (au * u + cv * v) * scale
-        f = min(q * in_step, float(top))
-        k = int(f)
+        u = x[m] - px
+        v = y[m] - py
+        q[m] = (u * (a * u + b * v + b * v) + c * v * v) * f
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _look_up_pixels(q, n, table, step, scale, light, slope):
+    """Fill in the profile of unit flux and its derivative."""
+    per_step = np.float32(1 / step)
+    top = np.float32(table.size - 2)
+    f = np.float32(scale)
+    g = f * per_step
+    for m in range(n):
+        place = min(q[m] * per_step, top)
+        k = int(place)
         low = table[k]
-        slope = table[k + 1] - low
-        t = (low + (f - k) * slope) * scale
-        slope *= in_step * scale
-        model = pf * t
-        light = max(model, 0.0)
-        variance = pixels[3, m] + inverse_gain * light
-        extra = model_error * model * model
-        w = 1 / variance
-        r = pixels[2, m] - model - pb
-        common = -2 * pf * slope * scale
-        d0 = common * au
-        d1 = common * cv
-        d4 = -2 * (model + pf * slope * q) / ps
-        w0, w1, w2, w4 = w * d0, w * d1, w * t, w * d4
+        rise = table[k + 1] - low
+        light[m] = (low + (place - np.float32(k)) * rise) * f
+        slope[m] = rise * g
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gradients(x, y, n, matrix, x0, y0, factor, slope, dx, dy):
+    """Fill in the derivatives of the model by position."""
+    a, b, c = np.float32(matrix[0]), np.float32(matrix[1]), np.float32(matrix[2])
+    px, py, f = np.float32(x0), np.float32(y0), np.float32(factor)
+    for m in range(n):
+        u = x[m] - px
+        v = y[m] - py
+        tilt = f * slope[m]
+        dx[m] = tilt * (a * u + b * v)
+        dy[m] = tilt * (b * u + c * v)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _weigh(value, variance, n, light, q, slope, flux, sky, width, gain, total, weight, rest, dw):
+    """Fill in variance with photon noise, weight, residual and the derivative by width."""
+    f, b, g = np.float32(flux), np.float32(sky), np.float32(gain)
+    per_width = np.float32(-2 / width)
+    for m in range(n):
+        model = f * light[m]
+        noise = variance[m] + g * max(model, np.float32(0))
+        total[m] = noise
+        weight[m] = np.float32(1) / noise
+        rest[m] = value[m] - model - b
+        dw[m] = per_width * (model + f * slope[m] * q[m])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _normal_equations(n, weight, dx, dy, light, dw, rest, h, g):
+    """Sum the lower triangle of the normal matrix and the right-hand side."""
+    h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = np.float32(0)
+    h40 = h41 = h42 = h43 = h44 = g0 = g1 = g2 = g3 = g4 = np.float32(0)
+    for m in range(n):
+        w, d0, d1, t, d4, r = weight[m], dx[m], dy[m], light[m], dw[m], rest[m]
+        w0 = w * d0
+        w1 = w * d1
+        w2 = w * t
+        w4 = w * d4
         h00 += w0 * d0
         h10 += w0 * d1
         h11 += w1 * d1
@@ -427,23 +411,88 @@ def _accumulate(
         g2 += w2 * r
         g3 += w * r
         g4 += w4 * r
-        spread_x += w0 * w0 * (variance + extra)
-        spread_y += w1 * w1 * (variance + extra)
-        inside = 1 if u * u + v * v < core2 else 0
-        n_core += inside
-        chi2 += inside * r * r / (variance + extra)
-        square += inside * r * r
-        sky += inside * pixels[3, m]
-        light_sum += inside * light
-        light_square += inside * model * model
     h[0, 0], h[1, 0], h[1, 1] = h00, h10, h11
     h[2, 0], h[2, 1], h[2, 2] = h20, h21, h22
     h[3, 0], h[3, 1], h[3, 2], h[3, 3] = h30, h31, h32, h33
     h[4, 0], h[4, 1], h[4, 2], h[4, 3], h[4, 4] = h40, h41, h42, h43, h44
     g[0], g[1], g[2], g[3], g[4] = g0, g1, g2, g3, g4
-    spread[0], spread[1] = spread_x, spread_y
-    sums[0], sums[1], sums[2], sums[3], sums[4] = n_core, square, sky, light_sum, light_square
-    return chi2
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _core_sums(work, n, x0, y0, flux, model_error, core2, out):
+    """Sum up how well the core is fitted; return the chi-square and what the model's error does.
+
+    An error of the model in proportion to itself, from the PSF or the flat field, adds to the
+    variance of the right-hand sides of x and y; the larger of both shares is returned.
+    """
+    chi2 = 0.0
+    spread_x = spread_y = sum_x = sum_y = 0.0
+    for m in range(n):
+        model = flux * work[_LIGHT, m]
+        noise = work[_TOTAL, m]
+        extra = noise + (model_error * model) ** 2
+        wx = work[_WEIGHT, m] * work[_DX, m]
+        wy = work[_WEIGHT, m] * work[_DY, m]
+        spread_x += wx * wx * extra
+        spread_y += wy * wy * extra
+        sum_x += wx * wx * noise
+        sum_y += wy * wy * noise
+        u = work[_X, m] - x0
+        v = work[_Y, m] - y0
+        if u * u + v * v < core2:
+            rr = work[_REST, m] ** 2
+            chi2 += rr / extra
+            out[0] += 1
+            out[1] += rr
+            out[2] += work[_VARIANCE, m]
+            out[3] += max(model, 0.0)
+            out[4] += model * model
+    return chi2, max(spread_x / max(sum_x, 1e-30), spread_y / max(sum_y, 1e-30))
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gather(
+    stamp, variance, x0, y0, parameters, me, matrix, table, step, inverse_gain, reach,
+    core2, others, work,
+):
+    """List the good pixels around a star, less its neighbors' light.
+
+    Return their number, the number of those in the core and the light of neighbors there.
+    """
+    size = stamp.shape[0]
+    many = variance.shape[0] > 1
+    px, py = parameters[me, 0] - x0, parameters[me, 1] - y0
+    n = 0
+    n_core = 0
+    for i in range(size):
+        vv = (i - py) ** 2
+        for j in range(size):
+            rr = (j - px) ** 2 + vv
+            value = stamp[i, j]
+            if rr > reach * reach or value != value:
+                continue
+            work[_X, n] = j
+            work[_Y, n] = i
+            work[_VALUE, n] = value
+            work[_VARIANCE, n] = variance[i, j] if many else variance[0, 0]
+            n_core += 1 if rr < core2 else 0
+            n += 1
+    foreign = 0.0
+    for other in others:
+        flux = parameters[other, 2]
+        if flux <= 0:
+            continue
+        scale = 1 / parameters[other, 4] ** 2
+        ox, oy = parameters[other, 0] - x0, parameters[other, 1] - y0
+        _squared_radius(work[_X], work[_Y], n, matrix, ox, oy, scale, work[_Q])
+        _look_up_pixels(work[_Q], n, table, step, scale * flux, work[_LIGHT], work[_SLOPE])
+        for m in range(n):
+            light = work[_LIGHT, m]
+            work[_VALUE, m] -= light
+            work[_VARIANCE, m] += inverse_gain * light + 0.0025 * light * light
+            if (work[_X, m] - px) ** 2 + (work[_Y, m] - py) ** 2 < core2:
+                foreign += light
+    return n, n_core, foreign
 
 
 @numba.njit(cache=True, nogil=True)
@@ -466,83 +515,101 @@ def _cholesky(h):
 
 
 @numba.njit(cache=True, nogil=True)
+def _solve(h, g, d):
+    """Solve with the Cholesky factor ``h``."""
+    n = g.size
+    for i in range(n):
+        value = g[i]
+        for j in range(i):
+            value -= h[i, j] * d[j]
+        d[i] = value / h[i, i]
+    for i in range(n - 1, -1, -1):
+        value = d[i]
+        for j in range(i + 1, n):
+            value -= h[j, i] * d[j]
+        d[i] = value / h[i, i]
+
+
+@numba.njit(cache=True, nogil=True)
 def _fit_batch(
     stamps, variance, corner, parameters, first, matrix, fwhm, table, step, inverse_gain,
     model_error, reach, pointer, index, only_with_neighbors, iterations, errors, quality, sums,
 ):
     """Gauss-Newton fit of x, y, flux, sky and width, star after star."""
     n_stars, size = stamps.shape[0], stamps.shape[1]
-    pixels = np.empty((4, size * size))
+    work = np.empty((13, size * size), dtype=np.float32)
     h = np.empty((5, 5))
     g = np.empty(5)
     d = np.empty(5)
-    spread = np.empty(2)
     core2 = max(0.85 * fwhm, 1.5) ** 2
     core_area = np.pi * core2
+    limit = 0.25 * fwhm
     for star in range(n_stars):
         me = first + star
         others = index[pointer[me] : pointer[me + 1]]
         if only_with_neighbors and others.size == 0:
             continue
-        p = parameters[me]
-        x_start, y_start = p[0], p[1]
-        n, foreign = _gather(
-            stamps[star], variance[star], corner[star, 0], corner[star, 1], parameters, me,
-            matrix, table, step, inverse_gain, reach, core2, others, pixels,
+        x0, y0 = corner[star]
+        n, n_core, foreign = _gather(
+            stamps[star], variance[star], x0, y0, parameters, me, matrix, table, step,
+            inverse_gain, reach, core2, others, work,
         )
+        quality[star] = 0.0
+        quality[star, 2] = n_core / core_area
+        if n_core < 4 or n < 8:
+            continue
+        x, y, flux, sky, width = parameters[me]
+        x_start, y_start = x, y
         converged = False
-        chi2, n_core = 0.0, 0.0
-        for iteration in range(iterations + 1):
-            chi2 = _accumulate(
-                pixels, n, p, matrix, table, step, inverse_gain, model_error**2, core2, h, g,
-                spread, sums[star],
+        snr = 0.0
+        for _ in range(iterations):
+            u, v, scale = x - x0, y - y0, 1 / width**2
+            _squared_radius(work[_X], work[_Y], n, matrix, u, v, scale, work[_Q])
+            _look_up_pixels(work[_Q], n, table, step, scale, work[_LIGHT], work[_SLOPE])
+            _gradients(
+                work[_X], work[_Y], n, matrix, u, v, -2 * flux * scale, work[_SLOPE],
+                work[_DX], work[_DY],
             )
-            n_core = sums[star, 0]
-            if n_core < 4:
-                break
-            snr = p[2] * np.sqrt(h[2, 2])
-            curvature = min(h[0, 0], h[1, 1])
-            inflation = max(spread[0] / max(h[0, 0], 1e-30), spread[1] / max(h[1, 1], 1e-30))
+            _weigh(
+                work[_VALUE], work[_VARIANCE], n, work[_LIGHT], work[_Q], work[_SLOPE], flux,
+                sky, width, inverse_gain, work[_TOTAL], work[_WEIGHT], work[_REST], work[_DW],
+            )
+            _normal_equations(
+                n, work[_WEIGHT], work[_DX], work[_DY], work[_LIGHT], work[_DW], work[_REST],
+                h, g,
+            )
+            snr = flux * np.sqrt(h[2, 2])
+            small = max(0.05 / np.sqrt(max(min(h[0, 0], h[1, 1]), 1e-30)), 0.001)
             # a weak prior keeps the width of faint stars near that of the PSF
             h[4, 4] += 1 / 0.3**2
-            g[4] -= (p[4] - 1) / 0.3**2
+            g[4] -= (width - 1) / 0.3**2
             regular = _cholesky(h)
-            if converged or iteration == iterations or not regular:
-                for i in range(5):
-                    total = 0.0
-                    for j in range(i, 5):
-                        value = 1.0 if j == i else 0.0
-                        for k in range(i, j):
-                            value -= h[j, k] * d[k]
-                        d[j] = value / h[j, j]
-                        total += d[j] * d[j]
-                    errors[star, i] = np.sqrt(total * (max(inflation, 1.0) if i < 2 else 1.0))
-                quality[star, 0] = snr
-                break
-            for i in range(5):
-                value = g[i]
-                for j in range(i):
-                    value -= h[i, j] * d[j]
-                d[i] = value / h[i, i]
-            for i in range(4, -1, -1):
-                value = d[i]
-                for j in range(i + 1, 5):
-                    value -= h[j, i] * d[j]
-                d[i] = value / h[i, i]
-            limit = 0.25 * fwhm
+            _solve(h, g, d)
             dx = min(max(d[0], -limit), limit)
             dy = min(max(d[1], -limit), limit)
-            p[0] += dx
-            p[1] += dy
-            p[2] += d[2]
-            p[3] += d[3]
-            p[4] = min(max(p[4] + min(max(d[4], -0.25), 0.25), 0.3), 3.0)
-            if abs(p[0] - x_start) > fwhm or abs(p[1] - y_start) > fwhm:
-                p[0], p[1] = x_start, y_start
+            last_flux = flux
+            x += dx
+            y += dy
+            flux += d[2]
+            sky += d[3]
+            width = min(max(width + min(max(d[4], -0.25), 0.25), 0.3), 3.0)
+            lost = abs(x - x_start) > fwhm or abs(y - y_start) > fwhm
+            if lost:
+                x, y = x_start, y_start
+            converged = regular and not lost and abs(dx) < small and abs(dy) < small
+            if converged or lost or not regular:
                 break
-            small = max(0.05 / np.sqrt(max(curvature, 1e-30)), 0.001)
-            converged = abs(dx) < small and abs(dy) < small
-        quality[star, 1] = chi2 / max(n_core - 3, 1)
-        quality[star, 2] = n_core / core_area
+        parameters[me] = x, y, flux, sky, width
+        sums[star] = 0.0
+        chi2, inflation = _core_sums(
+            work, n, x - x0, y - y0, last_flux, model_error, core2, sums[star]
+        )
+        for i in range(5):
+            g[:] = 0.0
+            g[i] = 1.0
+            _solve(h, g, d)
+            errors[star, i] = np.sqrt(max(d[i], 0.0) * (inflation if i < 2 else 1.0))
+        quality[star, 0] = snr
+        quality[star, 1] = chi2 / max(sums[star, 0] - 3, 1)
         quality[star, 3] = 1.0 if converged else 0.0
-        quality[star, 4] = foreign / max(p[2], 1e-30)
+        quality[star, 4] = foreign / max(flux, 1e-30)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from spalipy_astro.catalog import StarFlag
 from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
+    from spalipy_astro.background import PixelSource
     from spalipy_astro.centroids import Profile
     from spalipy_astro.peaks import Peaks
     from spalipy_astro.probe import Frame
@@ -67,7 +67,7 @@ def find_stars(
     # numba comes in with these, and only when stars are sought
     from spalipy_astro.background import estimate_background
     from spalipy_astro.peaks import find_peaks
-    from spalipy_astro.probe import Frame, infer_saturation, measure_profile
+    from spalipy_astro.probe import Frame, measure_profile
 
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
@@ -85,12 +85,10 @@ def find_stars(
         inverse_gain = 1 / gain
     else:
         inverse_gain = noise**2 / level if level > 0 else 0.0
-    frame = Frame(source, background, inverse_gain, np.inf if saturation is None else saturation)
+    frame = Frame(source, background, inverse_gain, saturation)
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, threshold, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
-    if saturation is None:
-        frame = replace(frame, saturation=infer_saturation(peaks, source))
     table = _measure(frame, peaks, profile, threshold)
     table.meta.update(
         background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
@@ -100,12 +98,15 @@ def find_stars(
     return table
 
 
-def _pixel_source(data: Any, mask: Any, error: Any) -> Any:
+def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     """Check the arrays and wrap them."""
     from spalipy_astro.background import PixelSource
 
-    if not hasattr(data, "shape"):
-        data = np.asarray(data)
+    if isinstance(data, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(data)
+        mask = hidden if mask is None else hidden | np.asarray(mask, dtype=bool)
+        data = data.data
+    data = np.asarray(data)
     if data.ndim != 2:
         raise ImageError(
             f"an image has 2 dimensions, this array has {data.ndim} (shape {data.shape}); "
@@ -113,43 +114,47 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> Any:
         )
     if data.dtype.kind not in "iufb":
         raise ImageError(f"an image has real numbers, this array has dtype {data.dtype}")
+    arrays = []
     for name, other in (("mask", mask), ("error", error)):
-        if other is not None and np.shape(other) != data.shape:
+        other = None if other is None else np.asarray(other)
+        if other is not None and other.shape != data.shape:
             raise ImageError(
-                f"{name} has the shape {np.shape(other)}, the image {data.shape}; they must agree"
+                f"{name} has the shape {other.shape}, the image {data.shape}; they must agree"
             )
-    mask = None if mask is None else np.asarray(mask)
-    error = None if error is None else np.asarray(error)
+        arrays.append(other)
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
-    probe = PixelSource(data, mask, error, 0.0)
-    step = max(1, ny // 64)
-    few = [probe.rows(k, k + 1)[0] for k in range(0, ny, step)]
-    values = np.concatenate([f[np.isfinite(f)] for f in few])
+    probe = PixelSource(data, *arrays, 0.0)
+    values = probe.rows(np.arange(0, ny, max(1, ny // 16)))
+    values = values[np.isfinite(values)]
     if values.size == 0 or values.min() == values.max():
-        # the sample has nothing to offer: look at all of it before complaining
-        n_good, low, high = 0, np.inf, -np.inf
-        for k in range(0, ny, 64):
-            rows = probe.rows(k, min(ny, k + 64))
-            rows = rows[np.isfinite(rows)]
-            n_good += rows.size
-            if rows.size:
-                low, high = min(low, rows.min()), max(high, rows.max())
-        if n_good == 0:
-            raise ImageError(
-                f"all {data.size} pixels of the image are bad (masked, NaN or infinite); "
-                "check the mask and the file"
-            )
-        if low == high:
-            raise ImageError(
-                f"all {n_good} good pixels of the image have the same value {low:g}; "
-                "there is nothing to detect"
-            )
+        _check_all(probe)
     wide = data.dtype.kind == "f" and data.dtype.itemsize > 4
     wide = wide or (data.dtype.kind in "iu" and data.dtype.itemsize > 2)
     pedestal = float(np.median(values)) if wide and values.size else 0.0
-    return PixelSource(data, mask, error, pedestal)
+    return PixelSource(data, *arrays, pedestal)
+
+
+def _check_all(source: PixelSource) -> None:
+    """Complain of an image without good pixels or with a single value."""
+    n_good, low, high = 0, np.inf, -np.inf
+    for start in range(0, source.shape[0], 64):
+        rows = source.rows(slice(start, start + 64))
+        rows = rows[np.isfinite(rows)]
+        if rows.size:
+            n_good += rows.size
+            low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+    if n_good == 0:
+        raise ImageError(
+            f"all {source.data.size} pixels of the image are bad (masked, NaN or infinite); "
+            "check the mask and the file"
+        )
+    if low == high:
+        raise ImageError(
+            f"all {n_good} good pixels of the image have the same value {low:g}; "
+            "there is nothing to detect"
+        )
 
 
 def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
@@ -166,7 +171,6 @@ def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> 
     flag = np.zeros(len(x), dtype=np.int64)
     yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     core = np.hypot(xx, yy) <= max(fwhm, 1.5)
-    saturated = np.broadcast_to(saturated, stamps.shape)
     flag[saturated[:, core].any(axis=1)] |= StarFlag.SATURATED
     ny, nx = frame.source.shape
     edge = np.minimum.reduce([x, y, nx - 1 - x, ny - 1 - y]) < 1.2 * fwhm

@@ -13,17 +13,18 @@ from spalipy_astro.background import Background, PixelSource
 __all__ = ["Peaks", "find_peaks", "gaussian_kernel"]
 
 _STRIP = 64
+_PIECE = 512
+# NaN keeps its meaning: it marks bad pixels.
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Integer positions and significance of local maxima; the image's largest value, its number."""
+    """Integer positions and significance of local maxima."""
 
     x: NDArray[np.int64]
     y: NDArray[np.int64]
     snr: NDArray[np.float32]
-    largest: float
-    n_largest: int
 
 
 def gaussian_kernel(fwhm: float) -> NDArray[np.float32]:
@@ -52,162 +53,235 @@ def find_peaks(
     kernel = gaussian_kernel(fwhm)
     halo = kernel.size // 2 + 1
     found = []
-    largest, n_largest = -np.inf, 0
-    my, mx = background.level.shape[1:]
+    mx = background.level.shape[2]
     column = np.clip((np.arange(nx) + 0.5) / background.cell[1] - 0.5, 0, mx - 1)
     cell_x = np.minimum(column.astype(np.int64), max(mx - 2, 0))
     part_x = (column - cell_x).astype(np.float32)
+    starts = np.searchsorted(cell_x, np.arange(max(mx - 1, 1)))
+    edges = np.append(starts, nx).astype(np.int64)
     for start in range((every // 2) * _STRIP, ny, every * _STRIP):
         stop = min(ny, start + _STRIP)
         first, last = max(0, start - halo), min(ny, stop + halo)
-        strip = source.rows(first, last)
-        strip_max = float(np.fmax.reduce(strip, axis=None))
-        if strip_max >= largest:
-            n_largest = n_largest if strip_max == largest else 0
-            inner = strip[start - first : stop - first]
-            n_largest += int(np.count_nonzero(inner == np.float32(strip_max)))
-            largest = strip_max
+        strip = source.rows(slice(first, last))
         capacity = (strip.shape[0] * nx) // 4 + 16
-        out = np.empty((capacity, 2), dtype=np.int32), np.empty(capacity, dtype=np.float32)
+        position, snr = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32)
         n = _strip_peaks(
-            strip, first, start, stop, kernel, np.float32(threshold),
-            background.level, background.noise, background.cell[0], cell_x, part_x, *out,
+            strip, first, start, stop, kernel, np.float32(threshold), background.level,
+            background.noise, background.cell[0], edges, part_x, position, snr,
         )
-        found.append((out[0][:n].copy(), out[1][:n].copy()))
+        found.append((position[:n].copy(), snr[:n].copy()))
     position = np.concatenate([f[0] for f in found]).astype(np.int64)
-    snr = np.concatenate([f[1] for f in found])
-    return Peaks(position[:, 1], position[:, 0], snr, largest + source.pedestal, n_largest)
+    return Peaks(position[:, 1], position[:, 0], np.concatenate([f[1] for f in found]))
 
 
-@numba.njit(cache=True, nogil=True)
-def _interpolate_row(mesh, row, cell_y, cell_x, part_x, work, out):
-    """Evaluate one plane of a mesh along an image row."""
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _mesh_line(mesh, row, cell_y, out):
+    """Interpolate a plane of the mesh to an image row, at the mesh's columns."""
     my = mesh.shape[0]
     f = min(max((row + 0.5) / cell_y - 0.5, 0.0), my - 1.0)
     i = min(int(f), max(my - 2, 0))
     t = np.float32(f - i)
     j = min(i + 1, my - 1)
     for k in range(mesh.shape[1]):
-        work[k] = mesh[i, k] * (np.float32(1) - t) + mesh[j, k] * t
-    top = mesh.shape[1] - 1
+        out[k] = mesh[i, k] + t * (mesh[j, k] - mesh[i, k])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _normalize_piece(row, part, l0, l1, n0, n1, out):
+    """Subtract the sky and divide by the noise between two columns of the mesh."""
     for x in range(out.size):
-        k = cell_x[x]
-        out[x] = work[k] + part_x[x] * (work[min(k + 1, top)] - work[k])
+        t = part[x]
+        out[x] = (row[x] - (l0 + t * l1)) * (n0 + t * n1)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _smooth_rows(image, kernel, out):
-    """Convolve every row; beyond the ends there is nothing."""
-    n_rows, nx = image.shape
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _normalize(row, level, noise, edges, part_x, out):
+    """Subtract the sky and divide by the noise; both are linear between the mesh's columns."""
+    top = level.size - 1
+    for k in range(edges.size - 1):
+        j = min(k + 1, top)
+        here = slice(edges[k], edges[k + 1])
+        n0 = np.float32(1) / noise[k]
+        n1 = np.float32(1) / noise[j] - n0
+        _normalize_piece(
+            row[here], part_x[here], level[k], level[j] - level[k], n0, n1, out[here]
+        )
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _count_bad(row):
+    """Count NaN and infinite values."""
+    n = np.float32(0)
+    for x in range(row.size):
+        n += np.float32(0) if row[x] - row[x] == np.float32(0) else np.float32(1)
+    return n
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _scale(values, weight, out):
+    """Start a sum."""
+    for x in range(out.size):
+        out[x] = weight * values[x]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_pair(left, right, weight, out):
+    """Add to a sum; on slices from 0, which unlike offsets can be vectorized."""
+    for x in range(out.size):
+        out[x] += weight * (left[x] + right[x])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_one(values, weight, out):
+    """Add to a sum."""
+    for x in range(out.size):
+        out[x] += weight * values[x]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _smooth_row(padded, kernel, out):
+    """Convolve a row that has a margin on both sides, in pieces that fit the nearest cache."""
     radius = kernel.size // 2
-    for i in range(n_rows):
-        for x in range(nx):
-            out[i, x] = kernel[radius] * image[i, x]
+    nx = out.size
+    for start in range(0, nx, _PIECE):
+        piece = out[start : start + _PIECE]
+        n = piece.size
+        center = start + radius
+        _scale(padded[center : center + n], kernel[radius], piece)
+        for k in range(1, radius + 1):
+            left = padded[center - k : center - k + n]
+            _add_pair(left, padded[center + k : center + k + n], kernel[radius + k], piece)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _smooth_columns(rows, kernel, i, out):
+    """Convolve along columns for row ``i``; beyond the ends there is nothing."""
+    radius = kernel.size // 2
+    n_rows, nx = rows.shape
+    for start in range(0, nx, _PIECE):
+        stop = min(start + _PIECE, nx)
+        piece = out[start:stop]
+        _scale(rows[i, start:stop], kernel[radius], piece)
         for k in range(1, radius + 1):
             weight = kernel[radius + k]
-            for x in range(nx - k):
-                out[i, x] += weight * image[i, x + k]
-            for x in range(nx - k):
-                out[i, x + k] += weight * image[i, x]
+            if i >= k and i + k < n_rows:
+                _add_pair(rows[i - k, start:stop], rows[i + k, start:stop], weight, piece)
+            elif i >= k:
+                _add_one(rows[i - k, start:stop], weight, piece)
+            elif i + k < n_rows:
+                _add_one(rows[i + k, start:stop], weight, piece)
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _smooth_column(image, kernel, i, out):
-    """Convolve along columns for the row ``i``."""
-    n_rows, nx = image.shape
-    radius = kernel.size // 2
-    out[:] = np.float32(0)
-    for k in range(max(-radius, -i), min(radius, n_rows - 1 - i) + 1):
-        weight = kernel[radius + k]
-        for x in range(nx):
-            out[x] += weight * image[i + k, x]
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _largest(values):
+    """Return the largest of some finite values."""
+    top = values[0]
+    for x in range(values.size):
+        top = values[x] if values[x] > top else top
+    return top
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
-def _strip_peaks(
-    strip, first, start, stop, kernel, threshold, level, noise, cell_y, cell_x, part_x,
-    position, significance,
-):
-    """Normalize, smooth and search one strip; return the number of peaks."""
-    n_rows, nx = strip.shape
-    n_phases = level.shape[0]
-    work = np.empty(level.shape[2], dtype=np.float32)
-    sky = np.empty(nx, dtype=np.float32)
-    scale = np.empty(nx, dtype=np.float32)
-    sky_odd = np.empty(nx, dtype=np.float32)
-    scale_odd = np.empty(nx, dtype=np.float32)
-    n_bad = 0
-    for i in range(n_rows):
-        row = first + i
-        phase = 2 * (row % 2) if n_phases == 4 else 0
-        _interpolate_row(level[phase], row, cell_y, cell_x, part_x, work, sky)
-        _interpolate_row(noise[phase], row, cell_y, cell_x, part_x, work, scale)
-        if n_phases == 4:
-            _interpolate_row(level[phase + 1], row, cell_y, cell_x, part_x, work, sky_odd)
-            _interpolate_row(noise[phase + 1], row, cell_y, cell_x, part_x, work, scale_odd)
-            for x in range(1, nx, 2):
-                sky[x] = sky_odd[x]
-                scale[x] = scale_odd[x]
-        for x in range(nx):
-            v = (strip[i, x] - sky[x]) / scale[x]
-            n_bad += 0 if v == v else 1
-            strip[i, x] = v
-    square = kernel * kernel
-    smooth = np.empty((n_rows, nx), dtype=np.float32)
-    weight = np.ones((1, nx), dtype=np.float32)
-    weight_smooth = np.empty((1, nx), dtype=np.float32)
-    if n_bad:
-        weight = np.ones((n_rows, nx), dtype=np.float32)
-        weight_smooth = np.empty((n_rows, nx), dtype=np.float32)
-        for i in range(n_rows):
-            for x in range(nx):
-                if strip[i, x] != strip[i, x]:
-                    strip[i, x] = np.float32(0)
-                    weight[i, x] = np.float32(0)
-    _smooth_rows(strip, kernel, smooth)
-    _smooth_rows(weight, square, weight_smooth)
-    whole = np.float32(square.sum() ** 2)
-    column_sum = np.empty(nx, dtype=np.float32)
-    lines = np.zeros((3, nx + 2), dtype=np.float32)
-    n = 0
-    low = max(start - 1, first) - first
-    high = min(stop + 1, first + n_rows) - first
-    radius = kernel.size // 2
-    for i in range(low, high + 1):
-        line = lines[i % 3]
-        if i < high:
-            _smooth_column(smooth, kernel, i, line[1:-1])
-            if n_bad:
-                _smooth_column(weight_smooth, square, i, column_sum)
-                for x in range(nx):
-                    w = column_sum[x]
-                    line[x + 1] = line[x + 1] / np.sqrt(w) if w > 0.4 * whole else np.float32(0)
-            else:
-                inside = np.float32(0)
-                for k in range(max(-radius, -i), min(radius, n_rows - 1 - i) + 1):
-                    inside += square[radius + k]
-                for x in range(nx):
-                    line[x + 1] = line[x + 1] / np.sqrt(inside * weight_smooth[0, x])
-        else:
-            line[:] = np.float32(0)
-        row = first + i - 1
-        if row < start or row >= stop:
+@numba.njit(cache=True, nogil=True)
+def _row_peaks(above, here, below, threshold, row, position, significance, n):
+    """Append the local maxima of a row; the lines have a margin of one on both sides."""
+    nx = here.size - 2
+    for start in range(1, nx + 1, 64):
+        stop = min(start + 64, nx + 1)
+        if _largest(here[start:stop]) <= threshold:
             continue
-        above, here, below = lines[(i - 2) % 3], lines[(i - 1) % 3], line
-        if i == low:
-            continue
-        for x in range(1, nx + 1):
+        for x in range(start, stop):
             s = here[x]
-            if s <= threshold:
-                continue
             if (
-                s > here[x - 1] and s >= here[x + 1]
+                s > threshold and n < significance.size
+                and s > here[x - 1] and s >= here[x + 1]
                 and s > above[x - 1] and s > above[x] and s > above[x + 1]
                 and s >= below[x - 1] and s >= below[x] and s >= below[x + 1]
-                and n < significance.size
             ):
                 position[n, 0] = row
                 position[n, 1] = x - 1
                 significance[n] = s
                 n += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _strip_peaks(
+    strip, first, start, stop, kernel, threshold, level, noise, cell_y, edges, part_x,
+    position, significance,
+):
+    """Normalize, smooth and search one strip; return the number of peaks."""
+    n_rows, nx = strip.shape
+    radius = kernel.size // 2
+    n_phases = level.shape[0]
+    square = kernel * kernel
+    level_line = np.empty(level.shape[2], dtype=np.float32)
+    noise_line = np.empty(level.shape[2], dtype=np.float32)
+    padded = np.zeros(nx + 2 * radius, dtype=np.float32)
+    inner = padded[radius : radius + nx]
+    other = np.empty(nx, dtype=np.float32)
+    smooth = np.empty((n_rows, nx), dtype=np.float32)
+    ones = np.zeros(nx + 2 * radius, dtype=np.float32)
+    ones[radius : radius + nx] = np.float32(1)
+    whole_row = np.empty(nx, dtype=np.float32)
+    _smooth_row(ones, square, whole_row)
+    weight = np.empty((1, nx), dtype=np.float32)
+    any_bad = False
+    for i in range(n_rows):
+        row = first + i
+        phase = 2 * (row % 2) if n_phases == 4 else 0
+        _mesh_line(level[phase], row, cell_y, level_line)
+        _mesh_line(noise[phase], row, cell_y, noise_line)
+        _normalize(strip[i], level_line, noise_line, edges, part_x, inner)
+        if n_phases == 4:
+            _mesh_line(level[phase + 1], row, cell_y, level_line)
+            _mesh_line(noise[phase + 1], row, cell_y, noise_line)
+            _normalize(strip[i], level_line, noise_line, edges, part_x, other)
+            for x in range(1, nx, 2):
+                inner[x] = other[x]
+        if _count_bad(inner) > 0:
+            if not any_bad:
+                any_bad = True
+                weight = np.empty((n_rows, nx), dtype=np.float32)
+                for j in range(n_rows):
+                    weight[j] = whole_row
+            ones[radius : radius + nx] = np.float32(1)
+            for x in range(nx):
+                if not inner[x] - inner[x] == np.float32(0):
+                    inner[x] = np.float32(0)
+                    ones[x + radius] = np.float32(0)
+            _smooth_row(ones, square, weight[i])
+        _smooth_row(padded, kernel, smooth[i])
+    whole = np.float32(square.sum() ** 2)
+    if not any_bad:
+        for x in range(nx):
+            other[x] = np.float32(1) / np.sqrt(whole_row[x])
+    lines = np.zeros((3, nx + 2), dtype=np.float32)
+    n = 0
+    low = max(start - 1, first) - first
+    high = min(stop + 1, first + n_rows) - first
+    for i in range(low, high + 1):
+        line = lines[i % 3]
+        inner = line[1 : nx + 1]
+        if i == high:
+            line[:] = np.float32(0)
+        else:
+            _smooth_columns(smooth, kernel, i, inner)
+            if any_bad:
+                _smooth_columns(weight, square, i, whole_row)
+                for x in range(nx):
+                    w = whole_row[x]
+                    inner[x] = inner[x] / np.sqrt(w) if w > 0.4 * whole else np.float32(0)
+            else:
+                inside = np.float32(0)
+                for k in range(max(-radius, -i), min(radius, n_rows - 1 - i) + 1):
+                    inside += square[radius + k]
+                factor = np.float32(1) / np.sqrt(inside)
+                for x in range(nx):
+                    inner[x] *= factor * other[x]
+        row = first + i - 1
+        if i > low and start <= row < stop:
+            n = _row_peaks(
+                lines[(i - 2) % 3], lines[(i - 1) % 3], line, threshold, row, position,
+                significance, n,
+            )
     return n

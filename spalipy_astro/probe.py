@@ -17,9 +17,9 @@ from spalipy_astro.centroids import (
     noise_law,
     phase_response,
 )
-from spalipy_astro.peaks import Peaks, find_peaks
+from spalipy_astro.peaks import find_peaks
 
-__all__ = ["Frame", "first_guess", "infer_saturation", "measure_profile", "neighbor_lists"]
+__all__ = ["Frame", "first_guess", "measure_profile", "neighbor_lists"]
 
 _FIRST_FWHM = 2.8
 _SHARP_FWHM = 1.0
@@ -37,7 +37,7 @@ class Frame:
     source: PixelSource
     background: Background
     inverse_gain: float
-    saturation: float
+    saturation: float | None
     model_error: float = 0.01
     response: tuple[float, ...] = (1.0,)
 
@@ -48,8 +48,13 @@ class Frame:
         return row + ((x[:, None] + offset) % 2)[:, None, :]
 
     def cutouts(self, x: NDArray, y: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Squares around pixels less the sky, their sky variance, and where they saturate."""
+        """Squares around pixels less the sky, their sky variance, and where they saturate.
+
+        Bad and saturated pixels are NaN.
+        """
         stamps = self.source.stamps(x, y, radius)
+        saturated = self._saturated(stamps, x - radius, y - radius)
+        stamps[saturated] = np.nan
         level, noise = self.background.at(x, y)
         if level.shape[1] == 1:
             level, variance = level[:, :, None], noise[:, :, None] ** 2
@@ -57,11 +62,6 @@ class Frame:
             phase = self.phases(x, y, radius)
             me = np.arange(len(x))[:, None, None]
             level, variance = level[me, phase], noise[me, phase] ** 2
-        saturated = np.zeros((len(x), 1, 1), dtype=bool)
-        if np.isfinite(self.saturation):
-            with np.errstate(invalid="ignore"):
-                saturated = stamps >= self.saturation - self.source.pedestal
-            stamps[saturated] = np.nan
         if self.source.error is not None:
             variance = self.source.variances(x, y, radius)
         stamps -= level.astype(np.float32)
@@ -71,14 +71,29 @@ class Frame:
             variance = variance / response**2
         return stamps, variance.astype(np.float32), saturated
 
+    def _saturated(self, stamps: NDArray, x0: NDArray, y0: NDArray) -> NDArray:
+        """Tell which pixels saturate.
 
-def infer_saturation(peaks: Peaks, source: PixelSource) -> float:
-    """Level of saturation from a pile-up at the largest value, or infinity."""
-    dtype = source.data.dtype
-    at_end = dtype.kind in "iu" and peaks.largest >= np.iinfo(dtype).max
-    if peaks.n_largest >= 3 or at_end:
-        return 0.98 * peaks.largest
-    return np.inf
+        Without a known level it is the largest value if several pixels have it, or if it is the
+        end of an integer range.
+        """
+        limit = self.saturation
+        if limit is not None:
+            limit -= self.source.pedestal
+        elif np.isfinite(stamps).any():
+            largest = np.nanmax(stamps)
+            dtype = self.source.data.dtype
+            top = np.iinfo(dtype).max - self.source.pedestal if dtype.kind in "iu" else np.inf
+            k, i, j = np.nonzero(stamps == largest)
+            # squares overlap: count pixels, not their copies
+            pixels = {(int(a), int(b)) for a, b in zip(x0[k] + j, y0[k] + i, strict=True)}
+            if len(pixels) >= 3 or largest >= top:
+                sky = float(np.median(self.background.level))
+                limit = sky + 0.98 * (float(largest) - sky)
+        if limit is None:
+            return np.zeros(stamps.shape, dtype=bool)
+        with np.errstate(invalid="ignore"):
+            return stamps >= limit
 
 
 def neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDArray]:
@@ -100,7 +115,6 @@ class _Probe:
     start: NDArray
     radius: int
     around: tuple[NDArray, NDArray]
-    saturation: float
 
     def fit(
         self, frame: Frame, profile: Profile, start: NDArray, *, inverse_gain: float,
@@ -109,8 +123,7 @@ class _Probe:
         """Fit them; return also their stamps, the variance and whether they saturate."""
         n = min(len(self.x), _PROBE_STARS)
         x, y = self.x[:n], self.y[:n]
-        capped = replace(frame, saturation=self.saturation)
-        stamps, variance, saturated = capped.cutouts(x, y, self.radius)
+        stamps, variance, saturated = frame.cutouts(x, y, self.radius)
         fits = fit_stars(
             stamps, variance, np.column_stack((x, y)) - self.radius, start, profile,
             model_error=model_error, radius=self.radius, inverse_gain=inverse_gain,
@@ -131,7 +144,6 @@ def _probe(frame: Frame, fwhm: float, threshold: float, every: int) -> _Probe:
     return _Probe(
         x, y, first_guess(x, y, peaks.snr[order] * noise, fwhm), radius,
         neighbor_lists(x, y, radius + 3 * fwhm),
-        min(frame.saturation, infer_saturation(peaks, frame.source)),
     )
 
 
@@ -221,9 +233,8 @@ def _densest(widths: NDArray, errors: NDArray) -> float:
     value = np.log(widths)
     grid = np.arange(value.min() - 0.01, value.max() + 0.02, 0.01)
     sigma = np.hypot(errors, 0.05)
-    density = np.zeros_like(grid)
-    for v, e in zip(value, sigma, strict=True):
-        density += np.exp(-0.5 * ((grid - v) / e) ** 2) / e
+    offset = (grid - value[:, None]) / sigma[:, None]
+    density = (np.exp(-0.5 * offset**2) / sigma[:, None]).sum(axis=0)
     return float(np.exp(grid[density.argmax()]))
 
 
@@ -254,8 +265,7 @@ def _first_response(frame: Frame, probe: _Probe) -> tuple[float, ...]:
     """
     n = min(len(probe.x), _PROBE_STARS)
     x, y = probe.x[:n] // 2 * 2, probe.y[:n] // 2 * 2
-    bare = replace(frame, response=(1.0,), saturation=probe.saturation)
-    stamps = bare.cutouts(x, y, 4)[0][:, :8, :8]
+    stamps = replace(frame, response=(1.0,)).cutouts(x, y, 4)[0][:, :8, :8]
     parts = np.stack([stamps[:, i::2, j::2].sum(axis=(1, 2)) for i in (0, 1) for j in (0, 1)])
     parts = parts[:, np.isfinite(parts).all(axis=0)]
     parts = parts[:, parts.min(axis=0) > 0]
