@@ -390,7 +390,7 @@ class Alignment:
         from spalipy_astro import __version__
 
         return {
-            "ALGNVERS": (__version__, "version of spalipy_astro that aligned this image"),
+            "ALGNVERS": (__version__, "version of spalipy_astro"),
             "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
             "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
             "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
