@@ -2,321 +2,184 @@
 
 For a faint star on uniform sky noise a centroid in a Gaussian window is as good as a fit; for a
 bright star, whose own photons are the noise, it loses a third of the precision, and a neighbor's
-light shifts it.  So every star is fitted with an elliptical Moffat profile (Moffat 1969),
-integrated over pixels, whose shape is measured on the image itself, with weights from sky and
-photon noise, and with the light of its neighbors taken away (as in Stetson 1987).
+light shifts it.  So every star is fitted with the PSF measured on the image, with weights from
+sky and photon noise, and with the light of its neighbors taken away (as in Stetson 1987).
 
 References
 ----------
-Moffat, A. F. J. 1969, A&A, 3, 455.
 Stetson, P. B. 1987, PASP, 99, 191, doi:10.1086/131977.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fits", "Profile", "fit_profile", "fit_stars", "noise_law", "phase_response"]
+from spalipy_astro.psf import Profile
 
-_STEPS_PER_FWHM2 = 200
-_INTEGRATED_FWHM = 2.0
-# Below this the light falls in one pixel or two, and there is no width to measure.
-_SMALLEST_FWHM = 0.7
+__all__ = ["Fits", "fit_stars"]
+
 # NaN keeps its meaning: it marks bad pixels.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Elliptical Moffat PSF of unit flux.
-
-    Parameters
-    ----------
-    fwhm : float
-        Geometric mean of the widths along both axes, px.
-    inverse_beta : float
-        One over Moffat's exponent; 0 is a Gaussian.
-    stretch : tuple of float
-        ``(e1, e2)``: the squared elliptical radius is that of the matrix
-        ``exp([[e1, e2], [e2, -e1]])``, of determinant one.
-    """
-
-    fwhm: float
-    inverse_beta: float = 0.25
-    stretch: tuple[float, float] = (0.0, 0.0)
-
-    def matrix(self) -> NDArray[np.float64]:
-        """``(a, b, c)`` of the squared radius ``a dx**2 + 2 b dx dy + c dy**2``."""
-        e1, e2 = self.stretch
-        e = np.hypot(e1, e2)
-        sinc = np.sinh(e) / e if e > 1e-9 else 1.0
-        return np.array([np.cosh(e) + e1 * sinc, e2 * sinc, np.cosh(e) - e1 * sinc])
-
-    def table(self, reach: float = 6.0) -> tuple[NDArray[np.float64], float]:
-        """Pixel-integrated profile over the squared radius, and the step of the table.
-
-        The table ends at ``reach`` times the FWHM.
-        """
-        step = self.fwhm**2 / _STEPS_PER_FWHM2
-        q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
-        out = self._intensity(q)
-        inner = q <= max(_INTEGRATED_FWHM * self.fwhm, 2.0) ** 2
-        r = np.sqrt(q[inner])
-        nodes, weights = np.polynomial.legendre.leggauss(3 if self.fwhm > 1.5 else 6)
-        total = np.zeros_like(r)
-        # these two directions average the fourfold part of the pixel's shape away
-        for angle in (np.pi / 16, 3 * np.pi / 16):
-            for u, wu in zip(nodes / 2, weights / 4, strict=True):
-                for v, wv in zip(nodes / 2, weights / 4, strict=True):
-                    rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
-                    total += 2 * wu * wv * self._intensity(rr)
-        out[inner] = total
-        return out, step
-
-    def _intensity(self, rr: NDArray) -> NDArray:
-        """Surface brightness at a squared radius."""
-        ib = max(self.inverse_beta, 1e-4)
-        alpha2 = (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
-        return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
+# Columns of the table of qualities.
+(
+    _SNR, _CHI2, _GOOD, _CONVERGED, _FOREIGN, _SHARPNESS, _COMPANION, _COMPANION_X, _COMPANION_Y,
+    _N_CORE, _SQUARE, _DARK, _LIGHT_SUM, _LIGHT_SQUARE,
+) = range(14)
+_N_QUALITIES = 14
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Fitted parameters of N stars: arrays of length N.
+    """What is known of N stars; `fit_stars` updates the rows of the arrays.
 
-    ``width`` is the width in units of the PSF's; ``errors`` has the columns of ``x, y, flux, sky,
-    width``; ``snr`` is the flux over its error were all else known; of the core, ``chi2`` is the
-    reduced chi-square, ``good`` the share of good pixels, ``neighbors`` the light of neighbors
-    over that of the star, and ``sums`` has the columns: number of pixels and sums of squared
-    residuals, of sky variance, of the model and of its square.
+    ``parameters`` has the columns ``x, y`` (px), ``flux``, ``sky`` (above the mesh, per pixel) and
+    ``width`` (in units of the PSF's), ``errors`` their errors, ``quality`` the properties below.
     """
 
-    x: NDArray
-    y: NDArray
-    flux: NDArray
-    sky: NDArray
-    width: NDArray
-    errors: NDArray
-    snr: NDArray
-    chi2: NDArray
-    good: NDArray
-    converged: NDArray
-    neighbors: NDArray
-    sums: NDArray
+    parameters: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    quality: NDArray[np.float64]
+
+    @classmethod
+    def start(cls, x: NDArray, y: NDArray, flux: NDArray) -> Fits:
+        """First guesses."""
+        n = len(x)
+        parameters = np.column_stack((x, y, flux, np.zeros(n), np.ones(n)))
+        return cls(parameters, np.zeros((n, 5)), np.zeros((n, _N_QUALITIES)))
+
+    def append(self, other: Fits) -> Fits:
+        """More stars."""
+        return Fits(
+            np.concatenate((self.parameters, other.parameters)),
+            np.concatenate((self.errors, other.errors)),
+            np.concatenate((self.quality, other.quality)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.parameters)
 
     def __getitem__(self, rows: NDArray) -> Fits:
-        """Return some of the stars."""
-        return Fits(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Fits(self.parameters[rows], self.errors[rows], self.quality[rows])
 
+    @property
+    def position(self) -> NDArray:
+        """``(x, y)`` in px, shape (N, 2)."""
+        return self.parameters[:, :2]
 
-def fit_profile(
-    stamps: NDArray[np.float32],
-    variance: NDArray,
-    start: NDArray,
-    profile: Profile,
-    *,
-    inverse_gain: float = 0.0,
-    iterations: int = 8,
-) -> Profile:
-    """Fit the PSF to stars; their own positions, fluxes and skies are eliminated.
+    @property
+    def flux(self) -> NDArray:
+        """Total flux."""
+        return self.parameters[:, 2]
 
-    Parameters
-    ----------
-    stamps : `~numpy.ndarray`, shape (N, S, S)
-        Pixels around the stars, less the sky; NaN for bad ones.
-    variance : `~numpy.ndarray`, shape (N, S, S) or (N, 1, 1)
-        Sky variance of the pixels.
-    start : `~numpy.ndarray`, shape (N, 4)
-        ``x, y`` from the stamps' centers in px, ``flux`` and ``sky``.
-    profile : Profile
-        First guess.
-    inverse_gain : float
-        Photon variance per unit of light.
-    iterations : int
-        Largest number of Gauss-Newton steps.
-    """
-    n, size = stamps.shape[:2]
-    grid = np.arange(size) - size // 2
-    star = np.array(start, dtype=float)
-    good = np.isfinite(stamps)
-    value = np.where(good, stamps, 0.0).astype(float)
-    shape = np.array([np.log(profile.fwhm), *profile.stretch, profile.inverse_beta])
-    prior = np.array([0.0, 0.0, 0.0, 0.25])
-    prior_weight = np.array([0.0, 1 / 0.2**2, 1 / 0.2**2, 1 / 0.3**2])
-    eye = np.eye(4)
-    for _ in range(iterations):
-        profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
-        a, b, c = profile.matrix()
-        u = grid[None, None, :] - star[:, 0, None, None]
-        v = grid[None, :, None] - star[:, 1, None, None]
-        q = a * u * u + 2 * b * u * v + c * v * v
-        light, slope = _look_up(profile, q)
-        tipped = replace(profile, inverse_beta=profile.inverse_beta + 0.02)
-        flux = star[:, 2, None, None]
-        model = flux * light
-        r = value - model - star[:, 3, None, None]
-        w = good / (variance + inverse_gain * np.abs(model) + (0.03 * model) ** 2)
-        z2 = r * r * w
-        w = np.where(z2 > 9, w * 3 / np.sqrt(np.maximum(z2, 9)), w)
-        columns = [
-            -2 * flux * slope * (a * u + b * v),
-            -2 * flux * slope * (b * u + c * v),
-            light,
-            np.ones_like(light),
-            -2 * flux * (light + slope * q),
-            flux * slope * (u * u * a - v * v * c),
-            flux * slope * (2 * u * v + b * (u * u + v * v)),
-            flux * (_look_up(tipped, q)[0] - light) / 0.02,
-        ]
-        d = np.stack([k.reshape(n, -1) for k in columns], axis=1)
-        wd = d * w.reshape(n, 1, -1)
-        h = wd @ d.transpose(0, 2, 1)
-        g = (wd @ r.reshape(n, -1, 1))[:, :, 0]
-        h_star = h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[
-            :, None, None
-        ]
-        both = np.linalg.solve(h_star, np.concatenate((h[:, :4, 4:], g[:, :4, None]), axis=2))
-        reduced = (h[:, 4:, 4:] - h[:, 4:, :4] @ both[:, :, :4]).sum(axis=0)
-        right = (g[:, 4:] - (h[:, 4:, :4] @ both[:, :, 4:])[:, :, 0]).sum(axis=0)
-        change = np.linalg.solve(
-            reduced + np.diag(prior_weight), right - prior_weight * (shape - prior)
-        )
-        change = np.clip(change, -0.2, 0.2)
-        star += both[:, :, 4] - both[:, :, :4] @ change
-        shape += change
-        shape[0] = max(shape[0], np.log(_SMALLEST_FWHM))
-        shape[3] = np.clip(shape[3], 1e-3, 0.5)
-        if np.abs(change).max() < 2e-3:
-            break
-    return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
+    @property
+    def sky(self) -> NDArray:
+        """Sky above the mesh, per pixel."""
+        return self.parameters[:, 3]
 
+    @property
+    def width(self) -> NDArray:
+        """Width in units of the PSF's."""
+        return self.parameters[:, 4]
 
-def noise_law(
-    fits: Fits, *, inverse_gain: float, fixed_gain: bool
-) -> tuple[float, float]:
-    """Photon variance per unit of light and relative error of the model, from the residuals.
+    @property
+    def width_error(self) -> NDArray:
+        """Error of the width."""
+        return self.errors[:, 4]
 
-    The squared residuals in the cores of bright stars are regressed on the light and its square,
-    with outliers clipped.
-    """
-    number, square, sky, light, light2 = fits.sums.T
-    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0)
-    if use.sum() < 8:
-        return inverse_gain, 0.01
-    freedom = (number[use] - 3.5) / number[use]
-    y = square[use] / freedom - sky[use]
-    design = np.column_stack((light[use], light2[use]))
-    law = np.array([inverse_gain, 1e-4])
-    keep = np.ones(len(y), dtype=bool)
-    fit_gain = not fixed_gain and use.sum() >= 20
-    for _ in range(10):
-        expected = sky[use] + design @ law
-        ratio = (y + sky[use]) / expected
-        keep = ratio < 3 * np.median(ratio)
-        w = keep / expected**2
-        if fit_gain:
-            normal = (design * w[:, None]).T @ design
-            right = (design * w[:, None]).T @ y
-            new = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
-            if new[0] <= 0:
-                new = np.array([0.0, (w * y * design[:, 1]).sum() / normal[1, 1]])
-            elif new[1] <= 0:
-                new = np.array([(w * y * design[:, 0]).sum() / normal[0, 0], 0.0])
-            law = np.maximum(new, 0)
-        else:
-            rest = y - law[0] * design[:, 0]
-            top = (w * rest * design[:, 1]).sum()
-            law[1] = max(top / (w * design[:, 1] ** 2).sum(), 0.0)
-    return float(law[0]), float(np.sqrt(np.clip(law[1], 0.003**2, 0.5**2)))
+    @property
+    def snr(self) -> NDArray:
+        """Flux over its error if all else were known."""
+        return self.quality[:, _SNR]
 
+    @property
+    def chi2(self) -> NDArray:
+        """Reduced chi-square in the core."""
+        return self.quality[:, _CHI2]
 
-def phase_response(
-    stamps: NDArray, variance: NDArray, phase: NDArray, parameters: NDArray, profile: Profile
-) -> NDArray[np.float64]:
-    """Sensitivity of the four pixels of a color filter array to star light, 1 in the mean.
+    @property
+    def good(self) -> NDArray:
+        """Share of good pixels in the core."""
+        return self.quality[:, _GOOD]
 
-    ``phase`` has the shape of ``stamps``, ``parameters`` are those of `fit_profile`'s ``start``.
-    """
-    size = stamps.shape[1]
-    grid = np.arange(size) - size // 2
-    a, b, c = profile.matrix()
-    u = grid[None, None, :] - parameters[:, 0, None, None]
-    v = grid[None, :, None] - parameters[:, 1, None, None]
-    model = parameters[:, 2, None, None] * _look_up(
-        profile, a * u * u + 2 * b * u * v + c * v * v
-    )[0]
-    good = np.isfinite(stamps)
-    value = np.where(good, stamps - parameters[:, 3, None, None], 0)
-    out = np.ones(4)
-    for k in range(4):
-        w = good * (phase == k) / (variance + (0.05 * model) ** 2)
-        share = (w * value * model).sum(axis=(1, 2)) / np.maximum(
-            (w * model**2).sum(axis=(1, 2)), 1e-30
-        )
-        out[k] = np.median(share)
-    return np.clip(out / out.mean(), 0.05, 4)
+    @property
+    def converged(self) -> NDArray:
+        """Whether the position converged."""
+        return self.quality[:, _CONVERGED] > 0
 
+    @property
+    def foreign(self) -> NDArray:
+        """Light of neighbors in the core over that of the star."""
+        return self.quality[:, _FOREIGN]
 
-def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
-    """Profile and its derivative at squared radii."""
-    table, step = profile.table(4.0)
-    f = np.minimum(q / step, len(table) - 2)
-    k = f.astype(np.intp)
-    low = table[k]
-    slope = table[k + 1] - low
-    return low + (f - k) * slope, slope / step
+    @property
+    def sharpness(self) -> NDArray:
+        """By how many sigma a pixel stands out more from those around it than in any star."""
+        return self.quality[:, _SHARPNESS]
+
+    @property
+    def companion(self) -> NDArray:
+        """Significance and position ``(x, y)`` of the largest residual peak, shape (N, 3)."""
+        return self.quality[:, _COMPANION : _COMPANION_Y + 1]
+
+    @property
+    def sums(self) -> NDArray:
+        """Over the core, shape (N, 5).
+
+        Number of pixels, sums of squared residuals, of sky variance, of the model and of its
+        square.
+        """
+        return self.quality[:, _N_CORE : _LIGHT_SQUARE + 1]
 
 
 def fit_stars(
+    fits: Fits,
+    members: NDArray,
     stamps: NDArray[np.float32],
-    variance: NDArray,
+    variance: NDArray[np.float32],
     corner: NDArray,
-    parameters: NDArray,
     profile: Profile,
+    neighbors: tuple[NDArray, NDArray],
     *,
-    first: int = 0,
-    inverse_gain: float = 0.0,
-    model_error: float = 0.01,
-    radius: float | None = None,
-    neighbors: tuple[NDArray, NDArray] | None = None,
-    passes: int = 1,
-) -> Fits:
-    """Fit stars ``first`` to ``first + N`` of a list, brightest first.
+    inverse_gain: float,
+    model_error: float,
+    iterations: int = 12,
+) -> None:
+    """Fit some of the stars in turn, each with the light of its neighbors subtracted.
 
     Parameters
     ----------
+    fits : Fits
+        All stars; the rows of the members are updated.
+    members : `~numpy.ndarray` of int, shape (N,)
+        Which stars to fit.
     stamps : `~numpy.ndarray`, shape (N, S, S)
-        Pixels around the stars, less the sky; NaN for bad ones.
+        Pixels around the members, less the sky; NaN for bad ones.
     variance : `~numpy.ndarray`, shape (N, S, S) or (N, 1, 1)
         Sky variance of the pixels.
     corner : `~numpy.ndarray`, shape (N, 2)
         Image position ``(x, y)`` of each stamp's first pixel.
-    parameters : `~numpy.ndarray`, shape (M, 5)
-        ``x, y, flux, sky, width`` of all stars of the list; those fitted are updated.
+    profile : Profile
+        The PSF.
+    neighbors : tuple of `~numpy.ndarray`
+        For each of all stars, its neighbors: pointers into one array of star numbers.
+    inverse_gain : float
+        Photon variance per unit of light.
+    model_error : float
+        Relative error of the PSF; it enters the errors, not the weights.
+    iterations : int
+        Largest number of Gauss-Newton steps.
     """
-    n = len(stamps)
-    table, step = profile.table()
-    if neighbors is None:
-        neighbors = np.zeros(len(parameters) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    errors = np.zeros((n, 5))
-    quality = np.zeros((n, 5))
-    sums = np.zeros((n, 5))
-    reach = radius if radius is not None else stamps.shape[1] / 2
-    for k in range(passes):
-        _fit_batch(
-            stamps, np.ascontiguousarray(variance, dtype=np.float32),
-            np.asarray(corner, dtype=np.float64), parameters, first, profile.matrix(),
-            profile.fwhm, table.astype(np.float32), step, inverse_gain, model_error, reach,
-            *neighbors, k > 0,
-            12, errors, quality, sums,
-        )
-    return Fits(
-        *parameters[first : first + n].T, errors, quality[:, 0], quality[:, 1], quality[:, 2],
-        quality[:, 3].astype(bool), quality[:, 4], sums,
+    values, step = profile.table()
+    # the slope must be continuous, or the iteration ends in a cycle
+    table = np.column_stack((values, np.gradient(values))).astype(np.float32)
+    _fit_batch(
+        stamps, variance, np.asarray(corner, dtype=np.float64), np.asarray(members), *neighbors,
+        profile.matrix(), profile.fwhm, table, step, float(inverse_gain), float(model_error),
+        iterations, fits.parameters, fits.errors, fits.quality,
     )
 
 
@@ -341,16 +204,15 @@ def _squared_radius(x, y, n, matrix, x0, y0, scale, q):
 def _look_up_pixels(q, n, table, step, scale, light, slope):
     """Fill in the profile of unit flux and its derivative."""
     per_step = np.float32(1 / step)
-    top = np.float32(table.size - 2)
+    top = np.float32(table.shape[0] - 2)
     f = np.float32(scale)
     g = f * per_step
     for m in range(n):
         place = min(q[m] * per_step, top)
         k = int(place)
-        low = table[k]
-        rise = table[k + 1] - low
-        light[m] = (low + (place - np.float32(k)) * rise) * f
-        slope[m] = rise * g
+        part = place - np.float32(k)
+        light[m] = (table[k, 0] + part * (table[k + 1, 0] - table[k, 0])) * f
+        slope[m] = (table[k, 1] + part * (table[k + 1, 1] - table[k, 1])) * g
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -420,12 +282,12 @@ def _normal_equations(n, weight, dx, dy, light, dw, rest, h, g):
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _core_sums(work, n, x0, y0, flux, model_error, core2, out):
-    """Sum up how well the core is fitted; return the chi-square and what the model's error does.
+    """Sum up the core; return its chi-square, that of all pixels and what the model's error does.
 
     An error of the model in proportion to itself, from the PSF or the flat field, adds to the
     variance of the right-hand sides of x and y; the larger of both shares is returned.
     """
-    chi2 = 0.0
+    chi2 = chi2_all = 0.0
     spread_x = spread_y = sum_x = sum_y = 0.0
     for m in range(n):
         model = flux * work[_LIGHT, m]
@@ -439,15 +301,16 @@ def _core_sums(work, n, x0, y0, flux, model_error, core2, out):
         sum_y += wy * wy * noise
         u = work[_X, m] - x0
         v = work[_Y, m] - y0
+        rr = work[_REST, m] ** 2
+        chi2_all += rr / extra
         if u * u + v * v < core2:
-            rr = work[_REST, m] ** 2
             chi2 += rr / extra
             out[0] += 1
             out[1] += rr
             out[2] += work[_VARIANCE, m]
             out[3] += max(model, 0.0)
             out[4] += model * model
-    return chi2, max(spread_x / max(sum_x, 1e-30), spread_y / max(sum_y, 1e-30))
+    return chi2, chi2_all, max(spread_x / max(sum_x, 1e-30), spread_y / max(sum_y, 1e-30))
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -531,38 +394,122 @@ def _solve(h, g, d):
 
 
 @numba.njit(cache=True, nogil=True)
+def _spread(values, work, n, size, grid):
+    """Put a list of pixels back on a grid; NaN where there is none."""
+    grid[:] = np.nan
+    for m in range(n):
+        grid[int(work[_Y, m]), int(work[_X, m])] = values[m]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sharpness(grid, noise2, inverse_gain, matrix, table, step):
+    """By how many sigma the brightest pixel of the middle stands out too much.
+
+    Of all stars one that is centered on a pixel has the faintest neighbors, in each direction.
+    Single pixels have fainter ones in every direction, thin lines in at least one.  A fifth is
+    left to the error of the PSF.
+    """
+    size = grid.shape[0]
+    a, b, c = matrix
+    center = size // 2
+    peak, py, px = -np.inf, center, center
+    for i in range(center - 1, center + 2):
+        for j in range(center - 1, center + 2):
+            if grid[i, j] > peak:
+                peak, py, px = grid[i, j], i, j
+    if not peak > 0:
+        return 0.0
+    worst = 0.0
+    ring, ring_share, n_ring = 0.0, 0.0, 0
+    for direction in range(4):
+        dy = (0, 1, 1, 1)[direction]
+        dx = (1, 0, 1, -1)[direction]
+        f = (a * dx * dx + 2 * b * dx * dy + c * dy * dy) / step
+        k = int(f)
+        share = (table[k, 0] + (f - k) * (table[k + 1, 0] - table[k, 0])) / table[0, 0]
+        pair = 0.5 * (grid[py + dy, px + dx] + grid[py - dy, px - dx])
+        if pair != pair:
+            continue
+        n_ring += 1
+        ring += pair
+        ring_share += share
+        expected = share * peak
+        variance = (0.5 + share * share) * noise2 + inverse_gain * expected
+        excess = (expected - pair) / np.sqrt(variance + (0.2 * expected) ** 2)
+        worst = max(worst, excess)
+    if n_ring == 4:
+        share = ring_share / 4
+        expected = share * peak
+        variance = (0.125 + share * share) * noise2 + inverse_gain * expected
+        excess = (expected - ring / 4) / np.sqrt(variance + (0.2 * expected) ** 2)
+        # one test of eight pixels is worth more than the best of four
+        worst = max(worst, 1.1 * excess)
+    return worst
+
+
+@numba.njit(cache=True, nogil=True)
+def _companion(rest, inverse_variance, x, y, fwhm, reach, out):
+    """Find the most significant peak of the residuals outside of the star's own center."""
+    size = rest.shape[0]
+    radius = 1 if fwhm < 2 else 2
+    sigma2 = (fwhm / 2.3548) ** 2
+    closest2 = max(0.6 * fwhm, 1.0) ** 2
+    out[0] = 0.0
+    for i in range(1, size - 1):
+        for j in range(1, size - 1):
+            rr = (i - y) ** 2 + (j - x) ** 2
+            if rr < closest2 or rr > (reach - 1) ** 2 or not rest[i, j] > 0:
+                continue
+            top = 0.0
+            bottom = 0.0
+            for di in range(-radius, radius + 1):
+                for dj in range(-radius, radius + 1):
+                    p, q = i + di, j + dj
+                    if p < 0 or q < 0 or p >= size or q >= size or rest[p, q] != rest[p, q]:
+                        continue
+                    k = np.exp(-0.5 * (di * di + dj * dj) / sigma2)
+                    top += k * rest[p, q] * inverse_variance[p, q]
+                    bottom += k * k * inverse_variance[p, q]
+            if bottom > 0 and top / np.sqrt(bottom) > out[0]:
+                out[0] = top / np.sqrt(bottom)
+                out[1] = j
+                out[2] = i
+
+
+@numba.njit(cache=True, nogil=True)
 def _fit_batch(
-    stamps, variance, corner, parameters, first, matrix, fwhm, table, step, inverse_gain,
-    model_error, reach, pointer, index, only_with_neighbors, iterations, errors, quality, sums,
+    stamps, variance, corner, members, pointer, index, matrix, fwhm, table, step, inverse_gain,
+    model_error, iterations, parameters, errors, quality,
 ):
     """Gauss-Newton fit of x, y, flux, sky and width, star after star."""
-    n_stars, size = stamps.shape[0], stamps.shape[1]
+    size = stamps.shape[1]
     work = np.empty((13, size * size), dtype=np.float32)
     h = np.empty((5, 5))
     g = np.empty(5)
     d = np.empty(5)
+    grid = np.empty((size, size))
+    grid2 = np.empty((size, size))
+    reach = size / 2
     core2 = max(0.85 * fwhm, 1.5) ** 2
     core_area = np.pi * core2
     limit = 0.25 * fwhm
-    for star in range(n_stars):
-        me = first + star
-        others = index[pointer[me] : pointer[me + 1]]
-        if only_with_neighbors and others.size == 0:
-            continue
+    for star in range(members.size):
+        me = members[star]
         x0, y0 = corner[star]
         n, n_core, foreign = _gather(
             stamps[star], variance[star], x0, y0, parameters, me, matrix, table, step,
-            inverse_gain, reach, core2, others, work,
+            inverse_gain, reach, core2, index[pointer[me] : pointer[me + 1]], work,
         )
-        quality[star] = 0.0
-        quality[star, 2] = n_core / core_area
+        mine = quality[me]
+        mine[:] = 0.0
+        mine[_GOOD] = n_core / core_area
         if n_core < 4 or n < 8:
             continue
         x, y, flux, sky, width = parameters[me]
         x_start, y_start = x, y
         converged = False
         snr = 0.0
-        for _ in range(iterations):
+        for iteration in range(iterations):
             u, v, scale = x - x0, y - y0, 1 / width**2
             _squared_radius(work[_X], work[_Y], n, matrix, u, v, scale, work[_Q])
             _look_up_pixels(work[_Q], n, table, step, scale, work[_LIGHT], work[_SLOPE])
@@ -596,20 +543,33 @@ def _fit_batch(
             lost = abs(x - x_start) > fwhm or abs(y - y_start) > fwhm
             if lost:
                 x, y = x_start, y_start
+            small *= 1 if iteration < 8 else 3
             converged = regular and not lost and abs(dx) < small and abs(dy) < small
             if converged or lost or not regular:
                 break
         parameters[me] = x, y, flux, sky, width
-        sums[star] = 0.0
-        chi2, inflation = _core_sums(
-            work, n, x - x0, y - y0, last_flux, model_error, core2, sums[star]
+        chi2, chi2_all, inflation = _core_sums(
+            work, n, x - x0, y - y0, last_flux, model_error, core2, mine[_N_CORE:]
         )
         for i in range(5):
             g[:] = 0.0
             g[i] = 1.0
             _solve(h, g, d)
-            errors[star, i] = np.sqrt(max(d[i], 0.0) * (inflation if i < 2 else 1.0))
-        quality[star, 0] = snr
-        quality[star, 1] = chi2 / max(sums[star, 0] - 3, 1)
-        quality[star, 3] = 1.0 if converged else 0.0
-        quality[star, 4] = foreign / max(flux, 1e-30)
+            errors[me, i] = np.sqrt(max(d[i], 0.0) * (inflation if i < 2 else 1.0))
+        mine[_SNR] = snr
+        mine[_CHI2] = chi2 / max(mine[_N_CORE] - 3, 1)
+        mine[_CONVERGED] = 1.0 if converged else 0.0
+        mine[_FOREIGN] = foreign / max(flux, 1e-30)
+        _spread(work[_VALUE], work, n, size, grid)
+        mine[_SHARPNESS] = _sharpness(
+            grid, mine[_DARK] / max(mine[_N_CORE], 1), inverse_gain, matrix, table, step
+        )
+        if chi2_all > 1.15 * n:
+            _spread(work[_REST], work, n, size, grid)
+            for m in range(n):
+                model = 3 * model_error * last_flux * work[_LIGHT, m]
+                work[_TOTAL, m] = 1 / (work[_TOTAL, m] + model * model)
+            _spread(work[_TOTAL], work, n, size, grid2)
+            _companion(grid, grid2, x - x0, y - y0, fwhm, reach, mine[_COMPANION:])
+            mine[_COMPANION_X] += x0
+            mine[_COMPANION_Y] += y0

@@ -14,9 +14,10 @@ from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
     from spalipy_astro.background import PixelSource
-    from spalipy_astro.centroids import Profile
+    from spalipy_astro.centroids import Fits
     from spalipy_astro.peaks import Peaks
     from spalipy_astro.probe import Frame
+    from spalipy_astro.psf import Profile
 
 __all__ = ["find_stars"]
 
@@ -158,50 +159,52 @@ def _check_all(source: PixelSource) -> None:
 
 
 def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
-    """Fit all peaks, drop what is not there, flag the rest."""
-    from spalipy_astro.centroids import fit_stars
-    from spalipy_astro.probe import first_guess, neighbor_lists
+    """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+    from spalipy_astro.centroids import Fits
+    from spalipy_astro.probe import first_flux, fit_all
 
     fwhm = profile.fwhm
+    ny, nx = frame.source.shape
     radius = int(np.ceil(max(2 * fwhm, 3)))
     order = np.argsort(-peaks.snr, kind="stable")
-    x, y, peak_snr = peaks.x[order], peaks.y[order], peaks.snr[order].astype(float)
-    stamps, variance, saturated = frame.cutouts(x, y, radius)
-    noise = np.sqrt(variance.mean(axis=(1, 2)))
-    flag = np.zeros(len(x), dtype=np.int64)
-    yy, xx = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    core = np.hypot(xx, yy) <= max(fwhm, 1.5)
-    flag[saturated[:, core].any(axis=1)] |= StarFlag.SATURATED
-    ny, nx = frame.source.shape
+    x, y = peaks.x[order], peaks.y[order]
+    noise = frame.background.at(x, y)[1].mean(axis=1)
+    fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, fwhm))
+    fits, saturated, bad = fit_all(frame, profile, fits, x, y, radius)
+    hidden = _companions(fits, saturated | bad, threshold, fwhm)
+    if len(hidden):
+        x = np.concatenate((x, np.round(fits.companion[hidden, 1]).astype(np.int64)))
+        y = np.concatenate((y, np.round(fits.companion[hidden, 2]).astype(np.int64)))
+        noise = frame.background.at(x, y)[1].mean(axis=1)[-len(hidden) :]
+        more = Fits.start(
+            x[-len(hidden) :], y[-len(hidden) :],
+            first_flux(fits.companion[hidden, 0] * noise, fwhm),
+        )
+        fits = fits.append(more)
+        near = cKDTree(more.position).query(fits.position)[0] < radius + 3 * fwhm
+        again, full, broken = fit_all(
+            frame, profile, fits, x, y, radius, members=np.flatnonzero(near), passes=3
+        )
+        saturated = np.append(saturated, np.zeros(len(hidden), dtype=bool)) | full
+        bad = np.append(bad, np.zeros(len(hidden), dtype=bool)) | broken
+        fits = again
     edge = np.minimum.reduce([x, y, nx - 1 - x, ny - 1 - y]) < 1.2 * fwhm
+    flag = np.zeros(len(x), dtype=np.int64)
+    flag[saturated] |= StarFlag.SATURATED
     flag[edge] |= StarFlag.EDGE
-    bad = (np.isnan(stamps) & ~saturated)[:, core].any(axis=1) & ~edge
-    flag[bad] |= StarFlag.BAD_PIXELS
-    start = first_guess(x, y, peak_snr * noise, fwhm)
-    fits = fit_stars(
-        stamps, variance, np.column_stack((x - radius, y - radius)), start, profile,
-        inverse_gain=frame.inverse_gain, model_error=frame.model_error, radius=radius,
-        neighbors=neighbor_lists(x, y, radius + 3 * fwhm), passes=2,
-    )
+    flag[bad & ~edge] |= StarFlag.BAD_PIXELS
     flag[~fits.converged] |= StarFlag.UNSTABLE
-    width_error = fits.errors[:, 4]
-    flag[(fits.width > 1.3) & (fits.width - 1 > 4 * width_error)] |= StarFlag.EXTENDED
-    flag[_too_sharp(stamps, noise, frame.inverse_gain, profile)] |= StarFlag.ARTIFACT
+    flag[fits.sharpness > 4.5] |= StarFlag.ARTIFACT
+    flag[(fits.width > 1.3) & (fits.width - 1 > 4 * fits.width_error)] |= StarFlag.EXTENDED
+    px, py = fits.position.T
     keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
-    keep &= (fits.x > -0.5) & (fits.y > -0.5) & (fits.x < nx - 0.5) & (fits.y < ny - 0.5)
-    keep[keep] = _without_doubles(fits.x[keep], fits.y[keep], fits.flux[keep], 0.5 * fwhm)
-    flux = np.where(keep, fits.flux, 0)
-    pointer, other = neighbor_lists(fits.x, fits.y, 3 * fwhm)
-    me = np.repeat(np.arange(len(x)), np.diff(pointer))
-    distance = np.hypot(fits.x[me] - fits.x[other], fits.y[me] - fits.y[other])
-    close = (distance < 1.5 * fwhm) & (flux[other] > 0.05 * flux[me])
-    flag[me[close]] |= StarFlag.BLENDED
-    near = flux[other] * np.exp(-((distance / fwhm) ** 2)) > 0.02 * flux[me]
-    flag[me[near]] |= StarFlag.NEIGHBOR
+    keep &= (px > -0.5) & (py > -0.5) & (px < nx - 0.5) & (py < ny - 0.5)
+    keep[keep] = _without_doubles(fits[keep], 0.5 * fwhm)
+    _flag_neighbors(fits, np.where(keep, fits.flux, 0), fwhm, flag)
     # the noise that makes a faint star's flux too large makes its error too small
     scatter = np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)
     columns = {
-        "x": fits.x, "y": fits.y,
+        "x": px, "y": py,
         "x_err": fits.errors[:, 0] * scatter, "y_err": fits.errors[:, 1] * scatter,
         "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,
         "snr": fits.snr, "flag": flag,
@@ -211,45 +214,38 @@ def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> 
     return QTable({name: values[rows] for name, values in columns.items()})
 
 
-def _without_doubles(x: NDArray, y: NDArray, flux: NDArray, reach: float) -> NDArray:
+def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
+    """Stars next to which the residuals have a peak that is no star yet."""
+    strength, x, y = fits.companion.T
+    rows = np.flatnonzero((strength > threshold) & ~spoiled & (fits.sharpness < 4.5))
+    if len(rows) == 0:
+        return rows
+    place = np.column_stack((x, y))[rows]
+    known = cKDTree(fits.position).query(place)[0] < 0.6 * fwhm
+    rows, place = rows[~known], place[~known]
+    if len(rows) == 0:
+        return rows
+    pairs = cKDTree(place).query_pairs(fwhm, output_type="ndarray")
+    weaker = np.where(strength[rows[pairs[:, 0]]] < strength[rows[pairs[:, 1]]], *pairs.T)
+    return np.delete(rows, weaker)
+
+
+def _flag_neighbors(fits: Fits, flux: NDArray, fwhm: float, flag: NDArray) -> None:
+    """Set the flags of stars that others blend with or shine into."""
+    from spalipy_astro.probe import neighbor_lists
+
+    pointer, other = neighbor_lists(*fits.position.T, 1.5 * fwhm)
+    me = np.repeat(np.arange(len(flux)), np.diff(pointer))
+    close = flux[other] > 0.05 * flux[me]
+    flag[me[close]] |= StarFlag.BLENDED
+    flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+
+
+def _without_doubles(fits: Fits, reach: float) -> NDArray:
     """False for the fainter of two detections of one star."""
-    keep = np.ones(len(x), dtype=bool)
-    pairs = cKDTree(np.column_stack((x, y))).query_pairs(reach, output_type="ndarray")
+    keep = np.ones(len(fits), dtype=bool)
+    pairs = cKDTree(fits.position).query_pairs(reach, output_type="ndarray")
     if len(pairs):
-        brighter = flux[pairs[:, 0]] >= flux[pairs[:, 1]]
+        brighter = fits.flux[pairs[:, 0]] >= fits.flux[pairs[:, 1]]
         keep[np.where(brighter, pairs[:, 1], pairs[:, 0])] = False
     return keep
-
-
-def _too_sharp(stamps: NDArray, noise: NDArray, inverse_gain: float, profile: Any) -> NDArray:
-    """Tell hot pixels and cosmic rays, which stand out from their neighbors more than a star can.
-
-    Of all stars one that is centered on a pixel has the faintest neighbors, in each of the four
-    directions; thin lines miss them in at least one direction, single pixels in all.
-    """
-    table, step = profile.table()
-    center = stamps.shape[1] // 2
-    n = len(stamps)
-    block = np.nan_to_num(stamps[:, center - 1 : center + 2, center - 1 : center + 2])
-    best = block.reshape(n, 9).argmax(axis=1)
-    cy, cx = center - 1 + best // 3, center - 1 + best % 3
-    me = np.arange(n)
-    peak = stamps[me, cy, cx].astype(float)
-    result = np.zeros(n, dtype=bool)
-    excess_all = np.zeros(n)
-    expected_all = 0.0
-    for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
-        k = (dx * dx + dy * dy) / step
-        share = np.interp(k, np.arange(len(table)), table) / table[0]
-        pair = 0.5 * (stamps[me, cy + dy, cx + dx] + stamps[me, cy - dy, cx - dx]).astype(float)
-        variance = (0.5 + share**2) * noise**2 + inverse_gain * share * np.maximum(peak, 0)
-        variance = variance + (0.2 * share * peak) ** 2
-        with np.errstate(invalid="ignore"):
-            result |= share * peak - pair > 4.5 * np.sqrt(variance)
-        excess_all += pair / 4
-        expected_all += share / 4
-    variance = (0.125 + expected_all**2) * noise**2 + (0.15 * expected_all * peak) ** 2
-    variance = variance + inverse_gain * expected_all * np.maximum(peak, 0)
-    with np.errstate(invalid="ignore"):
-        result |= expected_all * peak - excess_all > 4.0 * np.sqrt(variance)
-    return result

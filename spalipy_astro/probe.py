@@ -9,17 +9,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro.background import Background, PixelSource
-from spalipy_astro.centroids import (
-    Fits,
-    Profile,
-    fit_profile,
-    fit_stars,
-    noise_law,
-    phase_response,
-)
+from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
+from spalipy_astro.psf import Profile, fit_profile, phase_response
 
-__all__ = ["Frame", "first_guess", "measure_profile", "neighbor_lists"]
+__all__ = ["Frame", "first_flux", "fit_all", "measure_profile", "neighbor_lists"]
+
 
 _FIRST_FWHM = 2.8
 _SHARP_FWHM = 1.0
@@ -28,6 +23,7 @@ _MAX_FWHM = 30.0
 _SHARPEST = 1.4
 _PROBE_STARS = 600
 _PSF_STARS = 50
+_BATCH_PIXELS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -106,45 +102,44 @@ def neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDArr
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
 
 
-@dataclass(frozen=True)
-class _Probe:
-    """The brightest peaks, ready to be fitted."""
-
-    x: NDArray
-    y: NDArray
-    start: NDArray
-    radius: int
-    around: tuple[NDArray, NDArray]
-
-    def fit(
-        self, frame: Frame, profile: Profile, start: NDArray, *, inverse_gain: float,
-        model_error: float, passes: int,
-    ) -> tuple[Fits, NDArray, NDArray, NDArray]:
-        """Fit them; return also their stamps, the variance and whether they saturate."""
-        n = min(len(self.x), _PROBE_STARS)
-        x, y = self.x[:n], self.y[:n]
-        stamps, variance, saturated = frame.cutouts(x, y, self.radius)
-        fits = fit_stars(
-            stamps, variance, np.column_stack((x, y)) - self.radius, start, profile,
-            model_error=model_error, radius=self.radius, inverse_gain=inverse_gain,
-            neighbors=self.around, passes=passes,
-        )
-        return fits, stamps, variance, saturated.any(axis=(1, 2))
+def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
+    """Flux of a star from its peak in the filtered image: that of a Gaussian."""
+    return amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
 
 
-def _probe(frame: Frame, fwhm: float, threshold: float, every: int) -> _Probe:
-    """Find peaks with a filter of the given width."""
-    peaks = find_peaks(
-        frame.source, frame.background, fwhm=fwhm, threshold=2 * threshold, every=every
-    )
-    order = np.argsort(-peaks.snr, kind="stable")
-    x, y = peaks.x[order], peaks.y[order]
-    noise = frame.background.at(x, y)[1].mean(axis=1)
-    radius = int(np.ceil(max(2 * fwhm, 3)))
-    return _Probe(
-        x, y, first_guess(x, y, peaks.snr[order] * noise, fwhm), radius,
-        neighbor_lists(x, y, radius + 3 * fwhm),
-    )
+def fit_all(
+    frame: Frame, profile: Profile, fits: Fits, x: NDArray, y: NDArray, radius: int, *,
+    members: NDArray | None = None, passes: int = 2,
+) -> tuple[Fits, NDArray, NDArray]:
+    """Fit stars around the pixels ``x, y``, those with neighbors once per pass.
+
+    Returns
+    -------
+    fits : Fits
+        The fits given, updated.
+    saturated, bad : `~numpy.ndarray` of bool, shape (N,)
+        Whether a pixel of the core saturates or is bad.
+    """
+    neighbors = neighbor_lists(fits.position[:, 0], fits.position[:, 1], radius + 3 * profile.fwhm)
+    lonely = np.diff(neighbors[0]) == 0
+    offset = np.arange(-radius, radius + 1)
+    core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
+    saturated = np.zeros(len(fits), dtype=bool)
+    bad = np.zeros(len(fits), dtype=bool)
+    members = np.arange(len(fits)) if members is None else members
+    batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
+    for k in range(passes):
+        chosen = members if k == 0 else members[~lonely[members]]
+        for start in range(0, len(chosen), batch):
+            part = chosen[start : start + batch]
+            stamps, variance, full = frame.cutouts(x[part], y[part], radius)
+            saturated[part] = full[:, core].any(axis=1)
+            bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
+            fit_stars(
+                fits, part, stamps, variance, np.column_stack((x, y))[part] - radius, profile,
+                neighbors, inverse_gain=frame.inverse_gain, model_error=frame.model_error,
+            )
+    return fits, saturated, bad
 
 
 def measure_profile(
@@ -160,69 +155,120 @@ def measure_profile(
     sharpest = _SHARPEST if fwhm is None else 0.5 * fwhm
     every = 4 if frame.source.shape[0] >= 1024 else 1
     while True:
-        probe = _probe(frame, guess, threshold, every)
-        if len(frame.background.level) == 4:
-            frame = replace(frame, response=_first_response(frame, probe))
-        fits, stamps, variance, saturated = probe.fit(
-            frame, Profile(guess), probe.start.copy(), inverse_gain=0, model_error=0.2, passes=2
+        peaks = find_peaks(
+            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
         )
-        widths = fits.width * guess
-        sound = (fits.good > 0.9) & (fits.flux > 0) & ~saturated & (fits.errors[:, 4] < 0.2)
-        good = sound & (fits.chi2 < 3) & (widths > sharpest)
-        if every > 1 and (good & (fits.snr > 20)).sum() < 60:
+        order = np.argsort(-peaks.snr, kind="stable")
+        x, y = peaks.x[order], peaks.y[order]
+        top = np.arange(min(len(x), _PROBE_STARS))
+        if len(frame.background.level) == 4:
+            frame = replace(frame, response=_first_response(frame, x[top], y[top]))
+        noise = frame.background.at(x, y)[1].mean(axis=1)
+        fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
+        radius = int(np.ceil(max(2 * guess, 3)))
+        # uniform weights make the width of a wrong profile independent of the flux
+        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
+        fits, saturated, _ = fit_all(
+            tolerant, Profile(guess), fits, x, y, radius, members=top
+        )
+        bright, full = fits[top], saturated[top]
+        widths = bright.width * guess
+        sound = (bright.good > 0.9) & (bright.flux > 0) & ~full & (bright.width_error < 0.2)
+        good = sound & (bright.chi2 < 3) & (widths > sharpest)
+        if every > 1 and (good & (bright.snr > 20)).sum() < 60:
             every = 1
         elif good.sum() < 3:
-            if fwhm is None and guess != _SHARP_FWHM and _is_undersampled(stamps[sound]):
+            rows = top[sound]
+            if fwhm is None and guess != _SHARP_FWHM and _is_undersampled(
+                frame.cutouts(x[rows], y[rows], radius)[0]
+            ):
                 guess, sharpest = _SHARP_FWHM, 0.4
                 continue
             return frame, Profile(guess)
         else:
-            size = _densest(widths[good], (fits.errors[:, 4] / fits.width)[good])
+            size = _densest(widths[good], (bright.width_error / bright.width)[good])
             if fwhm is not None or size < 1.6 * guess or guess >= _MAX_FWHM:
                 break
             guess = min(2 * guess, _MAX_FWHM)
-    profile = Profile(guess)
-    n = len(fits.x)
-    start = probe.start.copy()
+    return _refine(frame, fits, x, y, radius, good, Profile(guess), size, fixed_gain)
+
+
+def _refine(
+    frame: Frame, fits: Fits, x: NDArray, y: NDArray, radius: int, good: NDArray,
+    profile: Profile, size: float, fixed_gain: bool,
+) -> tuple[Frame, Profile]:
+    """Fit the PSF to the stars among the bright sources, and to these the noise."""
+    top = np.arange(len(good))
     for tolerance in (0.2, 0.1):
-        spread = np.hypot(tolerance, 2 * fits.errors[:, 4] / fits.width)
-        like = good & (np.abs(np.log(fits.width * profile.fwhm / size)) < spread)
-        alone = like & (fits.neighbors < 0.05)
-        chosen = np.flatnonzero(alone if alone.sum() >= 15 else like)[:_PSF_STARS]
+        bright = fits[top]
+        spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
+        like = good & (np.abs(np.log(bright.width * profile.fwhm / size)) < spread)
+        alone = like & (bright.foreign < 0.05)
+        chosen = top[alone if alone.sum() >= 15 else like][:_PSF_STARS]
         if len(chosen) < 3:
             break
-        x, y = probe.x[chosen], probe.y[chosen]
-        place = np.column_stack((fits.x[chosen] - x, fits.y[chosen] - y))
-        place = np.column_stack((place, fits.flux[chosen], fits.sky[chosen]))
+        stamps, variance, _ = frame.cutouts(x[chosen], y[chosen], radius)
+        place = bright.parameters[chosen, :4]
+        place[:, :2] -= np.column_stack((x, y))[chosen]
         profile = fit_profile(
-            stamps[chosen], variance[chosen], place, replace(profile, fwhm=size),
-            inverse_gain=frame.inverse_gain,
+            stamps, variance, place, replace(profile, fwhm=size), inverse_gain=frame.inverse_gain
         )
         if len(frame.response) == 4:
             gains = frame.response * phase_response(
-                stamps[chosen], variance[chosen], frame.phases(x, y, probe.radius), place, profile
+                stamps, variance, frame.phases(x[chosen], y[chosen], radius), place, profile
             )
             frame = replace(frame, response=tuple(gains / gains.mean()))
         size = profile.fwhm
-        start[:n] = np.column_stack((fits.x, fits.y, fits.flux, fits.sky, np.ones(n)))
-        fits, stamps, variance, saturated = probe.fit(
-            frame, profile, start, inverse_gain=frame.inverse_gain, model_error=0.1, passes=1
+        fits.parameters[top, 4] = 1
+        fits, saturated, _ = fit_all(
+            replace(frame, model_error=0.1), profile, fits, x, y, radius, members=top, passes=1
         )
-        good = (fits.chi2 < 3) & (fits.good > 0.9) & (fits.flux > 0) & ~saturated
-        good &= np.abs(np.log(fits.width)) < 0.4
-    inverse_gain, model_error = noise_law(
-        fits[good], inverse_gain=frame.inverse_gain, fixed_gain=fixed_gain
+        bright = fits[top]
+        good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
+        good &= np.abs(np.log(bright.width)) < 0.4
+    inverse_gain, model_error = _noise_law(
+        fits[top[good]], inverse_gain=frame.inverse_gain, fixed_gain=fixed_gain
     )
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
 
-def first_guess(x: NDArray, y: NDArray, amplitude: NDArray, fwhm: float) -> NDArray:
-    """Start of the fit from a peak in the matched-filter image."""
-    out = np.zeros((len(x), 5))
-    out[:, 0], out[:, 1], out[:, 4] = x, y, 1
-    # the filtered peak of a Gaussian star of flux F is F / (sqrt(4 pi) sigma)
-    out[:, 2] = amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
-    return out
+def _noise_law(
+    fits: Fits, *, inverse_gain: float, fixed_gain: bool
+) -> tuple[float, float]:
+    """Photon variance per unit of light and relative error of the model, from the residuals.
+
+    The squared residuals in the cores of bright stars are regressed on the light and its square,
+    with outliers clipped.
+    """
+    number, square, sky, light, light2 = fits.sums.T
+    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0)
+    if use.sum() < 8:
+        return inverse_gain, 0.01
+    freedom = (number[use] - 3.5) / number[use]
+    y = square[use] / freedom - sky[use]
+    design = np.column_stack((light[use], light2[use]))
+    law = np.array([inverse_gain, 1e-4])
+    keep = np.ones(len(y), dtype=bool)
+    fit_gain = not fixed_gain and use.sum() >= 20
+    for _ in range(10):
+        expected = sky[use] + design @ law
+        ratio = (y + sky[use]) / expected
+        keep = ratio < 3 * np.median(ratio)
+        w = keep / expected**2
+        if fit_gain:
+            normal = (design * w[:, None]).T @ design
+            right = (design * w[:, None]).T @ y
+            new = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
+            if new[0] <= 0:
+                new = np.array([0.0, (w * y * design[:, 1]).sum() / normal[1, 1]])
+            elif new[1] <= 0:
+                new = np.array([(w * y * design[:, 0]).sum() / normal[0, 0], 0.0])
+            law = np.maximum(new, 0)
+        else:
+            rest = y - law[0] * design[:, 0]
+            top = (w * rest * design[:, 1]).sum()
+            law[1] = max(top / (w * design[:, 1] ** 2).sum(), 0.0)
+    return float(law[0]), float(np.sqrt(np.clip(law[1], 0.003**2, 0.5**2)))
 
 
 def _densest(widths: NDArray, errors: NDArray) -> float:
@@ -258,14 +304,12 @@ def _is_undersampled(stamps: NDArray) -> bool:
     return bool(np.mean(one_sided & ~both_sides) > 0.35)
 
 
-def _first_response(frame: Frame, probe: _Probe) -> tuple[float, ...]:
+def _first_response(frame: Frame, x: NDArray, y: NDArray) -> tuple[float, ...]:
     """Sensitivity of the pixels of a color filter array to star light, before the PSF is known.
 
     In a square of whole 2 x 2 blocks around a star every filter has as many pixels.
     """
-    n = min(len(probe.x), _PROBE_STARS)
-    x, y = probe.x[:n] // 2 * 2, probe.y[:n] // 2 * 2
-    stamps = replace(frame, response=(1.0,)).cutouts(x, y, 4)[0][:, :8, :8]
+    stamps = replace(frame, response=(1.0,)).cutouts(x // 2 * 2, y // 2 * 2, 4)[0][:, :8, :8]
     parts = np.stack([stamps[:, i::2, j::2].sum(axis=(1, 2)) for i in (0, 1) for j in (0, 1)])
     parts = parts[:, np.isfinite(parts).all(axis=0)]
     parts = parts[:, parts.min(axis=0) > 0]

@@ -1,0 +1,193 @@
+"""The PSF of an image, an elliptical Moffat profile measured on its stars: private to detection.
+
+References
+----------
+Moffat, A. F. J. 1969, A&A, 3, 455.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Profile", "fit_profile", "phase_response"]
+
+_STEPS_PER_FWHM2 = 200
+_INTEGRATED_FWHM = 2.0
+# Below this the light falls in one pixel or two, and there is no width to measure.
+_SMALLEST_FWHM = 0.7
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Elliptical Moffat PSF of unit flux.
+
+    Parameters
+    ----------
+    fwhm : float
+        Geometric mean of the widths along both axes, px.
+    inverse_beta : float
+        One over Moffat's exponent; 0 is a Gaussian.
+    stretch : tuple of float
+        ``(e1, e2)``: the squared elliptical radius is that of the matrix
+        ``exp([[e1, e2], [e2, -e1]])``, of determinant one.
+    """
+
+    fwhm: float
+    inverse_beta: float = 0.25
+    stretch: tuple[float, float] = (0.0, 0.0)
+
+    def matrix(self) -> NDArray[np.float64]:
+        """``(a, b, c)`` of the squared radius ``a dx**2 + 2 b dx dy + c dy**2``."""
+        e1, e2 = self.stretch
+        e = np.hypot(e1, e2)
+        sinc = np.sinh(e) / e if e > 1e-9 else 1.0
+        return np.array([np.cosh(e) + e1 * sinc, e2 * sinc, np.cosh(e) - e1 * sinc])
+
+    def table(self, reach: float = 6.0) -> tuple[NDArray[np.float64], float]:
+        """Pixel-integrated profile over the squared radius, and the step of the table.
+
+        The table ends at ``reach`` times the FWHM.
+        """
+        step = self.fwhm**2 / _STEPS_PER_FWHM2
+        q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
+        out = self._intensity(q)
+        inner = q <= max(_INTEGRATED_FWHM * self.fwhm, 2.0) ** 2
+        r = np.sqrt(q[inner])
+        nodes, weights = np.polynomial.legendre.leggauss(3 if self.fwhm > 1.5 else 6)
+        total = np.zeros_like(r)
+        # these two directions average the fourfold part of the pixel's shape away
+        for angle in (np.pi / 16, 3 * np.pi / 16):
+            for u, wu in zip(nodes / 2, weights / 4, strict=True):
+                for v, wv in zip(nodes / 2, weights / 4, strict=True):
+                    rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
+                    total += 2 * wu * wv * self._intensity(rr)
+        out[inner] = total
+        return out, step
+
+    def _intensity(self, rr: NDArray) -> NDArray:
+        """Surface brightness at a squared radius."""
+        ib = max(self.inverse_beta, 1e-4)
+        alpha2 = (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
+        return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
+
+
+def fit_profile(
+    stamps: NDArray[np.float32],
+    variance: NDArray,
+    start: NDArray,
+    profile: Profile,
+    *,
+    inverse_gain: float = 0.0,
+    iterations: int = 8,
+) -> Profile:
+    """Fit the PSF to stars; their own positions, fluxes and skies are eliminated.
+
+    Parameters
+    ----------
+    stamps : `~numpy.ndarray`, shape (N, S, S)
+        Pixels around the stars, less the sky; NaN for bad ones.
+    variance : `~numpy.ndarray`, shape (N, S, S) or (N, 1, 1)
+        Sky variance of the pixels.
+    start : `~numpy.ndarray`, shape (N, 4)
+        ``x, y`` from the stamps' centers in px, ``flux`` and ``sky``.
+    profile : Profile
+        First guess.
+    inverse_gain : float
+        Photon variance per unit of light.
+    iterations : int
+        Largest number of Gauss-Newton steps.
+    """
+    n, size = stamps.shape[:2]
+    grid = np.arange(size) - size // 2
+    star = np.array(start, dtype=float)
+    good = np.isfinite(stamps)
+    value = np.where(good, stamps, 0.0).astype(float)
+    shape = np.array([np.log(profile.fwhm), *profile.stretch, profile.inverse_beta])
+    prior = np.array([0.0, 0.0, 0.0, 0.25])
+    prior_weight = np.array([0.0, 1 / 0.2**2, 1 / 0.2**2, 1 / 0.3**2])
+    eye = np.eye(4)
+    for _ in range(iterations):
+        profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
+        a, b, c = profile.matrix()
+        u = grid[None, None, :] - star[:, 0, None, None]
+        v = grid[None, :, None] - star[:, 1, None, None]
+        q = a * u * u + 2 * b * u * v + c * v * v
+        light, slope = _look_up(profile, q)
+        tipped = replace(profile, inverse_beta=profile.inverse_beta + 0.02)
+        flux = star[:, 2, None, None]
+        model = flux * light
+        r = value - model - star[:, 3, None, None]
+        w = good / (variance + inverse_gain * np.abs(model) + (0.03 * model) ** 2)
+        z2 = r * r * w
+        w = np.where(z2 > 9, w * 3 / np.sqrt(np.maximum(z2, 9)), w)
+        columns = [
+            -2 * flux * slope * (a * u + b * v),
+            -2 * flux * slope * (b * u + c * v),
+            light,
+            np.ones_like(light),
+            -2 * flux * (light + slope * q),
+            flux * slope * (u * u * a - v * v * c),
+            flux * slope * (2 * u * v + b * (u * u + v * v)),
+            flux * (_look_up(tipped, q)[0] - light) / 0.02,
+        ]
+        d = np.stack([k.reshape(n, -1) for k in columns], axis=1)
+        wd = d * w.reshape(n, 1, -1)
+        h = wd @ d.transpose(0, 2, 1)
+        g = (wd @ r.reshape(n, -1, 1))[:, :, 0]
+        h_star = h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[
+            :, None, None
+        ]
+        both = np.linalg.solve(h_star, np.concatenate((h[:, :4, 4:], g[:, :4, None]), axis=2))
+        reduced = (h[:, 4:, 4:] - h[:, 4:, :4] @ both[:, :, :4]).sum(axis=0)
+        right = (g[:, 4:] - (h[:, 4:, :4] @ both[:, :, 4:])[:, :, 0]).sum(axis=0)
+        change = np.linalg.solve(
+            reduced + np.diag(prior_weight), right - prior_weight * (shape - prior)
+        )
+        change = np.clip(change, -0.2, 0.2)
+        star += both[:, :, 4] - both[:, :, :4] @ change
+        shape += change
+        shape[0] = max(shape[0], np.log(_SMALLEST_FWHM))
+        shape[3] = np.clip(shape[3], 1e-3, 0.5)
+        if np.abs(change).max() < 2e-3:
+            break
+    return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
+
+
+def phase_response(
+    stamps: NDArray, variance: NDArray, phase: NDArray, parameters: NDArray, profile: Profile
+) -> NDArray[np.float64]:
+    """Sensitivity of the four pixels of a color filter array to star light, 1 in the mean.
+
+    ``phase`` has the shape of ``stamps``, ``parameters`` are those of `fit_profile`'s ``start``.
+    """
+    size = stamps.shape[1]
+    grid = np.arange(size) - size // 2
+    a, b, c = profile.matrix()
+    u = grid[None, None, :] - parameters[:, 0, None, None]
+    v = grid[None, :, None] - parameters[:, 1, None, None]
+    model = parameters[:, 2, None, None] * _look_up(
+        profile, a * u * u + 2 * b * u * v + c * v * v
+    )[0]
+    good = np.isfinite(stamps)
+    value = np.where(good, stamps - parameters[:, 3, None, None], 0)
+    out = np.ones(4)
+    for k in range(4):
+        w = good * (phase == k) / (variance + (0.05 * model) ** 2)
+        share = (w * value * model).sum(axis=(1, 2)) / np.maximum(
+            (w * model**2).sum(axis=(1, 2)), 1e-30
+        )
+        out[k] = np.median(share)
+    return np.clip(out / out.mean(), 0.05, 4)
+
+
+def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
+    """Profile and its derivative at squared radii."""
+    table, step = profile.table(4.0)
+    f = np.minimum(q / step, len(table) - 2)
+    k = f.astype(np.intp)
+    low = table[k]
+    slope = table[k + 1] - low
+    return low + (f - k) * slope, slope / step
