@@ -1,7 +1,7 @@
 """Detection-based registration of astronomical images."""
 
 from spalipy_astro.alignment import Alignment, Coverage
-from spalipy_astro.catalog import StarFlag
+from spalipy_astro.catalog import StarFlag, read_catalog
 from spalipy_astro.errors import (
     AlignmentError,
     CatalogError,
@@ -41,4 +41,5 @@ __all__ = [
     "align",
     "detect_stars",
     "find_alignment",
+    "read_catalog",
 ]

@@ -1,45 +1,27 @@
-"""What a catalog of stars is, and how tables and arrays are read into it."""
+"""What a catalog of stars is, and which of its rows to use."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntFlag
 from typing import Any
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import QTable, Table
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from spalipy_astro._dialects import SPALIPY, recognize, translate, values_of
+from spalipy_astro._starflag import UNUSABLE, StarFlag
+from spalipy_astro._tables import as_table
 from spalipy_astro.errors import CatalogError, TooFewStarsError
 
-__all__ = ["StarFlag", "Stars", "as_stars"]
+__all__ = ["StarFlag", "Stars", "as_stars", "read_catalog", "select_stars"]
 
-
-class StarFlag(IntFlag):
-    """Bits of the ``flag`` column; the first four are those of SExtractor (Bertin & Arnouts 1996)."""
-
-    NEIGHBOR = 1
-    """The light of another source reaches into the measuring window."""
-    BLENDED = 2
-    """Two or more peaks share one segment of sky."""
-    SATURATED = 4
-    """At least one pixel is saturated."""
-    EDGE = 8
-    """The measuring window leaves the image."""
-    BAD_PIXELS = 16
-    """A masked or non-finite pixel lies in the core."""
-    ARTIFACT = 32
-    """Not a star: cosmic ray, hot pixel or bleeding trail."""
-    EXTENDED = 64
-    """Wider than the stars of the image: a galaxy or a nebula."""
-    UNSTABLE = 128
-    """The centroid did not converge."""
-
-
-# Sources with these flags are no stars, or have no position worth the name.
-UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.BAD_PIXELS
 _DEFAULT_ERROR = 0.1  # px: position error of a catalog that gives none
 _MIN_STARS = 4
+_NO_FILTER = {"bad_flags": 0, "min_fwhm": None, "min_sep": None, "brightest": None}
 
 
 @dataclass(frozen=True)
@@ -81,17 +63,156 @@ class Stars:
         return Stars(self.xy[index], err, self.flux[index], self.flag[index], self.row[index])
 
 
-def as_stars(catalog: Any, *, name: str = "catalog") -> Stars:
+def read_catalog(
+    catalog: Any,
+    *,
+    format: str | None = None,
+    columns: Sequence[str] | Mapping[str, str] | None = None,
+    origin: int | None = None,
+    hdu: int | str | None = None,
+    bad_flags: int = 0,
+    min_fwhm: float | None = None,
+    min_sep: float | None = None,
+    brightest: float | None = None,
+) -> QTable:
     """
-    Read a table or an array of positions.
+    Read a catalog of stars, whatever program made it.
 
     Parameters
     ----------
-    catalog : `~astropy.table.Table` or array_like, shape (N, 2)
+    catalog : path, `~astropy.table.Table`, array or object with ``to_table``
+        A file of SExtractor (``ASCII_HEAD``, ``ASCII``, ``FITS_LDAC``, ``FITS_1.0``), any other
+        FITS table, ECSV, or whatever `astropy.table.Table.read` reads, also compressed; an array
+        of ``sep.extract``; a ``SourceCatalog`` of photutils or a table of its finders; a table
+        with spalipy's columns; positions of shape (N, 2).
+    format : str, optional
+        ``"ascii_head"``, ``"ascii"`` (no header: give ``columns``), ``"ldac"``, ``"fits"``,
+        ``"ecsv"`` or a format of `astropy.table.Table.read`; by default found out.
+    columns : sequence or mapping of str, optional
+        Names of the columns of a file that has none, in their order; or, for columns of unknown
+        names, ours to theirs: ``{"x": "XCEN", "y": "YCEN", "flux": "F"}``.
+    origin : {0, 1}, optional
+        Number of the catalog's first pixel; by default 1 for SExtractor's names, else 0.
+    hdu : int or str, optional
+        Extension of a FITS file; by default the first with positions of stars.
+    bad_flags, min_fwhm, min_sep, brightest
+        Which rows to leave out; see `select_stars`.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        Brightest first: ``x``, ``y`` (0-based px, pixel centers on integers) and, where the
+        catalog has them, ``flux``, ``flux_err``, ``fwhm`` (px), ``flag`` (`StarFlag` bits),
+        ``x_err``, ``y_err`` (1-sigma, px); ``row`` is the row in ``catalog``. Rows without a finite
+        position or a positive flux, and all but the brightest of those with one position, are left
+        out. ``meta`` has ``dialect``, ``n_rows`` (of ``catalog``) and ``catalog`` (the path).
+
+    Raises
+    ------
+    CatalogError
+        If there are no positions, or a filter asks for a column that is not there.
+    FormatError
+        If a file cannot be read.
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If a filter makes no sense.
+
+    Notes
+    -----
+    Of several positions the most precise are taken: windowed ones, then those of a PSF fit, then
+    isophotal ones. SExtractor's error ellipse (``ERRA``, ``ERRB``, ``ERRTHETA``) is projected onto
+    the axes. Where there is no FWHM, it is that of a Gaussian with the catalog's half-light radius
+    or moments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from astropy.table import QTable, Table
+    >>> from spalipy_astro import read_catalog
+    >>> sextractor = Table({"X_IMAGE": [11.0, 41.5], "Y_IMAGE": [21.0, 7.0],
+    ...                     "FLUX_AUTO": [900.0, 2500.0], "FLAGS": [0, 4]})
+    >>> stars = read_catalog(sextractor)
+    >>> print(stars["x", "y", "flux", "flag"])
+     x    y    flux  flag
+    ---- ---- ------ ----
+    40.5  6.0 2500.0    4
+    10.0 20.0  900.0    0
+    """
+    if origin not in (None, 0, 1):
+        raise ValueError(f"origin is the number of the first pixel, 0 or 1; got {origin!r}.")
+    table = as_table(catalog, format=format, columns=columns, hdu=hdu)
+    out = translate(table, origin=origin)
+    rows = _sound_rows(out)
+    out["row"] = np.arange(len(out))
+    out.meta["n_rows"] = len(out)
+    if isinstance(catalog, str | os.PathLike):
+        out.meta["catalog"] = os.fspath(catalog)
+    return select_stars(
+        out[rows],
+        bad_flags=bad_flags,
+        min_fwhm=min_fwhm,
+        min_sep=min_sep,
+        brightest=brightest,
+    )
+
+
+def select_stars(
+    table: Table,
+    *,
+    bad_flags: int = 0,
+    min_fwhm: float | None = None,
+    min_sep: float | None = None,
+    brightest: float | None = None,
+) -> Any:
+    """
+    Leave rows out of a catalog.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        As `read_catalog` and `detect_stars` return them.
+    bad_flags : int, optional
+        Rows are left out that have one of these `StarFlag` bits.
+    min_fwhm : float, optional
+        Smallest ``fwhm``, px.
+    min_sep : float, optional
+        Smallest distance between neighbors, px: both of a closer pair are left out.
+    brightest : int or float, optional
+        How many stars to keep of those that pass the other filters; up to 1, which fraction of
+        them.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        Of the type of ``table``, in its order.
+
+    Raises
+    ------
+    CatalogError
+        If the table lacks the column that a filter asks for.
+    ValueError
+        If a filter makes no sense.
+    """
+    return table[_selected(table, bad_flags, min_fwhm, min_sep, brightest)]
+
+
+def as_stars(
+    catalog: Any, *, name: str = "catalog", select: Mapping[str, Any] | None = None
+) -> Stars:
+    """
+    Take the usable stars of a catalog.
+
+    Parameters
+    ----------
+    catalog : path, `~astropy.table.Table`, array or object with ``to_table``
         A table with columns ``x`` and ``y`` (0-based px), optionally ``flux``, ``x_err``,
-        ``y_err`` and ``flag`` (`StarFlag` bits); or positions, brightest first.
+        ``y_err`` and ``flag`` (`StarFlag` bits); positions of shape (N, 2), brightest first; or
+        anything else that `read_catalog` reads.
     name : str, optional
         What to call it in error messages.
+    select : mapping, optional
+        Keyword arguments of `select_stars`.
 
     Returns
     -------
@@ -105,24 +226,30 @@ def as_stars(catalog: Any, *, name: str = "catalog") -> Stars:
     TooFewStarsError
         If fewer than four usable stars are left.
     """
-    table = catalog if isinstance(catalog, Table) else _table_of_positions(catalog, name)
-    missing = [column for column in ("x", "y") if column not in table.colnames]
-    if missing:
-        raise CatalogError(
-            f"the {name} catalog has no column {' and '.join(missing)}; its columns are "
-            f"{', '.join(table.colnames) or 'none'}. Rename those that hold 0-based pixels."
-        )
+    table = as_table(catalog, name=name)
+    if recognize(table) is SPALIPY and {"x", "y"} <= set(table.colnames):
+        rows = np.arange(len(table))  # our own columns: what is wrong with them is an error
+    else:
+        table = translate(table, name=name)
+        rows = _sound_rows(table)
     n = len(table)
     flag = np.asarray(table["flag"], np.int64) if "flag" in table.colnames else np.zeros(n, int)
-    rows = np.flatnonzero((flag & int(UNUSABLE)) == 0)
-    xy = np.column_stack([_values(table, column) for column in ("x", "y")])[rows]
-    flux = _values(table, "flux")[rows] if "flux" in table.colnames else np.full(len(rows), np.nan)
+    rows = rows[(flag[rows] & int(UNUSABLE)) == 0]
+    usable = len(rows)
+    if select:
+        rows = rows[_selected(table[rows], **{**_NO_FILTER, **select})]
+    xy = np.column_stack([values_of(table[column])[rows] for column in ("x", "y")])
+    flux = np.full(len(rows), np.nan)
+    if "flux" in table.colnames:
+        flux = values_of(table["flux"])[rows]
     err = None
     if {"x_err", "y_err"} <= set(table.colnames):
-        err = np.sqrt((_values(table, "x_err") ** 2 + _values(table, "y_err") ** 2) / 2)[rows]
+        x_err, y_err = (values_of(table[column])[rows] for column in ("x_err", "y_err"))
+        err = np.sqrt((x_err**2 + y_err**2) / 2)
     if len(rows) < _MIN_STARS:
+        left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
-            f"the {name} has {len(rows)} usable stars among {n} detections; alignment takes at "
+            f"the {name} has {usable} usable stars among {n} detections{left}; alignment takes at "
             f"least {_MIN_STARS}. A lower threshold finds fainter stars."
         )
     _check(xy, flux if "flux" in table.colnames else None, err, name)
@@ -130,23 +257,71 @@ def as_stars(catalog: Any, *, name: str = "catalog") -> Stars:
     return Stars(xy, err, flux, flag[rows], rows).take(order)
 
 
-def _table_of_positions(catalog: Any, name: str) -> Table:
-    """Make a table of an array of positions."""
-    positions = np.asarray(catalog)
-    if positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "iuf":
-        raise CatalogError(
-            f"the {name} catalog is an array of shape {positions.shape} and type "
-            f"{positions.dtype}; positions are numbers of shape (N, 2)."
+def _sound_rows(table: Table) -> NDArray[np.intp]:
+    """Return the rows with a position and a flux, brightest first, one for each position."""
+    good = np.isfinite(table["x"]) & np.isfinite(table["y"])
+    order = np.arange(len(table))
+    if "flux" in table.colnames:
+        flux = np.asarray(table["flux"])
+        good &= np.isfinite(flux) & (flux > 0)
+        order = np.argsort(-np.where(good, flux, 0), kind="stable")
+    order = order[good[order]]
+    xy = np.column_stack((table["x"], table["y"]))[order]
+    first = np.unique(xy, axis=0, return_index=True)[1]
+    return order[np.sort(first)]
+
+
+def _selected(
+    table: Table,
+    bad_flags: int,
+    min_fwhm: float | None,
+    min_sep: float | None,
+    brightest: float | None,
+) -> NDArray[np.intp]:
+    """Return the rows that pass the filters."""
+    if bad_flags != int(bad_flags) or bad_flags < 0:
+        raise ValueError(f"bad_flags is a sum of StarFlag bits; got {bad_flags!r}.")
+    for label, value in (("min_fwhm", min_fwhm), ("min_sep", min_sep)):
+        if value is not None and not value >= 0:
+            raise ValueError(f"{label} is a length in px; got {value!r}.")
+    rows = np.arange(len(table))
+    if bad_flags:
+        flag = np.asarray(_asked_for(table, "flag", "bad_flags"), np.int64)
+        rows = rows[(flag & int(bad_flags)) == 0]
+    if min_fwhm:
+        fwhm = values_of(_asked_for(table, "fwhm", "min_fwhm"))
+        rows = rows[fwhm[rows] >= min_fwhm]
+    if min_sep and len(rows):
+        xy = np.column_stack((values_of(table["x"]), values_of(table["y"])))[rows]
+        # the nearest double below: stars at that very distance stay
+        close = cKDTree(xy).query_pairs(np.nextafter(min_sep, 0), output_type="ndarray")
+        rows = np.delete(rows, np.unique(close))
+    if brightest is not None:
+        rows = rows[_brightest(table, rows, brightest)]
+    return rows
+
+
+def _brightest(table: Table, rows: NDArray[np.intp], number: float) -> NDArray[np.intp]:
+    """Return which of the rows are the brightest; without fluxes the first ones are."""
+    if not number > 0 or (number > 1 and number != int(number)):
+        raise ValueError(
+            f"brightest is a number of stars, or a fraction of them up to 1; got {number!r}."
         )
-    return Table({"x": positions[:, 0], "y": positions[:, 1]})
+    keep = int(number) if number > 1 else int(np.ceil(number * len(rows)))
+    if "flux" not in table.colnames:
+        return np.arange(len(rows))[:keep]
+    flux = np.nan_to_num(values_of(table["flux"])[rows], nan=-np.inf)
+    return np.sort(np.argsort(-flux, kind="stable")[:keep])
 
 
-def _values(table: Table, column: str) -> NDArray[np.float64]:
-    """Return a column as plain numbers; masked ones become NaN."""
-    values = table[column]
-    if hasattr(values, "filled"):
-        values = values.astype(float).filled(np.nan)
-    return np.asarray(getattr(values, "value", values), dtype=float)
+def _asked_for(table: Table, column: str, option: str) -> Any:
+    """Return a column that a filter asks for."""
+    if column not in table.colnames:
+        raise CatalogError(
+            f"{option} asks for a column {column}, which the catalog has not; its columns are "
+            f"{', '.join(table.colnames)}."
+        )
+    return table[column]
 
 
 def _check(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from astropy.nddata import CCDData, NDData
-from astropy.table import QTable, Table
+from astropy.table import QTable
 
+from spalipy_astro._tables import as_table, is_catalog
 from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalog import Stars, as_stars
@@ -88,6 +89,7 @@ def find_alignment(
     fwhm: float | None = None,
     gain: float | None = None,
     saturation: float | None = None,
+    select: Mapping[str, Any] | None = None,
     scale: tuple[float, float] | None = None,
     rotation: tuple[float, float] | None = None,
     parity: int | None = None,
@@ -106,13 +108,17 @@ def find_alignment(
     source, template : CCDData, NDData, array_like of shape (ny, nx), or a catalog
         Two images of the same sky, or catalogs of their stars: a `~astropy.table.Table` with
         columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
-        ``flag``, or an array of shape (N, 2), brightest stars first. No WCS is needed.
+        ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
+        reads. No WCS is needed.
     source_mask, template_mask : array_like of bool, optional
         Bad pixels in addition to the images' own.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float, optional
         What is known of the images, see `detect_stars`; measured by default.
+    select : mapping, optional
+        Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
+        ``brightest``, as for `read_catalog`. By default the method sees to it.
     scale : tuple of float, optional
         Smallest and largest possible template px per source px; by default (0.1, 10).
     rotation : tuple of float, optional
@@ -168,7 +174,8 @@ def find_alignment(
     _check_fit_options(affine, spline_order, smoothing, polynomial)
     if use_wcs not in (True, False, "auto"):
         raise ValueError(f"use_wcs is 'auto', True or False; got {use_wcs!r}.")
-    detection = {
+    detection: dict[str, Any] = {
+        "select": select,
         "threshold": threshold,
         "fwhm": fwhm,
         "gain": gain,
@@ -272,7 +279,14 @@ class Frame:
     n_detected: int
 
 
-def prepare(image: Any, *, name: str = "image", mask: Any = None, **detection: Any) -> Frame:
+def prepare(
+    image: Any,
+    *,
+    name: str = "image",
+    mask: Any = None,
+    select: Mapping[str, Any] | None = None,
+    **detection: Any,
+) -> Frame:
     """
     Detect or read the stars of one side.
 
@@ -283,6 +297,8 @@ def prepare(image: Any, *, name: str = "image", mask: Any = None, **detection: A
     name : str, optional
         What to call it in error messages.
     mask : array_like of bool, optional
+    select : mapping, optional
+        Which stars to leave out, as for `find_alignment`.
     **detection
         Keyword arguments of `detect_stars`.
 
@@ -292,24 +308,14 @@ def prepare(image: Any, *, name: str = "image", mask: Any = None, **detection: A
     """
     if isinstance(image, Frame):
         return image
-    if _is_catalog(image):
-        table, shape, wcs = image, None, None
+    if is_catalog(image):
+        table, shape, wcs = as_table(image, name=name), None, None
     else:
         plain = as_image(image, name=name, mask=mask)
         shape, wcs = plain.data.shape, plain.wcs
         table = find_stars(plain.data, mask=plain.mask, error=plain.error, **detection)
-    stars = as_stars(table, name=name)
+    stars = as_stars(table, name=name, select=select)
     return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
-
-
-def _is_catalog(image: Any) -> bool:
-    """Tell a table, or an (N, 2) array of positions, from an image."""
-    if isinstance(image, Table):
-        return True
-    if isinstance(image, NDData | CCDData):
-        return False
-    shape = np.shape(image)
-    return len(shape) == 2 and shape[1] == 2
 
 
 def _priors(
