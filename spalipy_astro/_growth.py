@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro import _smoothing
-from spalipy_astro._smoothing import SplineSpace
+from spalipy_astro._smoothing import Posterior, SplineSpace
 from spalipy_astro._starfield import StarField, log_ratios
 
 __all__ = ["Growth", "grow"]
@@ -18,13 +18,16 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _GATE = 4.0  # sigma: how far from its predicted position a partner may lie
-_MAX_CHANCE = 0.3  # expected number of strangers inside the gate
+_MAX_CHANCE = 0.15  # expected number of strangers inside a gate that may decide
 _FEW = 40  # matched stars below which an affine map is tried too
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
 # Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
 # strong optical distortion (2 % of the frame) makes, expected wherever no star has been matched.
 _BENDING = 0.1
+_NOISE_PRIOR = (6.0, 1.0)  # that the catalogs' errors are right is worth six residuals
+_OUTLYING = 25.0  # squared studentized residual of a pair that is taken to be false
+_SUPPORT = 8  # neighbors that tell how common matches are around a star
 _FLOOR = 0.05  # px: position errors below this are not believed when gates are set
 
 
@@ -113,25 +116,47 @@ def _grow(
     smoothness = _Smoothness(rigid)
     n_source = min(len(source), _CROWD)
     n_template = _comparable(source, template, n_source, scale)
-    state: Growth | None = None
-    for n_s, n_t in ((n_source, n_template), (len(source), len(template))):
-        robust = np.ones(len(pairs[0]))
-        best = -1
-        patience = 1
-        for _ in range(15):
-            state = _turn(source, template, pairs, robust, (n_s, n_t), scale, frame, smoothness)
-            if state is None or len(state.source) < 3:
-                return None
-            robust = _robust_weights(state, template)
-            pairs = (state.source, state.template)
-            if len(pairs[0]) <= 1.01 * best:
-                # Most of the stars have partners: a turn more would change next to nothing.
-                if patience == 0 or len(pairs[0]) > 0.7 * state.expected >= 0.7 * _FEW:
-                    break
-                patience -= 1
-            best = max(best, len(pairs[0]))
-        if n_s == len(source) and n_t == len(template):
-            break
+    first = _converge(
+        source, template, pairs, scale, frame, (n_source, n_template), smoothness, bending=1.0
+    )
+    if first is None:
+        return None
+    # What the stars themselves say of the map's bending now replaces the guess at it: narrower
+    # gates, and more decisions.
+    sizes = (len(source), len(template))
+    pairs = (first.source, first.template)
+    last = _converge(source, template, pairs, scale, frame, sizes, smoothness, bending=0.0)
+    if sizes != (n_source, n_template):
+        return last
+    grown = [growth for growth in (first, last) if growth is not None]
+    return max(grown, key=lambda growth: growth.evidence)
+
+
+def _converge(
+    source: StarField,
+    template: StarField,
+    pairs: tuple[IntArray, IntArray],
+    scale: float,
+    frame: FloatArray,
+    sizes: tuple[int, int],
+    smoothness: _Smoothness,
+    *,
+    bending: float,
+) -> Growth | None:
+    """Take turns until the number of matched stars stays."""
+    best = -1
+    patience = 1
+    for _ in range(15):
+        state = _turn(source, template, pairs, sizes, scale, frame, smoothness, bending)
+        if state is None or len(state.source) < 3:
+            return None
+        pairs = (state.source, state.template)
+        if len(pairs[0]) <= 1.01 * best:
+            # Most of the stars have partners: a turn more would change next to nothing.
+            if patience == 0 or len(pairs[0]) > 0.7 * state.expected >= 0.7 * _FEW:
+                break
+            patience -= 1
+        best = max(best, len(pairs[0]))
     return state
 
 
@@ -149,19 +174,21 @@ class _Smoothness:
         count: int,
         bend: float,
         amplitude: float,
+        *,
+        fresh: bool,
     ) -> tuple[float, float]:
-        """Return the weights for `count` points."""
+        """Return the weights for `count` points; `fresh` where other points count."""
         if self.rigid:
             return np.inf, np.inf
         if count < 6:
             # Before there are stars to measure it on: that of a typical strong distortion.
             return 1 / bend**2, 0.0
-        if self._last is not None:
+        if self._last is not None and not fresh:
             last, before, smoothing = self._last
             if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
                 return smoothing
         smoothing = _smoothing.choose_smoothing(
-            space, equations, count, noise_prior=(6.0, 1.0), amplitude=amplitude
+            space, equations, count, noise_prior=_NOISE_PRIOR, amplitude=amplitude
         )
         self._last = space, count, smoothing
         return smoothing
@@ -176,35 +203,80 @@ def _comparable(source: StarField, template: StarField, n_source: int, scale: fl
     return int(np.clip(3 * density * template.area, min(100, len(template)), len(template)))
 
 
+@dataclass(frozen=True)
+class _PairFit:
+    """A spline through matched pairs; outliers have next to no weight in it."""
+
+    space: SplineSpace
+    mean: FloatArray
+    posterior: Posterior
+    leverage: FloatArray
+
+
+def _fit_pairs(
+    known: FloatArray,
+    values: FloatArray,
+    noise2: FloatArray,
+    scale: float,
+    half: float,
+    smoothness: _Smoothness,
+) -> _PairFit:
+    """Fit the pairs robustly."""
+    cells = int(np.clip(np.sqrt(len(known) / 4), 1, 8))
+    space = SplineSpace.covering(known, cells, _DEGREE)
+    mean = np.median(values, axis=0)
+    bend = _BENDING * scale / half * space.step**2
+    robust = np.ones(len(known))
+    for attempt in range(4):
+        equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
+        smoothing = smoothness.choose(
+            space, equations, len(known), bend, 0.5 * scale, fresh=attempt > 0
+        )
+        posterior = _smoothing.solve(
+            space, equations, len(known), smoothing, noise_prior=_NOISE_PRIOR
+        )
+        error = np.linalg.norm(space.design(known) @ posterior.factor, axis=1)
+        share = error**2 / (noise2 * max(posterior.noise, 1e-12))
+        residuals = values - mean - space.evaluate(posterior.coefficients, known)
+        # Studentized, since a flexible map follows a false pair and leaves it a small residual.
+        free = np.clip(1 - share * robust, 1e-4, 1.0)
+        z2 = np.sum(residuals**2, axis=1) / (noise2 * free)
+        z2 /= max(1.0, float(np.median(z2)) / 1.386)
+        outlying = z2 > _OUTLYING
+        if len(known) < 6 or np.array_equal(outlying, robust < 1):
+            break
+        robust = np.where(outlying, 1 / (1 + z2 / 4) ** 2, 1.0)
+    return _PairFit(space, mean, posterior, np.clip(share * robust, 0.0, 0.9999))
+
+
 def _turn(
     source: StarField,
     template: StarField,
     pairs: tuple[IntArray, IntArray],
-    robust: FloatArray,
     sizes: tuple[int, int],
     scale: float,
     frame: FloatArray,
     smoothness: _Smoothness,
+    bending: float,
 ) -> Growth | None:
     """Fit the pairs, predict the stars, match again."""
-    known, values = source.xy[pairs[0]], template.xy[pairs[1]]
-    noise2 = _noise2(source.err[pairs[0]], template.err[pairs[1]], scale)
+    known = source.xy[pairs[0]]
     half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
-    cells = int(np.clip(np.sqrt(len(known) / 4), 1, 8))
-    space = SplineSpace.covering(known, cells, _DEGREE)
-    mean = values.mean(axis=0)
-    equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
-    bend = _BENDING * scale / half * space.step**2
-    smoothing = smoothness.choose(space, equations, len(known), bend, 0.5 * scale)
-    fit = _smoothing.solve(space, equations, len(known), smoothing, noise_prior=(6.0, 1.0))
+    noise2 = _noise2(source.err[pairs[0]], template.err[pairs[1]], scale)
+    fit = _fit_pairs(known, template.xy[pairs[1]], noise2, scale, half, smoothness)
 
     xy = source.xy[: sizes[0]]
-    predicted = mean + space.evaluate(fit.coefficients, xy)
-    error = np.linalg.norm(space.design(xy) @ fit.factor, axis=1)
+    predicted = fit.mean + fit.space.evaluate(fit.posterior.coefficients, xy)
+    error = np.linalg.norm(fit.space.design(xy) @ fit.posterior.factor, axis=1)
+    if fit.posterior.freedom < 0.5 * len(known):
+        # A star must be predicted by the others: one far from all of them would vouch for itself.
+        error[pairs[0]] /= np.sqrt(1 - fit.leverage)
     away = cKDTree(known).query(xy)[0]
-    bending = 0.5 * _BENDING * scale / half * away**2
-    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
-    sigma = np.sqrt(own**2 + error**2 + bending**2)
+    unseen = bending * 0.5 * _BENDING * scale / half * away**2
+    own = np.sqrt(max(fit.posterior.noise, 0.25)) * np.sqrt(
+        _noise2(source.err[: sizes[0]], 0.0, scale)
+    )
+    sigma = np.sqrt(own**2 + error**2 + unseen**2)
     inside = np.all(
         (predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]),
         axis=1,
@@ -223,7 +295,7 @@ def _turn(
         ratios,
         predicted,
         sigma,
-        fit.freedom,
+        fit.posterior.freedom,
         sizes[1],
         template,
     )
@@ -246,7 +318,7 @@ def _match(
     sigma = np.hypot(sigma, template.err[first])
     gate = _GATE * sigma
     ratios = log_ratios(distance[:, 0], density, sigma)
-    good = (distance[:, 0] < gate) & (np.pi * density * gate**2 < _MAX_CHANCE * _GATE**2 / 4)
+    good = (distance[:, 0] < gate) & (np.pi * density * gate**2 < _MAX_CHANCE)
     if k == 2:  # two candidates in one gate: undecided, unless one is far closer
         good &= (distance[:, 1] > gate) | (distance[:, 1] > 3 * distance[:, 0] + sigma)
     # One to one: the closest of the predictions that want a star gets it, if it is far closer.
@@ -288,6 +360,10 @@ def _account(
     counted = np.zeros(len(index), bool)
     counted[:expected] = True
     counted[source_match] = True
+    supported = _supported(predicted[index], source_match, ratios, counted)
+    ratios = ratios.copy()
+    ratios[source_match[~supported]] = 0.0
+    source_match, template_match = source_match[supported], template_match[supported]
     # Stars that fix the parameters fit by construction: the best ones pay for them.
     paid = int(np.ceil(freedom - 1e-6))
     evidence = float(np.sum(np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]))
@@ -296,8 +372,23 @@ def _account(
     )
 
 
-def _robust_weights(state: Growth, template: StarField) -> FloatArray:
-    """Downweight pairs that lie far out in their gates (Cauchy weights)."""
-    offset = state.predicted[state.source] - template.xy[state.template]
-    z2 = np.sum(offset**2, axis=1) / state.sigma[state.source] ** 2
-    return 1 / (1 + z2 / 4)
+def _supported(
+    predicted: FloatArray, matched: IntArray, ratios: FloatArray, counted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """
+    Tell matches that their neighborhood makes likely from strays.
+
+    Where hardly any star has a partner - outside the overlap, or where the map has gone astray - a
+    match needs better evidence than among matched stars: its posterior odds, with the share of
+    matched stars around it as the prior, must be better than even.
+    """
+    pool = np.flatnonzero(counted)
+    if len(pool) <= 2 * _SUPPORT or not len(matched):
+        return np.ones(len(matched), bool)
+    has_partner = np.zeros(len(predicted), bool)
+    has_partner[matched] = True
+    _, near = cKDTree(predicted[pool]).query(predicted[matched], k=_SUPPORT + 1)
+    others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
+    prior = (others + 0.5) / (_SUPPORT + 1)
+    likelihood = 2 * np.exp(ratios[matched]) - 1  # without the distractors' share
+    return likelihood * prior > 1 - prior
