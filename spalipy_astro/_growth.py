@@ -20,6 +20,7 @@ IntArray = NDArray[np.intp]
 _GATE = 4.0  # sigma: how far from its predicted position a partner may lie
 _MAX_CHANCE = 0.15  # expected number of strangers inside a gate that may decide
 _FEW = 40  # matched stars below which an affine map is tried too
+_HOPELESS = -20.0  # evidence below which a growth that does not gain is given up
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
 # Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
@@ -97,6 +98,8 @@ def grow(
     flexible = _grow(source, template, pairs, scale, frame, rigid=False)
     if flexible is not None and len(flexible.source) >= _FEW:
         return flexible
+    if flexible is not None and flexible.evidence < _HOPELESS:
+        return flexible
     # Among few stars a flexible map can follow a false one: the odds tell.
     rigid = _grow(source, template, pairs, scale, frame, rigid=True)
     grown = [growth for growth in (flexible, rigid) if growth is not None]
@@ -119,8 +122,8 @@ def _grow(
     first = _converge(
         source, template, pairs, scale, frame, (n_source, n_template), smoothness, bending=1.0
     )
-    if first is None:
-        return None
+    if first is None or first.evidence < _HOPELESS:
+        return first
     # What the stars themselves say of the map's bending now replaces the guess at it: narrower
     # gates, and more decisions.
     sizes = (len(source), len(template))
@@ -146,6 +149,7 @@ def _converge(
     """Take turns until the number of matched stars stays."""
     best = -1
     patience = 1
+    evidence = -np.inf
     for _ in range(15):
         state = _turn(source, template, pairs, sizes, scale, frame, smoothness, bending)
         if state is None or len(state.source) < 3:
@@ -157,6 +161,9 @@ def _converge(
                 break
             patience -= 1
         best = max(best, len(pairs[0]))
+        if state.evidence < min(evidence, _HOPELESS):
+            break
+        evidence = state.evidence
     return state
 
 
