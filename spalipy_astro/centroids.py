@@ -27,9 +27,9 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 # Columns of the table of qualities.
 (
     _SNR, _CHI2, _GOOD, _CONVERGED, _FOREIGN, _SHARPNESS, _COMPANION, _COMPANION_X, _COMPANION_Y,
-    _N_CORE, _SQUARE, _DARK, _LIGHT_SUM, _LIGHT_SQUARE,
-) = range(14)
-_N_QUALITIES = 14
+    _N_CORE, _SQUARE, _DARK, _LIGHT_SUM, _LIGHT_SQUARE, _BY_LIGHT, _BY_SQUARE,
+) = range(16)
+_N_QUALITIES = 16
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,19 @@ class Fits:
         """Significance and position ``(x, y)`` of the largest residual peak, shape (N, 3)."""
         return self.quality[:, _COMPANION : _COMPANION_Y + 1]
 
+    def position_errors(self, more_photon_noise: float, model_error: float) -> NDArray:
+        """Errors of x and y, shape (N, 2).
+
+        More (or less) photon variance per unit of light than the fit assumed, and an error of
+        the model in proportion to itself, from the PSF or the flat field, add to the variance.
+        """
+        growth = (
+            1
+            + more_photon_noise * self.quality[:, _BY_LIGHT]
+            + model_error**2 * self.quality[:, _BY_SQUARE]
+        )
+        return self.errors[:, :2] * np.sqrt(np.maximum(growth, 0.1))[:, None]
+
     @property
     def sums(self) -> NDArray:
         """Over the core, shape (N, 5).
@@ -169,7 +182,7 @@ def fit_stars(
     inverse_gain : float
         Photon variance per unit of light.
     model_error : float
-        Relative error of the PSF; it enters the errors, not the weights.
+        Relative error of the PSF; it enters chi-square and companions, not the weights.
     iterations : int
         Largest number of Gauss-Newton steps.
     """
@@ -282,35 +295,35 @@ def _normal_equations(n, weight, dx, dy, light, dw, rest, h, g):
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _core_sums(work, n, x0, y0, flux, model_error, core2, out):
-    """Sum up the core; return its chi-square, that of all pixels and what the model's error does.
-
-    An error of the model in proportion to itself, from the PSF or the flat field, adds to the
-    variance of the right-hand sides of x and y; the larger of both shares is returned.
-    """
+    """Sum up core and noise; return the chi-square of the core and that of all pixels."""
     chi2 = chi2_all = 0.0
-    spread_x = spread_y = sum_x = sum_y = 0.0
+    noise_x = noise_y = light_x = light_y = square_x = square_y = 0.0
     for m in range(n):
         model = flux * work[_LIGHT, m]
         noise = work[_TOTAL, m]
         extra = noise + (model_error * model) ** 2
-        wx = work[_WEIGHT, m] * work[_DX, m]
-        wy = work[_WEIGHT, m] * work[_DY, m]
-        spread_x += wx * wx * extra
-        spread_y += wy * wy * extra
-        sum_x += wx * wx * noise
-        sum_y += wy * wy * noise
+        wx = (work[_WEIGHT, m] * work[_DX, m]) ** 2
+        wy = (work[_WEIGHT, m] * work[_DY, m]) ** 2
+        noise_x += wx * noise
+        noise_y += wy * noise
+        light_x += wx * model
+        light_y += wy * model
+        square_x += wx * model * model
+        square_y += wy * model * model
         u = work[_X, m] - x0
         v = work[_Y, m] - y0
         rr = work[_REST, m] ** 2
         chi2_all += rr / extra
         if u * u + v * v < core2:
             chi2 += rr / extra
-            out[0] += 1
-            out[1] += rr
-            out[2] += work[_VARIANCE, m]
-            out[3] += max(model, 0.0)
-            out[4] += model * model
-    return chi2, chi2_all, max(spread_x / max(sum_x, 1e-30), spread_y / max(sum_y, 1e-30))
+            out[_N_CORE] += 1
+            out[_SQUARE] += rr
+            out[_DARK] += work[_VARIANCE, m]
+            out[_LIGHT_SUM] += max(model, 0.0)
+            out[_LIGHT_SQUARE] += model * model
+    out[_BY_LIGHT] = max(light_x / max(noise_x, 1e-30), light_y / max(noise_y, 1e-30))
+    out[_BY_SQUARE] = max(square_x / max(noise_x, 1e-30), square_y / max(noise_y, 1e-30))
+    return chi2, chi2_all
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -492,7 +505,8 @@ def _fit_batch(
     reach = size / 2
     core2 = max(0.85 * fwhm, 1.5) ** 2
     core_area = np.pi * core2
-    limit = 0.25 * fwhm
+    limit = max(0.25 * fwhm, 0.4)
+    farthest = max(fwhm, 1.5)
     for star in range(members.size):
         me = members[star]
         x0, y0 = corner[star]
@@ -540,7 +554,7 @@ def _fit_batch(
             flux += d[2]
             sky += d[3]
             width = min(max(width + min(max(d[4], -0.25), 0.25), 0.3), 3.0)
-            lost = abs(x - x_start) > fwhm or abs(y - y_start) > fwhm
+            lost = abs(x - x_start) > farthest or abs(y - y_start) > farthest
             if lost:
                 x, y = x_start, y_start
             small *= 1 if iteration < 8 else 3
@@ -548,14 +562,14 @@ def _fit_batch(
             if converged or lost or not regular:
                 break
         parameters[me] = x, y, flux, sky, width
-        chi2, chi2_all, inflation = _core_sums(
-            work, n, x - x0, y - y0, last_flux, model_error, core2, mine[_N_CORE:]
+        chi2, chi2_all = _core_sums(
+            work, n, x - x0, y - y0, last_flux, model_error, core2, mine
         )
         for i in range(5):
             g[:] = 0.0
             g[i] = 1.0
             _solve(h, g, d)
-            errors[me, i] = np.sqrt(max(d[i], 0.0) * (inflation if i < 2 else 1.0))
+            errors[me, i] = np.sqrt(max(d[i], 0.0))
         mine[_SNR] = snr
         mine[_CHI2] = chi2 / max(mine[_N_CORE] - 3, 1)
         mine[_CONVERGED] = 1.0 if converged else 0.0

@@ -90,11 +90,10 @@ def find_stars(
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, threshold, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
-    table = _measure(frame, peaks, profile, threshold)
+    table = _measure(frame, peaks, profile, threshold, fixed_gain)
     table.meta.update(
         background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
-        shape=source.shape, n_detected=len(table), gain=1 / max(frame.inverse_gain, 1e-30),
-        model_error=frame.model_error, response=frame.response,
+        shape=source.shape, n_detected=len(table),
     )
     return table
 
@@ -158,14 +157,16 @@ def _check_all(source: PixelSource) -> None:
         )
 
 
-def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> QTable:
+def _measure(
+    frame: Frame, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
+) -> QTable:
     """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
     from spalipy_astro.centroids import Fits
-    from spalipy_astro.probe import first_flux, fit_all
+    from spalipy_astro.probe import first_flux, fit_all, noise_law, window_radius
 
     fwhm = profile.fwhm
     ny, nx = frame.source.shape
-    radius = int(np.ceil(max(2 * fwhm, 3)))
+    radius = window_radius(fwhm)
     order = np.argsort(-peaks.snr, kind="stable")
     x, y = peaks.x[order], peaks.y[order]
     noise = frame.background.at(x, y)[1].mean(axis=1)
@@ -194,24 +195,32 @@ def _measure(frame: Frame, peaks: Peaks, profile: Profile, threshold: float) -> 
     flag[edge] |= StarFlag.EDGE
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
     flag[~fits.converged] |= StarFlag.UNSTABLE
-    flag[fits.sharpness > 4.5] |= StarFlag.ARTIFACT
+    narrow = (fits.width * fwhm < 0.45 * fwhm + 0.4) & (1 - fits.width > 3 * fits.width_error)
+    flag[narrow | (fits.sharpness > 4.5)] |= StarFlag.ARTIFACT
     flag[(fits.width > 1.3) & (fits.width - 1 > 4 * fits.width_error)] |= StarFlag.EXTENDED
     px, py = fits.position.T
     keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
     keep &= (px > -0.5) & (py > -0.5) & (px < nx - 0.5) & (py < ny - 0.5)
     keep[keep] = _without_doubles(fits[keep], 0.5 * fwhm)
     _flag_neighbors(fits, np.where(keep, fits.flux, 0), fwhm, flag)
+    clean = keep & (flag & ~StarFlag.NEIGHBOR == 0)
+    inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
+    # a wrong PSF shifts all stars alike, but for their place within the pixel
+    model_error *= np.clip(2 / fwhm, 0.4, 1) ** 2
+    errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
     # the noise that makes a faint star's flux too large makes its error too small
-    scatter = np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)
+    errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
+    # what does not look like the PSF, a star with a hidden companion say, is less certain
+    errors *= np.sqrt(np.maximum(fits.chi2 / 1.5, 1))[:, None]
     columns = {
-        "x": px, "y": py,
-        "x_err": fits.errors[:, 0] * scatter, "y_err": fits.errors[:, 1] * scatter,
+        "x": px, "y": py, "x_err": errors[:, 0], "y_err": errors[:, 1],
         "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,
         "snr": fits.snr, "flag": flag,
     }
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")]
-    return QTable({name: values[rows] for name, values in columns.items()})
+    meta = {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
+    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta)
 
 
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:

@@ -13,7 +13,8 @@ from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
 from spalipy_astro.psf import Profile, fit_profile, phase_response
 
-__all__ = ["Frame", "first_flux", "fit_all", "measure_profile", "neighbor_lists"]
+__all__ = ["Frame", "first_flux", "fit_all", "measure_profile", "neighbor_lists",
+           "noise_law", "window_radius"]
 
 
 _FIRST_FWHM = 2.8
@@ -70,22 +71,27 @@ class Frame:
     def _saturated(self, stamps: NDArray, x0: NDArray, y0: NDArray) -> NDArray:
         """Tell which pixels saturate.
 
-        Without a known level it is the largest value if several pixels have it, or if it is the
-        end of an integer range.
+        Without a known level it is where values pile up: several pixels have the largest value,
+        or it is the end of an integer range, or far more pixels than at the top of a star are
+        within a twentieth of it.
         """
         limit = self.saturation
         if limit is not None:
             limit -= self.source.pedestal
         elif np.isfinite(stamps).any():
-            largest = np.nanmax(stamps)
+            largest = float(np.nanmax(stamps))
+            sky = float(np.median(self.background.level))
             dtype = self.source.data.dtype
-            top = np.iinfo(dtype).max - self.source.pedestal if dtype.kind in "iu" else np.inf
-            k, i, j = np.nonzero(stamps == largest)
+            end = np.iinfo(dtype).max - self.source.pedestal if dtype.kind in "iu" else np.inf
+            k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
             # squares overlap: count pixels, not their copies
-            pixels = {(int(a), int(b)) for a, b in zip(x0[k] + j, y0[k] + i, strict=True)}
-            if len(pixels) >= 3 or largest >= top:
-                sky = float(np.median(self.background.level))
-                limit = sky + 0.98 * (float(largest) - sky)
+            _, first = np.unique((y0[k] + i) * 2**32 + x0[k] + j, return_index=True)
+            height = (stamps[k, i, j][first] - sky) / (largest - sky)
+            n_equal, n_top = np.sum(height == height.max()), np.sum(height > 0.95)
+            if n_equal >= 3 or largest >= end:
+                limit = sky + 0.98 * (largest - sky)
+            elif n_top >= 5 and n_top > 0.25 * len(height):
+                limit = sky + 0.93 * (largest - sky)
         if limit is None:
             return np.zeros(stamps.shape, dtype=bool)
         with np.errstate(invalid="ignore"):
@@ -100,6 +106,11 @@ def neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDArr
     order = np.lexsort((second, first))
     counts = np.bincount(first, minlength=len(x))
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
+
+
+def window_radius(fwhm: float) -> int:
+    """Radius in pixels of the window in which stars are fitted."""
+    return int(np.ceil(max(2 * fwhm, 3)))
 
 
 def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
@@ -165,7 +176,7 @@ def measure_profile(
             frame = replace(frame, response=_first_response(frame, x[top], y[top]))
         noise = frame.background.at(x, y)[1].mean(axis=1)
         fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
-        radius = int(np.ceil(max(2 * guess, 3)))
+        radius = window_radius(guess)
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
         fits, saturated, _ = fit_all(
@@ -190,15 +201,16 @@ def measure_profile(
             if fwhm is not None or size < 1.6 * guess or guess >= _MAX_FWHM:
                 break
             guess = min(2 * guess, _MAX_FWHM)
-    return _refine(frame, fits, x, y, radius, good, Profile(guess), size, fixed_gain)
+    return _refine(frame, fits, x, y, good, Profile(guess), size, fixed_gain)
 
 
 def _refine(
-    frame: Frame, fits: Fits, x: NDArray, y: NDArray, radius: int, good: NDArray,
-    profile: Profile, size: float, fixed_gain: bool,
+    frame: Frame, fits: Fits, x: NDArray, y: NDArray, good: NDArray, profile: Profile,
+    size: float, fixed_gain: bool,
 ) -> tuple[Frame, Profile]:
     """Fit the PSF to the stars among the bright sources, and to these the noise."""
     top = np.arange(len(good))
+    radius = window_radius(size)
     for tolerance in (0.2, 0.1):
         bright = fits[top]
         spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
@@ -226,49 +238,45 @@ def _refine(
         bright = fits[top]
         good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
         good &= np.abs(np.log(bright.width)) < 0.4
-    inverse_gain, model_error = _noise_law(
-        fits[top[good]], inverse_gain=frame.inverse_gain, fixed_gain=fixed_gain
-    )
+    inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
 
-def _noise_law(
-    fits: Fits, *, inverse_gain: float, fixed_gain: bool
-) -> tuple[float, float]:
+def noise_law(frame: Frame, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
     """Photon variance per unit of light and relative error of the model, from the residuals.
 
-    The squared residuals in the cores of bright stars are regressed on the light and its square,
-    with outliers clipped.
+    They are those for which the squared residuals in the cores of bright stars deviate the least
+    from what is expected; the mean absolute deviation of their logarithms is insensitive to
+    blends.
     """
     number, square, sky, light, light2 = fits.sums.T
-    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0)
+    inverse_gain = frame.inverse_gain
+    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0) & (fits.foreign < 0.05)
+    # galaxies and blends are not what the PSF should fit
+    spread = np.hypot(0.08, 2 * fits.width_error / fits.width)
+    use &= (np.abs(np.log(fits.width)) < spread) & (fits.sharpness < 4.5)
     if use.sum() < 8:
         return inverse_gain, 0.01
+    use = np.flatnonzero(use)
+    use = use[np.argsort(-fits.snr[use], kind="stable")[:1000]]
     freedom = (number[use] - 3.5) / number[use]
-    y = square[use] / freedom - sky[use]
-    design = np.column_stack((light[use], light2[use]))
-    law = np.array([inverse_gain, 1e-4])
-    keep = np.ones(len(y), dtype=bool)
-    fit_gain = not fixed_gain and use.sum() >= 20
-    for _ in range(10):
-        expected = sky[use] + design @ law
-        ratio = (y + sky[use]) / expected
-        keep = ratio < 3 * np.median(ratio)
-        w = keep / expected**2
-        if fit_gain:
-            normal = (design * w[:, None]).T @ design
-            right = (design * w[:, None]).T @ y
-            new = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
-            if new[0] <= 0:
-                new = np.array([0.0, (w * y * design[:, 1]).sum() / normal[1, 1]])
-            elif new[1] <= 0:
-                new = np.array([(w * y * design[:, 0]).sum() / normal[0, 0], 0.0])
-            law = np.maximum(new, 0)
-        else:
-            rest = y - law[0] * design[:, 0]
-            top = (w * rest * design[:, 1]).sum()
-            law[1] = max(top / (w * design[:, 1] ** 2).sum(), 0.0)
-    return float(law[0]), float(np.sqrt(np.clip(law[1], 0.003**2, 0.5**2)))
+    observed = np.maximum(square[use] / freedom, 1e-30)
+    sky, light, light2 = sky[use], light[use], light2[use]
+    # with few stars the gain cannot be told from the model's error
+    gains = np.array([inverse_gain])
+    if not fixed_gain and len(use) >= 20:
+        start = max(inverse_gain, 1e-3 * np.median(sky / light))
+        gains = start * np.exp(np.linspace(-3, 3, 25))
+    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 25))
+    for _ in range(2):
+        expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
+        misfit = np.abs(np.log(observed / expected)).mean(axis=2)
+        i, j = np.unravel_index(misfit.argmin(), misfit.shape)
+        best_gain, best_relative = gains[i], relative[j]
+        if len(gains) > 1:
+            gains = best_gain * np.exp(np.linspace(-0.25, 0.25, 11))
+        relative = np.maximum(best_relative * np.exp(np.linspace(-0.2, 0.2, 9)), 0.003)
+    return float(best_gain), float(best_relative)
 
 
 def _densest(widths: NDArray, errors: NDArray) -> float:

@@ -17,7 +17,7 @@ __all__ = ["Profile", "fit_profile", "phase_response"]
 _STEPS_PER_FWHM2 = 200
 _INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
-_SMALLEST_FWHM = 0.7
+_SMALLEST_FWHM = 0.9
 
 
 @dataclass(frozen=True)
