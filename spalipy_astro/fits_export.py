@@ -18,6 +18,7 @@ from astropy.io import fits
 from astropy.modeling import Model
 from astropy.wcs import WCS
 from astropy.wcs.utils import celestial_frame_to_wcs
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from spalipy_astro.errors import ExportError
@@ -28,7 +29,7 @@ __all__ = ["FITSExport", "to_fits_header"]
 FloatArray = NDArray[np.float64]
 Terms = dict[tuple[int, int], FloatArray]  # coefficients of x**p * y**q by (p, q)
 
-_N_FIT, _N_CHECK = 48, 67  # points along an axis to fit to, and others to check at
+_N_FIT, _N_CHECK = 36, 53  # points along an axis to fit to, and others to check at
 _MAX_ORDER = {"sip": 9, "tpv": 7}
 _TAB_STEPS = (256, 128, 64, 32, 16, 8, 4)  # px
 
@@ -253,31 +254,41 @@ def _polynomials(source: _Source, kind: str) -> Iterator[FITSExport]:
         yield FITSExport(header, [], source.error(header, []))
 
 
-def _powers(order: int, lowest: int = 0) -> list[tuple[int, int]]:
+def _powers(order: int) -> list[tuple[int, int]]:
     """List the exponents ``(p, q)`` of a polynomial, by rising order."""
-    return [(n - q, q) for n in range(lowest, order + 1) for q in range(n + 1)]
+    return [(n - q, q) for n in range(order + 1) for q in range(n + 1)]
 
 
-def _fit_polynomial(points: FloatArray, values: FloatArray, powers: list[tuple[int, int]]) -> Terms:
-    """Fit polynomials to values of shape (m, N) by least squares, in scaled coordinates."""
-    scale = np.abs(points).max()
-    x, y = points / scale
-    design = np.stack([x**p * y**q for p, q in powers], axis=-1)
-    coeff = np.linalg.lstsq(design, values.T, rcond=None)[0]
-    return {(p, q): c / scale ** (p + q) for (p, q), c in zip(powers, coeff, strict=True)}
+def _fit_polynomial(points: FloatArray, values: FloatArray, order: int) -> Terms:
+    """Fit polynomials to values of shape (2, N) at points of shape (2, N) by least squares."""
+    # Chebyshev polynomials of the scaled coordinates: the normal equations are well-conditioned
+    scale = np.abs(points).max(axis=1)
+    along_x, along_y = (
+        chebyshev.chebvander(t / s, order) for t, s in zip(points, scale, strict=True)
+    )
+    powers = _powers(order)
+    design = np.stack([along_x[:, p] * along_y[:, q] for p, q in powers], axis=-1)
+    fitted = np.linalg.solve(design.T @ design, design.T @ values.T)
+    grid = np.zeros((order + 1, order + 1, 2))
+    for (p, q), coeff in zip(powers, fitted, strict=True):
+        grid[p, q] = coeff
+    to_monomials = np.zeros((order + 1, order + 1))
+    for n in range(order + 1):
+        to_monomials[: n + 1, n] = chebyshev.cheb2poly(np.eye(order + 1)[n])[: n + 1]
+    grid = np.einsum("pm,qn,mni->pqi", to_monomials, to_monomials, grid)
+    return {(p, q): grid[p, q] / (scale[0] ** p * scale[1] ** q) for p, q in powers}
 
 
 def _fit_centered(pixels: FloatArray, plane: FloatArray, order: int) -> tuple[FloatArray, Terms]:
     """Fit polynomials of the distance from the pixel where they vanish, and give this pixel."""
-    powers = _powers(order)
     center = pixels.mean(axis=1)
-    coeff = _fit_polynomial(pixels - center[:, np.newaxis], plane, powers)
+    coeff = _fit_polynomial(pixels - center[:, np.newaxis], plane, order)
     offset = np.zeros(2)
     for _ in range(5):  # Newton's method, with one matrix: the root is a small step away
         value = sum(c * offset[0] ** p * offset[1] ** q for (p, q), c in coeff.items())
         offset = offset - np.linalg.solve(_linear(coeff), value)
     crpix = center + offset
-    return crpix, _fit_polynomial(pixels - crpix[:, np.newaxis], plane, powers)
+    return crpix, _fit_polynomial(pixels - crpix[:, np.newaxis], plane, order)
 
 
 def _linear(coeff: Terms) -> FloatArray:
@@ -318,7 +329,7 @@ def _add_sip(
     undistorted = inverse @ plane
     forth = {pq: inverse @ c for pq, c in coeff.items() if sum(pq) > 1}
     back_order = min(order + 1, _MAX_ORDER["sip"])
-    back = _fit_polynomial(undistorted, offsets - undistorted, _powers(back_order, lowest=1))
+    back = _fit_polynomial(undistorted, offsets - undistorted, back_order)
     for names, terms, top in ((("A", "B"), forth, order), (("AP", "BP"), back, back_order)):
         for i, name in enumerate(names):
             header[f"{name}_ORDER"] = top
@@ -331,24 +342,18 @@ def _add_tpv(
 ) -> None:
     """Write polynomials of the plane; for the second axis, its coordinates change places."""
     linear = _linear(coeff) @ offsets
-    correction = _fit_polynomial(linear, plane - linear, _powers(order, lowest=1))
+    correction = _fit_polynomial(linear, plane - linear, order)
     numbers = _tpv_numbers(order)
     for i in range(2):
-        for p, q in _powers(order, lowest=1):
+        for p, q in _powers(order):
             value = correction[p, q][i] + ((p, q) == ((1, 0), (0, 1))[i])
             header[f"PV{i + 1}_{numbers[(p, q) if i == 0 else (q, p)]}"] = value
 
 
 def _tpv_numbers(order: int) -> dict[tuple[int, int], int]:
     """Give the numbers of TPV to terms; after those of an odd order comes a radial one."""
-    numbers = {}
-    number = 0
-    for n in range(order + 1):
-        for p, q in _powers(n, lowest=n):
-            numbers[p, q] = number
-            number += 1
-        number += n % 2
-    return numbers
+    # n // 2 radial terms stand before those of order n
+    return {(p, q): i + (p + q) // 2 for i, (p, q) in enumerate(_powers(order))}
 
 
 # --- tables --------------------------------------------------------------------------------------
