@@ -15,7 +15,7 @@ from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalog import Stars, as_stars
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import NoMatchError
+from spalipy_astro.errors import ImageError, NoMatchError
 from spalipy_astro.fitting import fit_backward
 from spalipy_astro.images import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
@@ -313,7 +313,10 @@ def prepare(
     else:
         plain = as_image(image, name=name, mask=mask)
         shape, wcs = plain.data.shape, plain.wcs
-        table = find_stars(plain.data, mask=plain.mask, error=plain.error, **detection)
+        try:
+            table = find_stars(plain.data, mask=plain.mask, error=plain.error, **detection)
+        except ImageError as error:
+            raise ImageError(f"the {name} cannot be searched for stars: {error}") from error
     stars = as_stars(table, name=name, select=select)
     return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
 

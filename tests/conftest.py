@@ -94,7 +94,7 @@ def make_sky_pair() -> Callable[..., SkyPair]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real pairs: from the environment, or ``../shared/data`` beside the repository."""
+    """The folder of real pairs: from the environment, or beside the repository."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     if not (folder / "pairs.csv").is_file():

@@ -1,0 +1,216 @@
+"""What an alignment offers: coverage, errors, union, files."""
+
+from __future__ import annotations
+
+import pickle
+
+import asdf
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+from astropy.wcs import WCS
+from reproject import reproject_interp
+
+from spalipy_astro import Alignment, Coverage, FormatError, find_alignment
+
+GRID = np.column_stack(
+    [g.ravel() for g in np.meshgrid(np.linspace(-50, 400, 9), np.linspace(-50, 320, 7))]
+)
+
+
+@pytest.fixture(scope="module")
+def pair(make_sky_pair):
+    return make_sky_pair(rotation=37, distortion=0.02, n_stars=400)
+
+
+@pytest.fixture(scope="module")
+def alignment(pair):
+    return find_alignment(pair.source, pair.template)
+
+
+def test_matches(alignment, pair):
+    matches = alignment.matches
+    x, y = alignment.transform(matches["x_source"], matches["y_source"])
+    np.testing.assert_allclose(matches["x_template"] - x, matches["dx"], atol=1e-12)
+    np.testing.assert_allclose(matches["y_template"] - y, matches["dy"], atol=1e-12)
+    used = np.asarray(matches["used"])
+    summary = alignment.summary()
+    assert summary["n_matched"] == len(matches)
+    assert summary["n_used"] == used.sum()
+    assert summary["rms_x"] == pytest.approx(np.sqrt(np.mean(matches["dx"][used] ** 2)))
+    assert 0.7 < summary["chi2_x"] < 1.4
+    assert np.all(np.diff(matches["flux_source"]) <= 0)
+
+
+def test_inverse_is_exact(alignment):
+    x, y = alignment.transform.inverse(*alignment.transform(*GRID.T))
+    np.testing.assert_allclose(np.column_stack((x, y)), GRID, atol=1e-8)
+
+
+def test_summary_prints_itself(alignment):
+    text = str(alignment.summary())
+    assert "matched stars" in text
+    assert "log-odds" in text
+    assert alignment.summary()._repr_html_().startswith("<table>")
+    assert repr(alignment).startswith("<Alignment of ")
+    assert set(dict(alignment.summary())) >= {"n_matched", "rms", "log_odds", "parity", "coverage"}
+
+
+def test_error_is_small_among_stars_and_grows_outside(alignment, pair):
+    middle, outside = pair.center_source, np.add(pair.center_source, [600, 400])
+    assert alignment.error(*middle) < 0.05 < alignment.error(*outside)
+    x, y = np.meshgrid(np.arange(0, 300, 50.0), np.arange(0, 200, 50.0))
+    assert alignment.error(x, y).shape == x.shape
+    assert isinstance(alignment.error(10.0, 20.0), float)
+
+
+def test_errors_are_calibrated(make_sky_pair):
+    pulls = []
+    for seed in range(5):
+        pair = make_sky_pair(rotation=37, distortion=0.02, n_stars=400, seed=seed)
+        found = find_alignment(pair.source, pair.template)
+        xy = GRID[np.all((GRID > 20) & (GRID < [340, 260]), axis=1)]
+        truth = pair.forward(xy)
+        seen = np.all((truth > 0) & (truth < np.array(pair.template.shape[::-1]) - 1), axis=1)
+        off = np.column_stack(found.transform(*xy[seen].T)) - truth[seen]
+        pulls.append((off / found.error(*xy[seen].T)[:, None]).ravel())
+    assert 0.7 < 1.4826 * np.median(np.abs(np.concatenate(pulls))) < 1.4
+
+
+def test_coverage(alignment, pair):
+    coverage = alignment.coverage()
+    assert coverage.shape == pair.template.shape
+    x, y = np.meshgrid(np.arange(320.0), np.arange(340.0))
+    sx, sy = alignment.transform.inverse(x, y)
+    seen = (sx >= -0.5) & (sx <= 359.5) & (sy >= -0.5) & (sy <= 279.5)
+    np.testing.assert_array_equal((coverage & Coverage.NO_DATA) == 0, seen)
+    matches = alignment.matches[np.asarray(alignment.matches["used"])]
+    at = np.round((matches["y_template"], matches["x_template"])).astype(int)
+    inner = coverage[at[0], at[1]] & Coverage.EXTRAPOLATED
+    # Rounding can push stars on the hull itself out of it.
+    assert np.mean(inner == 0) > 0.9
+    assert coverage[0, 0] & Coverage.EXTRAPOLATED
+    aligned = alignment.resample(pair.source)
+    assert np.all(np.isfinite(aligned.data[(coverage & Coverage.NO_DATA) == 0]).mean() > 0.97)
+
+
+def test_union_holds_both_frames(alignment, pair):
+    whole = alignment.resample(pair.source, output="union", conserve_flux=False)
+    inner = alignment.resample(pair.source, conserve_flux=False)
+    assert whole.shape[0] > inner.shape[0]
+    assert whole.shape[1] > inner.shape[1]
+    assert np.isfinite(whole.data).sum() == pytest.approx(pair.source.data.size, rel=0.05)
+    (x0, y0), _ = alignment._union()
+    cut = whole.data[-y0 : -y0 + inner.shape[0], -x0 : -x0 + inner.shape[1]]
+    np.testing.assert_allclose(cut, inner.data, rtol=1e-5)
+
+
+def test_union_keeps_the_sky(make_sky_pair):
+    pair = make_sky_pair(rotation=37)
+    template = pair.template.copy()
+    template.wcs = WCS(naxis=2)
+    template.wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    template.wcs.wcs.cd = np.diag([-1, 1]) / 3600
+    template.wcs.wcs.crpix = [100, 120]
+    found = find_alignment(pair.source, template)
+    (x0, y0), _ = found._union()
+    whole = found.resample(pair.source, output="union")
+    sky = template.wcs.pixel_to_world(31.0, 47.0)
+    x, y = whole.wcs.world_to_pixel(sky)
+    assert (float(x), float(y)) == pytest.approx((31.0 - x0, 47.0 - y0), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"output": "both"}, "'template' or 'union'"),
+        ({"output": "union", "shape": (3, 4)}, "leave shape out"),
+        ({"method": "sinc"}, "sinc"),
+    ],
+)
+def test_senseless_options_of_resample(alignment, pair, options, words):
+    with pytest.raises(ValueError, match=words):
+        alignment.resample(pair.source, **options)
+
+
+def test_reproject_takes_the_wcs(alignment, pair):
+    data = pair.source.data.astype(float)
+    theirs, _ = reproject_interp(
+        (data, alignment.wcs), alignment.template_wcs, shape_out=pair.template.shape
+    )
+    ours = alignment.resample(data, method="bilinear", conserve_flux=False)
+    both = np.isfinite(theirs) & np.isfinite(ours)
+    assert both.mean() > 0.5
+    assert np.abs(theirs - ours)[both].max() < 1e-5 * np.nanmax(data)
+
+
+def test_round_trip_is_exact(alignment, pair, tmp_path):
+    path = tmp_path / "night1.asdf"
+    alignment.write(path)
+    again = Alignment.read(path)
+    np.testing.assert_array_equal(again.transform(*GRID.T), alignment.transform(*GRID.T))
+    np.testing.assert_array_equal(
+        again.transform.inverse(*GRID.T), alignment.transform.inverse(*GRID.T)
+    )
+    np.testing.assert_array_equal(again.error(*GRID.T), alignment.error(*GRID.T))
+    np.testing.assert_array_equal(again.wcs(*GRID.T), alignment.wcs(*GRID.T))
+    for name in alignment.matches.colnames:
+        np.testing.assert_array_equal(again.matches[name], alignment.matches[name])
+    assert dict(again.summary()) == dict(alignment.summary())
+    assert again.source_shape == pair.source.shape
+    assert again.template_shape == pair.template.shape
+    one, two = (a.resample(pair.source).data for a in (alignment, again))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(again.coverage(), alignment.coverage())
+
+
+def test_the_file_holds_live_objects(alignment, tmp_path):
+    path = tmp_path / "a.asdf"
+    alignment.write(path)
+    with asdf.open(path) as file:
+        assert isinstance(file["alignment"], Alignment)
+        assert file["wcs"].available_frames == ["source_detector", "template_detector"]
+
+
+def test_writing_never_destroys(alignment, tmp_path):
+    path = tmp_path / "a.asdf"
+    path.write_text("precious")
+    with pytest.raises(FileExistsError):
+        alignment.write(path)
+    assert path.read_text() == "precious"
+    alignment.write(path, overwrite=True)
+    assert isinstance(Alignment.read(path), Alignment)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.asdf"]
+
+
+def test_reading_what_is_no_alignment(alignment, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file"):
+        Alignment.read(tmp_path / "nowhere.asdf")
+    text = tmp_path / "text.asdf"
+    text.write_text("SIMPLE  = T")
+    other = tmp_path / "other.asdf"
+    asdf.AsdfFile({"spam": 1}).write_to(other)
+    whole = tmp_path / "whole.asdf"
+    alignment.write(whole)
+    cut = tmp_path / "cut.asdf"
+    cut.write_bytes(whole.read_bytes()[:3000])
+    for path in (text, other, cut):
+        with pytest.raises(FormatError, match=path.name):
+            Alignment.read(path)
+
+
+def test_pickle(alignment):
+    again = pickle.loads(pickle.dumps(alignment))
+    np.testing.assert_array_equal(again.transform(*GRID.T), alignment.transform(*GRID.T))
+
+
+def test_it_is_frozen(alignment):
+    with pytest.raises(AttributeError):
+        alignment.transform = None
+
+
+def test_provenance_is_in_the_header(alignment, pair):
+    aligned = alignment.resample(CCDData(pair.source, meta={"OBJECT": "M1", "CRPIX1": 5.0}))
+    assert aligned.meta["OBJECT"] == "M1"
+    assert "CRPIX1" not in aligned.meta
+    assert aligned.meta["ALGNNUM"] == alignment.summary()["n_used"]
