@@ -28,6 +28,7 @@ _DEGREE = 3
 _BENDING = 0.1
 _NOISE_PRIOR = (6.0, 1.0)  # that the catalogs' errors are right is worth six residuals
 _OUTLYING = 25.0  # squared studentized residual of a pair that is taken to be false
+_FIT_STARS = 3000  # brightest matched stars that the map is fitted to while it grows
 _SUPPORT = 8  # neighbors that tell how common matches are around a star
 _FLOOR = 0.05  # px: position errors below this are not believed when gates are set
 
@@ -157,7 +158,7 @@ def _converge(
         pairs = (state.source, state.template)
         if len(pairs[0]) <= 1.01 * best:
             # Most of the stars have partners: a turn more would change next to nothing.
-            if patience == 0 or len(pairs[0]) > 0.7 * state.expected >= 0.7 * _FEW:
+            if patience == 0 or len(pairs[0]) > 0.5 * state.expected >= 0.5 * _FEW:
                 break
             patience -= 1
         best = max(best, len(pairs[0]))
@@ -228,14 +229,17 @@ def _fit_pairs(
     half: float,
     smoothness: _Smoothness,
 ) -> _PairFit:
-    """Fit the pairs robustly."""
-    cells = int(np.clip(np.sqrt(len(known) / 4), 1, 8))
+    """Fit the pairs robustly; beyond some thousands the fainter ones would add nothing."""
+    n = len(known)
+    cells = int(np.clip(np.sqrt(n / 4), 1, 8))
     space = SplineSpace.covering(known, cells, _DEGREE)
     mean = np.median(values, axis=0)
     bend = _BENDING * scale / half * space.step**2
+    leverage = np.zeros(n)
+    known, values, noise2 = known[:_FIT_STARS], values[:_FIT_STARS] - mean, noise2[:_FIT_STARS]
     robust = np.ones(len(known))
     for attempt in range(4):
-        equations = _smoothing.normal_equations(space, known, values - mean, robust / noise2)
+        equations = _smoothing.normal_equations(space, known, values, robust / noise2)
         smoothing = smoothness.choose(
             space, equations, len(known), bend, 0.5 * scale, fresh=attempt > 0
         )
@@ -244,16 +248,17 @@ def _fit_pairs(
         )
         error = np.linalg.norm(space.design(known) @ posterior.factor, axis=1)
         share = error**2 / (noise2 * max(posterior.noise, 1e-12))
-        residuals = values - mean - space.evaluate(posterior.coefficients, known)
+        residuals = values - space.evaluate(posterior.coefficients, known)
         # Studentized, since a flexible map follows a false pair and leaves it a small residual.
         free = np.clip(1 - share * robust, 1e-4, 1.0)
         z2 = np.sum(residuals**2, axis=1) / (noise2 * free)
         z2 /= max(1.0, float(np.median(z2)) / 1.386)
         outlying = z2 > _OUTLYING
-        if len(known) < 6 or np.array_equal(outlying, robust < 1):
+        if n < 6 or np.array_equal(outlying, robust < 1):
             break
         robust = np.where(outlying, 1 / (1 + z2 / 4) ** 2, 1.0)
-    return _PairFit(space, mean, posterior, np.clip(share * robust, 0.0, 0.9999))
+    leverage[:_FIT_STARS] = np.clip(share * robust, 0.0, 0.9999)
+    return _PairFit(space, mean, posterior, leverage)
 
 
 def _turn(
