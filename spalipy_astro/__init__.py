@@ -1,6 +1,7 @@
 """Detection-based registration of astronomical images."""
 
 from spalipy_astro.alignment import Alignment, Coverage
+from spalipy_astro.batch import align_many
 from spalipy_astro.catalog import StarFlag, read_catalog
 from spalipy_astro.errors import (
     AlignmentError,
@@ -39,6 +40,7 @@ __all__ = [
     "TooFewStarsError",
     "__version__",
     "align",
+    "align_many",
     "detect_stars",
     "find_alignment",
     "read_catalog",

@@ -1,0 +1,225 @@
+"""One function on many items: here, in threads, in processes or on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+__all__ = ["available_cores", "run"]
+
+Function = Callable[[Any], Any]
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(
+    function: Function,
+    items: Iterable[Any],
+    *,
+    n_workers: int = 1,
+    executor: str | Executor = "processes",
+    client: Any = None,
+) -> Generator[tuple[int, Any], None, None]:
+    """
+    Apply a function to items.
+
+    Parameters
+    ----------
+    function : callable
+        It must be possible to pickle it, except for threads.
+    items : iterable
+        Taken one by one: only a few more than there are workers are held at a time.
+    n_workers : int, optional
+        1 is this very thread, whatever the executor.
+    executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
+    client : `dask.distributed.Client`, optional
+        In place of an executor.
+
+    Yields
+    ------
+    index : int
+    result : object
+        Of the item of that index, in order of completion; the exception where one was raised.
+    """
+    if client is not None:
+        cores = sum(client.nthreads().values())
+        job = client.scatter(function, broadcast=True, hash=False)
+        pool = client.get_executor(pure=False)
+        try:
+            yield from _run(lambda item: pool.submit(_call, job, item), items, max(3 * cores, 4))
+        finally:
+            pool.shutdown(wait=False)
+    elif isinstance(executor, Executor):
+        yield from _run(lambda item: executor.submit(function, item), items, 4 * n_workers)
+    elif n_workers == 1:
+        for index, item in enumerate(items):
+            try:
+                yield index, function(item)
+            except Exception as error:
+                yield index, error
+    elif executor == "threads":
+        with ThreadPoolExecutor(n_workers) as threads:
+            yield from _run(lambda item: threads.submit(function, item), items, 2 * n_workers)
+    else:
+        with _Processes(function, n_workers) as processes:
+            yield from processes.run(items)
+
+
+def _call(function: Function, item: Any) -> Any:
+    return function(item)
+
+
+def _run(
+    submit: Callable[[Any], Future[Any]], items: Iterable[Any], most: int
+) -> Iterator[tuple[int, Any]]:
+    """Submit items, at most so many at a time, and yield results as they come."""
+    pending: dict[Future[Any], int] = {}
+    try:
+        for index, item in enumerate(items):
+            pending[submit(item)] = index
+            if len(pending) >= most:
+                yield from _finished(pending)
+        while pending:
+            yield from _finished(pending)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _finished(pending: dict[Future[Any], int]) -> list[tuple[int, Any]]:
+    """Wait for at least one result and take those that are there."""
+    done = wait(pending, return_when=FIRST_COMPLETED).done
+    return [(pending.pop(future), _result(future)) for future in done]
+
+
+def _result(future: Future[Any]) -> Any:
+    """Return a result, or the exception in its place."""
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+_adopted: Function  # of a worker process
+
+
+def _adopt(function: Function) -> None:
+    """Begin a worker process: the function comes once, not with every item."""
+    global _adopted
+    _adopted = function
+
+
+def _call_adopted(item: Any) -> Any:
+    return _adopted(item)
+
+
+def _ping() -> None:
+    """Show that a worker process is alive."""
+
+
+class _Processes:
+    """
+    Worker processes that are replaced when they die.
+
+    Where one dies (killed for want of memory, or by a fault in a library) all items in work are
+    lost. They are repeated one by one, so that only the deadly one is given up.
+    """
+
+    def __init__(self, function: Function, n_workers: int) -> None:
+        self.function, self.n_workers = function, n_workers
+        self.pool = self._start()
+        self.proven = False
+
+    def __enter__(self) -> _Processes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        # spawn: threads of numba and BLAS do not survive a fork
+        return ProcessPoolExecutor(
+            self.n_workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_adopt,
+            initargs=(self.function,),
+        )
+
+    def _restart(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.pool = self._start()
+        if not self.proven:
+            try:
+                self.pool.submit(_ping).result()
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    "worker processes do not start. A script must start them within "
+                    "'if __name__ == \"__main__\":'; executor='threads' does without them."
+                ) from error
+
+    def run(self, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Yield index and result in order of completion."""
+        pending: dict[Future[Any], tuple[int, Any]] = {}
+        for index, item in enumerate(items):
+            self._submit(pending, index, item)
+            if len(pending) >= 2 * self.n_workers:
+                yield from self._finished(pending)
+        while pending:
+            yield from self._finished(pending)
+
+    def _submit(self, pending: dict[Future[Any], tuple[int, Any]], index: int, item: Any) -> None:
+        """Submit an item; one that finds the pool broken is treated as if it had been in it."""
+        try:
+            future = self.pool.submit(_call_adopted, item)
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        pending[future] = index, item
+
+    def _finished(self, pending: dict[Future[Any], tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Take the results that are there; after a death repeat what is lost."""
+        done = wait(pending, return_when=FIRST_COMPLETED).done
+        lost = []
+        for future in done:
+            index, item = pending.pop(future)
+            result = _result(future)
+            if isinstance(result, BrokenProcessPool):
+                lost.append((index, item))
+            else:
+                self.proven = True
+                yield index, result
+        if not lost:
+            return
+        for future in list(wait(pending).done):  # all of them are broken, or finished before
+            index, item = pending.pop(future)
+            result = _result(future)
+            if isinstance(result, BrokenProcessPool):
+                lost.append((index, item))
+            else:
+                yield index, result
+        self._restart()
+        for index, item in sorted(lost, key=lambda pair: pair[0]):
+            result = _result(self.pool.submit(_call_adopted, item))
+            if isinstance(result, BrokenProcessPool):
+                result = RuntimeError(
+                    "the worker process died at this item: for want of memory, or by a fault in a "
+                    "library"
+                )
+                self._restart()
+            yield index, result
