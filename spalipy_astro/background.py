@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spalipy_astro._compiled import compiled, vectorized
 from spalipy_astro.errors import ImageError
 
 __all__ = ["Background", "PixelSource", "estimate_background", "sample_rows"]
@@ -192,7 +192,7 @@ def _smooth(plane: NDArray) -> NDArray:
     return ndimage.median_filter(plane, size=3, mode="nearest")
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _mesh_row(values, rows, x_edges, n_phases, level, noise):
     """Fill one row of the mesh from sampled image rows."""
     n_rows = values.shape[0]
@@ -222,7 +222,7 @@ def _mesh_row(values, rows, x_edges, n_phases, level, noise):
             level[phase, j], noise[phase, j] = _lower_side(buffer[:n])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+@vectorized
 def _clipped_sums(v, center, low, high):
     """Number and sum of the values in a range, and number and squares of those below center."""
     zero = np.float32(0)
@@ -240,17 +240,26 @@ def _clipped_sums(v, center, low, high):
     return number, total, n_below, below
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _lower_side(v):
     """Center and width of the normal distribution under the lower side of a histogram."""
     n = v.size
-    few = np.sort(v[:: max(1, n // 64)])
+    step = max(1, n // 64)
+    few = np.empty((n + step - 1) // step, dtype=np.float32)
+    for i in range(few.size):
+        # by insertion: compiling a library sort takes longer than all sorting
+        value = v[i * step]
+        j = i
+        while j > 0 and few[j - 1] > value:
+            few[j] = few[j - 1]
+            j -= 1
+        few[j] = value
     center = few[few.size // 2]
     width = center - few[few.size // 6]
     if width <= 0:
         width = few[(5 * few.size) // 6] - few[few.size // 6]
     if width <= 0:
-        width = np.float32(np.std(v))
+        width = (few[few.size - 1] - few[0]) / np.float32(4)
     if width <= 0:
         return center, np.float32(0.0)
     for _ in range(8):

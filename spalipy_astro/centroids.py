@@ -14,16 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro._compiled import compiled, vectorized
 from spalipy_astro.psf import Profile
 
 __all__ = ["Fits", "fit_stars"]
 
-# NaN keeps its meaning: it marks bad pixels.
-_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 # Columns of the table of qualities.
 (
     _SNR, _CHI2, _GOOD, _CONVERGED, _FOREIGN, _SHARPNESS, _COMPANION, _COMPANION_X, _COMPANION_Y,
@@ -159,6 +157,7 @@ def fit_stars(
     *,
     inverse_gain: float,
     model_error: float,
+    search: bool = False,
     iterations: int = 12,
 ) -> None:
     """Fit some of the stars in turn, each with the light of its neighbors subtracted.
@@ -183,6 +182,8 @@ def fit_stars(
         Photon variance per unit of light.
     model_error : float
         Relative error of the PSF; it enters chi-square and companions, not the weights.
+    search : bool
+        Look for companions in the residuals.
     iterations : int
         Largest number of Gauss-Newton steps.
     """
@@ -192,17 +193,20 @@ def fit_stars(
     _fit_batch(
         stamps, variance, np.asarray(corner, dtype=np.float64), np.asarray(members), *neighbors,
         profile.matrix(), profile.fwhm, table, step, float(inverse_gain), float(model_error),
-        iterations, fits.parameters, fits.errors, fits.quality,
+        iterations, search, fits.parameters, fits.errors, fits.quality,
     )
 
 
 # The loops below are many and short so that each has few arrays and can be vectorized; one loop
 # over everything takes six times as long.  Single precision is enough for sums that only steer
 # and weigh.  The rows of the work array, for the pixels of one star:
-_X, _Y, _VALUE, _VARIANCE, _Q, _LIGHT, _SLOPE, _DX, _DY, _WEIGHT, _REST, _DW, _TOTAL = range(13)
+(
+    _X, _Y, _VALUE, _VARIANCE, _Q, _LIGHT, _SLOPE, _DX, _DY, _WEIGHT, _REST, _DW, _TOTAL, _CORE,
+) = range(14)
+_N_ROWS = 14
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _squared_radius(x, y, n, matrix, x0, y0, scale, q):
     """Fill in the squared elliptical radius of every pixel."""
     a, b, c = np.float32(matrix[0]), np.float32(matrix[1]), np.float32(matrix[2])
@@ -213,7 +217,7 @@ def _squared_radius(x, y, n, matrix, x0, y0, scale, q):
         q[m] = (u * (a * u + b * v + b * v) + c * v * v) * f
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _look_up_pixels(q, n, table, step, scale, light, slope):
     """Fill in the profile of unit flux and its derivative."""
     per_step = np.float32(1 / step)
@@ -228,7 +232,7 @@ def _look_up_pixels(q, n, table, step, scale, light, slope):
         slope[m] = (table[k, 1] + part * (table[k + 1, 1] - table[k, 1])) * g
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _gradients(x, y, n, matrix, x0, y0, factor, slope, dx, dy):
     """Fill in the derivatives of the model by position."""
     a, b, c = np.float32(matrix[0]), np.float32(matrix[1]), np.float32(matrix[2])
@@ -241,7 +245,7 @@ def _gradients(x, y, n, matrix, x0, y0, factor, slope, dx, dy):
         dy[m] = tilt * (b * u + c * v)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _weigh(value, variance, n, light, q, slope, flux, sky, width, gain, total, weight, rest, dw):
     """Fill in variance with photon noise, weight, residual and the derivative by width."""
     f, b, g = np.float32(flux), np.float32(sky), np.float32(gain)
@@ -255,7 +259,7 @@ def _weigh(value, variance, n, light, q, slope, flux, sky, width, gain, total, w
         dw[m] = per_width * (model + f * slope[m] * q[m])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _normal_equations(n, weight, dx, dy, light, dw, rest, h, g):
     """Sum the lower triangle of the normal matrix and the right-hand side."""
     h00 = h10 = h11 = h20 = h21 = h22 = h30 = h31 = h32 = h33 = np.float32(0)
@@ -293,67 +297,80 @@ def _normal_equations(n, weight, dx, dy, light, dw, rest, h, g):
     g[0], g[1], g[2], g[3], g[4] = g0, g1, g2, g3, g4
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _core_sums(work, n, x0, y0, flux, model_error, core2, out):
-    """Sum up core and noise; return the chi-square of the core and that of all pixels."""
-    chi2 = chi2_all = 0.0
-    noise_x = noise_y = light_x = light_y = square_x = square_y = 0.0
+@vectorized
+def _noise_sums(n, weight, dx, dy, light, total, flux):
+    """By how much photon noise and errors of the model would add to the variance of x and y."""
+    f = np.float32(flux)
+    noise_x = noise_y = light_x = light_y = square_x = square_y = np.float32(0)
     for m in range(n):
-        model = flux * work[_LIGHT, m]
-        noise = work[_TOTAL, m]
-        extra = noise + (model_error * model) ** 2
-        wx = (work[_WEIGHT, m] * work[_DX, m]) ** 2
-        wy = (work[_WEIGHT, m] * work[_DY, m]) ** 2
-        noise_x += wx * noise
-        noise_y += wy * noise
+        wx = weight[m] * dx[m]
+        wy = weight[m] * dy[m]
+        wx *= wx
+        wy *= wy
+        model = f * light[m]
+        noise_x += wx * total[m]
+        noise_y += wy * total[m]
         light_x += wx * model
         light_y += wy * model
         square_x += wx * model * model
         square_y += wy * model * model
-        u = work[_X, m] - x0
-        v = work[_Y, m] - y0
-        rr = work[_REST, m] ** 2
-        chi2_all += rr / extra
-        if u * u + v * v < core2:
-            chi2 += rr / extra
-            out[_N_CORE] += 1
-            out[_SQUARE] += rr
-            out[_DARK] += work[_VARIANCE, m]
-            out[_LIGHT_SUM] += max(model, 0.0)
-            out[_LIGHT_SQUARE] += model * model
-    out[_BY_LIGHT] = max(light_x / max(noise_x, 1e-30), light_y / max(noise_y, 1e-30))
-    out[_BY_SQUARE] = max(square_x / max(noise_x, 1e-30), square_y / max(noise_y, 1e-30))
+    noise_x, noise_y = max(noise_x, np.float32(1e-30)), max(noise_y, np.float32(1e-30))
+    return max(light_x / noise_x, light_y / noise_y), max(square_x / noise_x, square_y / noise_y)
+
+
+@vectorized
+def _core_sums(n, rest, total, variance, light, core, flux, model_error, out):
+    """Sum up the core; return its chi-square and that of all pixels."""
+    f = np.float32(flux)
+    relative = np.float32(model_error * model_error)
+    chi2 = chi2_all = n_core = square = dark = light_sum = light_square = np.float32(0)
+    for m in range(n):
+        model = f * light[m]
+        rr = rest[m] * rest[m]
+        z2 = rr / (total[m] + relative * model * model)
+        chi2_all += z2
+        chi2 += core[m] * z2
+        n_core += core[m]
+        square += core[m] * rr
+        dark += core[m] * variance[m]
+        light_sum += core[m] * model
+        light_square += core[m] * model * model
+    out[_N_CORE], out[_SQUARE], out[_DARK] = n_core, square, dark
+    out[_LIGHT_SUM], out[_LIGHT_SQUARE] = light_sum, light_square
     return chi2, chi2_all
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _gather(
-    stamp, variance, x0, y0, parameters, me, matrix, table, step, inverse_gain, reach,
-    core2, others, work,
+    stamp, variance, circle, x0, y0, parameters, me, matrix, table, step, inverse_gain, core2,
+    others, work,
 ):
     """List the good pixels around a star, less its neighbors' light.
 
     Return their number, the number of those in the core and the light of neighbors there.
     """
-    size = stamp.shape[0]
     many = variance.shape[0] > 1
-    px, py = parameters[me, 0] - x0, parameters[me, 1] - y0
-    n = 0
+    px, py = np.float32(parameters[me, 0] - x0), np.float32(parameters[me, 1] - y0)
+    # a literal 0 would have the loops below compiled twice
+    n = np.int64(0)
+    for m in range(circle.shape[0]):
+        i, j = circle[m, 0], circle[m, 1]
+        value = stamp[i, j]
+        if value != value:
+            continue
+        work[_X, n] = j
+        work[_Y, n] = i
+        work[_VALUE, n] = value
+        work[_VARIANCE, n] = variance[i, j] if many else variance[0, 0]
+        n += 1
     n_core = 0
-    for i in range(size):
-        vv = (i - py) ** 2
-        for j in range(size):
-            rr = (j - px) ** 2 + vv
-            value = stamp[i, j]
-            if rr > reach * reach or value != value:
-                continue
-            work[_X, n] = j
-            work[_Y, n] = i
-            work[_VALUE, n] = value
-            work[_VARIANCE, n] = variance[i, j] if many else variance[0, 0]
-            n_core += 1 if rr < core2 else 0
-            n += 1
-    foreign = 0.0
+    for m in range(n):
+        u, v = work[_X, m] - px, work[_Y, m] - py
+        inside = u * u + v * v < core2
+        work[_CORE, m] = np.float32(1) if inside else np.float32(0)
+        n_core += 1 if inside else 0
+    foreign = np.float32(0)
+    gain = np.float32(inverse_gain)
     for other in others:
         flux = parameters[other, 2]
         if flux <= 0:
@@ -362,16 +379,25 @@ def _gather(
         ox, oy = parameters[other, 0] - x0, parameters[other, 1] - y0
         _squared_radius(work[_X], work[_Y], n, matrix, ox, oy, scale, work[_Q])
         _look_up_pixels(work[_Q], n, table, step, scale * flux, work[_LIGHT], work[_SLOPE])
-        for m in range(n):
-            light = work[_LIGHT, m]
-            work[_VALUE, m] -= light
-            work[_VARIANCE, m] += inverse_gain * light + 0.0025 * light * light
-            if (work[_X, m] - px) ** 2 + (work[_Y, m] - py) ** 2 < core2:
-                foreign += light
+        foreign += _subtract(
+            n, work[_LIGHT], gain, work[_CORE], work[_VALUE], work[_VARIANCE]
+        )
     return n, n_core, foreign
 
 
-@numba.njit(cache=True, nogil=True)
+@vectorized
+def _subtract(n, light, gain, core, value, variance):
+    """Take away a neighbor's light, known to a twentieth; return its part in the core."""
+    foreign = np.float32(0)
+    for m in range(n):
+        t = light[m]
+        value[m] -= t
+        variance[m] += gain * t + np.float32(0.0025) * t * t
+        foreign += core[m] * t
+    return foreign
+
+
+@compiled
 def _cholesky(h):
     """Factor the lower triangle in place; False if it is singular."""
     regular = True
@@ -390,7 +416,7 @@ def _cholesky(h):
     return regular
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _solve(h, g, d):
     """Solve with the Cholesky factor ``h``."""
     n = g.size
@@ -406,7 +432,7 @@ def _solve(h, g, d):
         d[i] = value / h[i, i]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _spread(values, work, n, size, grid):
     """Put a list of pixels back on a grid; NaN where there is none."""
     grid[:] = np.nan
@@ -414,7 +440,7 @@ def _spread(values, work, n, size, grid):
         grid[int(work[_Y, m]), int(work[_X, m])] = values[m]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _sharpness(grid, noise2, inverse_gain, matrix, table, step):
     """By how many sigma the brightest pixel of the middle stands out too much.
 
@@ -423,7 +449,7 @@ def _sharpness(grid, noise2, inverse_gain, matrix, table, step):
     left to the error of the PSF.
     """
     size = grid.shape[0]
-    a, b, c = matrix
+    a, b, c = matrix[0], matrix[1], matrix[2]
     center = size // 2
     peak, py, px = -np.inf, center, center
     for i in range(center - 1, center + 2):
@@ -460,27 +486,27 @@ def _sharpness(grid, noise2, inverse_gain, matrix, table, step):
     return worst
 
 
-@numba.njit(cache=True, nogil=True)
-def _companion(rest, inverse_variance, x, y, fwhm, reach, out):
+@compiled
+def _companion(rest, inverse_variance, kernel, x, y, closest, reach, out):
     """Find the most significant peak of the residuals outside of the star's own center."""
     size = rest.shape[0]
-    radius = 1 if fwhm < 2 else 2
-    sigma2 = (fwhm / 2.3548) ** 2
-    closest2 = max(0.6 * fwhm, 1.0) ** 2
+    radius = kernel.shape[0] // 2
     out[0] = 0.0
     for i in range(1, size - 1):
         for j in range(1, size - 1):
+            # a peak worth 5 sigma is seen in its middle pixel
+            if not rest[i, j] > 0 or rest[i, j] ** 2 * inverse_variance[i, j] < 1:
+                continue
             rr = (i - y) ** 2 + (j - x) ** 2
-            if rr < closest2 or rr > (reach - 1) ** 2 or not rest[i, j] > 0:
+            if rr < closest**2 or rr > (reach - 1) ** 2:
                 continue
             top = 0.0
             bottom = 0.0
-            for di in range(-radius, radius + 1):
-                for dj in range(-radius, radius + 1):
-                    p, q = i + di, j + dj
-                    if p < 0 or q < 0 or p >= size or q >= size or rest[p, q] != rest[p, q]:
+            for p in range(max(i - radius, 0), min(i + radius + 1, size)):
+                for q in range(max(j - radius, 0), min(j + radius + 1, size)):
+                    if rest[p, q] != rest[p, q]:
                         continue
-                    k = np.exp(-0.5 * (di * di + dj * dj) / sigma2)
+                    k = kernel[p - i + radius, q - j + radius]
                     top += k * rest[p, q] * inverse_variance[p, q]
                     bottom += k * k * inverse_variance[p, q]
             if bottom > 0 and top / np.sqrt(bottom) > out[0]:
@@ -489,14 +515,14 @@ def _companion(rest, inverse_variance, x, y, fwhm, reach, out):
                 out[2] = i
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _fit_batch(
     stamps, variance, corner, members, pointer, index, matrix, fwhm, table, step, inverse_gain,
-    model_error, iterations, parameters, errors, quality,
+    model_error, iterations, search, parameters, errors, quality,
 ):
     """Gauss-Newton fit of x, y, flux, sky and width, star after star."""
     size = stamps.shape[1]
-    work = np.empty((13, size * size), dtype=np.float32)
+    work = np.empty((_N_ROWS, size * size), dtype=np.float32)
     h = np.empty((5, 5))
     g = np.empty(5)
     d = np.empty(5)
@@ -505,21 +531,38 @@ def _fit_batch(
     reach = size / 2
     core2 = max(0.85 * fwhm, 1.5) ** 2
     core_area = np.pi * core2
+    # stars narrower than a pixel have no width to measure
+    prior = 0.3 if fwhm > 1.3 else 0.03
     limit = max(0.25 * fwhm, 0.4)
     farthest = max(fwhm, 1.5)
+    circle = np.empty((size * size, 2), dtype=np.int64)
+    n = 0
+    for i in range(size):
+        for j in range(size):
+            if (i - size // 2) ** 2 + (j - size // 2) ** 2 <= reach * reach:
+                circle[n, 0] = i
+                circle[n, 1] = j
+                n += 1
+    circle = circle[:n]
+    middle = 1 if fwhm < 2 else 2
+    kernel = np.empty((2 * middle + 1, 2 * middle + 1))
+    for i in range(-middle, middle + 1):
+        for j in range(-middle, middle + 1):
+            kernel[i + middle, j + middle] = np.exp(-0.5 * (i * i + j * j) * (2.3548 / fwhm) ** 2)
     for star in range(members.size):
         me = members[star]
-        x0, y0 = corner[star]
+        x0, y0 = corner[star, 0], corner[star, 1]
         n, n_core, foreign = _gather(
-            stamps[star], variance[star], x0, y0, parameters, me, matrix, table, step,
-            inverse_gain, reach, core2, index[pointer[me] : pointer[me + 1]], work,
+            stamps[star], variance[star], circle, x0, y0, parameters, me, matrix, table, step,
+            inverse_gain, core2, index[pointer[me] : pointer[me + 1]], work,
         )
         mine = quality[me]
         mine[:] = 0.0
         mine[_GOOD] = n_core / core_area
         if n_core < 4 or n < 8:
             continue
-        x, y, flux, sky, width = parameters[me]
+        x, y = parameters[me, 0], parameters[me, 1]
+        flux, sky, width = parameters[me, 2], parameters[me, 3], parameters[me, 4]
         x_start, y_start = x, y
         converged = False
         snr = 0.0
@@ -542,8 +585,8 @@ def _fit_batch(
             snr = flux * np.sqrt(h[2, 2])
             small = max(0.05 / np.sqrt(max(min(h[0, 0], h[1, 1]), 1e-30)), 0.001)
             # a weak prior keeps the width of faint stars near that of the PSF
-            h[4, 4] += 1 / 0.3**2
-            g[4] -= (width - 1) / 0.3**2
+            h[4, 4] += 1 / prior**2
+            g[4] -= (width - 1) / prior**2
             regular = _cholesky(h)
             _solve(h, g, d)
             dx = min(max(d[0], -limit), limit)
@@ -561,9 +604,14 @@ def _fit_batch(
             converged = regular and not lost and abs(dx) < small and abs(dy) < small
             if converged or lost or not regular:
                 break
-        parameters[me] = x, y, flux, sky, width
+        parameters[me, 0], parameters[me, 1] = x, y
+        parameters[me, 2], parameters[me, 3], parameters[me, 4] = flux, sky, width
         chi2, chi2_all = _core_sums(
-            work, n, x - x0, y - y0, last_flux, model_error, core2, mine
+            n, work[_REST], work[_TOTAL], work[_VARIANCE], work[_LIGHT], work[_CORE], last_flux,
+            model_error, mine,
+        )
+        mine[_BY_LIGHT], mine[_BY_SQUARE] = _noise_sums(
+            n, work[_WEIGHT], work[_DX], work[_DY], work[_LIGHT], work[_TOTAL], last_flux
         )
         for i in range(5):
             g[:] = 0.0
@@ -578,12 +626,15 @@ def _fit_batch(
         mine[_SHARPNESS] = _sharpness(
             grid, mine[_DARK] / max(mine[_N_CORE], 1), inverse_gain, matrix, table, step
         )
-        if chi2_all > 1.15 * n:
+        if search and chi2_all > 1.15 * n:
             _spread(work[_REST], work, n, size, grid)
             for m in range(n):
                 model = 3 * model_error * last_flux * work[_LIGHT, m]
                 work[_TOTAL, m] = 1 / (work[_TOTAL, m] + model * model)
             _spread(work[_TOTAL], work, n, size, grid2)
-            _companion(grid, grid2, x - x0, y - y0, fwhm, reach, mine[_COMPANION:])
+            _companion(
+                grid, grid2, kernel, x - x0, y - y0, max(0.6 * fwhm, 1.0), reach,
+                mine[_COMPANION:],
+            )
             mine[_COMPANION_X] += x0
             mine[_COMPANION_Y] += y0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["find_stars"]
 
+# Of narrower stars a hot pixel cannot be told.
+_UNDERSAMPLED = 1.3
+
 
 def find_stars(
     data: NDArray,
@@ -171,7 +174,7 @@ def _measure(
     x, y = peaks.x[order], peaks.y[order]
     noise = frame.background.at(x, y)[1].mean(axis=1)
     fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, fwhm))
-    fits, saturated, bad = fit_all(frame, profile, fits, x, y, radius)
+    fits, saturated, bad = fit_all(frame, profile, fits, x, y, radius, search=True)
     hidden = _companions(fits, saturated | bad, threshold, fwhm)
     if len(hidden):
         x = np.concatenate((x, np.round(fits.companion[hidden, 1]).astype(np.int64)))
@@ -182,7 +185,7 @@ def _measure(
             first_flux(fits.companion[hidden, 0] * noise, fwhm),
         )
         fits = fits.append(more)
-        near = cKDTree(more.position).query(fits.position)[0] < radius + 3 * fwhm
+        near = cKDTree(more.position).query(fits.position)[0] < 1.5 * radius
         again, full, broken = fit_all(
             frame, profile, fits, x, y, radius, members=np.flatnonzero(near), passes=3
         )
@@ -196,7 +199,8 @@ def _measure(
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
     flag[~fits.converged] |= StarFlag.UNSTABLE
     narrow = (fits.width * fwhm < 0.45 * fwhm + 0.4) & (1 - fits.width > 3 * fits.width_error)
-    flag[narrow | (fits.sharpness > 4.5)] |= StarFlag.ARTIFACT
+    if fwhm > _UNDERSAMPLED:
+        flag[narrow | (fits.sharpness > 4.5)] |= StarFlag.ARTIFACT
     flag[(fits.width > 1.3) & (fits.width - 1 > 4 * fits.width_error)] |= StarFlag.EXTENDED
     px, py = fits.position.T
     keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
@@ -210,8 +214,9 @@ def _measure(
     errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
     # the noise that makes a faint star's flux too large makes its error too small
     errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
-    # what does not look like the PSF, a star with a hidden companion say, is less certain
-    errors *= np.sqrt(np.maximum(fits.chi2 / 1.5, 1))[:, None]
+    # what looks less like the PSF than others, a star with a hidden companion say, is less certain
+    typical = np.median(fits.chi2[clean & (fits.snr > 20)]) if clean.any() else 1.0
+    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * np.fmax(typical, 1)), 1))[:, None]
     columns = {
         "x": px, "y": py, "x_err": errors[:, 0], "y_err": errors[:, 1],
         "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro._compiled import compiled, vectorized
 from spalipy_astro.background import Background, PixelSource
 
 __all__ = ["Peaks", "find_peaks", "gaussian_kernel"]
 
 _STRIP = 64
 _PIECE = 512
-# NaN keeps its meaning: it marks bad pixels.
-_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def find_peaks(
     return Peaks(position[:, 1], position[:, 0], np.concatenate([f[1] for f in found]))
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _mesh_line(mesh, row, cell_y, out):
     """Interpolate a plane of the mesh to an image row, at the mesh's columns."""
     my = mesh.shape[0]
@@ -86,7 +84,7 @@ def _mesh_line(mesh, row, cell_y, out):
         out[k] = mesh[i, k] + t * (mesh[j, k] - mesh[i, k])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _normalize_piece(row, part, l0, l1, n0, n1, out):
     """Subtract the sky and divide by the noise between two columns of the mesh."""
     for x in range(out.size):
@@ -94,7 +92,7 @@ def _normalize_piece(row, part, l0, l1, n0, n1, out):
         out[x] = (row[x] - (l0 + t * l1)) * (n0 + t * n1)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _normalize(row, level, noise, edges, part_x, out):
     """Subtract the sky and divide by the noise; both are linear between the mesh's columns."""
     top = level.size - 1
@@ -108,7 +106,7 @@ def _normalize(row, level, noise, edges, part_x, out):
         )
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _count_bad(row):
     """Count NaN and infinite values."""
     n = np.float32(0)
@@ -117,28 +115,28 @@ def _count_bad(row):
     return n
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _scale(values, weight, out):
     """Start a sum."""
     for x in range(out.size):
         out[x] = weight * values[x]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _add_pair(left, right, weight, out):
     """Add to a sum; on slices from 0, which unlike offsets can be vectorized."""
     for x in range(out.size):
         out[x] += weight * (left[x] + right[x])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _add_one(values, weight, out):
     """Add to a sum."""
     for x in range(out.size):
         out[x] += weight * values[x]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _smooth_row(padded, kernel, out):
     """Convolve a row that has a margin on both sides, in pieces that fit the nearest cache."""
     radius = kernel.size // 2
@@ -153,7 +151,7 @@ def _smooth_row(padded, kernel, out):
             _add_pair(left, padded[center + k : center + k + n], kernel[radius + k], piece)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _smooth_columns(rows, kernel, i, out):
     """Convolve along columns for row ``i``; beyond the ends there is nothing."""
     radius = kernel.size // 2
@@ -172,7 +170,7 @@ def _smooth_columns(rows, kernel, i, out):
                 _add_one(rows[i + k, start:stop], weight, piece)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@vectorized
 def _largest(values):
     """Return the largest of some finite values."""
     top = values[0]
@@ -181,7 +179,7 @@ def _largest(values):
     return top
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _row_peaks(above, here, below, threshold, row, position, significance, n):
     """Append the local maxima of a row; the lines have a margin of one on both sides."""
     nx = here.size - 2
@@ -204,7 +202,7 @@ def _row_peaks(above, here, below, threshold, row, position, significance, n):
     return n
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@vectorized
 def _strip_peaks(
     strip, first, start, stop, kernel, threshold, level, noise, cell_y, edges, part_x,
     position, significance,
@@ -243,7 +241,7 @@ def _strip_peaks(
                 any_bad = True
                 weight = np.empty((n_rows, nx), dtype=np.float32)
                 for j in range(n_rows):
-                    weight[j] = whole_row
+                    _scale(whole_row, np.float32(1), weight[j])
             ones[radius : radius + nx] = np.float32(1)
             for x in range(nx):
                 if not inner[x] - inner[x] == np.float32(0):
@@ -256,7 +254,7 @@ def _strip_peaks(
         for x in range(nx):
             other[x] = np.float32(1) / np.sqrt(whole_row[x])
     lines = np.zeros((3, nx + 2), dtype=np.float32)
-    n = 0
+    n = np.int64(0)
     low = max(start - 1, first) - first
     high = min(stop + 1, first + n_rows) - first
     for i in range(low, high + 1):

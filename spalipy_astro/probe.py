@@ -120,7 +120,7 @@ def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
 
 def fit_all(
     frame: Frame, profile: Profile, fits: Fits, x: NDArray, y: NDArray, radius: int, *,
-    members: NDArray | None = None, passes: int = 2,
+    members: NDArray | None = None, passes: int = 2, search: bool = False,
 ) -> tuple[Fits, NDArray, NDArray]:
     """Fit stars around the pixels ``x, y``, those with neighbors once per pass.
 
@@ -149,6 +149,7 @@ def fit_all(
             fit_stars(
                 fits, part, stamps, variance, np.column_stack((x, y))[part] - radius, profile,
                 neighbors, inverse_gain=frame.inverse_gain, model_error=frame.model_error,
+                search=search,
             )
     return fits, saturated, bad
 
