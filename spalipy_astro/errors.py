@@ -24,7 +24,21 @@ class TooFewStarsError(AlignmentError):
 
 
 class NoMatchError(AlignmentError):
-    """Two star lists that no transform explains better than chance does."""
+    """
+    Two star lists that no transform explains better than chance does.
+
+    Attributes
+    ----------
+    log_odds : float
+        Natural logarithm of the odds of the best hypothesis; minus infinity if there was none.
+    """
+
+    def __init__(self, message: str = "", log_odds: float = float("-inf")) -> None:
+        super().__init__(message)
+        self.log_odds = log_odds
+
+    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+        return type(self), (str(self), self.log_odds)
 
 
 class CatalogError(AlignmentError, ValueError):

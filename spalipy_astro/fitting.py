@@ -128,6 +128,7 @@ def fit_linear(
     """
     w = np.ones(len(points)) if weights is None else weights
     w = w / np.sum(w)
+    matrix: FloatArray
     p0, v0 = w @ points, w @ values
     p, v = points - p0, values - v0
     cross = (w[:, None] * v).T @ p
@@ -139,7 +140,7 @@ def fit_linear(
 
 
 def _best_similarity(cross: FloatArray, spread: float) -> FloatArray:
-    """Return the similarity, of either parity, closest to the cross-covariance of two point sets."""
+    """Return the similarity, of either parity, nearest to a cross-covariance."""
     proper = (cross[0, 0] + cross[1, 1], cross[1, 0] - cross[0, 1])
     mirror = (cross[0, 0] - cross[1, 1], cross[1, 0] + cross[0, 1])
     if np.hypot(*proper) >= np.hypot(*mirror):

@@ -204,7 +204,8 @@ class _Search:
         if few < 8 and not self._accepted():
             self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3)
         if self.best is None or not self._accepted():
-            raise NoMatchError(self._complaint())
+            best = -np.inf if self.best is None else self.best[0]
+            raise NoMatchError(self._complaint(), float(best))
         log_odds, growth, parity = self.best
         return Match(growth.source, growth.template, log_odds, growth.expected, parity, self.tested)
 
@@ -219,10 +220,10 @@ class _Search:
                 f"{self.best[1].expected} expected stars with log-odds {self.best[0]:.1f}"
             )
         return (
-            f"no transform matches {len(self.source)} source stars to {len(self.template)} template "
-            f"stars: of {self.tested} hypotheses {best}, where {MIN_LOG_ODDS:.1f} is required. "
-            "Check that both images show the same sky; a lower detection threshold gives more "
-            "stars, and scale=, rotation= or parity= narrow the search."
+            f"no transform matches {len(self.source)} source stars to {len(self.template)} "
+            f"template stars: of {self.tested} hypotheses {best}, where {MIN_LOG_ODDS:.1f} is "
+            "required. Check that both images show the same sky; a lower detection threshold "
+            "gives more stars, and scale=, rotation= or parity= narrow the search."
         )
 
     def _run_stage(self, stage: _Stage, k: int) -> bool:

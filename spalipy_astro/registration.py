@@ -361,7 +361,7 @@ def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match
         known = similarity_between(one.wcs, two.wcs, one.shape)
         if known is None and use_wcs is True:
             raise ValueError("use_wcs=True takes a celestial WCS on both images.")
-        if known is not None:
+        if known is not None and one.shape is not None:
             scale, angle, sign, target = known
             narrow = replace(
                 priors,
