@@ -128,14 +128,14 @@ def fit_linear(
     """
     w = np.ones(len(points)) if weights is None else weights
     w = w / np.sum(w)
-    matrix: FloatArray
     p0, v0 = w @ points, w @ values
     p, v = points - p0, values - v0
     cross = (w[:, None] * v).T @ p
     if kind == "similarity":
         matrix = _best_similarity(cross, float(np.sum(w[:, None] * p**2)))
     else:
-        matrix = np.linalg.lstsq((w[:, None] * p).T @ p, cross.T, rcond=1e-12)[0].T
+        solution = np.linalg.lstsq((w[:, None] * p).T @ p, cross.T, rcond=1e-12)[0]
+        matrix = np.asarray(solution.T, dtype=float)
     return matrix, v0 - matrix @ p0
 
 
