@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from scipy import ndimage
 from spalipy_astro._compiled import compiled, vectorized
 from spalipy_astro.errors import ImageError
 
-__all__ = ["Background", "PixelSource", "estimate_background", "sample_rows"]
+__all__ = ["Background", "PixelSource", "estimate_background"]
 
 # Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected.
 _CUT_LOW, _CUT_HIGH = 3.0, 1.5
@@ -88,20 +87,15 @@ def _squares(
 
 @dataclass(frozen=True)
 class Background:
-    """Sky level and noise at the centers of the cells of a mesh.
-
-    ``level`` and ``noise`` have the shape ``(n_phases, my, mx)``: one phase, or the four of a
-    2 x 2 color filter array in the order (even row, even column), (even, odd), (odd, even),
-    (odd, odd).
-    """
+    """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``."""
 
     level: NDArray[np.float32]
     noise: NDArray[np.float32]
     cell: tuple[float, float]
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """Level and noise of every phase at pixel positions, shape ``(N, n_phases)``."""
-        my, mx = self.level.shape[1:]
+        """Level and noise at pixel positions."""
+        my, mx = self.level.shape
         fy = np.clip((y + 0.5) / self.cell[0] - 0.5, 0, my - 1)
         fx = np.clip((x + 0.5) / self.cell[1] - 0.5, 0, mx - 1)
         iy = np.minimum(fy.astype(int), max(my - 2, 0))
@@ -110,18 +104,10 @@ class Background:
         ty, tx = fy - iy, fx - ix
         out = []
         for mesh in (self.level, self.noise):
-            lower = mesh[:, iy, ix] * (1 - tx) + mesh[:, iy, jx] * tx
-            upper = mesh[:, jy, ix] * (1 - tx) + mesh[:, jy, jx] * tx
-            out.append((lower * (1 - ty) + upper * ty).T)
+            lower = mesh[iy, ix] * (1 - tx) + mesh[iy, jx] * tx
+            upper = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
+            out.append(lower * (1 - ty) + upper * ty)
         return out[0], out[1]
-
-
-def sample_rows(shape: tuple[int, int], cell: float) -> Iterator[tuple[int, int, int]]:
-    """Mesh row number with first and last image row, for every row of the mesh."""
-    n_cells = max(1, round(shape[0] / cell))
-    edges = np.round(np.linspace(0, shape[0], n_cells + 1)).astype(int)
-    for k in range(n_cells):
-        yield k, int(edges[k]), int(edges[k + 1])
 
 
 def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Background:
@@ -129,56 +115,58 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
 
     A cell's level is the mean of a normal distribution fitted to the lower side of the
     histogram of a quarter of its pixels, and its noise the root mean square of those below it:
-    star light, which only adds, spoils neither even in crowded fields.
+    star light, which only adds, spoils neither even in crowded fields.  Where neighboring pixels
+    have noise in common, as after resampling, the noise is that of a star's worth of pixels.
     """
     ny, nx = source.shape
-    mx = max(1, round(nx / cell))
-    strips = list(sample_rows((ny, nx), cell))
-    my = len(strips)
+    my, mx = max(1, round(ny / cell)), max(1, round(nx / cell))
+    y_edges = np.round(np.linspace(0, ny, my + 1)).astype(np.int64)
     x_edges = np.round(np.linspace(0, nx, mx + 1)).astype(np.int64)
-    level = np.full((4, my, mx), np.nan, dtype=np.float32)
-    noise = np.full((4, my, mx), np.nan, dtype=np.float32)
-    sampled = []
-    for _, start, stop in strips:
-        rows = np.arange(start, stop)
-        rows = rows[np.isin(rows % 8, (2, 3))] if stop - start >= 16 else rows
-        sampled.append((rows, source.rows(rows)))
-    n_phases = 4 if _is_mosaic(sampled) else 1
-    for k, (rows, values) in enumerate(sampled):
-        _mesh_row(values, rows, x_edges, n_phases, level[:, k], noise[:, k])
-    level, noise = level[:n_phases], noise[:n_phases]
+    level = np.full((my, mx), np.nan, dtype=np.float32)
+    noise = np.full((my, mx), np.nan, dtype=np.float32)
+    growth = []
+    for k in range(my):
+        rows = np.arange(y_edges[k], y_edges[k + 1])
+        # pairs of neighboring rows
+        rows = rows[np.isin(rows % 8, (2, 3))] if len(rows) >= 16 else rows
+        values = source.rows(rows)
+        _mesh_row(values, x_edges, level[k], noise[k])
+        if k % max(1, my // 16) == 0:
+            growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
         raise ImageError(
             "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
             "or give a larger image"
         )
-    level = np.stack([_smooth(plane) for plane in level])
-    noise = np.stack([_smooth(plane) for plane in noise])
-    return Background(level, noise, (ny / my, nx / mx))
+    noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
+    quantum = np.float32(1 / np.sqrt(12)) if source.data.dtype.kind in "iu" else np.float32(0)
+    floor = max(quantum, np.float32(1e-6) * np.float32(np.nanmax(np.abs(level))), np.float32(1e-30))
+    return Background(_smooth(level), np.maximum(_smooth(noise), floor), (ny / my, nx / mx))
 
 
-def _is_mosaic(sampled: list[tuple[NDArray, NDArray]]) -> bool:
-    """Tell whether pixels of the four parities have different sky levels (a Bayer mosaic)."""
-    medians = []
-    for rows, values in sampled[:: max(1, len(sampled) // 16)]:
-        pair = np.flatnonzero((rows[:-1] % 2 == 0) & (rows[1:] % 2 == 1))
-        if len(pair) == 0 or values.shape[1] < 16:
-            continue
-        pieces = max(1, values.shape[1] // 256)
-        width = values.shape[1] // pieces // 2 * 2
-        two = values[pair[0] : pair[0] + 2, : pieces * width]
-        # (row parity, piece, position, column parity) -> the four phases of every piece
-        four = two.reshape(2, pieces, width // 2, 2).transpose(1, 0, 3, 2)
-        four = four.reshape(pieces, 4, -1)
-        four = four[np.isfinite(four).all(axis=(1, 2))]
-        if len(four):
-            medians.append(np.percentile(four, (16, 50), axis=2))
-    if not medians:
-        return False
-    low, middle = np.concatenate(medians, axis=1)
-    spread = np.maximum((middle - low).mean(axis=1), 1e-30)
-    pattern = np.median((middle - middle.mean(axis=1)[:, None]) / spread[:, None], axis=0)
-    return bool(np.ptp(pattern) > 0.7)
+def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
+    """By how much the noise of a star's worth of pixels exceeds that of independent ones.
+
+    From the differences of neighbors, which star light hardly changes: the correlation in x and y,
+    weighted with the overlap of a typical fit's weights with themselves shifted by a pixel.
+    """
+    sigma = np.nanmedian(noise) if np.isfinite(noise).any() else 0.0
+    if not sigma > 0:
+        return np.nan
+    pair = np.flatnonzero(np.diff(rows) == 1)
+    factor = 1.0
+    for difference in (np.diff(values, axis=1), values[pair + 1] - values[pair]):
+        d = difference[np.isfinite(difference)]
+        if d.size < 64:
+            return np.nan
+        limit = 6 * sigma
+        for _ in range(3):
+            width = float(np.std(d[np.abs(d) < limit]))
+            limit = 3 * width
+        # of a normal distribution cut at 3 sigma
+        correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
+        factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)
+    return float(np.sqrt(factor))
 
 
 def _smooth(plane: NDArray) -> NDArray:
@@ -193,33 +181,22 @@ def _smooth(plane: NDArray) -> NDArray:
 
 
 @compiled
-def _mesh_row(values, rows, x_edges, n_phases, level, noise):
+def _mesh_row(values, x_edges, level, noise):
     """Fill one row of the mesh from sampled image rows."""
     n_rows = values.shape[0]
     width = 0
     for j in range(x_edges.size - 1):
         width = max(width, x_edges[j + 1] - x_edges[j])
-    buffer = np.empty(n_rows * width, dtype=np.float32)
+    buffer = np.empty(n_rows * width + 1, dtype=np.float32)
     for j in range(x_edges.size - 1):
-        for phase in range(n_phases):
-            n = 0
-            total = 0
-            for i in range(n_rows):
-                first = x_edges[j]
-                step = 1
-                if n_phases == 4:
-                    if rows[i] % 2 != phase // 2:
-                        continue
-                    first += (first + phase) % 2
-                    step = 2
-                for k in range(first, x_edges[j + 1], step):
-                    v = values[i, k]
-                    buffer[n] = v
-                    n += 1 if v - v == 0 else 0
-                    total += 1
-            if n < 16 or n < 0.2 * total:
-                continue
-            level[phase, j], noise[phase, j] = _lower_side(buffer[:n])
+        n = 0
+        for i in range(n_rows):
+            for k in range(x_edges[j], x_edges[j + 1]):
+                v = values[i, k]
+                buffer[n] = v
+                n += 1 if v - v == 0 else 0
+        if n >= 16 and n >= 0.2 * n_rows * (x_edges[j + 1] - x_edges[j]):
+            level[j], noise[j] = _lower_side(buffer[:n])
 
 
 @vectorized

@@ -70,6 +70,7 @@ def find_stars(
     """
     # numba comes in with these, and only when stars are sought
     from spalipy_astro.background import estimate_background
+    from spalipy_astro.mosaic import is_mosaic, luminance
     from spalipy_astro.peaks import find_peaks
     from spalipy_astro.probe import Frame, measure_profile
 
@@ -80,6 +81,9 @@ def find_stars(
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
     source = _pixel_source(data, mask, error)
+    mosaic = is_mosaic(source)
+    if mosaic:
+        source = luminance(source)
     background = estimate_background(source)
     level = float(np.median(background.level)) + source.pedestal
     noise = float(np.median(background.noise))
@@ -94,9 +98,12 @@ def find_stars(
     frame, profile = measure_profile(frame, threshold, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
     table = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if mosaic:
+        table["x"] += 0.5
+        table["y"] += 0.5
     table.meta.update(
         background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
-        shape=source.shape, n_detected=len(table),
+        shape=np.shape(data), n_detected=len(table),
     )
     return table
 
@@ -172,14 +179,14 @@ def _measure(
     radius = window_radius(fwhm)
     order = np.argsort(-peaks.snr, kind="stable")
     x, y = peaks.x[order], peaks.y[order]
-    noise = frame.background.at(x, y)[1].mean(axis=1)
+    noise = frame.background.at(x, y)[1]
     fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, fwhm))
     fits, saturated, bad = fit_all(frame, profile, fits, x, y, radius, search=True)
     hidden = _companions(fits, saturated | bad, threshold, fwhm)
     if len(hidden):
         x = np.concatenate((x, np.round(fits.companion[hidden, 1]).astype(np.int64)))
         y = np.concatenate((y, np.round(fits.companion[hidden, 2]).astype(np.int64)))
-        noise = frame.background.at(x, y)[1].mean(axis=1)[-len(hidden) :]
+        noise = frame.background.at(x, y)[1][-len(hidden) :]
         more = Fits.start(
             x[-len(hidden) :], y[-len(hidden) :],
             first_flux(fits.companion[hidden, 0] * noise, fwhm),
@@ -215,8 +222,9 @@ def _measure(
     # the noise that makes a faint star's flux too large makes its error too small
     errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
     # what looks less like the PSF than others, a star with a hidden companion say, is less certain
-    typical = np.median(fits.chi2[clean & (fits.snr > 20)]) if clean.any() else 1.0
-    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * np.fmax(typical, 1)), 1))[:, None]
+    bright = fits.chi2[clean & (fits.snr > 20)]
+    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
+    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
     columns = {
         "x": px, "y": py, "x_err": errors[:, 0], "y_err": errors[:, 1],
         "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,

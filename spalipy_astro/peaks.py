@@ -51,7 +51,7 @@ def find_peaks(
     kernel = gaussian_kernel(fwhm)
     halo = kernel.size // 2 + 1
     found = []
-    mx = background.level.shape[2]
+    mx = background.level.shape[1]
     column = np.clip((np.arange(nx) + 0.5) / background.cell[1] - 0.5, 0, mx - 1)
     cell_x = np.minimum(column.astype(np.int64), max(mx - 2, 0))
     part_x = (column - cell_x).astype(np.float32)
@@ -210,13 +210,12 @@ def _strip_peaks(
     """Normalize, smooth and search one strip; return the number of peaks."""
     n_rows, nx = strip.shape
     radius = kernel.size // 2
-    n_phases = level.shape[0]
     square = kernel * kernel
-    level_line = np.empty(level.shape[2], dtype=np.float32)
-    noise_line = np.empty(level.shape[2], dtype=np.float32)
+    level_line = np.empty(level.shape[1], dtype=np.float32)
+    noise_line = np.empty(level.shape[1], dtype=np.float32)
     padded = np.zeros(nx + 2 * radius, dtype=np.float32)
     inner = padded[radius : radius + nx]
-    other = np.empty(nx, dtype=np.float32)
+    norm = np.empty(nx, dtype=np.float32)
     smooth = np.empty((n_rows, nx), dtype=np.float32)
     ones = np.zeros(nx + 2 * radius, dtype=np.float32)
     ones[radius : radius + nx] = np.float32(1)
@@ -225,17 +224,9 @@ def _strip_peaks(
     weight = np.empty((1, nx), dtype=np.float32)
     any_bad = False
     for i in range(n_rows):
-        row = first + i
-        phase = 2 * (row % 2) if n_phases == 4 else 0
-        _mesh_line(level[phase], row, cell_y, level_line)
-        _mesh_line(noise[phase], row, cell_y, noise_line)
+        _mesh_line(level, first + i, cell_y, level_line)
+        _mesh_line(noise, first + i, cell_y, noise_line)
         _normalize(strip[i], level_line, noise_line, edges, part_x, inner)
-        if n_phases == 4:
-            _mesh_line(level[phase + 1], row, cell_y, level_line)
-            _mesh_line(noise[phase + 1], row, cell_y, noise_line)
-            _normalize(strip[i], level_line, noise_line, edges, part_x, other)
-            for x in range(1, nx, 2):
-                inner[x] = other[x]
         if _count_bad(inner) > 0:
             if not any_bad:
                 any_bad = True
@@ -252,7 +243,7 @@ def _strip_peaks(
     whole = np.float32(square.sum() ** 2)
     if not any_bad:
         for x in range(nx):
-            other[x] = np.float32(1) / np.sqrt(whole_row[x])
+            norm[x] = np.float32(1) / np.sqrt(whole_row[x])
     lines = np.zeros((3, nx + 2), dtype=np.float32)
     n = np.int64(0)
     low = max(start - 1, first) - first
@@ -275,7 +266,7 @@ def _strip_peaks(
                     inside += square[radius + k]
                 factor = np.float32(1) / np.sqrt(inside)
                 for x in range(nx):
-                    inner[x] *= factor * other[x]
+                    inner[x] *= factor * norm[x]
         row = first + i - 1
         if i > low and start <= row < stop:
             n = _row_peaks(

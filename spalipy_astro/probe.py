@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro.background import Background, PixelSource
 from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
-from spalipy_astro.psf import Profile, fit_profile, phase_response
+from spalipy_astro.psf import Profile, fit_profile
 
 __all__ = ["Frame", "first_flux", "fit_all", "measure_profile", "neighbor_lists",
            "noise_law", "window_radius"]
@@ -36,13 +36,6 @@ class Frame:
     inverse_gain: float
     saturation: float | None
     model_error: float = 0.01
-    response: tuple[float, ...] = (1.0,)
-
-    def phases(self, x: NDArray, y: NDArray, radius: int) -> NDArray:
-        """Which pixel of the color filter array every pixel of a square is."""
-        offset = np.arange(-radius, radius + 1)
-        row = 2 * ((y[:, None] + offset) % 2)[:, :, None]
-        return row + ((x[:, None] + offset) % 2)[:, None, :]
 
     def cutouts(self, x: NDArray, y: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
         """Squares around pixels less the sky, their sky variance, and where they saturate.
@@ -53,20 +46,12 @@ class Frame:
         saturated = self._saturated(stamps, x - radius, y - radius)
         stamps[saturated] = np.nan
         level, noise = self.background.at(x, y)
-        if level.shape[1] == 1:
-            level, variance = level[:, :, None], noise[:, :, None] ** 2
-        else:
-            phase = self.phases(x, y, radius)
-            me = np.arange(len(x))[:, None, None]
-            level, variance = level[me, phase], noise[me, phase] ** 2
+        stamps -= level.astype(np.float32)[:, None, None]
         if self.source.error is not None:
             variance = self.source.variances(x, y, radius)
-        stamps -= level.astype(np.float32)
-        if len(self.response) == 4:
-            response = np.array(self.response, dtype=np.float32)[phase]
-            stamps /= response
-            variance = variance / response**2
-        return stamps, variance.astype(np.float32), saturated
+        else:
+            variance = (noise.astype(np.float32) ** 2)[:, None, None]
+        return stamps, variance, saturated
 
     def _saturated(self, stamps: NDArray, x0: NDArray, y0: NDArray) -> NDArray:
         """Tell which pixels saturate.
@@ -173,9 +158,7 @@ def measure_profile(
         order = np.argsort(-peaks.snr, kind="stable")
         x, y = peaks.x[order], peaks.y[order]
         top = np.arange(min(len(x), _PROBE_STARS))
-        if len(frame.background.level) == 4:
-            frame = replace(frame, response=_first_response(frame, x[top], y[top]))
-        noise = frame.background.at(x, y)[1].mean(axis=1)
+        noise = frame.background.at(x, y)[1]
         fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
         radius = window_radius(guess)
         # uniform weights make the width of a wrong profile independent of the flux
@@ -187,6 +170,8 @@ def measure_profile(
         widths = bright.width * guess
         sound = (bright.good > 0.9) & (bright.flux > 0) & ~full & (bright.width_error < 0.2)
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
+        if guess != _SHARP_FWHM:
+            good &= bright.sharpness < 3
         if every > 1 and (good & (bright.snr > 20)).sum() < 60:
             every = 1
         elif good.sum() < 3:
@@ -224,13 +209,9 @@ def _refine(
         place = bright.parameters[chosen, :4]
         place[:, :2] -= np.column_stack((x, y))[chosen]
         profile = fit_profile(
-            stamps, variance, place, replace(profile, fwhm=size), inverse_gain=frame.inverse_gain
+            stamps, variance, place, replace(profile, fwhm=size),
+            inverse_gain=frame.inverse_gain,
         )
-        if len(frame.response) == 4:
-            gains = frame.response * phase_response(
-                stamps, variance, frame.phases(x[chosen], y[chosen], radius), place, profile
-            )
-            frame = replace(frame, response=tuple(gains / gains.mean()))
         size = profile.fwhm
         fits.parameters[top, 4] = 1
         fits, saturated, _ = fit_all(
@@ -311,18 +292,3 @@ def _is_undersampled(stamps: NDArray) -> bool:
         one_sided |= (np.maximum(a, b) > 0.2 * peak) & (np.minimum(a, b) < 0.15 * peak)
         both_sides |= np.minimum(a, b) > 0.3 * peak
     return bool(np.mean(one_sided & ~both_sides) > 0.35)
-
-
-def _first_response(frame: Frame, x: NDArray, y: NDArray) -> tuple[float, ...]:
-    """Sensitivity of the pixels of a color filter array to star light, before the PSF is known.
-
-    In a square of whole 2 x 2 blocks around a star every filter has as many pixels.
-    """
-    stamps = replace(frame, response=(1.0,)).cutouts(x // 2 * 2, y // 2 * 2, 4)[0][:, :8, :8]
-    parts = np.stack([stamps[:, i::2, j::2].sum(axis=(1, 2)) for i in (0, 1) for j in (0, 1)])
-    parts = parts[:, np.isfinite(parts).all(axis=0)]
-    parts = parts[:, parts.min(axis=0) > 0]
-    if parts.shape[1] < 8:
-        return (1.0, 1.0, 1.0, 1.0)
-    share = np.median(parts / parts.mean(axis=0), axis=1)
-    return tuple(float(v) for v in share / share.mean())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Profile", "fit_profile", "phase_response"]
+__all__ = ["Profile", "fit_profile"]
 
 _STEPS_PER_FWHM2 = 200
 _INTEGRATED_FWHM = 2.0
@@ -122,7 +122,8 @@ def fit_profile(
         r = value - model - star[:, 3, None, None]
         w = good / (variance + inverse_gain * np.abs(model) + (0.03 * model) ** 2)
         z2 = r * r * w
-        w = np.where(z2 > 9, w * 3 / np.sqrt(np.maximum(z2, 9)), w)
+        # neighbors, cosmic rays and whole stars that are none lose their influence
+        w = w / (1 + (z2 / 9) ** 2)
         columns = [
             -2 * flux * slope * (a * u + b * v),
             -2 * flux * slope * (b * u + c * v),
@@ -154,33 +155,6 @@ def fit_profile(
         if np.abs(change).max() < 2e-3:
             break
     return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
-
-
-def phase_response(
-    stamps: NDArray, variance: NDArray, phase: NDArray, parameters: NDArray, profile: Profile
-) -> NDArray[np.float64]:
-    """Sensitivity of the four pixels of a color filter array to star light, 1 in the mean.
-
-    ``phase`` has the shape of ``stamps``, ``parameters`` are those of `fit_profile`'s ``start``.
-    """
-    size = stamps.shape[1]
-    grid = np.arange(size) - size // 2
-    a, b, c = profile.matrix()
-    u = grid[None, None, :] - parameters[:, 0, None, None]
-    v = grid[None, :, None] - parameters[:, 1, None, None]
-    model = parameters[:, 2, None, None] * _look_up(
-        profile, a * u * u + 2 * b * u * v + c * v * v
-    )[0]
-    good = np.isfinite(stamps)
-    value = np.where(good, stamps - parameters[:, 3, None, None], 0)
-    out = np.ones(4)
-    for k in range(4):
-        w = good * (phase == k) / (variance + (0.05 * model) ** 2)
-        share = (w * value * model).sum(axis=(1, 2)) / np.maximum(
-            (w * model**2).sum(axis=(1, 2)), 1e-30
-        )
-        out[k] = np.median(share)
-    return np.clip(out / out.mean(), 0.05, 4)
 
 
 def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:

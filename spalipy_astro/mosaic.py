@@ -1,0 +1,89 @@
+"""Frames behind a color filter array (Bayer mosaics) made fit for detection: private to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro.background import PixelSource
+
+__all__ = ["is_mosaic", "luminance"]
+
+_STRIP = 64
+_PIECE = 128
+
+
+def is_mosaic(source: PixelSource) -> bool:
+    """Tell whether pixels of the four parities have different sky levels."""
+    ny = source.shape[0]
+    middles, spreads = [], []
+    for first in range(0, ny - 1, max(2, ny // 32 * 2)):
+        four = _phases(source.rows(np.array([first, first + 1])))
+        four = four.reshape(four.shape[0], 4, -1)
+        four = four[np.isfinite(four).all(axis=(1, 2))]
+        if len(four):
+            low, middle = np.percentile(four, (16, 50), axis=2)
+            middles.append(middle - middle.mean(axis=1)[:, None])
+            spreads.append((middle - low).mean(axis=1))
+    if not middles:
+        return False
+    spread = np.maximum(np.concatenate(spreads), 1e-30)
+    pattern = np.median(np.concatenate(middles) / spread[:, None], axis=0)
+    return bool(np.ptp(pattern) > 0.7)
+
+
+def luminance(source: PixelSource) -> PixelSource:
+    """Mean of the 2 x 2 pixels around every corner, in which every color filter counts alike.
+
+    The pixels are first divided by their filters' mean response to star light, so that a star
+    neither changes its shape with its place on the mosaic nor, but for the rest of its color, is
+    shifted by it.  Positions are half a pixel lower than in the image.
+    """
+    ny, nx = source.shape
+    gain = np.tile((1 / _response(source)).astype(np.float32), (1, nx // 2 + 1))[:, :nx]
+    out = np.empty((ny - 1, nx - 1), dtype=np.float32)
+    for start in range(0, ny - 1, _STRIP):
+        rows = source.rows(slice(start, min(start + _STRIP + 1, ny)))
+        rows = rows * gain[(start + np.arange(len(rows))) % 2]
+        pairs = rows[:, 1:] + rows[:, :-1]
+        out[start : start + len(pairs) - 1] = 0.25 * (pairs[1:] + pairs[:-1])
+    error = source.error
+    if error is not None:
+        square = (np.asarray(error, dtype=np.float32) * gain[np.arange(ny) % 2]) ** 2
+        square = square[1:] + square[:-1]
+        error = 0.25 * np.sqrt(square[:, 1:] + square[:, :-1])
+    return PixelSource(out, None, error, 0.0)
+
+
+def _phases(rows: NDArray) -> NDArray:
+    """Rearrange rows, of even number, to (piece, phase, block row, block column)."""
+    half = rows.shape[1] // 2
+    pieces = max(1, half // _PIECE)
+    width = half // pieces
+    four = rows[:, : 2 * pieces * width].reshape(len(rows) // 2, 2, pieces, width, 2)
+    return four.transpose(2, 1, 4, 0, 3).reshape(pieces, 4, len(rows) // 2, width)
+
+
+def _response(source: PixelSource) -> NDArray[np.float64]:
+    """Sensitivity of the pixels of a 2 x 2 block to star light, 1 in the mean, shape (2, 2).
+
+    The mean share of each in the light of bright blocks; where in a block a star lies averages
+    out.
+    """
+    total, number = np.zeros(4), 0
+    ny = source.shape[0] // 2 * 2
+    for start in range(0, ny, _STRIP):
+        four = _phases(source.rows(slice(start, min(start + _STRIP, ny))))
+        with np.errstate(invalid="ignore"):
+            four = four - np.nan_to_num(
+                np.median(four, axis=(2, 3), keepdims=True), posinf=0, neginf=0
+            )
+            block = four.sum(axis=1)
+            spread = np.median(np.abs(block), axis=(1, 2), keepdims=True)
+            bright = (block > 15 * spread) & np.isfinite(block) & (four.min(axis=1) > 0)
+        share = four.transpose(0, 2, 3, 1)[bright] / block[bright][:, None]
+        total += share.sum(axis=0)
+        number += len(share)
+    if number < 50:
+        return np.ones((2, 2))
+    return np.clip(4 * total / number, 0.1, 4).reshape(2, 2)
