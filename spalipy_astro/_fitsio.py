@@ -19,6 +19,7 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
+from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
 from spalipy_astro.errors import FormatError
@@ -36,6 +37,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _BLOCK = 2880  # bytes
+_MAGIC = b"SIMPLE  ="
 _COMPANIONS = ("MASK", "UNCERT")  # names that CCDData gives to its extensions
 _UNCERTAINTIES = {
     "std": StdDevUncertainty,
@@ -148,7 +150,7 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
     name : str, optional
         Makes the first one an extension of that name, not a primary HDU.
     ver : int, optional
-        ``EXTVER`` of all.
+        ``EXTVER`` of these extensions.
 
     Returns
     -------
@@ -157,8 +159,7 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
     hdus = image.to_hdu()
     if name is not None:
         hdus[0] = fits.ImageHDU(hdus[0].data, hdus[0].header, name=name)
-    for hdu in hdus:
-        if not isinstance(hdu, fits.PrimaryHDU):
+        for hdu in hdus:
             hdu.ver = ver
     return list(hdus)
 
@@ -194,6 +195,17 @@ def _compressed(hdu: Any) -> Any:
     )
 
 
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the first bytes of a file, decompressed."""
+    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
+        return stream.read(_BLOCK)
+
+
+def is_fits(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file begins like a FITS file."""
+    return head_of(path).startswith(_MAGIC)
+
+
 def is_complete(path: str | os.PathLike[str]) -> bool:
     """
     Tell whether a file has all the bytes that its headers promise.
@@ -215,13 +227,15 @@ def _missing_bytes(path: str | os.PathLike[str]) -> int:
     size = os.path.getsize(path)
     end = 0
     with open(path, "rb") as stream:
-        if stream.read(9) != b"SIMPLE  =":
+        if stream.read(len(_MAGIC)) != _MAGIC:
             return 0
         stream.seek(0)
         while end < size:
             try:
                 header = fits.Header.fromfile(stream)
-            except (EOFError, OSError):
+            except (EOFError, OSError, ValueError):
+                if end == 0:
+                    return _BLOCK - size % _BLOCK  # at the least: the first header has no end
                 break  # what follows the last HDU is none of FITS' business
             axes = [header.get(f"NAXIS{k}", 0) for k in range(1, header.get("NAXIS", 0) + 1)]
             number = math.prod(axes) if axes else 0
@@ -238,12 +252,18 @@ def _open(path: str | os.PathLike[str]) -> Any:
     """Open a FITS file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+    try:
+        found = is_fits(path)
+    except (EOFError, OSError, zlib.error) as error:
+        raise FormatError(f"{os.fspath(path)!r} cannot be read: {error}") from error
+    if not found:
+        raise FormatError(f"{os.fspath(path)!r} is no FITS file: it does not begin like one.")
     if (missing := _missing_bytes(path)) > 0:
         raise FormatError(f"{os.fspath(path)!r} is truncated: {missing} bytes are missing.")
     try:
         return fits.open(path, memmap=False)
-    except (EOFError, OSError, zlib.error) as error:
-        raise FormatError(f"{os.fspath(path)!r} is no FITS file: {error}") from error
+    except (EOFError, OSError, ValueError, zlib.error) as error:
+        raise FormatError(f"{os.fspath(path)!r} is no FITS file or damaged: {error}") from error
 
 
 def _shape(hdu: Any) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ from spalipy_astro._fitsio import (
     write_hdus,
 )
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.errors import AlignmentError
+from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.registration import Frame, find_alignment, prepare
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Task",
     "Window",
     "align_frame",
+    "check_matched",
     "describe",
     "find_frame",
     "guarded",
@@ -105,6 +106,8 @@ class Settings:
     window : Window, optional
         The grid of aligned images; None if there are to be none.
     hdu : int, str or tuple, optional
+    min_matched : int
+        Fewer matched stars are a failure.
     overwrite : bool
         Replace files.
     reuse : bool
@@ -116,6 +119,7 @@ class Settings:
     resample: Mapping[str, Any] = field(default_factory=dict)
     window: Window | None = None
     hdu: Extension | None = None
+    min_matched: int = 0
     overwrite: bool = False
     reuse: bool = True
 
@@ -199,12 +203,15 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     written = wanted is not None and _key_of(wanted) == key_of_image
     alignment = _found_before(task.asdf, key, settings)
     resumed = alignment is not None
+    if alignment is not None:
+        check_matched(alignment, settings.min_matched)
     if wanted is not None and not written:
         _refuse_foreign(wanted, settings)
     if alignment is None:
         stars = source.image if task.frame is None else task.frame
         alignment = find_alignment(stars, settings.template, **settings.find)
         alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
+        check_matched(alignment, settings.min_matched)
         if task.asdf is not None:
             alignment.write(task.asdf, overwrite=settings.overwrite)
     if wanted is not None and not (resumed and written and is_complete(wanted)):
@@ -220,6 +227,16 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
+
+
+def check_matched(alignment: Alignment, least: int) -> None:
+    """Raise NoMatchError for fewer matched stars than are asked for."""
+    number = alignment.summary()["n_matched"]
+    if number < least:
+        raise NoMatchError(
+            f"{number} stars match, with log-odds {alignment.summary()['log_odds']:.1f}, but at "
+            f"least {least} are asked for. A lower threshold finds fainter stars."
+        )
 
 
 class _Source:

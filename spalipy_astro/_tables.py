@@ -12,9 +12,9 @@ import numpy as np
 from astropy.io import ascii, fits
 from astropy.nddata import NDData
 from astropy.table import Table
-from astropy.utils.data import get_readable_fileobj
 
 from spalipy_astro._dialects import recognize
+from spalipy_astro._fitsio import head_of, is_fits
 from spalipy_astro.errors import CatalogError, FormatError
 
 __all__ = ["as_table", "is_catalog"]
@@ -43,7 +43,7 @@ def is_catalog(thing: Any) -> bool:
         return True
     if isinstance(thing, str | os.PathLike):
         path = Path(thing)
-        return path.is_file() and (not _is_fits(_head(path)) or _table_hdu(path, None) is not None)
+        return path.is_file() and (not is_fits(path) or _table_hdu(path, None) is not None)
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
     shape = np.shape(thing)
@@ -112,20 +112,11 @@ def _positions(catalog: Any, name: str) -> Table:
     return Table({"x": positions[:, 0], "y": positions[:, 1]})
 
 
-def _head(path: Path) -> bytes:
-    """Return the beginning of a file, decompressed."""
-    with get_readable_fileobj(str(path), encoding="binary") as stream:
-        return stream.read(2880)
-
-
-def _is_fits(head: bytes) -> bool:
-    return head.startswith(b"SIMPLE  =")
-
-
-def _guess_format(head: bytes) -> str | None:
+def _guess_format(path: Path) -> str | None:
     """Tell a file's format by its beginning; None leaves it to astropy."""
-    if _is_fits(head):
+    if is_fits(path):
         return "fits"
+    head = head_of(path)
     if head.startswith(b"# %ECSV"):
         return "ecsv"
     if head.startswith(b"<?xml"):
@@ -139,7 +130,7 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
         raise FileNotFoundError(f"there is no catalog {str(path)!r}.")
     named = not isinstance(columns, Mapping | None)
     if format is None:
-        format = _guess_format(_head(path)) or ("ascii" if named else None)
+        format = _guess_format(path) or ("ascii" if named else None)
     try:
         if format in ("fits", "ldac"):
             return _read_fits(path, hdu)

@@ -55,6 +55,7 @@ def align_many(
     fill_value: float = np.nan,
     hdu: Extension | None = None,
     source_mask: Any = None,
+    min_matched: int = 0,
     n_workers: int | None = 1,
     executor: str | Executor = "processes",
     client: Any = None,
@@ -91,6 +92,8 @@ def align_many(
     source_mask : array_like or path, or list of them, optional
         Bad pixels in addition to the images' own: of all sources, or a list with one (or None) for
         each. Every non-zero pixel of a file is bad.
+    min_matched : int, optional
+        Smallest number of matched stars; by default the odds against chance decide alone.
     n_workers : int, optional
         How many sources to work on at a time; 1 by default, None for as many as there are cores.
     executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
@@ -159,6 +162,7 @@ def align_many(
         find={key: value for key, value in options.items() if key != "template_mask"},
         resample={"method": method, "conserve_flux": conserve_flux, "fill_value": fill_value},
         hdu=hdu,
+        min_matched=min_matched,
         overwrite=overwrite,
         reuse=not overwrite,
     )
