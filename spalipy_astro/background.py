@@ -128,10 +128,10 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])
         # pairs of neighboring rows
-        rows = rows[np.isin(rows % 8, (2, 3))] if len(rows) >= 16 else rows
+        rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
         values = source.rows(rows)
         _mesh_row(values, x_edges, level[k], noise[k])
-        if k % max(1, my // 16) == 0:
+        if k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
         raise ImageError(

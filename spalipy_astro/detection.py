@@ -194,7 +194,7 @@ def _measure(
         fits = fits.append(more)
         near = cKDTree(more.position).query(fits.position)[0] < 1.5 * radius
         again, full, broken = fit_all(
-            frame, profile, fits, x, y, radius, members=np.flatnonzero(near), passes=3
+            frame, profile, fits, x, y, radius, members=np.flatnonzero(near), passes=2
         )
         saturated = np.append(saturated, np.zeros(len(hidden), dtype=bool)) | full
         bad = np.append(bad, np.zeros(len(hidden), dtype=bool)) | broken

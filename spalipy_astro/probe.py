@@ -22,8 +22,9 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
-_PROBE_STARS = 600
+_PROBE_STARS = 400
 _PSF_STARS = 50
+_LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
 
 
@@ -139,6 +140,59 @@ def fit_all(
     return fits, saturated, bad
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """The brightest sources found with a filter of one width, and which look like stars."""
+
+    guess: float
+    x: NDArray
+    y: NDArray
+    fits: Fits
+    sound: NDArray
+    good: NDArray
+    size: float
+
+    @property
+    def fits_its_scale(self) -> bool:
+        """Whether the sources are about as wide as the filter, and not bumps on wider ones."""
+        if not self.size < 1.6 * self.guess:
+            return False
+        stars = self.fits[: len(self.good)][self.good]
+        below = stars.sky * (stars.width * self.guess) ** 2 / stars.flux
+        return float(np.median(below)) < 0.15
+
+
+def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _Sample:
+    """Find and fit the brightest sources, in a part of the image if that is enough."""
+    for every in (4, 1) if frame.source.shape[0] >= 1024 else (1,):
+        peaks = find_peaks(
+            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
+        )
+        order = np.argsort(-peaks.snr, kind="stable")
+        x, y = peaks.x[order], peaks.y[order]
+        noise = frame.background.at(x, y)[1]
+        fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
+        top = np.arange(min(len(x), _PROBE_STARS))
+        # uniform weights make the width of a wrong profile independent of the flux
+        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
+        fits, saturated, _ = fit_all(
+            tolerant, Profile(guess), fits, x, y, window_radius(guess), members=top
+        )
+        bright = fits[top]
+        widths = bright.width * guess
+        sound = (bright.good > 0.9) & (bright.flux > 0) & (bright.width_error < 0.2)
+        sound &= ~saturated[top]
+        good = sound & (bright.chi2 < 3) & (widths > sharpest)
+        if guess != _SHARP_FWHM:
+            good &= bright.sharpness < 3
+        if (good & (bright.snr > 20)).sum() >= 60:
+            break
+    size = np.nan
+    if good.sum() >= 3:
+        size = _densest(widths[good], (bright.width_error / bright.width)[good])
+    return _Sample(guess, x, y, fits, sound, good, size)
+
+
 def measure_profile(
     frame: Frame, threshold: float, fwhm: float | None, fixed_gain: bool
 ) -> tuple[Frame, Profile]:
@@ -148,53 +202,38 @@ def measure_profile(
     are wider, each in its own way; so the width at which the sources crowd is that of the stars,
     be there ever so few.
     """
-    guess = _FIRST_FWHM if fwhm is None else fwhm
-    sharpest = _SHARPEST if fwhm is None else 0.5 * fwhm
-    every = 4 if frame.source.shape[0] >= 1024 else 1
-    while True:
-        peaks = find_peaks(
-            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
-        )
-        order = np.argsort(-peaks.snr, kind="stable")
-        x, y = peaks.x[order], peaks.y[order]
-        top = np.arange(min(len(x), _PROBE_STARS))
-        noise = frame.background.at(x, y)[1]
-        fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
-        radius = window_radius(guess)
-        # uniform weights make the width of a wrong profile independent of the flux
-        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
-        fits, saturated, _ = fit_all(
-            tolerant, Profile(guess), fits, x, y, radius, members=top
-        )
-        bright, full = fits[top], saturated[top]
-        widths = bright.width * guess
-        sound = (bright.good > 0.9) & (bright.flux > 0) & ~full & (bright.width_error < 0.2)
-        good = sound & (bright.chi2 < 3) & (widths > sharpest)
-        if guess != _SHARP_FWHM:
-            good &= bright.sharpness < 3
-        if every > 1 and (good & (bright.snr > 20)).sum() < 60:
-            every = 1
-        elif good.sum() < 3:
-            rows = top[sound]
-            if fwhm is None and guess != _SHARP_FWHM and _is_undersampled(
-                frame.cutouts(x[rows], y[rows], radius)[0]
-            ):
-                guess, sharpest = _SHARP_FWHM, 0.4
-                continue
-            return frame, Profile(guess)
-        else:
-            size = _densest(widths[good], (bright.width_error / bright.width)[good])
-            if fwhm is not None or size < 1.6 * guess or guess >= _MAX_FWHM:
-                break
-            guess = min(2 * guess, _MAX_FWHM)
-    return _refine(frame, fits, x, y, good, Profile(guess), size, fixed_gain)
+    if fwhm is None:
+        sample = _sample_at_scale(frame, threshold)
+    else:
+        sample = _sample(frame, fwhm, threshold, 0.5 * fwhm)
+    if not np.isfinite(sample.size):
+        return frame, Profile(sample.guess)
+    return _refine(frame, sample, fixed_gain)
 
 
-def _refine(
-    frame: Frame, fits: Fits, x: NDArray, y: NDArray, good: NDArray, profile: Profile,
-    size: float, fixed_gain: bool,
-) -> tuple[Frame, Profile]:
+def _sample_at_scale(frame: Frame, threshold: float) -> _Sample:
+    """Choose the width of the filter to which the sources answer."""
+    first = _sample(frame, _FIRST_FWHM, threshold, _SHARPEST)
+    if first.fits_its_scale:
+        return first
+    if not np.isfinite(first.size):
+        rows = np.flatnonzero(first.sound)
+        radius = window_radius(first.guess)
+        if _is_undersampled(frame.cutouts(first.x[rows], first.y[rows], radius)[0]):
+            return _sample(frame, _SHARP_FWHM, threshold, 0.4)
+    guess = 2 * _FIRST_FWHM
+    while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
+        wider = _sample(frame, guess, threshold, 0.4 * guess)
+        if wider.fits_its_scale:
+            return wider
+        guess *= 2
+    return first
+
+
+def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Profile]:
     """Fit the PSF to the stars among the bright sources, and to these the noise."""
+    x, y, fits, good = sample.x, sample.y, sample.fits, sample.good
+    profile, size = Profile(sample.guess), sample.size
     top = np.arange(len(good))
     radius = window_radius(size)
     for tolerance in (0.2, 0.1):
@@ -240,7 +279,7 @@ def noise_law(frame: Frame, fits: Fits, fixed_gain: bool) -> tuple[float, float]
     if use.sum() < 8:
         return inverse_gain, 0.01
     use = np.flatnonzero(use)
-    use = use[np.argsort(-fits.snr[use], kind="stable")[:1000]]
+    use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
     freedom = (number[use] - 3.5) / number[use]
     observed = np.maximum(square[use] / freedom, 1e-30)
     sky, light, light2 = sky[use], light[use], light2[use]
@@ -248,16 +287,16 @@ def noise_law(frame: Frame, fits: Fits, fixed_gain: bool) -> tuple[float, float]
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20:
         start = max(inverse_gain, 1e-3 * np.median(sky / light))
-        gains = start * np.exp(np.linspace(-3, 3, 25))
-    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 25))
+        gains = start * np.exp(np.linspace(-3, 3, 16))
+    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
         misfit = np.abs(np.log(observed / expected)).mean(axis=2)
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]
         if len(gains) > 1:
-            gains = best_gain * np.exp(np.linspace(-0.25, 0.25, 11))
-        relative = np.maximum(best_relative * np.exp(np.linspace(-0.2, 0.2, 9)), 0.003)
+            gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
+        relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
     return float(best_gain), float(best_relative)
 
 
