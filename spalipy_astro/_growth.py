@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro import _smoothing
 from spalipy_astro._smoothing import Posterior, SplineSpace
-from spalipy_astro._starfield import StarField, log_ratios
+from spalipy_astro._starfield import StarField, comparable, log_ratios
 
 __all__ = ["Growth", "grow"]
 
@@ -119,7 +119,7 @@ def _grow(
     """Grow with a spline, or with an affine map (rigid)."""
     smoothness = _Smoothness(rigid)
     n_source = min(len(source), _CROWD)
-    n_template = _comparable(source, template, n_source, scale)
+    n_template = comparable(source, template, n_source, scale)
     first = _converge(
         source, template, pairs, scale, frame, (n_source, n_template), smoothness, bending=1.0
     )
@@ -200,15 +200,6 @@ class _Smoothness:
         )
         self._last = space, count, smoothing
         return smoothing
-
-
-def _comparable(source: StarField, template: StarField, n_source: int, scale: float) -> int:
-    """Return how many of the brightest template stars the `n_source` brightest may be among."""
-    if n_source == len(source):
-        return len(template)
-    # Three times the density on the sky: room for unlike depths, colors and filters.
-    density = n_source / (source.area * scale**2)
-    return int(np.clip(3 * density * template.area, min(100, len(template)), len(template)))
 
 
 @dataclass(frozen=True)

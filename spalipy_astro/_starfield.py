@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro.quads import PatternIndex, StarLevels, find_patterns
 
-__all__ = ["StarField", "log_ratios"]
+__all__ = ["StarField", "comparable", "log_ratios"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -70,6 +70,25 @@ class StarField:
                 find_patterns(self.levels, k=k, neighbors=neighbors, last=last)
             )
         return self._indices[key]
+
+
+def comparable(source: StarField, template: StarField, n_source: int, scale: float) -> int:
+    """
+    Return how many of the brightest template stars the brightest source stars may be among.
+
+    Parameters
+    ----------
+    source, template : StarField
+    n_source : int
+        Number of source stars.
+    scale : float
+        Template px per source px.
+    """
+    if n_source == len(source):
+        return len(template)
+    # Three times the density on the sky: room for unlike depths, colors and filters.
+    density = n_source / (source.area * scale**2)
+    return int(np.clip(3 * density * template.area, min(100, len(template)), len(template)))
 
 
 def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> FloatArray:

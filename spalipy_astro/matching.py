@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._growth import Growth, grow
-from spalipy_astro._starfield import StarField, log_ratios
+from spalipy_astro._starfield import StarField, comparable, log_ratios
 from spalipy_astro.errors import NoMatchError, TooFewStarsError
 from spalipy_astro.quads import Patterns, find_patterns
 
@@ -290,31 +290,41 @@ class _Search:
         scores = np.zeros(len(h))
         for level in np.unique(h.level):
             rows = np.flatnonzero(h.level == level)
-            near = self.source.levels.neighbors(int(level), _WITNESSES)[h.source[rows, 0]]
-            own = np.any(near[:, :, np.newaxis] == h.source[rows, np.newaxis, :], axis=2)
-            xy = self.source.xy[near]
-            z = xy[..., 0] + 1j * xy[..., 1]
-            z = np.where(h.mirrored[rows, np.newaxis], z.conj(), z)
-            image = h.a[rows, np.newaxis] * z + h.b[rows, np.newaxis]
-            pattern = self.template.xy[h.template[rows]] @ (1, 1j)
-            middle = pattern.mean(axis=1)
-            size = np.sqrt(np.mean(np.abs(pattern - middle[:, None]) ** 2, axis=1))
-            points = np.stack((image.real, image.imag), axis=-1)
-            distance, nearest = self.template.tree().query(points)
-            scale = np.abs(h.a[rows])[:, np.newaxis]
-            noise = np.sqrt(
-                (scale * self.source.err[near]) ** 2
-                + self.template.err[nearest] ** 2
-                + h.rms[rows, np.newaxis] ** 2
-                + 0.1**2
-            )
-            away = np.abs(image - middle[:, np.newaxis])
-            sigma = noise * (1 + away / size[:, np.newaxis])
-            sigma = np.hypot(sigma, 0.05 / (self.half * scale) * away**2)
-            ratios = log_ratios(distance, self.template.density[nearest], sigma)
-            outside = np.any((points < self.frame[0]) | (points > self.frame[1]), axis=-1)
-            scores[rows] = np.sum(np.where(own | outside, 0.0, ratios), axis=1)
+            size = self.source.levels.sizes[level]
+            # Steps of two in the depth of the template keep its trees few.
+            depth = np.round(np.log2(np.abs(h.a[rows])))
+            for step in np.unique(depth):
+                n_template = comparable(self.source, self.template, size, float(2.0**step))
+                part = rows[depth == step]
+                scores[part] = self._ask(h[part], int(level), n_template)
         return scores
+
+    def _ask(self, h: _Hypotheses, level: int, n_template: int) -> FloatArray:
+        """Ask the witnesses of one level about the brightest template stars."""
+        near = self.source.levels.neighbors(level, _WITNESSES)[h.source[:, 0]]
+        own = np.any(near[:, :, np.newaxis] == h.source[:, np.newaxis, :], axis=2)
+        z = self.source.xy[near] @ (1, 1j)
+        z = np.where(h.mirrored[:, np.newaxis], z.conj(), z)
+        image = h.a[:, np.newaxis] * z + h.b[:, np.newaxis]
+        pattern = self.template.xy[h.template] @ (1, 1j)
+        middle = pattern.mean(axis=1)
+        size = np.sqrt(np.mean(np.abs(pattern - middle[:, np.newaxis]) ** 2, axis=1))
+        points = np.stack((image.real, image.imag), axis=-1)
+        distance, nearest = self.template.tree(n_template).query(points)
+        scale = np.abs(h.a)[:, np.newaxis]
+        noise = np.sqrt(
+            (scale * self.source.err[near]) ** 2
+            + self.template.err[nearest] ** 2
+            + h.rms[:, np.newaxis] ** 2
+            + 0.1**2
+        )
+        away = np.abs(image - middle[:, np.newaxis])
+        sigma = noise * (1 + away / size[:, np.newaxis])
+        sigma = np.hypot(sigma, 0.05 / (self.half * scale) * away**2)
+        density = self.template.density[nearest] * n_template / len(self.template)
+        ratios = log_ratios(distance, density, sigma)
+        outside = np.any((points < self.frame[0]) | (points > self.frame[1]), axis=-1)
+        return np.sum(np.where(own | outside, 0.0, ratios), axis=1)
 
     def _grow(self, h: _Hypotheses) -> bool:
         """Grow one hypothesis; True where the result is decisive."""
