@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-__all__ = ["flags_tile", "interpolate_tile", "smooth_tile", "source_extent"]
+from spalipy_astro._vectors import weight_adder, weighted_sum
+
+__all__ = [
+    "average_tile",
+    "flags_tile",
+    "interpolate_tile",
+    "source_extent",
+    "spline_tile",
+]
 
 
 def _compile(function):
@@ -28,75 +33,9 @@ def _compile(function):
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
-def _weighted_sum(rows: int, lanes: int, power: int):
-    """
-    Make the sum of ``rows`` x ``lanes`` pixels under a separable kernel, in vector instructions.
-
-    The loops of numba leave such short sums scalar, three times slower than the
-    vector instructions that are spelled out here.  ``lanes`` is the number of taps, rounded up to a
-    power of two (the spare weights are zero); with ``power`` 2 the weights are squared.
-    """
-
-    @intrinsic
-    def weighted_sum(typing, block, start, stride, table, kx, fx, ky, fy):
-        number = block.dtype
-        signature = number(
-            block, types.intp, types.intp, table, types.intp, number, types.intp, number
-        )
-
-        def emit(context, build, signature, args):
-            block, start, stride, table, kx, fx, ky, fy = args
-            scalar = context.get_value_type(signature.return_type)
-            vector = ir.VectorType(scalar, lanes)
-            int32, intp = ir.IntType(32), context.get_value_type(types.intp)
-            pixels = context.make_array(signature.args[0])(context, build, block).data
-            weights = context.make_array(signature.args[3])(context, build, table).data
-
-            def load(pointer):
-                value = build.load(build.bitcast(pointer, vector.as_pointer()))
-                value.align = 4  # pixels are only aligned to themselves
-                return value
-
-            def pick(value, lane_numbers):
-                """Shuffle lanes of one vector into another."""
-                chosen = ir.Constant(ir.VectorType(int32, len(lane_numbers)), lane_numbers)
-                return build.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
-
-            def interpolated(k, f):
-                """Weights between two rows of the table."""
-                pointer = build.gep(weights, [build.mul(k, ir.Constant(intp, lanes))])
-                low = load(pointer)
-                high = load(build.gep(pointer, [ir.Constant(intp, lanes)]))
-                f = build.insert_element(
-                    ir.Constant(vector, ir.Undefined), f, ir.Constant(int32, 0)
-                )
-                step = build.fmul(pick(f, [0] * lanes), build.fsub(high, low))
-                weight = build.fadd(low, step)
-                return build.fmul(weight, weight) if power == 2 else weight
-
-            along_x, along_y = interpolated(kx, fx), interpolated(ky, fy)
-            pointer = build.gep(pixels, [start])
-            total = None
-            for row in range(rows):
-                term = build.fmul(pick(along_y, [row] * lanes), load(pointer))
-                total = term if total is None else build.fadd(total, term)
-                pointer = build.gep(pointer, [stride])
-            total = build.fmul(total, along_x)
-            size = lanes
-            while size > 1:
-                size //= 2
-                low, high = list(range(size)), list(range(size, 2 * size))
-                total = build.fadd(pick(total, low), pick(total, high))
-            return build.extract_element(total, ir.Constant(int32, 0))
-
-        return signature, emit
-
-    return weighted_sum
-
-
-_sum_6, _sum_6_squared = _weighted_sum(6, 8, 1), _weighted_sum(6, 8, 2)
-_sum_4, _sum_4_squared = _weighted_sum(4, 4, 1), _weighted_sum(4, 4, 2)
-_sum_2, _sum_2_squared = _weighted_sum(2, 2, 1), _weighted_sum(2, 2, 2)
+_sum_6, _sum_6_squared, _add_6 = weighted_sum(6, 8, 1), weighted_sum(6, 8, 2), weight_adder(6, 8)
+_sum_4, _sum_4_squared, _add_4 = weighted_sum(4, 4, 1), weighted_sum(4, 4, 2), weight_adder(4, 4)
+_sum_2, _sum_2_squared, _add_2 = weighted_sum(2, 2, 1), weighted_sum(2, 2, 2), weight_adder(2, 2)
 
 
 @_compile
@@ -123,7 +62,17 @@ def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     return pixels[start]
 
 
-MAX_REACH = 64.0  # source pixels: kernels grow no wider for output pixels that are larger still
+@_compile
+def _add_weights(taps, array, start, stride, table, kx, fx, ky, fy, factor):
+    """Add factor x weight to an array."""
+    if len(taps) == 6:
+        _add_6(array, start, stride, table, kx, fx, ky, fy, factor)
+    elif len(taps) == 4:
+        _add_4(array, start, stride, table, kx, fx, ky, fy, factor)
+    elif len(taps) == 2:
+        _add_2(array, start, stride, table, kx, fx, ky, fy, factor)
+    else:
+        array[start] += factor
 
 
 @_compile
@@ -178,20 +127,16 @@ def source_extent(x, y, frame):
 
 
 @_compile
-def _reach(t, i, j):
-    """Extent of an output pixel along one axis of the source, between 1 and `MAX_REACH`."""
-    size = np.hypot(t[i + 1, j + 2] - t[i + 1, j], t[i + 2, j + 1] - t[i, j + 1]) / 2
-    return min(size, MAX_REACH) if size > 1 else 1.0
+def _gradient(t, i, j):
+    """Change of one source coordinate over one output pixel along x and along y."""
+    return (t[i + 1, j + 2] - t[i + 1, j]) / 2, (t[i + 2, j + 1] - t[i, j + 1]) / 2
 
 
 @_compile
-def largest_reach(t):
-    """Largest extent of a tile's pixels along one axis of the source."""
-    largest = 1.0
-    for i in range(t.shape[0] - 2):
-        for j in range(t.shape[1] - 2):
-            largest = max(largest, _reach(t, i, j))
-    return largest
+def _shorten(a, b, longest):
+    """Cut a vector to a length."""
+    length = np.hypot(a, b)
+    return (a, b) if length <= longest else (a * longest / length, b * longest / length)
 
 
 @_compile
@@ -203,8 +148,8 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
     ----------
     source : (block, variance, corner, frame)
         The window of the source, (planes, h, w), NaN where a pixel is bad or outside of the frame;
-        its variance in float64, NaN at the same pixels, or an array without planes; the source
-        pixel ``(x, y)`` of the window's first; width and height of the frame.
+        its variance in float64, zero where the window is NaN, or an array without planes; the
+        source pixel ``(x, y)`` of the window's first; width and height of the frame.
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
@@ -230,8 +175,8 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
     )  # fmt: skip
     values, shares, spreads = np.empty(columns), np.empty(columns), np.empty(columns)
     clean = np.zeros((len(taps), table.shape[1]), block.dtype)
-    clean_variance = np.zeros((len(taps), table.shape[1]))
-    weights_x, weights_y = np.empty(len(taps)), np.empty(len(taps))
+    lanes = table.shape[1]
+    weights = np.empty((len(taps), lanes))
     for i in range(x.shape[0] - 2):
         _plan_row(x[i + 1], y[i + 1], frame, corner, width, kernel, start, knots, phases)
         for p in range(planes):
@@ -249,23 +194,15 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
                     shares[j] = -np.inf
                     continue
                 (kx, ky), (px, py) = knots[:, j], phases[:, j]
-                _phase_weights(table64, kx, px, weights_x)
-                _phase_weights(table64, ky, py, weights_y)
+                weights[:] = 0
+                _add_weights(taps, weights.ravel(), 0, lanes, table64, kx, px, ky, py, 1.0)
                 left, top = start[j] % width + corner[0], start[j] // width + corner[1]
                 at = origin + start[j]
-                good, shares[j] = _good_weight(
-                    pixels, at, width, weights_x, weights_y, left, top, frame
-                )
+                good, shares[j] = _good_weight(pixels, at, width, weights, left, top, frame)
                 _copy_good(pixels, at, width, len(taps), clean)
                 fx, fy = block.dtype.type(px), block.dtype.type(py)
-                lanes = clean.shape[1]
                 values[j] = _value(taps, clean.ravel(), 0, lanes, table, kx, fx, ky, fy) / good
-                if with_variance:
-                    _copy_good(variances, at, width, len(taps), clean_variance)
-                    spreads[j] = (
-                        _variance(taps, clean_variance.ravel(), 0, lanes, table64, kx, px, ky, py)
-                        / good**2
-                    )
+                spreads[j] /= good**2
             _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
@@ -315,14 +252,7 @@ def _interpolate_variances(taps, pixels, origin, start, width, table, knots, pha
 
 
 @_compile
-def _phase_weights(table, k, f, weights):
-    """Interpolate the weights along one axis between two rows of the table."""
-    for tap in range(weights.size):
-        weights[tap] = table[k, tap] + f * (table[k + 1, tap] - table[k, tap])
-
-
-@_compile
-def _good_weight(pixels, start, stride, weights_x, weights_y, left, top, frame):
+def _good_weight(pixels, start, stride, weights, left, top, frame):
     """
     Sum the weights on good pixels, and one less the absolute weight on bad ones.
 
@@ -330,10 +260,10 @@ def _good_weight(pixels, start, stride, weights_x, weights_y, left, top, frame):
     only: edges are as good as the pixels within.
     """
     missing = outside = bad = 0.0
-    for row in range(weights_y.size):
-        for column in range(weights_x.size):
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
             if not np.isfinite(pixels[start + row * stride + column]):
-                weight = weights_y[row] * weights_x[column]
+                weight = weights[row, column]
                 missing += weight
                 if 0 <= left + column < frame[0] and 0 <= top + row < frame[1]:
                     bad += abs(weight)
@@ -358,13 +288,15 @@ def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
     out, bad, footprint, out_variance = outputs
     row, first = box[0] + i, box[1]
     for j in range(values.size):
-        usable = shares[j] >= least
         factor = 1.0
         if area:
             factor = 0.25 * abs(
                 (x[i + 1, j + 2] - x[i + 1, j]) * (y[i + 2, j + 1] - y[i, j + 1])
                 - (x[i + 2, j + 1] - x[i, j + 1]) * (y[i + 1, j + 2] - y[i + 1, j])
             )
+            if np.isnan(factor):
+                shares[j] = -np.inf  # at the edge of what the map is defined for
+        usable = shares[j] >= least
         out[plane, row, first + j] = values[j] * factor if usable else fill
         if out_variance.shape[0] > 0:
             out_variance[plane, i, j] = spreads[j] * factor**2 if usable else np.nan
@@ -377,89 +309,128 @@ def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
 
 
 @_compile
-def _smooth_weights(center, reach, radius, profile, weights):
-    """Fill in the normalized weights of a widened kernel; returns the first tap and their number."""
-    steps = (profile.size - 2) / radius
-    first = int(np.ceil(center - radius * reach))
-    number = int(np.floor(center + radius * reach)) - first + 1
-    total = 0.0
-    for tap in range(number):
-        phase = abs(first + tap - center) / reach * steps
-        k = int(phase)
-        weights[tap] = profile[k] + (phase - k) * (profile[k + 1] - profile[k])
-        total += weights[tap]
-    for tap in range(number):
-        weights[tap] /= total
-    return first, number
-
-
-@_compile
-def _separable_sum(pixels, start, stride, weights_x, weights_y, power, columns):
-    """Sum of weight**power x pixel; ``columns`` is scratch space, one for each weight along x."""
-    columns[:] = 0
-    for row in range(weights_y.size):
-        weight = weights_y[row] ** power
-        for column in range(weights_x.size):
-            columns[column] += weight * pixels[start + row * stride + column]
-    total = 0.0
-    for column in range(weights_x.size):
-        total += weights_x[column] ** power * columns[column]
-    return total
-
-
-@_compile
-def smooth_tile(source, x, y, kernel, rule, box, outputs):
+def average_tile(source, x, y, kernel, fine, rule, box, outputs):
     """
-    Resample one tile where output pixels are larger than source pixels: with widened kernels.
+    Average the interpolated source over the pixels of one tile, where these are larger.
 
-    Parameters are those of `interpolate_tile` but for ``kernel``, which is (radius, profile,
-    largest): the radius of the kernel in pixels, its values at steps from 0 to the radius (and a
-    zero), and the largest number of taps that the tile needs along either axis.
+    Parameters are those of `interpolate_tile` but for two.
+
+    Parameters
+    ----------
+    kernel : (taps, table, factors_x, factors_y, steps)
+        The kernel of the interpolation, with the table in the type of the block, and that of the
+        average: odd numbers of factors at equal steps from the pixel's center to both sides, and
+        how many steps along x and along y make a pixel.
+    fine : (planes, rows, columns) array
+        The interpolated source at these steps, from the first to the last that the tile needs; NaN
+        where a pixel under the kernel is bad.
     """
     block, variance, corner, frame = source
-    radius, profile, largest = kernel
+    factors_x, factors_y, steps = kernel[2:]
     planes, height, width = block.shape
     columns = x.shape[1] - 2
     with_variance = variance.shape[0] > 0
     pixels, variances = block.ravel(), variance.ravel()
-    values, shares, spreads = np.empty(columns), np.empty(columns), np.empty(columns)
-    clean, clean_variance = np.zeros(largest**2, block.dtype), np.zeros(largest**2)
-    all_x, all_y, all_sums = np.empty(largest), np.empty(largest), np.empty(largest)
+    values, shares, spreads = (
+        np.empty((planes, columns)), np.empty((planes, columns)), np.empty((planes, columns))
+    )  # fmt: skip
+    line = np.empty(fine.shape[2])
     for i in range(x.shape[0] - 2):
         for p in range(planes):
-            origin = p * height * width
-            for j in range(columns):
-                u, v = x[i + 1, j + 1], y[i + 1, j + 1]
-                if not (-0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5):
-                    shares[j] = -np.inf
-                    continue
-                left, n_x = _smooth_weights(u, _reach(x, i, j), radius, profile, all_x)
-                top, n_y = _smooth_weights(v, _reach(y, i, j), radius, profile, all_y)
-                weights_x, weights_y, sums = all_x[:n_x], all_y[:n_y], all_sums[:n_x]
-                at = origin + (top - corner[1]) * width + left - corner[0]
-                good, shares[j] = 1.0, 1.0
-                value = _separable_sum(pixels, at, width, weights_x, weights_y, 1, sums)
-                if np.isfinite(value):
-                    if with_variance:
-                        spreads[j] = _separable_sum(
-                            variances, at, width, weights_x, weights_y, 2, sums
-                        )
-                else:
-                    good, shares[j] = _good_weight(
-                        pixels, at, width, weights_x, weights_y, left, top, frame
-                    )
-                    some = clean[: n_x * n_y]
-                    _copy_good(pixels, at, width, n_x, some.reshape(n_y, n_x))
-                    value = _separable_sum(some, 0, n_x, weights_x, weights_y, 1, sums)
-                    if with_variance:
-                        some_variance = clean_variance[: n_x * n_y]
-                        _copy_good(variances, at, width, n_x, some_variance.reshape(n_y, n_x))
-                        spreads[j] = _separable_sum(
-                            some_variance, 0, n_x, weights_x, weights_y, 2, sums
-                        )
-                        spreads[j] /= good**2
-                values[j] = value / good
-            _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
+            _average_row(fine[p, i * steps[1] :], factors_x, factors_y, steps[0], line, values[p])
+        shares[:] = 1
+        for j in range(columns):
+            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
+            if not (-0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5):
+                shares[:, j] = -np.inf
+                continue
+            if not (with_variance or np.isnan(values[:, j].sum())):
+                continue
+            gradient = *_gradient(x, i, j), *_gradient(y, i, j)
+            if not np.isfinite(sum(gradient)):
+                shares[:, j] = -np.inf
+                continue
+            weights, left, top = _pixel_weights(u, v, gradient, kernel)
+            start = (top - corner[1]) * width + left - corner[0]
+            for p in range(planes):
+                at, good = start + p * height * width, 1.0
+                if np.isnan(values[p, j]):
+                    good, shares[p, j] = _good_weight(pixels, at, width, weights, left, top, frame)
+                    values[p, j] = _good_sum(pixels, at, width, weights) / good
+                if with_variance:
+                    spreads[p, j] = _squared_sum(variances, at, width, weights) / good**2
+        for p in range(planes):
+            _store_row(values[p], shares[p], spreads[p], x, y, i, p, rule, box, outputs)
+
+
+@_compile
+def _average_row(fine, factors_x, factors_y, steps, line, values):
+    """Average one row of output pixels, of which ``fine`` begins with the first step."""
+    line[:] = 0
+    for k in range(factors_y.size):
+        for column in range(line.size):
+            line[column] += factors_y[k] * fine[k, column]
+    for j in range(values.size):
+        total = 0.0
+        for k in range(factors_x.size):
+            total += factors_x[k] * line[j * steps + k]
+        values[j] = total
+
+
+@_compile
+def _pixel_weights(u, v, gradient, kernel):
+    """Weights of source pixels in the average over one output pixel, and the first of them."""
+    taps, table, factors_x, factors_y, (n_x, n_y) = kernel
+    shift, phases = 1 - len(taps) / 2, table.shape[0] - 2
+    ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
+    a, b, c, d = gradient
+    a, c = _shorten(a, c, n_x)
+    b, d = _shorten(b, d, n_y)
+    a, b, c, d = a / n_x, b / n_y, c / n_x, d / n_y
+    reach_x, reach_y = ends_x * abs(a) + ends_y * abs(b), ends_x * abs(c) + ends_y * abs(d)
+    left, top = int(np.floor(u + shift - reach_x)), int(np.floor(v + shift - reach_y))
+    # one more than needed: the last step may round up to the next pixel
+    columns = int(np.floor(u + shift + reach_x)) - left + table.shape[1] + 1
+    rows = int(np.floor(v + shift + reach_y)) - top + len(taps) + 1
+    weights = np.zeros((rows, columns), table.dtype)
+    flat = weights.ravel()
+    for k in range(factors_y.size):
+        for m in range(factors_x.size):
+            factor = factors_x[m] * factors_y[k]
+            if factor == 0:
+                continue
+            s = max(u + shift + (m - ends_x) * a + (k - ends_y) * b - left, 0.0)
+            t = max(v + shift + (m - ends_x) * c + (k - ends_y) * d - top, 0.0)
+            column, row = int(s), int(t)
+            s, t = (s - column) * phases, (t - row) * phases
+            kx, ky = int(s), int(t)
+            fx, fy = table.dtype.type(s - kx), table.dtype.type(t - ky)
+            at = row * columns + column
+            _add_weights(taps, flat, at, columns, table, kx, fx, ky, fy, table.dtype.type(factor))
+    return weights, left, top
+
+
+@_compile
+def _good_sum(pixels, start, stride, weights):
+    """Sum of weight x pixel over the good pixels."""
+    total = 0.0
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
+            value = pixels[start + row * stride + column]
+            if np.isfinite(value):
+                total += weights[row, column] * value
+    return total
+
+
+@_compile
+def _squared_sum(variances, start, stride, weights):
+    """Sum of squared weight x variance."""
+    sums = np.zeros(weights.shape[1])  # a sum for each column: these vectorize
+    for row in range(weights.shape[0]):
+        for column in range(weights.shape[1]):
+            weight = weights[row, column]
+            sums[column] += weight * weight * variances[start + row * stride + column]
+    return sums.sum()
 
 
 @_compile
@@ -474,8 +445,8 @@ def flags_tile(block, corner, frame, x, y, radius, box, out):
     corner, frame, x, y, box
         As for `interpolate_tile`.
     radius : float
-        0 for the nearest pixel's flags, else the bits of all pixels within this many pixels (of the
-        source or of the output, the larger ones) along both axes.
+        0 for the nearest pixel's flags, else the bits of all pixels closer than this along both
+        axes of the source.
     out : (ny, nx) integer array
         Flags; 0 outside of the frame.
     """
@@ -485,12 +456,13 @@ def flags_tile(block, corner, frame, x, y, radius, box, out):
             bits = block[0, 0] & 0
             if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
                 if radius == 0:
-                    bits = block[int(np.floor(v + 0.5)) - corner[1], int(np.floor(u + 0.5)) - corner[0]]
+                    bits = block[
+                        int(np.floor(v + 0.5)) - corner[1], int(np.floor(u + 0.5)) - corner[0]
+                    ]
                 else:
-                    reach_x, reach_y = radius * _reach(x, i, j), radius * _reach(y, i, j)
-                    for row in range(int(np.floor(v - reach_y)) + 1, int(np.ceil(v + reach_y))):
+                    for row in range(int(np.floor(v - radius)) + 1, int(np.ceil(v + radius))):
                         for column in range(
-                            int(np.floor(u - reach_x)) + 1, int(np.ceil(u + reach_x))
+                            int(np.floor(u - radius)) + 1, int(np.ceil(u + radius))
                         ):
                             bits |= block[row - corner[1], column - corner[0]]
             out[box[0] + i, box[1] + j] = bits

@@ -1,9 +1,10 @@
-"""The map from output pixels to source pixels, a tile at a time, and the windows that tiles need."""
+"""The tiles of an output image, and the map of their pixels onto the source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
@@ -16,10 +17,10 @@ from spalipy_astro.models import SplineDistortion2D, uniform_basis
 
 __all__ = ["PixelMap", "Tile", "tiles"]
 
-TILE = 256
+_ROWS, _COLUMNS = 256, 512  # of a tile: some MB with all that belongs to it
 _NODES = 33
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,39 @@ class Tile:
     rows: int
     columns: int
 
-    def quarters(self) -> Iterator[Tile]:
-        """Yield the parts of the tile halved along both axes, where it can be."""
-        for part in tiles((self.rows, self.columns), max((max(self.rows, self.columns) + 1) // 2, 1)):
-            yield Tile(self.row + part.row, self.column + part.column, part.rows, part.columns)
+    @property
+    def slices(self) -> tuple[Any, slice, slice]:
+        """Its place in arrays of shape (planes, ny, nx)."""
+        return (
+            slice(None),
+            slice(self.row, self.row + self.rows),
+            slice(self.column, self.column + self.columns),
+        )
+
+    def quarters(self) -> list[Tile]:
+        """Return the parts of the tile halved along both axes; none for a single pixel."""
+        if self.rows * self.columns == 1:
+            return []
+        return [
+            Tile(self.row + row, self.column + column, rows, columns)
+            for row, rows in _halves(self.rows)
+            for column, columns in _halves(self.columns)
+        ]
 
 
-def tiles(shape: tuple[int, int], size: int = TILE) -> Iterator[Tile]:
-    """Yield the tiles of an image, row by row."""
-    ny, nx = shape
-    for row in range(0, ny, size):
-        for column in range(0, nx, size):
-            yield Tile(row, column, min(size, ny - row), min(size, nx - column))
+def _halves(number: int) -> list[tuple[int, int]]:
+    """Split a range into (start, size) of its halves, where it can be."""
+    half = (number + 1) // 2
+    return [(0, half), (half, number - half)] if number > 1 else [(0, number)]
+
+
+def tiles(shape: tuple[int, int], steps: tuple[int, int] = (1, 1)) -> Iterator[Tile]:
+    """Yield the tiles of an image, row by row, smaller ones for pixels of several steps."""
+    (ny, nx), (steps_x, steps_y) = shape, steps
+    rows, columns = max(_ROWS // steps_y, 1), max(_COLUMNS // steps_x, 1)
+    for row in range(0, ny, rows):
+        for column in range(0, nx, columns):
+            yield Tile(row, column, min(rows, ny - row), min(columns, nx - column))
 
 
 class PixelMap:
@@ -60,15 +82,24 @@ class PixelMap:
         Size of the output.
     offset : (x0, y0)
         Template position of the output's pixel ``[0, 0]``.
+    origin : (row, column)
+        Pixel of the output that the map begins with; other than (0, 0) for a part of an output.
     """
 
     def __init__(
-        self, backward: Model, shape: tuple[int, int], offset: tuple[float, float]
+        self,
+        backward: Model,
+        shape: tuple[int, int],
+        offset: tuple[float, float],
+        origin: tuple[int, int] = (0, 0),
     ) -> None:
         self._model = backward
+        self.shape = shape
         # with a border of one pixel, for differences
-        self._x = np.arange(-1, shape[1] + 1) + float(offset[0])
-        self._y = np.arange(-1, shape[0] + 1) + float(offset[1])
+        self._y, self._x = (
+            np.arange(first - 1, first + number + 1) + float(start)
+            for first, number, start in zip(origin, shape, offset[::-1], strict=True)
+        )
         head, self._matrix, self._shift = _split(backward)
         self._spline = head if isinstance(head, SplineDistortion2D) else None
         self._affine_only = head is None
@@ -77,39 +108,83 @@ class PixelMap:
                 np.ascontiguousarray(c.value, float)
                 for c in (self._spline.coeff_x, self._spline.coeff_y)
             ]
-            n_y, n_x = self._coefficients[0].shape
-            x_range, y_range = self._spline.domain
-            degree = self._spline.degree
-            self._basis_x = uniform_basis(self._x, n_x, *x_range, degree)
-            self._basis_y = uniform_basis(self._y, n_y, *y_range, degree)
+            self._basis_x, self._basis_y = self._basis(self._x, 1), self._basis(self._y, 0)
 
     def tile(self, tile: Tile) -> tuple[FloatArray, FloatArray]:
         """Source positions of a tile's pixels and of a border of one pixel around them."""
         columns = slice(tile.column, tile.column + tile.columns + 2)
         rows = slice(tile.row, tile.row + tile.rows + 2)
         x, y = self._x[columns], self._y[rows]
-        if self._affine_only:
-            (a, b), (c, d) = self._matrix
-            x, y = x[np.newaxis, :], y[:, np.newaxis]
-            return a * x + (b * y + self._shift[0]), c * x + (d * y + self._shift[1])
         if self._spline is None:
-            return _evaluate(self._model, x[np.newaxis, :], y[:, np.newaxis])
-        from spalipy_astro._kernels import spline_tile
-
-        out = np.empty((2, y.size, x.size))
+            return self._positions(x, y)
         along_x = (x, *(np.ascontiguousarray(t[columns]) for t in self._basis_x))
         along_y = (y, *(np.ascontiguousarray(t[rows]) for t in self._basis_y))
+        return self._spline_positions(along_x, along_y)
+
+    def fine_tile(
+        self, tile: Tile, steps: tuple[int, int], ends: tuple[int, int]
+    ) -> tuple[FloatArray, FloatArray]:
+        """
+        Source positions at fractions of pixels.
+
+        There are ``steps`` along x and y to a pixel, ``ends`` more beyond the centers of the tile's
+        outer pixels, and a border of one more.
+        """
+        x, y = (
+            edge + np.arange(first * step - end - 1, (first + size - 1) * step + end + 2) / step
+            for edge, first, size, step, end in (
+                (self._x[1], tile.column, tile.columns, steps[0], ends[0]),
+                (self._y[1], tile.row, tile.rows, steps[1], ends[1]),
+            )
+        )
+        if self._spline is None:
+            return self._positions(x, y)
+        return self._spline_positions((x, *self._basis(x, axis=1)), (y, *self._basis(y, axis=0)))
+
+    def _basis(self, t: FloatArray, axis: int) -> tuple[NDArray[np.intp], FloatArray]:
+        """Basis functions of the spline along an axis."""
+        assert self._spline is not None
+        low, high = self._spline.domain[1 - axis]
+        number = self._coefficients[0].shape[axis]
+        return uniform_basis(t, number, low, high, self._spline.degree)
+
+    def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
+        """Evaluate the spline and the affine transform on a grid."""
+        from spalipy_astro._kernels import spline_tile
+
+        out = np.empty((2, along_y[0].size, along_x[0].size))
         spline_tile(along_x, along_y, *self._coefficients, self._matrix, self._shift, *out)
         return out[0], out[1]
 
-    def largest_pixel(self) -> float:
-        """Largest extent of an output pixel along an axis of the source, from a coarse grid."""
+    def _positions(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Evaluate any other model on a grid."""
+        if not self._affine_only:
+            return _evaluate(self._model, x[np.newaxis, :], y[:, np.newaxis])
+        (a, b), (c, d) = self._matrix
+        x, y = x[np.newaxis, :], y[:, np.newaxis]
+        return a * x + (b * y + self._shift[0]), c * x + (d * y + self._shift[1])
+
+    def pixel_sizes(self) -> tuple[float, float]:
+        """Largest lengths in the source of output pixels along x and y, from a coarse grid."""
         x, y = (np.unique(np.linspace(t[1], t[-2], _NODES)) for t in (self._x, self._y))
-        x, y = np.meshgrid(x, y)
-        along_x = np.subtract(_evaluate(self._model, x + 0.5, y), _evaluate(self._model, x - 0.5, y))
-        along_y = np.subtract(_evaluate(self._model, x, y + 0.5), _evaluate(self._model, x, y - 0.5))
-        size = np.hypot(along_x, along_y)
-        return float(np.max(size, where=np.isfinite(size), initial=1.0))
+        along_x, along_y = (np.hypot(*change) for change in self._differences(*np.meshgrid(x, y)))
+        return _largest(along_x), _largest(along_y)
+
+    def central_matrix(self) -> FloatArray:
+        """Return the derivatives of the source position, (2, 2), in the middle of the output."""
+        x, y = np.mean(self._x, keepdims=True), np.mean(self._y, keepdims=True)
+        return np.stack(self._differences(x, y), axis=1)[..., 0]
+
+    def _differences(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return how the source position ``(x, y)`` changes over one pixel along x and along y."""
+        left, right = _evaluate(self._model, x - 0.5, y), _evaluate(self._model, x + 0.5, y)
+        below, above = _evaluate(self._model, x, y - 0.5), _evaluate(self._model, x, y + 0.5)
+        return np.subtract(right, left), np.subtract(above, below)
+
+
+def _largest(values: FloatArray) -> float:
+    """Largest of the finite values, or zero."""
+    return float(np.max(values, where=np.isfinite(values), initial=0.0))
 
 
 def _split(backward: Model) -> tuple[Model | None, FloatArray, FloatArray]:
