@@ -33,7 +33,7 @@ class PixelSource:
         return self.data.shape[0], self.data.shape[1]
 
     def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
-        """Some rows, less the pedestal; possibly a view of the data."""
+        """Return some rows, less the pedestal; possibly a view of the data."""
         out = self._convert(self.data[rows])
         bad = None if self.mask is None else np.asarray(self.mask[rows], dtype=bool)
         if self.error is not None:
@@ -42,7 +42,7 @@ class PixelSource:
         return out if bad is None else np.where(bad, np.float32(np.nan), out)
 
     def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
-        """Squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
+        """Return squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
         out = self._convert(_squares(self.data, x, y, radius))
         bad = _squares(np.broadcast_to(np.False_, self.shape), x, y, radius, fill=True)
         bad |= ~np.isfinite(out)
@@ -173,9 +173,7 @@ def _smooth(plane: NDArray) -> NDArray:
     """Fill cells without an estimate from the nearest one and take the 3 x 3 median."""
     bad = ~np.isfinite(plane)
     if bad.any():
-        nearest = ndimage.distance_transform_edt(
-            bad, return_distances=False, return_indices=True
-        )
+        nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
         plane = plane[tuple(nearest)]
     return ndimage.median_filter(plane, size=3, mode="nearest")
 
@@ -201,7 +199,7 @@ def _mesh_row(values, x_edges, level, noise):
 
 @vectorized
 def _clipped_sums(v, center, low, high):
-    """Number and sum of the values in a range, and number and squares of those below center."""
+    """Count and sum the values in a range, and count and square those below the center."""
     zero = np.float32(0)
     one = np.float32(1)
     number = total = n_below = below = zero

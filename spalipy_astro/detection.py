@@ -102,8 +102,12 @@ def find_stars(
         table["x"] += 0.5
         table["y"] += 0.5
     table.meta.update(
-        background=level, noise=noise, fwhm=profile.fwhm, threshold=threshold,
-        shape=np.shape(data), n_detected=len(table),
+        background=level,
+        noise=noise,
+        fwhm=profile.fwhm,
+        threshold=threshold,
+        shape=np.shape(data),
+        n_detected=len(table),
     )
     return table
 
@@ -135,7 +139,7 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
-    probe = PixelSource(data, *arrays, 0.0)
+    probe = PixelSource(data, arrays[0], arrays[1], 0.0)
     values = probe.rows(np.arange(0, ny, max(1, ny // 16)))
     values = values[np.isfinite(values)]
     if values.size == 0 or values.min() == values.max():
@@ -143,7 +147,7 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     wide = data.dtype.kind == "f" and data.dtype.itemsize > 4
     wide = wide or (data.dtype.kind in "iu" and data.dtype.itemsize > 2)
     pedestal = float(np.median(values)) if wide and values.size else 0.0
-    return PixelSource(data, *arrays, pedestal)
+    return PixelSource(data, arrays[0], arrays[1], pedestal)
 
 
 def _check_all(source: PixelSource) -> None:
@@ -188,7 +192,8 @@ def _measure(
         y = np.concatenate((y, np.round(fits.companion[hidden, 2]).astype(np.int64)))
         noise = frame.background.at(x, y)[1][-len(hidden) :]
         more = Fits.start(
-            x[-len(hidden) :], y[-len(hidden) :],
+            x[-len(hidden) :],
+            y[-len(hidden) :],
             first_flux(fits.companion[hidden, 0] * noise, fwhm),
         )
         fits = fits.append(more)
@@ -226,9 +231,15 @@ def _measure(
     typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
     errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
     columns = {
-        "x": px, "y": py, "x_err": errors[:, 0], "y_err": errors[:, 1],
-        "flux": fits.flux, "flux_err": fits.errors[:, 2], "fwhm": fits.width * fwhm,
-        "snr": fits.snr, "flag": flag,
+        "x": px,
+        "y": py,
+        "x_err": errors[:, 0],
+        "y_err": errors[:, 1],
+        "flux": fits.flux,
+        "flux_err": fits.errors[:, 2],
+        "fwhm": fits.width * fwhm,
+        "snr": fits.snr,
+        "flag": flag,
     }
     rows = np.flatnonzero(keep)
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")]
@@ -256,7 +267,7 @@ def _flag_neighbors(fits: Fits, flux: NDArray, fwhm: float, flag: NDArray) -> No
     """Set the flags of stars that others blend with or shine into."""
     from spalipy_astro.probe import neighbor_lists
 
-    pointer, other = neighbor_lists(*fits.position.T, 1.5 * fwhm)
+    pointer, other = neighbor_lists(fits.position, 1.5 * fwhm)
     me = np.repeat(np.arange(len(flux)), np.diff(pointer))
     close = flux[other] > 0.05 * flux[me]
     flag[me[close]] |= StarFlag.BLENDED
@@ -264,7 +275,7 @@ def _flag_neighbors(fits: Fits, flux: NDArray, fwhm: float, flag: NDArray) -> No
 
 
 def _without_doubles(fits: Fits, reach: float) -> NDArray:
-    """False for the fainter of two detections of one star."""
+    """Return False for the fainter of two detections of one star."""
     keep = np.ones(len(fits), dtype=bool)
     pairs = cKDTree(fits.position).query_pairs(reach, output_type="ndarray")
     if len(pairs):

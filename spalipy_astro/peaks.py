@@ -64,8 +64,19 @@ def find_peaks(
         capacity = (strip.shape[0] * nx) // 4 + 16
         position, snr = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32)
         n = _strip_peaks(
-            strip, first, start, stop, kernel, np.float32(threshold), background.level,
-            background.noise, background.cell[0], edges, part_x, position, snr,
+            strip,
+            first,
+            start,
+            stop,
+            kernel,
+            np.float32(threshold),
+            background.level,
+            background.noise,
+            background.cell[0],
+            edges,
+            part_x,
+            position,
+            snr,
         )
         found.append((position[:n].copy(), snr[:n].copy()))
     position = np.concatenate([f[0] for f in found]).astype(np.int64)
@@ -101,9 +112,7 @@ def _normalize(row, level, noise, edges, part_x, out):
         here = slice(edges[k], edges[k + 1])
         n0 = np.float32(1) / noise[k]
         n1 = np.float32(1) / noise[j] - n0
-        _normalize_piece(
-            row[here], part_x[here], level[k], level[j] - level[k], n0, n1, out[here]
-        )
+        _normalize_piece(row[here], part_x[here], level[k], level[j] - level[k], n0, n1, out[here])
 
 
 @vectorized
@@ -190,10 +199,16 @@ def _row_peaks(above, here, below, threshold, row, position, significance, n):
         for x in range(start, stop):
             s = here[x]
             if (
-                s > threshold and n < significance.size
-                and s > here[x - 1] and s >= here[x + 1]
-                and s > above[x - 1] and s > above[x] and s > above[x + 1]
-                and s >= below[x - 1] and s >= below[x] and s >= below[x + 1]
+                s > threshold
+                and n < significance.size
+                and s > here[x - 1]
+                and s >= here[x + 1]
+                and s > above[x - 1]
+                and s > above[x]
+                and s > above[x + 1]
+                and s >= below[x - 1]
+                and s >= below[x]
+                and s >= below[x + 1]
             ):
                 position[n, 0] = row
                 position[n, 1] = x - 1
@@ -204,8 +219,19 @@ def _row_peaks(above, here, below, threshold, row, position, significance, n):
 
 @vectorized
 def _strip_peaks(
-    strip, first, start, stop, kernel, threshold, level, noise, cell_y, edges, part_x,
-    position, significance,
+    strip,
+    first,
+    start,
+    stop,
+    kernel,
+    threshold,
+    level,
+    noise,
+    cell_y,
+    edges,
+    part_x,
+    position,
+    significance,
 ):
     """Normalize, smooth and search one strip; return the number of peaks."""
     n_rows, nx = strip.shape
@@ -240,7 +266,10 @@ def _strip_peaks(
                     ones[x + radius] = np.float32(0)
             _smooth_row(ones, square, weight[i])
         _smooth_row(padded, kernel, smooth[i])
-    whole = np.float32(square.sum() ** 2)
+    whole = np.float32(0)
+    for k in range(square.size):
+        whole += square[k]
+    whole *= whole
     if not any_bad:
         for x in range(nx):
             norm[x] = np.float32(1) / np.sqrt(whole_row[x])
@@ -270,7 +299,13 @@ def _strip_peaks(
         row = first + i - 1
         if i > low and start <= row < stop:
             n = _row_peaks(
-                lines[(i - 2) % 3], lines[(i - 1) % 3], line, threshold, row, position,
-                significance, n,
+                lines[(i - 2) % 3],
+                lines[(i - 1) % 3],
+                line,
+                threshold,
+                row,
+                position,
+                significance,
+                n,
             )
     return n

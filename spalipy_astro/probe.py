@@ -13,8 +13,15 @@ from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
 from spalipy_astro.psf import Profile, fit_profile
 
-__all__ = ["Frame", "first_flux", "fit_all", "measure_profile", "neighbor_lists",
-           "noise_law", "window_radius"]
+__all__ = [
+    "Frame",
+    "first_flux",
+    "fit_all",
+    "measure_profile",
+    "neighbor_lists",
+    "noise_law",
+    "window_radius",
+]
 
 
 _FIRST_FWHM = 2.8
@@ -84,13 +91,13 @@ class Frame:
             return stamps >= limit
 
 
-def neighbor_lists(x: NDArray, y: NDArray, reach: float) -> tuple[NDArray, NDArray]:
+def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
     """For every star the others within ``reach``, as pointers into one index array."""
-    pairs = cKDTree(np.column_stack((x, y))).query_pairs(reach, output_type="ndarray")
+    pairs = cKDTree(position).query_pairs(reach, output_type="ndarray")
     first = np.concatenate((pairs[:, 0], pairs[:, 1])).astype(np.int64)
     second = np.concatenate((pairs[:, 1], pairs[:, 0])).astype(np.int64)
     order = np.lexsort((second, first))
-    counts = np.bincount(first, minlength=len(x))
+    counts = np.bincount(first, minlength=len(position))
     return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
 
 
@@ -105,8 +112,16 @@ def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
 
 
 def fit_all(
-    frame: Frame, profile: Profile, fits: Fits, x: NDArray, y: NDArray, radius: int, *,
-    members: NDArray | None = None, passes: int = 2, search: bool = False,
+    frame: Frame,
+    profile: Profile,
+    fits: Fits,
+    x: NDArray,
+    y: NDArray,
+    radius: int,
+    *,
+    members: NDArray | None = None,
+    passes: int = 2,
+    search: bool = False,
 ) -> tuple[Fits, NDArray, NDArray]:
     """Fit stars around the pixels ``x, y``, those with neighbors once per pass.
 
@@ -117,7 +132,7 @@ def fit_all(
     saturated, bad : `~numpy.ndarray` of bool, shape (N,)
         Whether a pixel of the core saturates or is bad.
     """
-    neighbors = neighbor_lists(fits.position[:, 0], fits.position[:, 1], radius + 3 * profile.fwhm)
+    neighbors = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
     lonely = np.diff(neighbors[0]) == 0
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
@@ -133,8 +148,15 @@ def fit_all(
             saturated[part] = full[:, core].any(axis=1)
             bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
             fit_stars(
-                fits, part, stamps, variance, np.column_stack((x, y))[part] - radius, profile,
-                neighbors, inverse_gain=frame.inverse_gain, model_error=frame.model_error,
+                fits,
+                part,
+                stamps,
+                variance,
+                np.column_stack((x, y))[part] - radius,
+                profile,
+                neighbors,
+                inverse_gain=frame.inverse_gain,
+                model_error=frame.model_error,
                 search=search,
             )
     return fits, saturated, bad
@@ -248,7 +270,10 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         place = bright.parameters[chosen, :4]
         place[:, :2] -= np.column_stack((x, y))[chosen]
         profile = fit_profile(
-            stamps, variance, place, replace(profile, fwhm=size),
+            stamps,
+            variance,
+            place,
+            replace(profile, fwhm=size),
             inverse_gain=frame.inverse_gain,
         )
         size = profile.fwhm

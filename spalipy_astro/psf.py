@@ -40,7 +40,7 @@ class Profile:
     stretch: tuple[float, float] = (0.0, 0.0)
 
     def matrix(self) -> NDArray[np.float64]:
-        """``(a, b, c)`` of the squared radius ``a dx**2 + 2 b dx dy + c dy**2``."""
+        """Return ``(a, b, c)`` of the squared radius ``a dx**2 + 2 b dx dy + c dy**2``."""
         e1, e2 = self.stretch
         e = np.hypot(e1, e2)
         sinc = np.sinh(e) / e if e > 1e-9 else 1.0
@@ -138,9 +138,9 @@ def fit_profile(
         wd = d * w.reshape(n, 1, -1)
         h = wd @ d.transpose(0, 2, 1)
         g = (wd @ r.reshape(n, -1, 1))[:, :, 0]
-        h_star = h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[
-            :, None, None
-        ]
+        h_star = (
+            h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]
+        )
         both = np.linalg.solve(h_star, np.concatenate((h[:, :4, 4:], g[:, :4, None]), axis=2))
         reduced = (h[:, 4:, 4:] - h[:, 4:, :4] @ both[:, :, :4]).sum(axis=0)
         right = (g[:, 4:] - (h[:, 4:, :4] @ both[:, :, 4:])[:, :, 0]).sum(axis=0)
