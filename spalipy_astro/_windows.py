@@ -33,7 +33,9 @@ def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, 
 
 
 def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
-    """Return which pixels lie inside the convex hull of points ``(x, y)``."""
+    """Return which pixels lie inside the convex hull of points ``(x, y)``; none of two points."""
+    if len(points) < 3:
+        return np.zeros(shape, bool)
     corners = points[ConvexHull(points).vertices]
     y = np.arange(shape[0], dtype=float)
     left, right = np.full(shape[0], np.inf), np.full(shape[0], -np.inf)
@@ -62,7 +64,7 @@ def covered_fraction(
         )
     )
     overlap = _inside(*backward(x, y), (int(source_shape[0]), int(source_shape[1])))
-    if not overlap.any():
+    if not overlap.any() or len(points) < 3:
         return 0.0
     facets = ConvexHull(points).equations
     grid = np.column_stack((x, y))[overlap]
@@ -99,13 +101,11 @@ def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> An
     """Return a FITS WCS for a window of its grid; None where CCDData could not carry it."""
     from astropy.wcs import WCS
 
+    from spalipy_astro._regrid import Grid, regrid_wcs
+
     low = getattr(wcs, "low_level_wcs", wcs)
     if not isinstance(low, WCS):
         return None
-    out = low.deepcopy()
-    if tuple(offset) != (0, 0):
-        out.wcs.crpix = out.wcs.crpix - np.asarray(offset, dtype=float)
-        if out.sip is not None:
-            out.sip = type(out.sip)(out.sip.a, out.sip.b, out.sip.ap, out.sip.bp, out.wcs.crpix)
-    out.array_shape = tuple(int(n) for n in shape)
-    return out
+    shape = (int(shape[0]), int(shape[1]))
+    out = regrid_wcs(low, Grid((float(offset[0]), float(offset[1]))), shape)
+    return out if isinstance(out, WCS) else None

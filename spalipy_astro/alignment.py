@@ -7,19 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
-from astropy.table import QTable
+from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _windows
-from spalipy_astro._smoothing import SplineSpace
+from spalipy_astro import _points, _windows
+from spalipy_astro._errormap import ErrorTerm, error_at
+from spalipy_astro._figures import Summary, figures, match_table, provenance
 from spalipy_astro.errors import FormatError
-from spalipy_astro.fitting import Covariance, Fit
+from spalipy_astro.fitting import Fit
 
 if TYPE_CHECKING:
+    from spalipy_astro.fits_export import FITSExport
     from spalipy_astro.matching import Match
     from spalipy_astro.registration import Frame
 
@@ -35,55 +38,6 @@ class Coverage(IntFlag):
     """The pixel lies outside the source frame."""
     EXTRAPOLATED = 2
     """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
-
-
-class Summary(Mapping[str, Any]):
-    """
-    Figures of merit of an alignment: a mapping that prints itself as a table.
-
-    Parameters
-    ----------
-    values : mapping
-        The figures.
-    """
-
-    _LINES = (
-        ("matched stars", "{n_matched} of {n_expected} expected, {n_clipped} clipped"),
-        ("residuals", "{rms_x:.3f} px in x, {rms_y:.3f} px in y (rms)"),
-        ("chi-squared", "{chi2_x:.2f} in x, {chi2_y:.2f} in y (per degree of freedom)"),
-        ("log-odds", "{log_odds:.1f} (natural logarithm, against chance)"),
-        ("scale", "{scale:.6f} template px per source px"),
-        ("rotation", "{rotation:.4f} deg counter-clockwise"),
-        ("parity", "{parity:+d}"),
-        ("shift", "{shift_x:.2f} px in x, {shift_y:.2f} px in y (of the center)"),
-        ("distortion", "{distortion:.2f} px at most, {freedom:.1f} parameters per axis"),
-        ("coverage", "{coverage:.0%} of the overlap lies among matched stars"),
-    )
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Any:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def _rows(self) -> list[tuple[str, str]]:
-        return [(label, line.format(**self._values)) for label, line in self._LINES]
-
-    def __str__(self) -> str:
-        return "\n".join(f"{label:15s} {line}" for label, line in self._rows())
-
-    def __repr__(self) -> str:
-        return f"Summary({self._values!r})"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{label}</th><td>{line}</td></tr>" for label, line in self._rows())
-        return f"<table>{rows}</table>"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,6 +62,9 @@ class Alignment:
         Shapes ``(ny, nx)`` of the images; None where there was only a catalog.
     original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
         The template's own WCS.
+    provenance : dict
+        Versions of the packages and the options that made the transform, and the ``steps`` by which
+        it was derived from others.
     times : dict
         Seconds that detection, matching and fitting took.
     """
@@ -118,7 +75,7 @@ class Alignment:
     template_shape: tuple[int, int] | None
     original_wcs: Any
     _summary: Mapping[str, Any]
-    _covariance: Covariance | None = None
+    _errors: tuple[ErrorTerm, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
 
@@ -184,12 +141,11 @@ class Alignment:
         From the Bayesian covariance of the penalized fit (Wahba 1983, J. R. Stat. Soc. B, 45, 133),
         which allows for the bias of smoothing.
         """
-        if self._covariance is None:
+        if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")
         x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
-        template_xy = np.column_stack([np.ravel(c) for c in self.transform(x, y)])
-        error = self._covariance.error(template_xy) * self._summary["scale"]
-        return error.reshape(x.shape) if x.ndim else float(error[0])
+        error = error_at(self._errors, x, y)
+        return error if x.ndim else float(error)
 
     def resample(
         self,
@@ -318,7 +274,261 @@ class Alignment:
 
         return plot_alignment(self, **images)
 
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def to_fits_header(
+        self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
+    ) -> FITSExport:
+        """
+        Describe the sky of the source image by a FITS header.
+
+        Parameters
+        ----------
+        kind : {"sip", "tpv", "tab"}, optional
+            How distortions are written: see `spalipy_astro.fits_export.to_fits_header`.
+        tolerance : float, optional
+            Largest error allowed anywhere on the source, in source px.
+
+        Returns
+        -------
+        FITSExport
+            ``header``, ``tables`` (extensions that belong to it; for ``"tab"`` only) and ``error``
+            in source px, which the card ``ALGNWERR`` tells, too.
+
+        Raises
+        ------
+        ExportError
+            If the template has no sky, or no header of this kind is exact enough.
+        ValueError
+            If the source was a catalog, or an option makes no sense.
+        """
+        from spalipy_astro.fits_export import to_fits_header
+
+        if self.source_shape is None:
+            raise ValueError("the source was a catalog: without an image there is no header of it.")
+        return to_fits_header(
+            self.transform.inverse,
+            self.original_wcs,
+            self.source_shape,
+            kind=kind,
+            tolerance=tolerance,
+        )
+
+    def pixel_to_sky(self, x: ArrayLike, y: ArrayLike) -> SkyCoord:
+        """
+        Return the sky at source pixels.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Source px.
+
+        Returns
+        -------
+        `~astropy.coordinates.SkyCoord`
+            In the celestial frame of the template.
+
+        Raises
+        ------
+        ValueError
+            If the template has no sky.
+        """
+        return _points.pixel_to_sky(self.wcs, x, y)
+
+    def sky_to_pixel(self, sky: SkyCoord) -> tuple[Any, Any]:
+        """
+        Return the source pixels of positions on the sky.
+
+        Parameters
+        ----------
+        sky : `~astropy.coordinates.SkyCoord`
+            In any celestial frame.
+
+        Returns
+        -------
+        x, y : ndarray or float
+            Source px.
+
+        Raises
+        ------
+        ValueError
+            If the template has no sky.
+        """
+        return _points.sky_to_pixel(self.wcs, sky)
+
+    def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
+        """
+        Move the positions in a table from the source to the template.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+            Positions in source px, without units or in pixels. For the way back use
+            ``alignment.inverse.transform_table``.
+        columns : tuple of str, optional
+            Names of the columns that hold them.
+
+        Returns
+        -------
+        `~astropy.table.Table`
+            A copy with positions in template px. Where there are columns of the same names with
+            ``_err`` appended, these 1-sigma errors are transformed, too; the error of the transform
+            itself is not in them (see `error`).
+
+        Raises
+        ------
+        ValueError
+            If there are no such columns, or they are not in px.
+        """
+        return _points.map_table(table, self.transform, columns)
+
+    def transform_polygon(
+        self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
+    ) -> FloatArray:
+        """
+        Move the outline of a region from the source to the template.
+
+        Parameters
+        ----------
+        vertices : array_like, shape (N, 2)
+            Source px.
+        tolerance : float, optional
+            How far the straight edges of the result may run beside the image of the edges, in
+            template px. Vertices are added where distortion bends an edge by more.
+        closed : bool, optional
+            Whether an edge leads from the last vertex to the first, as in a polygon (default), or
+            not, as in a path.
+
+        Returns
+        -------
+        ndarray, shape (M, 2)
+            Template px. The images of the given vertices are among them, in their order.
+
+        Raises
+        ------
+        ValueError
+            If the vertices or the tolerance make no sense.
+        """
+        return _points.map_polygon(vertices, self.transform, tolerance=tolerance, closed=closed)
+
+    @cached_property
+    def inverse(self) -> Alignment:
+        """
+        The alignment of the template with the source; its own inverse is this very object.
+
+        Where there is sky it is that of the template, seen through the transform.
+        """
+        from spalipy_astro import _algebra
+
+        inverse = _algebra.inverted(self)
+        inverse.__dict__["inverse"] = self
+        return inverse
+
+    def then(self, other: Alignment) -> Alignment:
+        """
+        Chain two alignments: from this one's source to the other's template.
+
+        Parameters
+        ----------
+        other : Alignment
+            Its source is the template of this one, on the same pixels.
+
+        Returns
+        -------
+        Alignment
+            Its matches are the stars that both have. Its errors are those of both, taken to be
+            independent. Its odds are those of the less certain one.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of the image in the middle differ.
+        """
+        from spalipy_astro import _algebra
+
+        return _algebra.composed(self, other)
+
+    def shifted(
+        self,
+        *,
+        source: tuple[float, float] | None = None,
+        template: tuple[float, float] | None = None,
+    ) -> Alignment:
+        """
+        Return the alignment of images that have moved on their arrays.
+
+        Parameters
+        ----------
+        source, template : tuple of float, optional
+            Shift ``(dx, dy)`` in px: what was at ``(x, y)`` is at ``(x + dx, y + dy)``.
+
+        Returns
+        -------
+        Alignment
+            Shapes are kept; the template's WCS moves along.
+        """
+        from spalipy_astro import _algebra
+
+        return _algebra.shifted(self, source, template)
+
+    def cropped(
+        self,
+        *,
+        source: tuple[slice, slice] | None = None,
+        template: tuple[slice, slice] | None = None,
+    ) -> Alignment:
+        """
+        Return the alignment of cut-outs.
+
+        Parameters
+        ----------
+        source, template : tuple of slice, optional
+            The slices, rows first, that cut the data: ``np.s_[100:300, 50:400]``, or the
+            ``slices_original`` of a `~astropy.nddata.Cutout2D`.
+
+        Returns
+        -------
+        Alignment
+            Also with the matched stars outside the cut-outs, on which the transform rests.
+
+        Raises
+        ------
+        ValueError
+            If a window is no two slices with step 1, or has no pixels.
+        """
+        from spalipy_astro import _algebra
+
+        return _algebra.cropped(self, source, template)
+
+    def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
+        """
+        Return the alignment of images with pixels binned.
+
+        Parameters
+        ----------
+        source, template : int, optional
+            How many pixels along each side become one, from pixel (0, 0) on; rests are cut off, as
+            by `astropy.nddata.block_reduce`.
+
+        Returns
+        -------
+        Alignment
+
+        Raises
+        ------
+        ValueError
+            If a number is not a whole one from 1 to the size of the image.
+        """
+        from spalipy_astro import _algebra
+
+        return _algebra.binned(self, source, template)
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        portable: bool = False,
+        tolerance: float = 1e-3,
+    ) -> None:
         """
         Save to an ASDF file.
 
@@ -328,23 +538,32 @@ class Alignment:
             The file. It is written whole or not at all.
         overwrite : bool, optional
             Replace a file that exists.
+        portable : bool, optional
+            Write for those who do not have spalipy_astro: under ``"wcs"`` a `gwcs.WCS` with tables
+            in place of splines, under ``"alignment"`` matches, summary, shapes and provenance as
+            they are, and under ``"portable"`` the ``error`` of the tables (px), their ``step`` and
+            ``tolerance``. `read` does not take such a file.
+        tolerance : float, optional
+            Largest error of the tables, in px; see `spalipy_astro.portable.portable_wcs`.
 
         Raises
         ------
         FileExistsError
             If the file exists and may not be replaced.
+        ExportError
+            If tables cannot be as exact as ``tolerance`` demands.
         """
-        import asdf
+        from spalipy_astro import _storage
 
-        from spalipy_astro._files import whole_file
-
-        with whole_file(path, overwrite=overwrite) as part:
-            asdf.AsdfFile({"alignment": self, "wcs": self.wcs}).write_to(part)
+        tree = _storage.portable_tree(self, tolerance) if portable else {"alignment": self}
+        _storage.write({"wcs": self.wcs, **tree}, path, overwrite=overwrite)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Alignment:
         """
         Open a file that `write` made.
+
+        Nothing that stands in the file is executed.
 
         Parameters
         ----------
@@ -363,25 +582,13 @@ class Alignment:
             If it is no ASDF file, is damaged, holds no alignment, or was written by a later
             version.
         """
-        import asdf
+        from spalipy_astro import _storage
 
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"there is no file {os.fspath(path)!r}.")
-        try:
-            # Not lazy: the alignment must outlive the file.
-            with asdf.open(path, lazy_load=False, memmap=False) as file:
-                alignment = file.tree.get("alignment")
-        except Exception as error:
-            raise FormatError(
-                f"{os.fspath(path)!r} cannot be read as an alignment ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). "
-                "Files come from Alignment.write."
-            ) from error
+        alignment = _storage.read(path)
         if not isinstance(alignment, cls):
             raise FormatError(
                 f"{os.fspath(path)!r} holds {type(alignment).__name__} under 'alignment', not an "
-                "Alignment; it was not made by Alignment.write, or by a later version of "
-                "spalipy_astro: try upgrading."
+                "Alignment; it was not made by Alignment.write."
             )
         return alignment
 
@@ -398,78 +605,32 @@ class Alignment:
 
     def _to_tree(self) -> dict[str, Any]:
         """Return what the ASDF file holds."""
-        tree = {
-            "transform": self.transform,
-            "matches": self.matches,
-            "summary": dict(self._summary),
-            "source_shape": None if self.source_shape is None else list(self.source_shape),
-            "template_shape": None if self.template_shape is None else list(self.template_shape),
-            "template_wcs": self.original_wcs,
-            "provenance": dict(self.provenance),
-        }
-        if self._covariance is not None:
-            space = self._covariance.space
-            tree["covariance"] = {
-                "bounds": [list(side) for side in space.bounds],
-                "shape": [space.n_y, space.n_x],
-                "degree": space.degree,
-                "null_order": space.null_order,
-                "factor": self._covariance.factor,
-            }
-        return {key: value for key, value in tree.items() if value is not None}
+        from spalipy_astro import _storage
+
+        return _storage.to_tree(self)
 
     @classmethod
     def _from_tree(cls, tree: Mapping[str, Any]) -> Alignment:
         """Rebuild from what the ASDF file holds."""
-        covariance = None
-        if "covariance" in tree:
-            c = tree["covariance"]
-            (x_lo, x_hi), (y_lo, y_hi) = c["bounds"]
-            bounds = ((float(x_lo), float(x_hi)), (float(y_lo), float(y_hi)))
-            space = SplineSpace(bounds, c["shape"][1], c["shape"][0], c["degree"], c["null_order"])
-            covariance = Covariance(space, np.array(c["factor"], dtype=float))
-        shapes = [
-            tuple(int(n) for n in tree[key]) if tree.get(key) is not None else None
-            for key in ("source_shape", "template_shape")
-        ]
-        return cls(
-            transform=tree["transform"],
-            matches=tree.get("matches", QTable()),
-            source_shape=shapes[0],  # type: ignore[arg-type]
-            template_shape=shapes[1],  # type: ignore[arg-type]
-            original_wcs=tree.get("template_wcs"),
-            _summary=dict(tree["summary"]),
-            _covariance=covariance,
-            provenance=dict(tree.get("provenance", {})),
-        )
+        from spalipy_astro import _storage
+
+        return _storage.from_tree(cls, tree)
 
     @classmethod
     def _of_fit(
-        cls, fit: Fit, match: Match, source: Frame, template: Frame, **extra: Any
+        cls,
+        fit: Fit,
+        match: Match,
+        source: Frame,
+        template: Frame,
+        *,
+        options: Mapping[str, Any] | None = None,
+        **extra: Any,
     ) -> Alignment:
         """Wrap a fit of two frames."""
         transform = fit.backward.inverse
-        s, t = source.stars.take(match.source), template.stars.take(match.template)
-        forward = np.linalg.inv(fit.matrix)
-        scale = float(np.sqrt(abs(np.linalg.det(forward))))
-        offsets = t.xy - np.column_stack(transform(*s.xy.T))
-        matches = QTable(
-            {
-                "x_source": s.xy[:, 0],
-                "y_source": s.xy[:, 1],
-                "x_template": t.xy[:, 0],
-                "y_template": t.xy[:, 1],
-                "flux_source": s.flux,
-                "flux_template": t.flux,
-                "source_row": s.row,
-                "template_row": t.row,
-                "dx": offsets[:, 0],
-                "dy": offsets[:, 1],
-                "sigma": fit.sigma * scale,
-                "used": fit.used,
-            }
-        )
-        summary = _figures(fit, match, source, template, matches, forward, scale)
+        matches = match_table(fit, match, source, template)
+        summary = figures(fit, match, source, template, matches)
         return cls(
             transform=transform,
             matches=matches,
@@ -477,72 +638,7 @@ class Alignment:
             template_shape=template.shape,
             original_wcs=template.wcs,
             _summary=summary,
-            _covariance=fit.covariance,
-            provenance=_provenance(),
+            _errors=(ErrorTerm(fit.covariance, transform, summary["scale"]),),
+            provenance=provenance(options or {}),
             **extra,
         )
-
-
-def _figures(
-    fit: Fit,
-    match: Match,
-    source: Frame,
-    template: Frame,
-    matches: QTable,
-    forward: FloatArray,
-    scale: float,
-) -> dict[str, Any]:
-    """Collect the figures of merit as plain numbers."""
-    used = fit.used
-    n_used = int(np.count_nonzero(used))
-    d = np.column_stack((matches["dx"], matches["dy"]))[used]
-    rms_x, rms_y = (float(v) for v in np.sqrt(np.mean(d**2, axis=0)))
-    free = max(n_used - fit.freedom, 1e-9)
-    chi2 = np.sum((d / matches["sigma"][used, np.newaxis]) ** 2, axis=0) / free
-    shape_s, shape_t = (
-        f.shape or tuple(f.stars.xy.max(axis=0)[::-1] + 1) for f in (source, template)
-    )
-    center = (np.array(shape_s[::-1]) - 1) / 2
-    middle = (np.array(shape_t[::-1]) - 1) / 2
-    transform = fit.backward.inverse
-    shift = np.array(transform(*center)) - middle
-    xy = np.column_stack((matches["x_template"], matches["y_template"]))
-    affine_xy = (
-        np.column_stack((matches["x_source"], matches["y_source"])) - fit.offset
-    ) @ forward.T
-    distortion = np.hypot(*(xy - affine_xy)[used].T).max() if fit.freedom > 3.01 else 0.0
-    return {
-        "n_source": len(source.stars),
-        "n_template": len(template.stars),
-        "n_matched": len(matches),
-        "n_expected": int(match.expected),
-        "n_used": n_used,
-        "n_clipped": len(matches) - n_used,
-        "rms_x": rms_x,
-        "rms_y": rms_y,
-        "rms": float(np.hypot(rms_x, rms_y)),
-        "chi2_x": float(chi2[0]),
-        "chi2_y": float(chi2[1]),
-        "excess_scatter": float(fit.floor * scale),
-        "log_odds": float(match.log_odds),
-        "hypotheses": int(match.hypotheses),
-        "scale": scale,
-        "rotation": float(np.degrees(np.arctan2(forward[1, 0], forward[0, 0]))),
-        "parity": 1 if np.linalg.det(forward) > 0 else -1,
-        "shift_x": float(shift[0]),
-        "shift_y": float(shift[1]),
-        "freedom": float(fit.freedom),
-        "distortion": float(distortion),
-        "coverage": _windows.covered_fraction(fit.backward, xy[used], shape_s, shape_t),
-    }
-
-
-def _provenance() -> dict[str, str]:
-    """Return the versions of what made the transform."""
-    from importlib.metadata import version
-
-    names = ("spalipy_astro", "astropy", "gwcs", "numpy", "photutils", "scipy")
-    from spalipy_astro import __version__
-
-    versions = {name: version(name) for name in names[1:]}
-    return {"spalipy_astro": __version__, **versions}

@@ -34,7 +34,7 @@ from gwcs.coordinate_frames import CelestialFrame, CoordinateFrame, Frame2D
 
 from spalipy_astro.models import FITSWCSTransform
 
-__all__ = ["build_wcs", "pack_wcs", "sky_transform", "unpack_wcs"]
+__all__ = ["build_wcs", "has_units", "pack_wcs", "sky_transform", "unpack_wcs", "unwrap_wcs"]
 
 _ZENITHAL = {
     "ARC": Pix2Sky_ARC,
@@ -116,7 +116,7 @@ def build_wcs(
         ) from None
     source = Frame2D(name="source_detector", unit=(u.pix, u.pix))
     template = Frame2D(name="template_detector", unit=(u.pix, u.pix))
-    template_wcs = _unwrap(template_wcs)
+    template_wcs = unwrap_wcs(template_wcs)
     if template_shape is None and template_wcs is not None:
         template_shape = template_wcs.array_shape
 
@@ -128,7 +128,7 @@ def build_wcs(
         sky = _steps_of_gwcs(template_wcs, template, taken={source.name, template.name})
 
     transform = transform.copy()
-    if isinstance(template_wcs, gwcs.WCS) and _has_units(template_wcs):
+    if isinstance(template_wcs, gwcs.WCS) and has_units(template_wcs):
         # The transform strips the units that gwcs gives its inputs
         transform = transform | (Multiply(1 * u.pix) & Multiply(1 * u.pix))
     wcs = gwcs.WCS([(source, transform), *(copy.deepcopy(sky) or [(template, None)])])
@@ -213,7 +213,7 @@ def pack_wcs(wcs: Any) -> Any:
     FITSWCSTransform, gwcs.WCS, astropy.wcs.WCS or None
         A celestial FITS WCS is packed into the model, since a FITS header keeps 14 digits only.
     """
-    wcs = _unwrap(wcs)
+    wcs = unwrap_wcs(wcs)
     return FITSWCSTransform(wcs) if isinstance(wcs, WCS) and wcs.has_celestial else wcs
 
 
@@ -304,7 +304,7 @@ def _steps_of_gwcs(wcs: gwcs.WCS, template: CoordinateFrame, taken: set[str]) ->
     return steps
 
 
-def _has_units(wcs: gwcs.WCS) -> bool:
+def has_units(wcs: gwcs.WCS) -> bool:
     """Tell whether the models of a gwcs calculate with quantities."""
     model = wcs.forward_transform
     return bool(model.parameters.size) and model.uses_quantity
@@ -318,7 +318,7 @@ def _free_name(name: str, taken: set[str]) -> str:
     return free
 
 
-def _unwrap(wcs: Any) -> WCS | gwcs.WCS | None:
+def unwrap_wcs(wcs: Any) -> WCS | gwcs.WCS | None:
     """Take off what NDData wraps around a WCS; a slice becomes a shift of the pixels."""
     if wcs is None:
         return None
@@ -327,7 +327,7 @@ def _unwrap(wcs: Any) -> WCS | gwcs.WCS | None:
             raise ValueError(f"template_wcs must have two axes, got {wcs.naxis}.")
         return wcs if wcs.naxis == 2 else wcs.sub([1, 2])
     if isinstance(wcs, HighLevelWCSWrapper):
-        return _unwrap(wcs.low_level_wcs)
+        return unwrap_wcs(wcs.low_level_wcs)
     if isinstance(wcs, SlicedLowLevelWCS):
         return _unslice(wcs)
     if not isinstance(wcs, gwcs.WCS):
@@ -350,11 +350,11 @@ def _unslice(sliced: SlicedLowLevelWCS) -> WCS | gwcs.WCS:
     if isinstance(inner, WCS):
         axes = [axis + 1 for axis, keep in enumerate(reversed(kept)) if keep]
         return inner.slice(whole).sub(axes)
-    inner = _unwrap(inner)
+    inner = unwrap_wcs(inner)
     assert isinstance(inner, gwcs.WCS)
     if not all(kept):
         raise ValueError(f"template_wcs must have two pixel axes, got {sum(kept)}.")
-    unit = u.pix if _has_units(inner) else 1
+    unit = u.pix if has_units(inner) else 1
     y, x = (Shift((part.start or 0) * unit) for part in whole)
     steps = [(step.frame, step.transform) for step in inner.pipeline]
     steps[0] = (steps[0][0], x & y if steps[0][1] is None else (x & y) | steps[0][1])

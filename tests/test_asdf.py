@@ -258,7 +258,7 @@ def test_alignment_is_asked_for_its_tree(alignment_class, with_matches):
         "source_shape": [120, 200],
         "template_shape": None,
         "template_wcs": make_fits(),
-        "covariance": np.eye(3),
+        "errors": [],
         "something else": 3,
     }
     again = read(write(alignment_class(tree)))
@@ -283,6 +283,8 @@ def test_alignment_is_asked_for_its_tree(alignment_class, with_matches):
         {"matches": [1, 2]},
         {"wcs": {"name": "not a gwcs"}},
         {"template_wcs": "TAN"},
+        {"errors": [{"scale": 1.0}]},
+        {"provenance": "unknown"},
     ],
     ids=str,
 )

@@ -1,0 +1,124 @@
+"""A mapping of points applied to tables, outlines of regions and the sky."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.modeling import Model
+from astropy.table import Table
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["map_polygon", "map_table", "pixel_to_sky", "sky_to_pixel"]
+
+FloatArray = NDArray[np.float64]
+
+_MAX_PIECES = 1024  # of an edge
+_CHECKS = 8  # points of each piece that are compared with a straight line
+
+
+def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
+    """Return a copy of a table with the positions mapped, and their errors with them."""
+    if len(columns) != 2 or not set(columns) <= set(table.colnames):
+        raise ValueError(
+            f"columns are the names of the positions along x and y, got {columns!r}; the table "
+            f"has {', '.join(table.colnames)}."
+        )
+    out = table.copy()
+    x, y = (_plain(table[name]) for name in columns)
+    new = model(x, y)
+    for name, values in zip(columns, new, strict=True):
+        out[name] = _like(table[name], values)
+    errors = [f"{name}_err" for name in columns]
+    if set(errors) <= set(table.colnames):
+        variance = np.stack([_plain(table[name]) ** 2 for name in errors])
+        along_x = np.subtract(model(x + 0.5, y), model(x - 0.5, y))
+        along_y = np.subtract(model(x, y + 0.5), model(x, y - 0.5))
+        for i, name in enumerate(errors):
+            error = np.sqrt(along_x[i] ** 2 * variance[0] + along_y[i] ** 2 * variance[1])
+            out[name] = _like(table[name], error)
+    return out
+
+
+def _plain(column: Any) -> FloatArray:
+    """Return a column as numbers in px, NaN where it is masked."""
+    unit = getattr(column, "unit", None)
+    if isinstance(column, u.Quantity):
+        values = column.to_value(u.pix)
+    elif unit is not None and unit != u.pix:
+        raise ValueError(f"positions are in px, got a column in {unit}.")
+    else:
+        values = column
+    return np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+
+
+def _like(column: Any, values: FloatArray) -> Any:
+    """Return values as a column of the same kind."""
+    if isinstance(column, u.Quantity):
+        return values << u.pix
+    new = type(column)(values, name=column.name, unit=column.unit, description=column.description)
+    if hasattr(column, "mask"):
+        new.mask = column.mask
+    return new
+
+
+def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: bool) -> FloatArray:
+    """Return the image of a polygon, with vertices added where straight edges become curved."""
+    corners = np.asarray(vertices, dtype=float)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
+        raise ValueError(f"vertices are (x, y) of shape (N, 2), N > 1; got {corners.shape}.")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is a positive number of px; got {tolerance!r}.")
+    ends = np.roll(corners, -1, axis=0) if closed else corners[1:]
+    edges = [
+        _edge(start, end, model, tolerance) for start, end in zip(corners, ends, strict=closed)
+    ]
+    last = [] if closed else [np.column_stack(model(*corners[-1:].T))]
+    return np.concatenate([*edges, *last])
+
+
+def _edge(start: FloatArray, end: FloatArray, model: Model, tolerance: float) -> FloatArray:
+    """Return the image of an edge but for its end, in as many equal pieces as it takes."""
+    pieces = 1
+    t = np.linspace(0, 1, _CHECKS + 1)[:-1, np.newaxis]
+    while True:
+        nodes = np.linspace(0, 1, pieces + 1)[:, np.newaxis]
+        chords = np.column_stack(model(*(start + nodes * (end - start)).T))
+        between = ((np.arange(pieces) + t) / pieces).T.reshape(-1, 1)
+        points = np.column_stack(model(*(start + between * (end - start)).T))
+        straight = chords[:-1, np.newaxis] + t * np.diff(chords, axis=0)[:, np.newaxis]
+        miss = points - straight.reshape(-1, 2)
+        if pieces >= _MAX_PIECES or not np.max(np.hypot(*miss.T)) > tolerance:
+            return chords[:-1]
+        pieces *= 2
+
+
+def pixel_to_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> SkyCoord:
+    """Return the sky at pixels."""
+    sky = wcs.pixel_to_world(*_pair(x, y))
+    if not isinstance(sky, SkyCoord):
+        raise ValueError(_NO_SKY)
+    return sky
+
+
+def sky_to_pixel(wcs: Any, sky: SkyCoord) -> tuple[Any, Any]:
+    """Return the pixels ``(x, y)`` of positions on the sky, in any celestial frame."""
+    if not isinstance(sky, SkyCoord):
+        raise TypeError(f"sky is a SkyCoord; got {type(sky).__name__}.")
+    if list(wcs.low_level_wcs.world_axis_object_classes) != ["celestial"]:
+        raise ValueError(_NO_SKY)
+    x, y = wcs.world_to_pixel(sky)
+    return x, y
+
+
+_NO_SKY = (
+    "the template has no celestial WCS, so that this alignment ends at its pixels; align with a "
+    "template that has one, or with a catalog of sky positions."
+)
+
+
+def _pair(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
+    """Return two arrays of one shape."""
+    return list(np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
