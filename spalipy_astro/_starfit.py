@@ -85,9 +85,10 @@ def _weigh(work, n, flux, sky, width, gain):
     noise, weight, rest, dwidth = work[NOISE], work[WEIGHT], work[REST], work[DWIDTH]
     f, b, g = np.float32(flux), np.float32(sky), np.float32(gain)
     per_width = np.float32(-2 / width)
+    glow = np.float32(max(sky, 0.0))
     for m in range(n):
         model = f * light[m]
-        total = variance[m] + g * max(model, np.float32(0))
+        total = variance[m] + g * (glow + max(model, np.float32(0)))
         noise[m] = total
         weight[m] = np.float32(1) / total
         rest[m] = value[m] - model - b

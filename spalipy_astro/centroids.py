@@ -43,10 +43,10 @@ class Fits:
     quality: NDArray[np.float64]
 
     @classmethod
-    def start(cls, x: NDArray, y: NDArray, flux: NDArray) -> Fits:
-        """Make a list of first guesses."""
-        n = len(x)
-        parameters = np.column_stack((x, y, flux, np.zeros(n), np.ones(n)))
+    def start(cls, position: NDArray, flux: NDArray) -> Fits:
+        """Make a list of first guesses; ``position`` has the shape (N, 2)."""
+        n = len(flux)
+        parameters = np.column_stack((position, flux, np.zeros(n), np.ones(n)))
         return cls(parameters, np.zeros((n, 5)), np.zeros((n, columns.N_QUALITIES)))
 
     def append(self, other: Fits) -> Fits:

@@ -46,27 +46,68 @@ def find_stars(
     error : array_like, shape (ny, nx), optional
         Standard deviation of each pixel; pixels without a positive finite one are bad.
     gain : float, optional
-        Electrons per data unit. Estimated from the sky noise by default.
+        Electrons per data unit. By default estimated from the noise of the bright stars; not
+        used where ``error`` is given, which should contain the photon noise of the stars.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm : float, optional
-        Full width at half maximum of the stars in px. Measured by default.
+        About the full width at half maximum of the stars in px, where automatic measurement
+        fails.
     saturation : float, optional
-        Data value from which on a pixel is saturated. By default the largest value of the image
-        if several pixels have it or if it is the end of an integer range.
+        Data value from which on a pixel is saturated. By default where values pile up at the top.
 
     Returns
     -------
     `~astropy.table.QTable`
-        One row per source, brightest first: ``x``, ``y`` (0-based px, pixel centers on
-        integers), ``x_err``, ``y_err``, ``flux``, ``flux_err``, ``fwhm`` (px), ``snr`` and
-        ``flag`` (bits of `~spalipy_astro.catalog.StarFlag`). ``meta`` holds ``background``,
-        ``noise``, ``fwhm``, ``threshold``, ``shape`` and ``n_detected``.
+        One row per source, brightest first:
+
+        ``x``, ``y``
+            Position, 0-based px, pixel centers on integers.
+        ``x_err``, ``y_err``
+            Standard errors, px: from sky and photon noise, and from how well the PSF fits.
+        ``flux``, ``flux_err``
+            Total flux, that of the fitted PSF, and its error.
+        ``fwhm``
+            Full width at half maximum, px.
+        ``snr``
+            Signal-to-noise ratio.
+        ``flag``
+            Bits of `~spalipy_astro.catalog.StarFlag`.
+
+        ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
+        of the PSF, before the pixels integrate it), ``threshold``, ``shape`` (of the image),
+        ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative error of
+        the PSF, from the residuals).
 
     Raises
     ------
     ImageError
         If the image is not 2-D, has no or hardly any good pixels, or is constant.
+    ValueError
+        If an option is out of its range.
+
+    Notes
+    -----
+    The sky is estimated on a mesh, peaks are found in the image convolved with the width of the
+    stars, and every source is fitted with the image's own PSF, an elliptical Moffat profile
+    measured on sources that agree with each other, after the light of its neighbors has been
+    taken away. A second look at the residuals finds close companions. Frames behind a color
+    filter array are recognized and measured on the mean of 2 x 2 pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spalipy_astro.detection import find_stars
+    >>> rng = np.random.default_rng(1)
+    >>> y, x = np.mgrid[:120, :160]
+    >>> image = rng.normal(100, 5, (120, 160))
+    >>> for x0, y0 in [(30.2, 40.6), (70.5, 90.1), (110.8, 60.3), (130.1, 20.4)]:
+    ...     image += 900 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * 1.3**2))
+    >>> stars = find_stars(image)
+    >>> len(stars)
+    4
+    >>> print(sorted(stars["x"].round(1).tolist()))
+    [30.2, 70.5, 110.8, 130.1]
     """
     # numba comes in with these, and only when stars are sought
     from spalipy_astro.background import estimate_background
@@ -92,6 +133,7 @@ def find_stars(
     elif gain is not None:
         inverse_gain = 1 / gain
     else:
+        # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level if level > 0 else 0.0
     frame = Frame(source, background, inverse_gain, saturation)
     fixed_gain = gain is not None or error is not None
@@ -175,64 +217,30 @@ def _measure(
     frame: Frame, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
 ) -> QTable:
     """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
-    from spalipy_astro.centroids import Fits
-    from spalipy_astro.probe import first_flux, fit_all, noise_law, window_radius
-
     fwhm = profile.fwhm
-    ny, nx = frame.source.shape
-    radius = window_radius(fwhm)
     order = np.argsort(-peaks.snr, kind="stable")
-    x, y = peaks.x[order], peaks.y[order]
-    noise = frame.background.at(x, y)[1]
-    fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, fwhm))
-    fits, saturated, bad = fit_all(frame, profile, fits, x, y, radius, search=True)
-    hidden = _companions(fits, saturated | bad, threshold, fwhm)
-    if len(hidden):
-        x = np.concatenate((x, np.round(fits.companion[hidden, 1]).astype(np.int64)))
-        y = np.concatenate((y, np.round(fits.companion[hidden, 2]).astype(np.int64)))
-        noise = frame.background.at(x, y)[1][-len(hidden) :]
-        more = Fits.start(
-            x[-len(hidden) :],
-            y[-len(hidden) :],
-            first_flux(fits.companion[hidden, 0] * noise, fwhm),
-        )
-        fits = fits.append(more)
-        near = cKDTree(more.position).query(fits.position)[0] < 1.5 * radius
-        again, full, broken = fit_all(
-            frame, profile, fits, x, y, radius, members=np.flatnonzero(near), passes=2
-        )
-        saturated = np.append(saturated, np.zeros(len(hidden), dtype=bool)) | full
-        bad = np.append(bad, np.zeros(len(hidden), dtype=bool)) | broken
-        fits = again
-    edge = np.minimum.reduce([x, y, nx - 1 - x, ny - 1 - y]) < 1.2 * fwhm
-    flag = np.zeros(len(x), dtype=np.int64)
+    pixel = np.column_stack((peaks.x, peaks.y))[order]
+    fits, saturated, bad, pixel = _fit(frame, profile, pixel, peaks.snr[order], threshold)
+    x, y = fits.position.T
+    ny, nx = frame.source.shape
+    keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
+    keep &= (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)
+    keep[keep] = _without_doubles(fits[keep], 0.5 * fwhm)
+    fits, saturated, bad, pixel = fits[keep], saturated[keep], bad[keep], pixel[keep]
+    edge = np.minimum(pixel, np.array([nx - 1, ny - 1]) - pixel).min(axis=1) < 1.2 * fwhm
+    flag = np.zeros(len(fits), dtype=np.int64)
     flag[saturated] |= StarFlag.SATURATED
     flag[edge] |= StarFlag.EDGE
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
     flag[~fits.converged] |= StarFlag.UNSTABLE
-    narrow = (fits.width * fwhm < 0.45 * fwhm + 0.4) & (1 - fits.width > 3 * fits.width_error)
-    if fwhm > _UNDERSAMPLED:
-        flag[narrow | (fits.sharpness > 4.5)] |= StarFlag.ARTIFACT
+    flag[_is_artifact(fits, saturated, fwhm)] |= StarFlag.ARTIFACT
     flag[(fits.width > 1.3) & (fits.width - 1 > 4 * fits.width_error)] |= StarFlag.EXTENDED
-    px, py = fits.position.T
-    keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
-    keep &= (px > -0.5) & (py > -0.5) & (px < nx - 0.5) & (py < ny - 0.5)
-    keep[keep] = _without_doubles(fits[keep], 0.5 * fwhm)
-    _flag_neighbors(fits, np.where(keep, fits.flux, 0), fwhm, flag)
-    clean = keep & (flag & ~StarFlag.NEIGHBOR == 0)
-    inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
-    # a wrong PSF shifts all stars alike, but for their place within the pixel
-    model_error *= np.clip(2 / fwhm, 0.4, 1) ** 2
-    errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
-    # the noise that makes a faint star's flux too large makes its error too small
-    errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
-    # what looks less like the PSF than others, a star with a hidden companion say, is less certain
-    bright = fits.chi2[clean & (fits.snr > 20)]
-    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
-    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
+    flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED
+    flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+    errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     columns = {
-        "x": px,
-        "y": py,
+        "x": fits.position[:, 0],
+        "y": fits.position[:, 1],
         "x_err": errors[:, 0],
         "y_err": errors[:, 1],
         "flux": fits.flux,
@@ -241,14 +249,72 @@ def _measure(
         "snr": fits.snr,
         "flag": flag,
     }
-    rows = np.flatnonzero(keep)
-    rows = rows[np.argsort(-fits.flux[rows], kind="stable")]
-    meta = {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
+    rows = np.argsort(-fits.flux, kind="stable")
     return QTable({name: values[rows] for name, values in columns.items()}, meta=meta)
 
 
+def _fit(
+    frame: Frame, profile: Profile, pixel: NDArray, snr: NDArray, threshold: float
+) -> tuple[Fits, NDArray, NDArray, NDArray]:
+    """Fit stars at peaks, then those found in the residuals with the stars around them.
+
+    Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
+    """
+    from spalipy_astro.centroids import Fits
+    from spalipy_astro.probe import first_flux, fit_all, window_radius
+
+    fwhm = profile.fwhm
+    radius = window_radius(fwhm)
+    noise = frame.background.at(*pixel.T)[1]
+    fits = Fits.start(pixel, first_flux(snr * noise, fwhm))
+    saturated, bad = fit_all(frame, profile, fits, pixel, radius, search=True)
+    hidden = _companions(fits, saturated | bad, threshold, fwhm)
+    if len(hidden) == 0:
+        return fits, saturated, bad, pixel
+    strength, place = fits.companion[hidden, 0], fits.companion[hidden, 1:]
+    more = np.round(place).astype(np.int64)
+    pixel = np.concatenate((pixel, more))
+    noise = frame.background.at(*more.T)[1]
+    fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
+    near = np.flatnonzero(cKDTree(place).query(fits.position)[0] < 1.5 * radius)
+    full, broken = fit_all(frame, profile, fits, pixel, radius, members=near)
+    none = np.zeros(len(hidden), dtype=bool)
+    return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
+
+
+def _position_errors(
+    frame: Frame, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
+) -> tuple[NDArray, dict[str, float]]:
+    """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
+    from spalipy_astro.probe import noise_law
+
+    clean = flag & ~StarFlag.NEIGHBOR == 0
+    inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
+    # a wrong PSF shifts all stars alike, but for their place within the pixel
+    model_error *= float(np.clip(2 / fwhm, 0.4, 1)) ** 2
+    errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
+    # the noise that makes a faint star's flux too large makes its error too small
+    errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
+    # what looks less like the PSF than others, a star with a hidden companion say, is less certain
+    bright = fits.chi2[clean & (fits.snr > 20)]
+    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
+    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
+    return errors, {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
+
+
+def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
+    """Tell hot pixels, cosmic rays and pieces of bleeding trails."""
+    if fwhm > _UNDERSAMPLED:
+        narrow = (fits.width * fwhm < 0.45 * fwhm + 0.4) & (1 - fits.width > 3 * fits.width_error)
+        sharp = narrow | (fits.sharpness > 4.5)
+    else:
+        sharp = np.zeros(len(fits), dtype=bool)
+    unlike = ~fits.converged | (np.abs(fits.width - 1) > 0.2) | (fits.chi2 > 8)
+    return sharp | (saturated & unlike)
+
+
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
-    """Stars next to which the residuals have a peak that is no star yet."""
+    """List the stars next to which the residuals have a peak that is no star yet."""
     strength, x, y = fits.companion.T
     rows = np.flatnonzero((strength > threshold) & ~spoiled & (fits.sharpness < 4.5))
     if len(rows) == 0:
@@ -263,15 +329,15 @@ def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> 
     return np.delete(rows, weaker)
 
 
-def _flag_neighbors(fits: Fits, flux: NDArray, fwhm: float, flag: NDArray) -> None:
-    """Set the flags of stars that others blend with or shine into."""
+def _is_blended(fits: Fits, reach: float) -> NDArray:
+    """Tell stars with another, of at least a twentieth of their flux, close by."""
     from spalipy_astro.probe import neighbor_lists
 
-    pointer, other = neighbor_lists(fits.position, 1.5 * fwhm)
-    me = np.repeat(np.arange(len(flux)), np.diff(pointer))
-    close = flux[other] > 0.05 * flux[me]
-    flag[me[close]] |= StarFlag.BLENDED
-    flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+    pointer, other = neighbor_lists(fits.position, reach)
+    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    out = np.zeros(len(fits), dtype=bool)
+    out[me[fits.flux[other] > 0.05 * fits.flux[me]]] = True
+    return out
 
 
 def _without_doubles(fits: Fits, reach: float) -> NDArray:

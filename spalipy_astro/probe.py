@@ -45,11 +45,12 @@ class Frame:
     saturation: float | None
     model_error: float = 0.01
 
-    def cutouts(self, x: NDArray, y: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
+    def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
         """Squares around pixels less the sky, their sky variance, and where they saturate.
 
         Bad and saturated pixels are NaN.
         """
+        x, y = pixel.T
         stamps = self.source.stamps(x, y, radius)
         saturated = self._saturated(stamps, x - radius, y - radius)
         stamps[saturated] = np.nan
@@ -115,20 +116,17 @@ def fit_all(
     frame: Frame,
     profile: Profile,
     fits: Fits,
-    x: NDArray,
-    y: NDArray,
+    pixel: NDArray,
     radius: int,
     *,
     members: NDArray | None = None,
     passes: int = 2,
     search: bool = False,
-) -> tuple[Fits, NDArray, NDArray]:
-    """Fit stars around the pixels ``x, y``, those with neighbors once per pass.
+) -> tuple[NDArray, NDArray]:
+    """Fit stars around pixels, those with neighbors once per pass; update ``fits``.
 
     Returns
     -------
-    fits : Fits
-        The fits given, updated.
     saturated, bad : `~numpy.ndarray` of bool, shape (N,)
         Whether a pixel of the core saturates or is bad.
     """
@@ -144,7 +142,7 @@ def fit_all(
         chosen = members if k == 0 else members[~lonely[members]]
         for start in range(0, len(chosen), batch):
             part = chosen[start : start + batch]
-            stamps, variance, full = frame.cutouts(x[part], y[part], radius)
+            stamps, variance, full = frame.cutouts(pixel[part], radius)
             saturated[part] = full[:, core].any(axis=1)
             bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
             fit_stars(
@@ -152,14 +150,14 @@ def fit_all(
                 part,
                 stamps,
                 variance,
-                np.column_stack((x, y))[part] - radius,
+                pixel[part] - radius,
                 profile,
                 neighbors,
                 inverse_gain=frame.inverse_gain,
                 model_error=frame.model_error,
                 search=search,
             )
-    return fits, saturated, bad
+    return saturated, bad
 
 
 @dataclass(frozen=True)
@@ -167,8 +165,7 @@ class _Sample:
     """The brightest sources found with a filter of one width, and which look like stars."""
 
     guess: float
-    x: NDArray
-    y: NDArray
+    pixel: NDArray
     fits: Fits
     sound: NDArray
     good: NDArray
@@ -191,14 +188,14 @@ def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _S
             frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
         )
         order = np.argsort(-peaks.snr, kind="stable")
-        x, y = peaks.x[order], peaks.y[order]
-        noise = frame.background.at(x, y)[1]
-        fits = Fits.start(x, y, first_flux(peaks.snr[order] * noise, guess))
-        top = np.arange(min(len(x), _PROBE_STARS))
+        pixel = np.column_stack((peaks.x, peaks.y))[order]
+        noise = frame.background.at(*pixel.T)[1]
+        fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
+        top = np.arange(min(len(pixel), _PROBE_STARS))
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
-        fits, saturated, _ = fit_all(
-            tolerant, Profile(guess), fits, x, y, window_radius(guess), members=top
+        saturated, _ = fit_all(
+            tolerant, Profile(guess), fits, pixel, window_radius(guess), members=top
         )
         bright = fits[top]
         widths = bright.width * guess
@@ -212,7 +209,7 @@ def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _S
     size = np.nan
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
-    return _Sample(guess, x, y, fits, sound, good, size)
+    return _Sample(guess, pixel, fits, sound, good, size)
 
 
 def measure_profile(
@@ -241,7 +238,7 @@ def _sample_at_scale(frame: Frame, threshold: float) -> _Sample:
     if not np.isfinite(first.size):
         rows = np.flatnonzero(first.sound)
         radius = window_radius(first.guess)
-        if _is_undersampled(frame.cutouts(first.x[rows], first.y[rows], radius)[0]):
+        if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):
             return _sample(frame, _SHARP_FWHM, threshold, 0.4)
     guess = 2 * _FIRST_FWHM
     while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
@@ -254,7 +251,7 @@ def _sample_at_scale(frame: Frame, threshold: float) -> _Sample:
 
 def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Profile]:
     """Fit the PSF to the stars among the bright sources, and to these the noise."""
-    x, y, fits, good = sample.x, sample.y, sample.fits, sample.good
+    pixel, fits, good = sample.pixel, sample.fits, sample.good
     profile, size = Profile(sample.guess), sample.size
     top = np.arange(len(good))
     radius = window_radius(size)
@@ -266,9 +263,9 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         chosen = top[alone if alone.sum() >= 15 else like][:_PSF_STARS]
         if len(chosen) < 3:
             break
-        stamps, variance, _ = frame.cutouts(x[chosen], y[chosen], radius)
+        stamps, variance, _ = frame.cutouts(pixel[chosen], radius)
         place = bright.parameters[chosen, :4]
-        place[:, :2] -= np.column_stack((x, y))[chosen]
+        place[:, :2] -= pixel[chosen]
         profile = fit_profile(
             stamps,
             variance,
@@ -278,8 +275,8 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         )
         size = profile.fwhm
         fits.parameters[top, 4] = 1
-        fits, saturated, _ = fit_all(
-            replace(frame, model_error=0.1), profile, fits, x, y, radius, members=top, passes=1
+        saturated, _ = fit_all(
+            replace(frame, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
         )
         bright = fits[top]
         good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
