@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import asdf
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.wcs import WCS
 from reproject import reproject_interp
 
-from spalipy_astro import Alignment, Coverage, FormatError, find_alignment
+from spalipy_astro import Alignment, Coverage, ExportError, FormatError, find_alignment
 
 GRID = np.column_stack(
     [g.ravel() for g in np.meshgrid(np.linspace(-50, 400, 9), np.linspace(-50, 320, 7))]
@@ -197,6 +199,94 @@ def test_reading_what_is_no_alignment(alignment, tmp_path):
     for path in (text, other, cut):
         with pytest.raises(FormatError, match=path.name):
             Alignment.read(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.95])
+def test_truncated_files_are_refused(alignment, tmp_path, share):
+    path = tmp_path / "cut.asdf"
+    alignment.write(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(FormatError, match=r"cut\.asdf"):
+        Alignment.read(path)
+
+
+def test_damaged_numbers_are_refused(alignment, tmp_path):
+    path = tmp_path / "damaged.asdf"
+    alignment.write(path)
+    content = bytearray(path.read_bytes())
+    block = content.index(b"\xd3BLK")
+    content[block + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="checksum"):
+        Alignment.read(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tags/alignment-1.0.0", "tags/alignment-2.0.0"),
+        ("tags/spline_distortion_2d-1.0.0", "tags/spline_distortion_2d-1.9.0"),
+        ("tag:stsci.edu:gwcs/wcs-1", "tag:stsci.edu:gwcs/wcs-9"),
+    ],
+)
+def test_files_from_the_future_are_refused(alignment, tmp_path, old, new):
+    path = tmp_path / "future.asdf"
+    alignment.write(path)
+    content = path.read_bytes()
+    assert old.encode() in content
+    path.write_bytes(content.replace(old.encode(), new.encode()))
+    with pytest.raises(FormatError, match="Upgrade"):
+        Alignment.read(path)
+
+
+def test_what_does_not_fit_the_schema_is_refused(alignment, tmp_path):
+    path = tmp_path / "strange.asdf"
+    alignment.write(path)
+    path.write_bytes(
+        path.read_bytes().replace(b"source_shape: [280, 360]", b"source_shape: [0, 3]")
+    )
+    with pytest.raises(FormatError, match="ValidationError"):
+        Alignment.read(path)
+
+
+def test_reading_executes_nothing(alignment, tmp_path):
+    path, trace = tmp_path / "evil.asdf", tmp_path / "trace"
+    alignment.write(path)
+    call = f"!!python/object/apply:os.system ['touch {trace}']".encode()
+    path.write_bytes(
+        path.read_bytes().replace(b"provenance:", b"evil: " + call + b"\n  provenance:")
+    )
+    with pytest.raises(FormatError, match=r"evil\.asdf"):
+        Alignment.read(path)
+    assert not trace.exists()
+
+
+@pytest.fixture(scope="module")
+def with_sky(alignment):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [266.4, -29.0]
+    wcs.wcs.cd = np.diag([-1, 1]) / 3600
+    wcs.wcs.crpix = [100, 120]
+    return replace(alignment, original_wcs=wcs)
+
+
+@pytest.mark.parametrize("kind", ["sip", "tpv", "tab"])
+def test_fits_header(with_sky, kind):
+    export = with_sky.to_fits_header(kind=kind, tolerance=0.1)
+    assert export.error <= 0.1
+    read = WCS(export.header, fits.HDUList([fits.PrimaryHDU(), *export.tables]))
+    x, y = np.meshgrid(np.linspace(0, 359, 20), np.linspace(0, 279, 20))
+    truth = with_sky.pixel_to_sky(x, y)
+    assert truth.separation(read.pixel_to_world(x, y)).arcsec.max() < 1.2 * export.error
+
+
+def test_fits_header_takes_sky_and_image(alignment, with_sky):
+    with pytest.raises(ExportError, match="no celestial WCS"):
+        alignment.to_fits_header()
+    with pytest.raises(ValueError, match="was a catalog"):
+        replace(with_sky, source_shape=None).to_fits_header()
 
 
 def test_pickle(alignment):
