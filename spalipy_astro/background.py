@@ -125,11 +125,15 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
+    whole_numbers = source.data.dtype.kind in "iu"
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])
         # pairs of neighboring rows
         rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
         values = source.rows(rows)
+        if whole_numbers:
+            # spread over the step, lest center and width stick to it
+            values = values + _dither(values.shape)
         _mesh_row(values, x_edges, level[k], noise[k])
         if k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
@@ -138,10 +142,18 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
             "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
             "or give a larger image"
         )
+    floor = max(1e-6 * float(np.nanmax(np.abs(level))), 1e-30)
+    if whole_numbers:
+        noise = np.sqrt(np.maximum(noise**2 - np.float32(1 / 12), np.float32(1 / 12)))
     noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
-    quantum = np.float32(1 / np.sqrt(12)) if source.data.dtype.kind in "iu" else np.float32(0)
-    floor = max(quantum, np.float32(1e-6) * np.float32(np.nanmax(np.abs(level))), np.float32(1e-30))
-    return Background(_smooth(level), np.maximum(_smooth(noise), floor), (ny / my, nx / mx))
+    noise = np.maximum(_smooth(noise), np.float32(floor))
+    return Background(_smooth(level), noise, (ny / my, nx / mx))
+
+
+def _dither(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return evenly spread numbers between -1/2 and 1/2, always the same."""
+    steps = np.arange(shape[0])[:, None] * 0.7548776662 + np.arange(shape[1]) * 0.5698402910
+    return (steps % 1 - 0.5).astype(np.float32)
 
 
 def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
@@ -155,7 +167,9 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
         return np.nan
     pair = np.flatnonzero(np.diff(rows) == 1)
     factor = 1.0
-    for difference in (np.diff(values, axis=1), values[pair + 1] - values[pair]):
+    with np.errstate(invalid="ignore"):
+        differences = np.diff(values, axis=1), values[pair + 1] - values[pair]
+    for difference in differences:
         d = difference[np.isfinite(difference)]
         if d.size < 64:
             return np.nan

@@ -277,7 +277,7 @@ def _fit(
     noise = frame.background.at(*more.T)[1]
     fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
     near = np.flatnonzero(cKDTree(place).query(fits.position)[0] < 1.5 * radius)
-    full, broken = fit_all(frame, profile, fits, pixel, radius, members=near)
+    full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
     none = np.zeros(len(hidden), dtype=bool)
     return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
 

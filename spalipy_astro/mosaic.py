@@ -45,6 +45,7 @@ def luminance(source: PixelSource) -> PixelSource:
     for start in range(0, ny - 1, _STRIP):
         rows = source.rows(slice(start, min(start + _STRIP + 1, ny)))
         rows = rows * gain[(start + np.arange(len(rows))) % 2]
+        rows[~np.isfinite(rows)] = np.nan
         pairs = rows[:, 1:] + rows[:, :-1]
         out[start : start + len(pairs) - 1] = 0.25 * (pairs[1:] + pairs[:-1])
     error = source.error

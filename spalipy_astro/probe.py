@@ -120,26 +120,26 @@ def fit_all(
     radius: int,
     *,
     members: NDArray | None = None,
-    passes: int = 2,
+    passes: int = 3,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
-    """Fit stars around pixels, those with neighbors once per pass; update ``fits``.
+    """Fit stars around pixels, again in each pass if a neighbor has moved; update ``fits``.
 
     Returns
     -------
     saturated, bad : `~numpy.ndarray` of bool, shape (N,)
         Whether a pixel of the core saturates or is bad.
     """
-    neighbors = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
-    lonely = np.diff(neighbors[0]) == 0
+    pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
+    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    members = np.arange(len(fits)) if members is None else members
+    chosen = np.arange(len(fits)) if members is None else members
     batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
-    for k in range(passes):
-        chosen = members if k == 0 else members[~lonely[members]]
+    for _ in range(passes):
+        before = fits.position.copy()
         for start in range(0, len(chosen), batch):
             part = chosen[start : start + batch]
             stamps, variance, full = frame.cutouts(pixel[part], radius)
@@ -152,11 +152,16 @@ def fit_all(
                 variance,
                 pixel[part] - radius,
                 profile,
-                neighbors,
+                (pointer, other),
                 inverse_gain=frame.inverse_gain,
                 model_error=frame.model_error,
                 search=search,
             )
+        # once more those whose neighbors have moved noticeably
+        moved = np.abs(fits.position - before).max(axis=1) > 0.1 * fits.errors[:, :2].min(axis=1)
+        restless = np.zeros(len(fits), dtype=bool)
+        restless[me[moved[other]]] = True
+        chosen = chosen[restless[chosen]]
     return saturated, bad
 
 
