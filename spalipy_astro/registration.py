@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from spalipy_astro._tables import as_table, is_catalog
@@ -16,11 +17,14 @@ from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalog import Stars, as_stars
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import ImageError, NoMatchError
-from spalipy_astro.fitting import fit_backward
+from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.images import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.sky import epoch_of, is_sky_catalog, project_catalog
 
 __all__ = ["Frame", "align", "detect_stars", "find_alignment", "prepare"]
+
+_PIXELS_PER_STAR = 60
 
 
 def align(
@@ -99,6 +103,10 @@ def find_alignment(
     spline_order: int = 5,
     smoothing: float | None = None,
     polynomial: int | None = None,
+    position: SkyCoord | None = None,
+    radius: Any = None,
+    pixel_scale: Any = None,
+    epoch: Any = None,
 ) -> Alignment:
     """
     Find the transform from one image's pixels to another's.
@@ -109,7 +117,9 @@ def find_alignment(
         Two images of the same sky, or catalogs of their stars: a `~astropy.table.Table` with
         columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
         ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
-        reads. No WCS is needed.
+        reads. No WCS is needed. The template may also be a catalog of sky positions, such as a
+        table of Gaia's with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
+        alignment then gives the source a WCS. See `spalipy_astro.sky.project_catalog`.
     source_mask, template_mask : array_like of bool, optional
         Bad pixels in addition to the images' own.
     threshold : float, optional
@@ -139,6 +149,11 @@ def find_alignment(
         A fixed weight of the spline's roughness, in place of the one that the data choose.
     polynomial : int, optional
         Fit polynomials of this degree, 1 to 5, instead of a penalized spline.
+    position, radius, pixel_scale, epoch : optional
+        For a catalog of sky positions: where the source points, a `~astropy.coordinates.SkyCoord`;
+        how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec; when
+        it was taken, `~astropy.time.Time` or Julian years, for proper motions. By default what the
+        source's WCS and header say; without these the whole catalog is searched, at any scale.
 
     Returns
     -------
@@ -183,9 +198,28 @@ def find_alignment(
     }
     start = time.perf_counter()
     one = prepare(source, name="source", mask=source_mask, **detection)
-    two = prepare(template, name="template", mask=template_mask, **detection)
+    sky: dict[str, Any] | None = None
+    if is_sky_catalog(template):
+        epoch = epoch_of(source) if epoch is None else epoch
+        sky = {"position": position, "radius": radius, "pixel_scale": pixel_scale, "epoch": epoch}
+        two, priors, guessed = _sky_frame(template, one, priors, scale, sky, select)
+    elif any(option is not None for option in (position, radius, pixel_scale, epoch)):
+        raise ValueError(
+            "position, radius, pixel_scale and epoch are for catalogs of sky positions; the "
+            "template is none."
+        )
+    else:
+        two = prepare(template, name="template", mask=template_mask, **detection)
     detected = time.perf_counter()
     match = _match(one, two, priors, use_wcs)
+    if sky is not None and guessed:
+        # once more on pixels of the size of the source's: guessed ones may be far too coarse
+        matrix, _ = fit_linear(
+            one.stars.xy[match.source], two.stars.xy[match.template], kind="similarity"
+        )
+        sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
+        two, priors, _ = _sky_frame(template, one, priors, None, sky, select)
+        match = _match(one, two, priors, use_wcs)
     matched = time.perf_counter()
     s, t = one.stars.take(match.source), two.stars.take(match.template)
     fit = fit_backward(
@@ -318,7 +352,35 @@ def prepare(
         except ImageError as error:
             raise ImageError(f"the {name} cannot be searched for stars: {error}") from error
     stars = as_stars(table, name=name, select=select)
+    if shape is not None:
+        # Sources more crowded than that are blends, and strangers in each other's gates.
+        stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+
+
+def _sky_frame(
+    catalog: Any,
+    source: Frame,
+    priors: Priors,
+    scale: tuple[float, float] | None,
+    sky: Mapping[str, Any],
+    select: Mapping[str, Any] | None,
+) -> tuple[Frame, Priors, float | None]:
+    """Prepare a catalog of sky positions; tell its pixel scale where that was guessed."""
+    shape = source.shape
+    size = tuple(np.ptp(source.stars.xy, axis=0) + 1) if shape is None else shape[::-1]
+    plane = project_catalog(catalog, source_wcs=source.wcs, source_size=size, **sky)
+    stars = as_stars(plane.table, name="template", select=select)
+    frame = Frame(
+        replace(stars, row=plane.row[stars.row]),
+        StarField(stars.xy, stars.search_err),
+        None,
+        plane.wcs,
+        len(plane.table),
+    )
+    if sky["pixel_scale"] is not None and scale is None:
+        priors = replace(priors, scale=(1 / 1.2, 1.2))
+    return frame, priors, plane.pixel_scale if plane.guessed else None
 
 
 def _priors(
