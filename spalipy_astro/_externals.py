@@ -196,7 +196,9 @@ def drizzle(
             "'pip install drizzle', or choose another method."
         ) from error
     forward = backward.inverse
-    shape = pixelmap.shape
+    # The package neglects parts of pixels that stick out of the output: make it larger.
+    border = 2 + int(np.ceil(2 / max(min(pixelmap.pixel_sizes()), 1e-3)))
+    shape = pixelmap.shape[0] + 2 * border, pixelmap.shape[1] + 2 * border
     indices = list(np.ndindex(planes.data.shape[:-2]))
     sums = [
         Drizzle(kernel="square", out_shape=shape, fillval=np.nan, disable_ctx=True) for _ in indices
@@ -208,7 +210,7 @@ def drizzle(
         stop = min(start + rows, height)
         # with a border of one pixel without weight: corners lie between the centers of neighbors
         x, y = np.meshgrid(np.arange(-1.0, width + 1), np.arange(start - 1.0, stop + 1))
-        pixmap = np.stack(forward(x, y), axis=-1) - np.asarray(offset, float)
+        pixmap = np.stack(forward(x, y), axis=-1) - np.asarray(offset, float) + border
         for k, index in enumerate(indices):
             values, good, variance = _good_pixels(
                 planes, index, (slice(start, stop), slice(0, width))
@@ -224,10 +226,13 @@ def drizzle(
                 weight_map=_padded(good),
                 data2=squares,
             )
-    result = _empty(planes, shape, options)
-    for tile in tiles(shape):
+    result = _empty(planes, pixelmap.shape, options)
+    for tile in tiles(pixelmap.shape):
         area = _areas(*pixelmap.tile(tile))
-        part = tile.slices[1:]
+        part = (
+            slice(tile.row + border, tile.row + border + tile.rows),
+            slice(tile.column + border, tile.column + border + tile.columns),
+        )
         for index, total, unit in zip(indices, sums, units, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
                 share = np.nan_to_num(total.out_wht[part] / area, nan=0.0, posinf=0.0)

@@ -249,9 +249,9 @@ class Window:
 
 def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
-    from spalipy_astro import _kernels  # compiled code is loaded only where pixels are resampled
+    from spalipy_astro import _positions  # compiled code is loaded only where pixels are resampled
 
-    x_min, x_max, y_min, y_max = _kernels.source_extent(*positions, frame)
+    x_min, x_max, y_min, y_max = _positions.source_extent(*positions, frame)
     if x_max < x_min:
         return None
     # two more columns: the spare lanes of the vector instructions read them
@@ -415,7 +415,7 @@ def interpolate_flags(
     Bits are those of the nearest pixel if the radius is 0, else of all pixels closer than that, in
     pixels of the source, or in pixels of the output if these are larger somewhere.
     """
-    from spalipy_astro import _kernels
+    from spalipy_astro import _positions
 
     dtype = np.dtype(np.uint8) if flags.dtype.kind == "b" else flags.dtype.newbyteorder("=")
     out = np.zeros(pixelmap.shape, dtype)
@@ -435,7 +435,7 @@ def interpolate_flags(
         block = np.zeros(window.shape, dtype)
         block[outer] = flags[inner]
         corner = window.x0, window.y0
-        _kernels.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+        _positions.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
 
     for_each(run, tiles(pixelmap.shape), n_threads)
     return out.astype(flags.dtype.newbyteorder("="), copy=False)

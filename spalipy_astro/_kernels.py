@@ -11,21 +11,22 @@ the last bit for every tiling, number of threads and processor.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
-
-from spalipy_astro._vectors import weight_adder, weighted_sum
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 __all__ = [
     "average_tile",
-    "flags_tile",
+    "compiled",
     "interpolate_tile",
-    "source_extent",
-    "spline_tile",
 ]
 
 
-def _compile(function):
+def compiled(function):
     """Compile without the GIL, kept on disk where there is a place to write."""
     try:
         return numba.njit(function, nogil=True, cache=True, error_model="numpy")
@@ -33,12 +34,124 @@ def _compile(function):
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
-_sum_6, _sum_6_squared, _add_6 = weighted_sum(6, 8, 1), weighted_sum(6, 8, 2), weight_adder(6, 8)
-_sum_4, _sum_4_squared, _add_4 = weighted_sum(4, 4, 1), weighted_sum(4, 4, 2), weight_adder(4, 4)
-_sum_2, _sum_2_squared, _add_2 = weighted_sum(2, 2, 1), weighted_sum(2, 2, 2), weight_adder(2, 2)
+# what compiled code alone calls
+_part = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-@_compile
+class _Emitter:
+    """Vector instructions on the arguments ``array, start, stride, table, kx, fx, ky, fy``."""
+
+    def __init__(self, context, build, signature, args, lanes):
+        array, start, self._stride, table = args[:4]
+        self._build, self._lanes = build, lanes
+        self._vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), lanes)
+        self._index = context.get_value_type(types.intp)
+        make = context.make_array
+        self._start = build.gep(make(signature.args[0])(context, build, array).data, [start])
+        self._table = make(signature.args[3])(context, build, table).data
+
+    def load(self, pointer):
+        value = self._build.load(self.cast(pointer))
+        value.align = 4  # pixels are only aligned to themselves
+        return value
+
+    def cast(self, pointer):
+        return self._build.bitcast(pointer, self._vector.as_pointer())
+
+    def pick(self, value, lane_numbers):
+        """Shuffle lanes of one vector into another."""
+        chosen = ir.Constant(ir.VectorType(ir.IntType(32), len(lane_numbers)), lane_numbers)
+        return self._build.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), chosen)
+
+    def splat(self, number):
+        nothing, first = ir.Constant(self._vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        return self.pick(self._build.insert_element(nothing, number, first), [0] * self._lanes)
+
+    def weights(self, k, f):
+        """Interpolate between two rows of the table."""
+        width = ir.Constant(self._index, self._lanes)
+        pointer = self._build.gep(self._table, [self._build.mul(k, width)])
+        low, high = self.load(pointer), self.load(self._build.gep(pointer, [width]))
+        step = self._build.fmul(self.splat(f), self._build.fsub(high, low))
+        return self._build.fadd(low, step)
+
+    def rows(self, number):
+        """Yield pointers to the first lane of each row of the array."""
+        pointer = self._start
+        for _ in range(number):
+            yield pointer
+            pointer = self._build.gep(pointer, [self._stride])
+
+
+def _weighted_sum(rows: int, lanes: int, power: int) -> Any:
+    """
+    Make the sum of ``rows`` x ``lanes`` pixels under a separable kernel, in vector instructions.
+
+    The loops of numba leave such short sums scalar, three times slower than the vector instructions
+    that are spelled out here. ``lanes`` is the number of taps, rounded up to a power of two (the
+    spare weights are zero); with ``power`` 2 the weights are squared.
+    """
+
+    @intrinsic
+    def weighted_sum(typing, array, start, stride, table, kx, fx, ky, fy):
+        number = array.dtype
+        signature = number(
+            array, types.intp, types.intp, table, types.intp, number, types.intp, number
+        )
+
+        def emit(context, build, signature, args):
+            do = _Emitter(context, build, signature, args, lanes)
+            along_x, along_y = do.weights(*args[4:6]), do.weights(*args[6:8])
+            if power == 2:
+                along_x, along_y = build.fmul(along_x, along_x), build.fmul(along_y, along_y)
+            total = None
+            for row, pointer in enumerate(do.rows(rows)):
+                term = build.fmul(do.pick(along_y, [row] * lanes), do.load(pointer))
+                total = term if total is None else build.fadd(total, term)
+            total = build.fmul(total, along_x)
+            size = lanes
+            while size > 1:
+                size //= 2
+                low, high = list(range(size)), list(range(size, 2 * size))
+                total = build.fadd(do.pick(total, low), do.pick(total, high))
+            return build.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+        return signature, emit
+
+    return weighted_sum
+
+
+def _weight_adder(rows: int, lanes: int) -> Any:
+    """Make a function that adds the weights of a separable kernel, times a factor, to an array."""
+
+    @intrinsic
+    def add_weights(typing, array, start, stride, table, kx, fx, ky, fy, factor):
+        number = array.dtype
+        signature = types.void(
+            array, types.intp, types.intp, table, types.intp, number, types.intp, number, number
+        )
+
+        def emit(context, build, signature, args):
+            do = _Emitter(context, build, signature, args, lanes)
+            along_x, along_y = do.weights(*args[4:6]), do.weights(*args[6:8])
+            along_x = build.fmul(along_x, do.splat(args[8]))
+            for row, pointer in enumerate(do.rows(rows)):
+                term = build.fmul(do.pick(along_y, [row] * lanes), along_x)
+                store = build.store(build.fadd(do.load(pointer), term), do.cast(pointer))
+                store.align = 4
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return add_weights
+
+
+_sum_6, _sum_6_squared, _add_6 = _weighted_sum(6, 8, 1), _weighted_sum(6, 8, 2), _weight_adder(6, 8)
+_sum_4, _sum_4_squared, _add_4 = _weighted_sum(4, 4, 1), _weighted_sum(4, 4, 2), _weight_adder(4, 4)
+_sum_2, _sum_2_squared, _add_2 = _weighted_sum(2, 2, 1), _weighted_sum(2, 2, 2), _weight_adder(2, 2)
+
+
+@_part
 def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of weight x pixel; ``start`` is the place of the first tap."""
     if len(taps) == 6:
@@ -50,7 +163,7 @@ def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
     return pixels[start]
 
 
-@_compile
+@_part
 def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of squared weight x pixel."""
     if len(taps) == 6:
@@ -62,7 +175,7 @@ def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     return pixels[start]
 
 
-@_compile
+@_part
 def _add_weights(taps, array, start, stride, table, kx, fx, ky, fy, factor):
     """Add factor x weight to an array."""
     if len(taps) == 6:
@@ -75,71 +188,20 @@ def _add_weights(taps, array, start, stride, table, kx, fx, ky, fy, factor):
         array[start] += factor
 
 
-@_compile
-def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y):
-    """
-    Source positions of a tile under a tensor-product spline followed by an affine transform.
-
-    Parameters
-    ----------
-    along_x, along_y : (positions, first, weights)
-        The axes of the tile: template positions, the index of the first basis function at each and
-        the weights of the functions from there on.
-    coeff_x, coeff_y : (n_y, n_x) arrays
-        Coefficients of the displacements.
-    matrix, shift : (2, 2) and (2,) arrays
-        The affine transform.
-    out_x, out_y : (rows, columns) arrays
-        The positions.
-    """
-    x, first_x, weights_x = along_x
-    y, first_y, weights_y = along_y
-    order = weights_x.shape[1]
-    line_x, line_y = np.empty(coeff_x.shape[1]), np.empty(coeff_x.shape[1])
-    for i in range(y.size):
-        line_x[:] = 0
-        line_y[:] = 0
-        for k in range(order):
-            weight, row = weights_y[i, k], first_y[i] + k
-            for column in range(line_x.size):
-                line_x[column] += weight * coeff_x[row, column]
-                line_y[column] += weight * coeff_y[row, column]
-        for j in range(x.size):
-            u, v = x[j], y[i]
-            for k in range(order):
-                u += weights_x[j, k] * line_x[first_x[j] + k]
-                v += weights_x[j, k] * line_y[first_x[j] + k]
-            out_x[i, j] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
-            out_y[i, j] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
-
-
-@_compile
-def source_extent(x, y, frame):
-    """Smallest box ``(x_min, x_max, y_min, y_max)`` of a tile's positions that are on the frame."""
-    x_min, x_max, y_min, y_max = np.inf, -np.inf, np.inf, -np.inf
-    for i in range(1, x.shape[0] - 1):
-        for j in range(1, x.shape[1] - 1):
-            u, v = x[i, j], y[i, j]
-            if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
-                x_min, x_max = min(x_min, u), max(x_max, u)
-                y_min, y_max = min(y_min, v), max(y_max, v)
-    return x_min, x_max, y_min, y_max
-
-
-@_compile
+@_part
 def _gradient(t, i, j):
     """Change of one source coordinate over one output pixel along x and along y."""
     return (t[i + 1, j + 2] - t[i + 1, j]) / 2, (t[i + 2, j + 1] - t[i, j + 1]) / 2
 
 
-@_compile
+@_part
 def _shorten(a, b, longest):
     """Cut a vector to a length."""
     length = np.hypot(a, b)
     return (a, b) if length <= longest else (a * longest / length, b * longest / length)
 
 
-@_compile
+@compiled
 def interpolate_tile(source, x, y, kernel, rule, box, outputs):
     """
     Interpolate the pixels of one tile.
@@ -206,7 +268,7 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
             _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
-@_compile
+@_part
 def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
     """Find the first tap (-1 outside of the frame) and the weights' place in the table."""
     taps, table, _ = kernel
@@ -225,7 +287,7 @@ def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
             start[j] = -1
 
 
-@_compile
+@_part
 def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values):
     """Plain sums of one row, NaN outside of the frame."""
     for j in range(values.size):
@@ -238,7 +300,7 @@ def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, v
             values[j] = np.nan
 
 
-@_compile
+@_part
 def _interpolate_variances(taps, pixels, origin, start, width, table, knots, phases, spreads):
     """Plain sums of one row with squared weights, NaN outside of the frame."""
     for j in range(spreads.size):
@@ -251,7 +313,7 @@ def _interpolate_variances(taps, pixels, origin, start, width, table, knots, pha
             spreads[j] = np.nan
 
 
-@_compile
+@_part
 def _good_weight(pixels, start, stride, weights, left, top, frame):
     """
     Sum the weights on good pixels, and one less the absolute weight on bad ones.
@@ -272,7 +334,7 @@ def _good_weight(pixels, start, stride, weights, left, top, frame):
     return 1 - missing, 1 - bad / (1 - outside)
 
 
-@_compile
+@_part
 def _copy_good(pixels, start, stride, columns, clean):
     """Copy the good pixels under a kernel, and zeros for the bad ones."""
     for row in range(clean.shape[0]):
@@ -281,7 +343,7 @@ def _copy_good(pixels, start, stride, columns, clean):
             clean[row, column] = value if np.isfinite(value) else 0
 
 
-@_compile
+@_part
 def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
     """Write one row of a tile, scaled by area, filled where too little weight is good."""
     area, least, fill = rule
@@ -308,7 +370,7 @@ def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
             footprint[plane, row, first + j] = max(shares[j], 0.0)
 
 
-@_compile
+@compiled
 def average_tile(source, x, y, kernel, fine, rule, box, outputs):
     """
     Average the interpolated source over the pixels of one tile, where these are larger.
@@ -363,7 +425,7 @@ def average_tile(source, x, y, kernel, fine, rule, box, outputs):
             _store_row(values[p], shares[p], spreads[p], x, y, i, p, rule, box, outputs)
 
 
-@_compile
+@_part
 def _average_row(fine, factors_x, factors_y, steps, line, values):
     """Average one row of output pixels, of which ``fine`` begins with the first step."""
     line[:] = 0
@@ -377,7 +439,7 @@ def _average_row(fine, factors_x, factors_y, steps, line, values):
         values[j] = total
 
 
-@_compile
+@_part
 def _pixel_weights(u, v, gradient, kernel):
     """Weights of source pixels in the average over one output pixel, and the first of them."""
     taps, table, factors_x, factors_y, (n_x, n_y) = kernel
@@ -410,7 +472,7 @@ def _pixel_weights(u, v, gradient, kernel):
     return weights, left, top
 
 
-@_compile
+@_part
 def _good_sum(pixels, start, stride, weights):
     """Sum of weight x pixel over the good pixels."""
     total = 0.0
@@ -422,7 +484,7 @@ def _good_sum(pixels, start, stride, weights):
     return total
 
 
-@_compile
+@_part
 def _squared_sum(variances, start, stride, weights):
     """Sum of squared weight x variance."""
     sums = np.zeros(weights.shape[1])  # a sum for each column: these vectorize
@@ -431,38 +493,3 @@ def _squared_sum(variances, start, stride, weights):
             weight = weights[row, column]
             sums[column] += weight * weight * variances[start + row * stride + column]
     return sums.sum()
-
-
-@_compile
-def flags_tile(block, corner, frame, x, y, radius, box, out):
-    """
-    Resample a plane of flag bits.
-
-    Parameters
-    ----------
-    block : (h, w) integer array
-        Window of the flags, 0 outside of the frame.
-    corner, frame, x, y, box
-        As for `interpolate_tile`.
-    radius : float
-        0 for the nearest pixel's flags, else the bits of all pixels closer than this along both
-        axes of the source.
-    out : (ny, nx) integer array
-        Flags; 0 outside of the frame.
-    """
-    for i in range(x.shape[0] - 2):
-        for j in range(x.shape[1] - 2):
-            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
-            bits = block[0, 0] & 0
-            if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
-                if radius == 0:
-                    bits = block[
-                        int(np.floor(v + 0.5)) - corner[1], int(np.floor(u + 0.5)) - corner[0]
-                    ]
-                else:
-                    for row in range(int(np.floor(v - radius)) + 1, int(np.ceil(v + radius))):
-                        for column in range(
-                            int(np.floor(u - radius)) + 1, int(np.ceil(u + radius))
-                        ):
-                            bits |= block[row - corner[1], column - corner[0]]
-            out[box[0] + i, box[1] + j] = bits

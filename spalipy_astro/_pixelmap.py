@@ -105,7 +105,7 @@ class PixelMap:
         self._affine_only = head is None
         if self._spline is not None:
             self._coefficients = [
-                np.ascontiguousarray(c.value, float)
+                np.array(c.value, float, order="C")
                 for c in (self._spline.coeff_x, self._spline.coeff_y)
             ]
             self._basis_x, self._basis_y = self._basis(self._x, 1), self._basis(self._y, 0)
@@ -150,7 +150,7 @@ class PixelMap:
 
     def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
         """Evaluate the spline and the affine transform on a grid."""
-        from spalipy_astro._kernels import spline_tile
+        from spalipy_astro._positions import spline_tile
 
         out = np.empty((2, along_y[0].size, along_x[0].size))
         spline_tile(along_x, along_y, *self._coefficients, self._matrix, self._shift, *out)
@@ -206,5 +206,6 @@ def _evaluate(model: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, F
     """Call a model on a grid; units that it attaches to pixels are stripped."""
     x, y = (np.ascontiguousarray(t) for t in np.broadcast_arrays(x, y))
     out = (t.value if isinstance(t, Quantity) else t for t in model(x, y))
-    u, v = (np.ascontiguousarray(np.broadcast_to(np.asarray(t, float), x.shape)) for t in out)
+    # copies: views may be read-only, for which the loops would be compiled once more
+    u, v = (np.array(np.broadcast_to(t, x.shape), float, order="C") for t in out)
     return u, v

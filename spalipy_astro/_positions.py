@@ -1,0 +1,95 @@
+"""Where the pixels of a tile lie on the source, and the flags that are found there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spalipy_astro._kernels import compiled
+
+__all__ = ["flags_tile", "source_extent", "spline_tile"]
+
+
+@compiled
+def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y):
+    """
+    Source positions of a tile under a tensor-product spline followed by an affine transform.
+
+    Parameters
+    ----------
+    along_x, along_y : (positions, first, weights)
+        The axes of the tile: template positions, the index of the first basis function at each and
+        the weights of the functions from there on.
+    coeff_x, coeff_y : (n_y, n_x) arrays
+        Coefficients of the displacements.
+    matrix, shift : (2, 2) and (2,) arrays
+        The affine transform.
+    out_x, out_y : (rows, columns) arrays
+        The positions.
+    """
+    x, first_x, weights_x = along_x
+    y, first_y, weights_y = along_y
+    order = weights_x.shape[1]
+    line_x, line_y = np.empty(coeff_x.shape[1]), np.empty(coeff_x.shape[1])
+    for i in range(y.size):
+        line_x[:] = 0
+        line_y[:] = 0
+        for k in range(order):
+            weight, row = weights_y[i, k], first_y[i] + k
+            for column in range(line_x.size):
+                line_x[column] += weight * coeff_x[row, column]
+                line_y[column] += weight * coeff_y[row, column]
+        for j in range(x.size):
+            u, v = x[j], y[i]
+            for k in range(order):
+                u += weights_x[j, k] * line_x[first_x[j] + k]
+                v += weights_x[j, k] * line_y[first_x[j] + k]
+            out_x[i, j] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
+            out_y[i, j] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
+
+
+@compiled
+def source_extent(x, y, frame):
+    """Smallest box ``(x_min, x_max, y_min, y_max)`` of a tile's positions that are on the frame."""
+    x_min, x_max, y_min, y_max = np.inf, -np.inf, np.inf, -np.inf
+    for i in range(1, x.shape[0] - 1):
+        for j in range(1, x.shape[1] - 1):
+            u, v = x[i, j], y[i, j]
+            if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
+                x_min, x_max = min(x_min, u), max(x_max, u)
+                y_min, y_max = min(y_min, v), max(y_max, v)
+    return x_min, x_max, y_min, y_max
+
+
+@compiled
+def flags_tile(block, corner, frame, x, y, radius, box, out):
+    """
+    Resample a plane of flag bits.
+
+    Parameters
+    ----------
+    block : (h, w) integer array
+        Window of the flags, 0 outside of the frame.
+    corner, frame, x, y, box
+        As for `interpolate_tile`.
+    radius : float
+        0 for the nearest pixel's flags, else the bits of all pixels closer than this along both
+        axes of the source.
+    out : (ny, nx) integer array
+        Flags; 0 outside of the frame.
+    """
+    for i in range(x.shape[0] - 2):
+        for j in range(x.shape[1] - 2):
+            u, v = x[i + 1, j + 1], y[i + 1, j + 1]
+            bits = block[0, 0] & 0
+            if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
+                if radius == 0:
+                    bits = block[
+                        int(np.floor(v + 0.5)) - corner[1], int(np.floor(u + 0.5)) - corner[0]
+                    ]
+                else:
+                    for row in range(int(np.floor(v - radius)) + 1, int(np.ceil(v + radius))):
+                        for column in range(
+                            int(np.floor(u - radius)) + 1, int(np.ceil(u + radius))
+                        ):
+                            bits |= block[row - corner[1], column - corner[0]]
+            out[box[0] + i, box[1] + j] = bits
