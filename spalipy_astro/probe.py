@@ -33,6 +33,8 @@ _PROBE_STARS = 400
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
+# Pixels from which on a part of the image is looked at first.
+_LARGE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,8 @@ class _Sample:
 
 def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
-    for every in (4, 1) if frame.source.shape[0] >= 1024 else (1,):
+    large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
+    for every in (4, 1) if large else (1,):
         peaks = find_peaks(
             frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
         )

@@ -8,6 +8,7 @@ Moffat, A. F. J. 1969, A&A, 3, 455.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ _STEPS_PER_FWHM2 = 200
 _INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
 _SMALLEST_FWHM = 0.9
+# Gauss-Legendre rules for the integral over a pixel.
+_COARSE_RULE = np.polynomial.legendre.leggauss(3)
+_FINE_RULE = np.polynomial.legendre.leggauss(6)
 
 
 @dataclass(frozen=True)
@@ -51,27 +55,33 @@ class Profile:
 
         The table ends at ``reach`` times the FWHM.
         """
-        step = self.fwhm**2 / _STEPS_PER_FWHM2
-        q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
-        out = self._intensity(q)
-        inner = q <= max(_INTEGRATED_FWHM * self.fwhm, 2.0) ** 2
-        r = np.sqrt(q[inner])
-        nodes, weights = np.polynomial.legendre.leggauss(3 if self.fwhm > 1.5 else 6)
-        total = np.zeros_like(r)
-        # these two directions average the fourfold part of the pixel's shape away
-        for angle in (np.pi / 16, 3 * np.pi / 16):
-            for u, wu in zip(nodes / 2, weights / 4, strict=True):
-                for v, wv in zip(nodes / 2, weights / 4, strict=True):
-                    rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
-                    total += 2 * wu * wv * self._intensity(rr)
-        out[inner] = total
-        return out, step
+        return _make_table(self, reach)
 
     def _intensity(self, rr: NDArray) -> NDArray:
         """Surface brightness at a squared radius."""
         ib = max(self.inverse_beta, 1e-4)
         alpha2 = (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
         return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
+
+
+@lru_cache(maxsize=8)
+def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], float]:
+    """Make the table of a profile; the last few are kept."""
+    step = profile.fwhm**2 / _STEPS_PER_FWHM2
+    q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
+    out = profile._intensity(q)
+    inner = q <= max(_INTEGRATED_FWHM * profile.fwhm, 2.0) ** 2
+    r = np.sqrt(q[inner])
+    nodes, weights = _COARSE_RULE if profile.fwhm > 1.5 else _FINE_RULE
+    total = np.zeros_like(r)
+    # these two directions average the fourfold part of the pixel's shape away
+    for angle in (np.pi / 16, 3 * np.pi / 16):
+        for u, wu in zip(nodes / 2, weights / 4, strict=True):
+            for v, wv in zip(nodes / 2, weights / 4, strict=True):
+                rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
+                total += 2 * wu * wv * profile._intensity(rr)
+    out[inner] = total
+    return out, step
 
 
 def fit_profile(
