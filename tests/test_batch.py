@@ -25,36 +25,42 @@ from spalipy_astro._pool import run
 from spalipy_astro.resampling import resample
 
 SHIFTS = [(6.3, -4.8), (-12.25, 3.5), (20.0, 11.1)]
+SMALL = {"source_shape": (210, 260), "template_shape": (240, 220), "n_stars": 90}
 
 
 @pytest.fixture(scope="module")
 def night(make_sky_pair):
     """A template, and frames of the same sky whose shifts are known."""
-    pairs = [make_sky_pair(shift=shift, seed=4) for shift in SHIFTS]
+    pairs = [make_sky_pair(shift=shift, seed=4, **SMALL) for shift in SHIFTS]
     return pairs[0].source, [pair.template for pair in pairs]
+
+
+def write_files(night, folder):
+    """Write the template and the frames; return their paths."""
+    template, frames = night
+    paths = [folder / "template.fits", *(folder / f"frame{k}.fits" for k in range(len(frames)))]
+    for path, image in zip(paths, [template, *frames], strict=True):
+        fits.PrimaryHDU(image.data.astype(np.float32)).writeto(path)
+    return paths
 
 
 @pytest.fixture
 def files(night, tmp_path):
     """The same as files."""
-    template, frames = night
     folder = tmp_path / "raw"
     folder.mkdir()
-    paths = [folder / f"frame{k}.fits" for k in range(len(frames))]
-    for path, frame in zip(paths, frames, strict=True):
-        fits.PrimaryHDU(frame.data.astype(np.float32)).writeto(path)
-    fits.PrimaryHDU(template.data.astype(np.float32)).writeto(folder / "template.fits")
-    return folder / "template.fits", paths
+    template, *paths = write_files(night, folder)
+    return template, paths
 
 
-def broken_frames(folder, make_sky_pair, shape=(300, 350)):
+def broken_frames(folder, make_sky_pair, shape=(200, 230)):
     """Frames that nothing can be aligned with, and a word of the reason."""
     rng = np.random.default_rng(8)
     images = {
         "nan": np.full(shape, np.nan, np.float32),
         "flat": np.full(shape, 100, np.int16),
         "noise": rng.normal(100, 5, shape),
-        "other_field": make_sky_pair(seed=99).template.data,
+        "other_field": make_sky_pair(seed=99, **SMALL).template.data,
         "cube": rng.normal(100, 5, (3, *shape)),
     }
     for name, data in images.items():
@@ -100,9 +106,9 @@ def test_each_source_has_its_row_with_its_own_transform(night, files, as_files):
         # sources and template differ in shape: the centers of both are brought together
         assert_allclose([row["shift_x"], row["shift_y"]], [-dx, -dy], atol=0.05)
         assert_allclose([row["rotation"], row["scale"], row["parity"]], [0, 1, 1], atol=5e-3)
-        assert row["n_matched"] > 50
+        assert row["n_matched"] > 25
         assert row["rms"] < 0.3
-        assert row["log_odds"] > 100
+        assert row["log_odds"] > 50
         assert row["time"] > 0
         assert isinstance(row["alignment"], Alignment)
     assert table.meta["shape"] == night[0].shape
@@ -139,7 +145,7 @@ def test_files_are_what_align_gives(night, files, tmp_path):
         assert_array_equal(aligned.data, expected.data)
         assert_array_equal(aligned.mask, expected.mask)
         assert aligned.data[aligned.mask][0] == -9
-        assert aligned.header["ALGNNUM"] > 50
+        assert aligned.header["ALGNNUM"] > 25
         with fits.open(row["aligned"]) as hdus:
             hdus.verify("exception")
 
@@ -225,10 +231,18 @@ def gzipped(path):
     return gzip.compress(path.read_bytes())
 
 
+@pytest.fixture(scope="module")
+def serial(night, tmp_path_factory):
+    """Files, and what one thread makes of them."""
+    folder = tmp_path_factory.mktemp("serial")
+    paths = write_files(night, folder)
+    table = align_many(paths[1:], paths[0], output=folder / "out")
+    return paths, table, content(folder / "out")
+
+
 @pytest.mark.parametrize("where", ["threads", "processes", "executor", "dask"])
-def test_results_do_not_depend_on_where_they_are_computed(files, tmp_path, where):
-    template, paths = files
-    serial = align_many(paths, template, output=tmp_path / "serial")
+def test_results_do_not_depend_on_where_they_are_computed(serial, tmp_path, where):
+    (template, *paths), serial_table, expected = serial
     if where == "dask":
         distributed = pytest.importorskip("distributed")
         with (
@@ -244,7 +258,7 @@ def test_results_do_not_depend_on_where_they_are_computed(files, tmp_path, where
             by_address = align_many(
                 paths, template, output=tmp_path / "third", client=cluster.scheduler_address
             )
-        assert content(tmp_path / "third") == content(tmp_path / "serial")
+        assert content(tmp_path / "third") == expected
         assert list(by_address["status"]) == ["ok"] * 3
     elif where == "executor":
         with ThreadPoolExecutor(2) as executor:
@@ -253,9 +267,9 @@ def test_results_do_not_depend_on_where_they_are_computed(files, tmp_path, where
             )
     else:
         table = align_many(paths, template, output=tmp_path / "other", n_workers=2, executor=where)
-    assert content(tmp_path / "other") == content(tmp_path / "serial")
+    assert content(tmp_path / "other") == expected
     for name in ("source", "status", "n_matched", "rms", "log_odds", "shift_x", "rotation"):
-        assert_array_equal(table[name], serial[name])
+        assert_array_equal(table[name], serial_table[name])
 
 
 def test_images_are_taken_one_by_one(night):
@@ -265,7 +279,7 @@ def test_images_are_taken_one_by_one(night):
 
     def stream():
         nonlocal most
-        for k in range(9):
+        for k in range(6):
             image = frames[k % 3].data.copy()
             given.append(weakref.ref(image))
             yield image
@@ -274,7 +288,7 @@ def test_images_are_taken_one_by_one(night):
             most = max(most, sum(ref() is not None for ref in given))
 
     table = align_many(stream(), template)
-    assert len(table) == 9
+    assert len(table) == 6
     assert set(table["status"]) == {"ok"}
     assert most <= 3
 
@@ -300,11 +314,11 @@ def test_one_common_grid_holds_all_frames(night, files, tmp_path):
         assert y0 - 0.5 <= y.min() < y.max() <= y0 + ny - 0.5
         aligned = CCDData.read(row["aligned"])
         assert aligned.shape == (ny, nx)
-        # the same sky at the same place: a bright star of the template
-        star = detect_stars(night[0])[0]
-        found = detect_stars(aligned)
-        distance = np.hypot(found["x"] + x0 - star["x"], found["y"] + y0 - star["y"])
-        assert distance.min() < 0.1
+        # the same sky at the same place
+        found, known = (detect_stars(image)[:60] for image in (aligned, night[0]))
+        dx = found["x"][:, None] + x0 - known["x"]
+        dy = found["y"][:, None] + y0 - known["y"]
+        assert np.median(np.hypot(dx, dy).min(axis=1)) < 0.1
     again = align_many(paths, template, output=tmp_path / "out", grid="union")
     assert all(again["resumed"])
 
@@ -314,7 +328,7 @@ def test_best_template_has_most_stars_in_common(night, make_sky_pair):
     template, frames = night
     rng = np.random.default_rng(2)
     clouds = frames[1].data * 0.1 + rng.normal(0, 30, frames[1].shape)
-    crowd = make_sky_pair(seed=70, n_stars=400).template
+    crowd = make_sky_pair(seed=70, **{**SMALL, "n_stars": 250}).template
     sources = [clouds, frames[2], crowd, frames[0], np.full((90, 80), np.nan), template]
     table = align_many(sources, "best")
     assert list(table["status"]) == ["ok", "ok", "failed", "ok", "failed", "ok"]
@@ -326,7 +340,7 @@ def test_best_template_has_most_stars_in_common(night, make_sky_pair):
 def test_best_template_of_nothing(make_sky_pair):
     with pytest.raises(TooFewStarsError, match="none of 2 sources"):
         align_many([np.full((90, 80), np.nan)] * 2, "best")
-    strangers = [make_sky_pair(seed=seed).template for seed in (31, 32, 33)]
+    strangers = [make_sky_pair(seed=seed, **SMALL).template for seed in (31, 32, 33)]
     with pytest.raises(NoMatchError, match="name the template"):
         align_many(strangers, "best")
 
@@ -346,8 +360,8 @@ def test_template_may_be_a_catalog(night, tmp_path):
 def test_masks_for_each_source(night, tmp_path):
     template, frames = night
     masks = [np.zeros(frame.shape, bool) for frame in frames]
-    masks[0][100:140, 50:90] = True
-    masks[1][10:30, 200:230] = True
+    masks[0][100:140, 50:80] = True
+    masks[1][10:30, 180:210] = True
     path = tmp_path / "mask.fits"
     fits.PrimaryHDU(masks[1].astype(np.uint8)).writeto(path)
     table = align_many(
@@ -435,10 +449,10 @@ def test_the_log_can_be_written(files, tmp_path):
 
 def test_options_reach_the_method(night):
     template, frames = night
-    few = align_many(frames[:1], template, select={"brightest": 30}, spline_order=0)
+    few = align_many(frames[:1], template, select={"brightest": 20}, spline_order=0)
     many = align_many(frames[:1], template)
-    assert few["n_matched"][0] <= 30 < many["n_matched"][0]
-    expected = find_alignment(frames[0], template, select={"brightest": 30}, spline_order=0)
+    assert few["n_matched"][0] <= 20 < many["n_matched"][0]
+    expected = find_alignment(frames[0], template, select={"brightest": 20}, spline_order=0)
     assert_allclose(few["rms"][0], expected.summary()["rms"])
 
 
