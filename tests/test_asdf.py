@@ -18,6 +18,7 @@ from astropy.table import QTable
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
+from spalipy_astro import Alignment
 from spalipy_astro.asdf import get_extensions, get_resource_mappings
 from spalipy_astro.models import FITSWCSTransform, SplineDistortion2D
 
@@ -303,3 +304,18 @@ def test_files_of_earlier_versions():
         for name, model in file["models"].items():
             # exact here; other processors and libraries round the last digits otherwise
             assert_allclose(model(*points), file["results"][name], rtol=1e-12, err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore::asdf.exceptions.AsdfPackageVersionWarning")
+def test_alignments_of_earlier_versions():
+    """As above; the alignment has a spline, a WCS with SIP and an error map."""
+    path = Path(__file__).parent / "data" / "alignment-1.0.0.asdf"
+    alignment = Alignment.read(path)
+    with asdf.open(path, memmap=False, lazy_load=False) as file:
+        points, results = np.array(file["points"]), file["results"]
+    assert_allclose(alignment.transform(*points), results["transform"], rtol=1e-12)
+    assert_allclose(alignment.wcs(*points), results["sky"], rtol=1e-12)
+    assert_allclose(alignment.error(*points), results["error"], rtol=1e-9)
+    assert (alignment.source_shape, alignment.template_shape) == ((280, 360), (340, 320))
+    assert len(alignment.matches) == alignment.summary()["n_matched"] > 50
+    assert isinstance(alignment.original_wcs, WCS)
