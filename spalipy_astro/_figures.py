@@ -145,7 +145,11 @@ def _scatter(matches: QTable, freedom: float) -> dict[str, Any]:
     """Count the matched stars, and tell how far they lie from where they should."""
     used = np.asarray(matches["used"], dtype=bool)
     n_used = int(np.count_nonzero(used))
-    values = {"n_matched": len(matches), "n_used": n_used, "n_clipped": len(matches) - n_used}
+    values: dict[str, Any] = {
+        "n_matched": len(matches),
+        "n_used": n_used,
+        "n_clipped": len(matches) - n_used,
+    }
     rms, chi2 = np.full(2, np.nan), np.full(2, np.nan)
     if n_used:
         d = np.column_stack((matches["dx"], matches["dy"]))[used]
@@ -160,7 +164,7 @@ def _scatter(matches: QTable, freedom: float) -> dict[str, Any]:
 def _geometry(
     transform: Model,
     matches: QTable,
-    forward: FloatArray,
+    forward: NDArray[Any],
     affine_xy: FloatArray,
     boxes: tuple[Any, ...],
     freedom: float,
@@ -183,7 +187,7 @@ def _geometry(
     }
 
 
-def _scale_of(forward: FloatArray) -> float:
+def _scale_of(forward: NDArray[Any]) -> float:
     """Return the scale of a linear map."""
     return float(np.sqrt(abs(np.linalg.det(forward))))
 

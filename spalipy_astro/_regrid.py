@@ -140,7 +140,7 @@ def regrid_fits_wcs(wcs: WCS, grid: Grid, shape: tuple[int, int] | None) -> WCS:
 def _powers(array: FloatArray, step: int) -> FloatArray:
     """Give the factors of polynomial coefficients for lengths in units of `step` pixels."""
     p, q = np.indices(array.shape)
-    return float(step) ** (p + q - 1)
+    return np.power(float(step), p + q - 1)
 
 
 def _is_same_sky(new: WCS, old: WCS, grid: Grid, shape: tuple[int, int] | None) -> bool:

@@ -280,9 +280,8 @@ def _sky_of(table: Table, epoch: Any) -> SkyCoord:
             "column ref_epoch (Julian years), or obstime to its SkyCoord, or leave them out."
         )
     until = epoch.jyear if isinstance(epoch, Time) else float(epoch)
-    return _moved(
-        sky, *(np.nan_to_num(rate) for rate in rates), until - np.nan_to_num(since, nan=until)
-    )
+    pm_ra, pm_dec = (np.nan_to_num(rate) for rate in rates)
+    return _moved(sky, pm_ra, pm_dec, until - np.nan_to_num(since, nan=until))
 
 
 def _moved(sky: SkyCoord, pm_ra: FloatArray, pm_dec: FloatArray, years: Any) -> SkyCoord:
