@@ -182,7 +182,7 @@ def scaling(options: argparse.Namespace) -> None:
     from distributed import Client, LocalCluster
 
     paths, template = frames_of(options.folder, options.number), options.folder / "template.fits"
-    walls = []
+    walls, cpus = [], []
     for workers in (1, 2):
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -192,11 +192,21 @@ def scaling(options: argparse.Namespace) -> None:
             Client(cluster) as client,
         ):
             run_align_many(paths[: 2 * workers], template, Path(scratch) / "warm", client)
+            before, own = client.run(time.process_time), time.process_time()
             begin = time.perf_counter()
             run_align_many(paths, template, Path(scratch) / "all", client)
             walls.append(time.perf_counter() - begin)
-        print(f"{workers} workers: {len(paths) / walls[-1]:.2f} frames/s")
-    print(f"ratio {walls[0] / walls[1]:.2f}; load average {os.getloadavg()[0]:.1f}")
+            own = time.process_time() - own
+            after = client.run(time.process_time)
+        cpus.append(max(after[name] - before[name] for name in before))
+        print(
+            f"{workers} workers: {len(paths) / walls[-1]:.2f} frames/s; CPU of the busiest worker "
+            f"{cpus[-1]:.1f} s, of the client and the scheduler {own:.1f} s"
+        )
+    print(
+        f"ratio {walls[0] / walls[1]:.2f} at load average {os.getloadavg()[0]:.1f}; where every "
+        f"worker has a core to itself {cpus[0] / cpus[1]:.2f}"
+    )
 
 
 def main() -> None:
