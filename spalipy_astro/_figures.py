@@ -198,10 +198,15 @@ def _box(xy: FloatArray) -> tuple[float, ...]:
 
 
 def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the versions of what made the transform, and the options that were not left alone."""
+    """Return the versions of what made the transform, and the options that were given."""
     from importlib.metadata import version
 
     from spalipy_astro import __version__
 
+    given = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value is not None
+    }
     versions = {name: version(name) for name in ("astropy", "gwcs", "numpy", "photutils", "scipy")}
-    return {"spalipy_astro": __version__, **versions, "options": dict(options)}
+    return {"spalipy_astro": __version__, **versions, "options": given}

@@ -234,7 +234,19 @@ def find_alignment(
     )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched
-    return Alignment._of_fit(fit, match, one, two, times=times)
+    options = {
+        "threshold": threshold,
+        "scale": scale,
+        "rotation": rotation,
+        "parity": parity,
+        "max_shift": max_shift,
+        "use_wcs": use_wcs,
+        "affine": affine,
+        "spline_order": spline_order,
+        "smoothing": smoothing,
+        "polynomial": polynomial,
+    }
+    return Alignment._of_fit(fit, match, one, two, times=times, options=options)
 
 
 def detect_stars(

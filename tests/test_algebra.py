@@ -413,6 +413,16 @@ def test_no_sky(alignment):
         alignment.sky_to_pixel((1, 2))
 
 
+def test_options_are_kept(tmp_path):
+    xy = np.random.default_rng(2).uniform(0, 300, (60, 2))
+    found = find_alignment(xy, xy + 5, scale=(0.9, 1.1), spline_order=0)
+    found.write(tmp_path / "a.asdf")
+    options = Alignment.read(tmp_path / "a.asdf").provenance["options"]
+    assert options["scale"] == [0.9, 1.1]
+    assert options["spline_order"] == 0
+    assert "rotation" not in options
+
+
 def test_sky_is_packed_without_loss(tmp_path):
     """A FITS header keeps 14 digits; an alignment keeps them all."""
     wcs = make_wcs("SIP")
