@@ -309,15 +309,24 @@ def _sharpness(grid, noise2, gain, matrix, table, step):
 
 
 @compiled
-def _companion(rest, inverse_variance, kernel, x, y, closest, reach, out):
-    """Find the most significant peak of the residuals outside of the star's own center."""
+def _companion(rest, weight, light, kernel, x, y, closest, reach, model_error, out):
+    """Find the most significant peak of the residuals outside of the star's own center.
+
+    Where the PSF is wrong, the residuals have structure of their own: in proportion to the model
+    near the center, and more than that farther out.
+    """
     size = rest.shape[0]
     radius = kernel.shape[0] // 2
+    brightest = 0.0
+    for i in range(size):
+        for j in range(size):
+            if light[i, j] > brightest:
+                brightest = light[i, j]
     out[0] = 0.0
     for i in range(1, size - 1):
         for j in range(1, size - 1):
             # a peak worth 5 sigma is seen in its middle pixel
-            if not rest[i, j] > 0 or rest[i, j] ** 2 * inverse_variance[i, j] < 1:
+            if not rest[i, j] > 0 or rest[i, j] ** 2 * weight[i, j] < 1:
                 continue
             rr = (i - y) ** 2 + (j - x) ** 2
             if rr < closest**2 or rr > (reach - 1) ** 2:
@@ -329,10 +338,15 @@ def _companion(rest, inverse_variance, kernel, x, y, closest, reach, out):
                     if rest[p, q] != rest[p, q]:
                         continue
                     k = kernel[p - i + radius, q - j + radius]
-                    top += k * rest[p, q] * inverse_variance[p, q]
-                    bottom += k * k * inverse_variance[p, q]
-            if bottom > 0 and top / np.sqrt(bottom) > out[0]:
-                out[0] = top / np.sqrt(bottom)
+                    top += k * rest[p, q] * weight[p, q]
+                    bottom += k * k * weight[p, q]
+            if not bottom > 0:
+                continue
+            here = max(light[i, j], 0.0)
+            doubt = model_error * (2 * here + np.sqrt(here * brightest))
+            strength = top / np.sqrt(bottom + (bottom * doubt) ** 2)
+            if strength > out[0]:
+                out[0] = strength
                 out[1] = j
                 out[2] = i
 
@@ -352,7 +366,7 @@ def fit_batch(stamps, variance, corner, members, pointer, index, psf, law, windo
     parameters, errors, quality = tables
     size = stamps.shape[1]
     work = np.empty((N_ROWS, size * size), dtype=np.float32)
-    grid, grid2 = np.empty((size, size)), np.empty((size, size))
+    grid, grid2, grid3 = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
     h, g, d = np.empty((5, 5)), np.empty(5), np.empty(5)
     core2 = max(0.85 * fwhm, 1.5) ** 2
     limit, farthest = max(0.25 * fwhm, 0.4), max(fwhm, 1.5)
@@ -427,11 +441,11 @@ def fit_batch(stamps, variance, corner, members, pointer, index, psf, law, windo
         mine[SHARPNESS] = _sharpness(grid, dark, gain, matrix, table, step)
         if search and chi2_all > 1.15 * n:
             for m in range(n):
-                model = 3 * model_error * last_flux * work[LIGHT, m]
-                work[WEIGHT, m] = 1 / (work[NOISE, m] + model * model)
+                work[LIGHT, m] *= last_flux
             _to_grid(work, work[REST], n, grid)
             _to_grid(work, work[WEIGHT], n, grid2)
-            closest = max(0.6 * fwhm, 1.0)
-            _companion(grid, grid2, kernel, x, y, closest, 0.5 * size, mine[COMPANION:])
+            _to_grid(work, work[LIGHT], n, grid3)
+            closest, out = max(0.6 * fwhm, 1.0), mine[COMPANION:]
+            _companion(grid, grid2, grid3, kernel, x, y, closest, 0.5 * size, model_error, out)
             mine[COMPANION + 1] += x0
             mine[COMPANION + 2] += y0

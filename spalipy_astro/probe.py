@@ -263,12 +263,13 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
     profile, size = Profile(sample.guess), sample.size
     top = np.arange(len(good))
     radius = window_radius(size)
-    for tolerance in (0.2, 0.1):
+    # the first round finds out which of them are stars
+    for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):
         bright = fits[top]
         spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
         like = good & (np.abs(np.log(bright.width * profile.fwhm / size)) < spread)
         alone = like & (bright.foreign < 0.05)
-        chosen = top[alone if alone.sum() >= 15 else like][:_PSF_STARS]
+        chosen = top[alone if alone.sum() >= 15 else like][:most]
         if len(chosen) < 3:
             break
         stamps, variance, _ = frame.cutouts(pixel[chosen], radius)
@@ -289,6 +290,10 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         bright = fits[top]
         good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
         good &= np.abs(np.log(bright.width)) < 0.4
+        if sample.guess != _SHARP_FWHM:
+            good &= bright.sharpness < 3
+        if good.any():
+            good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
