@@ -133,7 +133,8 @@ def averaging_steps(pixelmap: PixelMap, method: str) -> tuple[int, int]:
     """
     Return the steps along x and y to divide output pixels into, where these are the larger ones.
 
-    The interpolated source is not band-limited: steps must be short, or as long as its pixels.
+    The interpolated source is not band-limited: steps must be short, or as long as its pixels,
+    which are the period of what it has beyond the band.
     """
     if method == "nearest":
         return 1, 1
@@ -145,7 +146,7 @@ def _steps(size: float) -> int:
     """Return the number of steps for a pixel."""
     if size <= _SAME_SCALE:
         return 1
-    number = int(np.ceil(size))
+    number = int(np.ceil(size / 1.03))
     if size / number < 0.95:
         number = int(np.ceil(size / 0.7))
     return min(number, _MOST_STEPS)
@@ -274,8 +275,8 @@ def plan_tile(
         return positions, None, window
     ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
     fine = pixelmap.fine_tile(tile, steps, ends)
-    # steps are no longer than a pixel, there are less than two times their number to either side
-    window = window.grown(2 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
+    # `_kernels.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
     return positions, fine, window
 
 

@@ -446,8 +446,9 @@ def _pixel_weights(u, v, gradient, kernel):
     shift, phases = 1 - len(taps) / 2, table.shape[0] - 2
     ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
     a, b, c, d = gradient
-    a, c = _shorten(a, c, n_x)
-    b, d = _shorten(b, d, n_y)
+    # the window holds no more; only where a map is wild between the points that were looked at
+    a, c = _shorten(a, c, 1.5 * n_x)
+    b, d = _shorten(b, d, 1.5 * n_y)
     a, b, c, d = a / n_x, b / n_y, c / n_x, d / n_y
     reach_x, reach_y = ends_x * abs(a) + ends_y * abs(b), ends_x * abs(c) + ends_y * abs(d)
     left, top = int(np.floor(u + shift - reach_x)), int(np.floor(v + shift - reach_y))
