@@ -35,7 +35,8 @@ def compiled(function):
 
 
 # what compiled code alone calls
-_part = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_part = numba.njit(error_model="numpy", **_WRAPPERS)
 
 
 class _Emitter:

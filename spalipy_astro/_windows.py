@@ -28,7 +28,8 @@ def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, 
     x = np.arange(shape[1], dtype=float)[np.newaxis]
     for start in range(0, shape[0], _ROWS):
         y = np.arange(start, min(start + _ROWS, shape[0]), dtype=float)[:, np.newaxis]
-        out[start : start + len(y)] = _inside(*backward(*np.broadcast_arrays(x, y)), source_shape)
+        source_x, source_y = backward(*np.broadcast_arrays(x, y))
+        out[start : start + len(y)] = _inside(source_x, source_y, source_shape)
     return out
 
 
@@ -63,7 +64,8 @@ def covered_fraction(
             np.linspace(0, template_shape[1] - 1, 64), np.linspace(0, template_shape[0] - 1, 64)
         )
     )
-    overlap = _inside(*backward(x, y), (int(source_shape[0]), int(source_shape[1])))
+    source_x, source_y = backward(x, y)
+    overlap = _inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
     if not overlap.any() or len(points) < 3:
         return 0.0
     facets = ConvexHull(points).equations
