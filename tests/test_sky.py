@@ -282,7 +282,5 @@ def test_real_headers(real_pair, shared_data, name, limit):
     off = found.pixel_to_sky(*xy).separation(sky).arcsec
     scale = np.sqrt(np.abs(np.linalg.det(wcs[1].pixel_scale_matrix))) * 3600
     assert np.sqrt(np.mean(off**2)) / scale < 2 * limit
-    print(name, np.sqrt(np.mean(off**2)) / scale)
     header = found.pixel_to_sky(*xy).separation(wcs[0].pixel_to_world(*xy)).arcsec
-    print(np.median(header) / scale)
     assert np.median(header) / scale < 2 * limit
