@@ -23,7 +23,7 @@ from astropy.nddata import (
 from astropy.wcs import WCS
 
 from spalipy_astro.models import SplineDistortion2D
-from spalipy_astro.resampling import METHODS, resample, resample_flags
+from spalipy_astro.resampling import METHODS, resample, resample_flags, warm_up
 
 INTERPOLATING = ["nearest", "bilinear", "bicubic", "lanczos3"]
 OTHERS = ["adaptive", "exact", "drizzle"]
@@ -622,3 +622,15 @@ class TestErrors:
 def test_numba_is_imported_only_where_pixels_are_resampled():
     code = "import sys, spalipy_astro.resampling; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_warm_up():
+    from spalipy_astro._kernels import interpolate_tile
+
+    warm_up()
+    known = len(interpolate_tile.signatures)
+    resample(
+        np.zeros((20, 30), np.float32),
+        SplineDistortion2D(*np.zeros((2, 4, 4)), bounds=((0, 9), (0, 9))),
+    )
+    assert len(interpolate_tile.signatures) == known > 0
