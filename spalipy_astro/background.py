@@ -20,12 +20,18 @@ _CUT_MEAN = -0.134235
 
 @dataclass(frozen=True)
 class PixelSource:
-    """Pixels of an image of any dtype as float32; bad ones are NaN or infinite."""
+    """Pixels of an image of any dtype as float32; bad ones are NaN or infinite.
+
+    Those of the image are ``pedestal + scale * value``, so that single precision holds the values.
+    Pixels of the value ``blank`` are bad.
+    """
 
     data: NDArray
-    mask: NDArray | None
-    error: NDArray | None
-    pedestal: float
+    mask: NDArray | None = None
+    error: NDArray | None = None
+    pedestal: float = 0.0
+    scale: float = 1.0
+    blank: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -33,12 +39,15 @@ class PixelSource:
         return self.data.shape[0], self.data.shape[1]
 
     def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
-        """Return some rows, less the pedestal; possibly a view of the data."""
+        """Return some rows; possibly a view of the data."""
         out = self._convert(self.data[rows])
         bad = None if self.mask is None else np.asarray(self.mask[rows], dtype=bool)
         if self.error is not None:
             useless = ~(np.isfinite(self.error[rows]) & (self.error[rows] > 0))
             bad = useless if bad is None else bad | useless
+        if self.blank is not None:
+            empty = out == np.float32(self.blank)
+            bad = empty if bad is None else bad | empty
         return out if bad is None else np.where(bad, np.float32(np.nan), out)
 
     def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
@@ -46,6 +55,8 @@ class PixelSource:
         out = self._convert(_squares(self.data, x, y, radius))
         bad = _squares(np.broadcast_to(np.False_, self.shape), x, y, radius, fill=True)
         bad |= ~np.isfinite(out)
+        if self.blank is not None:
+            bad |= out == np.float32(self.blank)
         if self.mask is not None:
             bad |= _squares(self.mask, x, y, radius).astype(bool)
         if self.error is not None:
@@ -56,12 +67,33 @@ class PixelSource:
 
     def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
         """Squares of the error array around integer positions."""
-        error = _squares(self.error, x, y, radius).astype(np.float32)
-        return np.where(np.isfinite(error) & (error > 0), error, np.float32(1)) ** 2
+        error = _squares(self.error, x, y, radius) / self.scale
+        good = np.isfinite(error) & (error > 0)
+        return np.where(good, error, 1).astype(np.float32) ** 2
+
+    def find_blank(self) -> float | None:
+        """Find the value of an empty margin, as resampled frames have it: far below the sky."""
+        length = 32
+        rows = self.rows(np.arange(0, self.shape[0], max(1, self.shape[0] // 64)))
+        if rows.shape[1] <= length:
+            return None
+        same = np.cumsum(rows[:, 1:] == rows[:, :-1], axis=1)
+        runs = same[:, length - 1 :] - np.pad(same, ((0, 0), (1, 0)))[:, :-length] == length
+        if not runs.any():
+            return None
+        values, counts = np.unique(rows[:, : runs.shape[1]][runs], return_counts=True)
+        blank = float(values[counts.argmax()])
+        rest = rows[np.isfinite(rows) & (rows != np.float32(blank))]
+        if rest.size < 64:
+            return None
+        low, middle, high = np.percentile(rest, (16, 50, 84))
+        return blank if high > low and middle - blank > 2 * (high - low) else None
 
     def _convert(self, values: NDArray) -> NDArray[np.float32]:
-        if self.pedestal:
-            return np.subtract(values, self.pedestal, dtype=np.float64).astype(np.float32)
+        if self.pedestal or self.scale != 1:
+            out = np.subtract(values, self.pedestal, dtype=np.float64)
+            out /= self.scale
+            return out.astype(np.float32)
         return np.asarray(values, dtype=np.float32)
 
 
@@ -125,16 +157,14 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
-    whole_numbers = source.data.dtype.kind in "iu"
+    # whole numbers are spread over the step, lest center and width stick to it
+    step = np.float32(1 / source.scale if source.data.dtype.kind in "iu" else 0)
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])
         # pairs of neighboring rows
         rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
         values = source.rows(rows)
-        if whole_numbers:
-            # spread over the step, lest center and width stick to it
-            values = values + _dither(values.shape)
-        _mesh_row(values, x_edges, level[k], noise[k])
+        _mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
         if k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
@@ -142,18 +172,24 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
             "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
             "or give a larger image"
         )
-    floor = max(1e-6 * float(np.nanmax(np.abs(level))), 1e-30)
-    if whole_numbers:
-        noise = np.sqrt(np.maximum(noise**2 - np.float32(1 / 12), np.float32(1 / 12)))
+    flat = noise == 0
+    if not flat.all():
+        # constant cells are the empty margin of an image, and no sky
+        level[flat] = noise[flat] = np.nan
+    noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
     noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
-    noise = np.maximum(_smooth(noise), np.float32(floor))
-    return Background(_smooth(level), noise, (ny / my, nx / mx))
+    level, noise = _smooth(level), _smooth(noise)
+    # a simulated sky may be without noise
+    floor = max(1e-6 * float(np.abs(level).max()), 1e-6)
+    return Background(level, np.maximum(noise, np.float32(floor)), (ny / my, nx / mx))
 
 
-def _dither(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return evenly spread numbers between -1/2 and 1/2, always the same."""
-    steps = np.arange(shape[0])[:, None] * 0.7548776662 + np.arange(shape[1]) * 0.5698402910
-    return (steps % 1 - 0.5).astype(np.float32)
+def _dither(shape: tuple[int, ...], step: np.float32) -> NDArray[np.float32]:
+    """Return evenly spread numbers between -1/2 and 1/2 steps, always the same."""
+    if step == 0:
+        return np.zeros((1, shape[1]), dtype=np.float32)
+    place = np.arange(shape[0])[:, None] * 0.7548776662 + np.arange(shape[1]) * 0.5698402910
+    return step * (place % 1 - 0.5).astype(np.float32)
 
 
 def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
@@ -175,7 +211,10 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
             return np.nan
         limit = 6 * sigma
         for _ in range(3):
-            width = float(np.std(d[np.abs(d) < limit]))
+            inside = d[np.abs(d) < limit]
+            if inside.size < 64:
+                return np.nan
+            width = float(np.std(inside))
             limit = 3 * width
         # of a normal distribution cut at 3 sigma
         correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
@@ -193,22 +232,29 @@ def _smooth(plane: NDArray) -> NDArray:
 
 
 @compiled
-def _mesh_row(values, x_edges, level, noise):
-    """Fill one row of the mesh from sampled image rows."""
+def _mesh_row(values, dither, x_edges, level, noise):
+    """Fill one row of the mesh from sampled image rows; constant cells have no noise."""
     n_rows = values.shape[0]
+    many = dither.shape[0] > 1
     width = 0
     for j in range(x_edges.size - 1):
         width = max(width, x_edges[j + 1] - x_edges[j])
     buffer = np.empty(n_rows * width + 1, dtype=np.float32)
     for j in range(x_edges.size - 1):
         n = 0
+        lowest, highest = np.float32(np.inf), np.float32(-np.inf)
         for i in range(n_rows):
             for k in range(x_edges[j], x_edges[j + 1]):
                 v = values[i, k]
-                buffer[n] = v
-                n += 1 if v - v == 0 else 0
+                if v - v == 0:
+                    lowest, highest = min(lowest, v), max(highest, v)
+                    buffer[n] = v + dither[i if many else 0, k]
+                    n += 1
         if n >= 16 and n >= 0.2 * n_rows * (x_edges[j + 1] - x_edges[j]):
-            level[j], noise[j] = _lower_side(buffer[:n])
+            if lowest == highest:
+                level[j], noise[j] = lowest, np.float32(0)
+            else:
+                level[j], noise[j] = _lower_side(buffer[:n])
 
 
 @vectorized

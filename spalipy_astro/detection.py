@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,28 +122,34 @@ def find_stars(
         raise ValueError(f"gain must be positive, not {gain}")
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
-    source = _pixel_source(data, mask, error)
-    mosaic = is_mosaic(source)
-    if mosaic:
-        source = luminance(source)
+    image = _pixel_source(data, mask, error)
+    mosaic = is_mosaic(image)
+    source = luminance(image) if mosaic else image
     background = estimate_background(source)
-    level = float(np.median(background.level)) + source.pedestal
-    noise = float(np.median(background.noise))
+    level = image.pedestal + image.scale * float(np.median(background.level))
+    noise = image.scale * float(np.median(background.noise))
     if error is not None:
         inverse_gain = 0.0
     elif gain is not None:
-        inverse_gain = 1 / gain
+        inverse_gain = 1 / (gain * image.scale)
     else:
         # of a sky without bias level; the bright stars will tell better
-        inverse_gain = noise**2 / level if level > 0 else 0.0
+        inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
+    if mosaic and saturation is not None:
+        # the mean of four pixels, and in units of the image less its pedestal
+        saturation = 0.9 * (saturation - image.pedestal) / image.scale
     frame = Frame(source, background, inverse_gain, saturation)
     fixed_gain = gain is not None or error is not None
-    frame, profile = measure_profile(frame, threshold, fwhm, fixed_gain)
+    frame, profile = measure_profile(frame, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
     table = _measure(frame, peaks, profile, threshold, fixed_gain)
     if mosaic:
         table["x"] += 0.5
         table["y"] += 0.5
+    if image.scale != 1:
+        table["flux"] *= image.scale
+        table["flux_err"] *= image.scale
+    table.meta["gain"] /= image.scale
     table.meta.update(
         background=level,
         noise=noise,
@@ -181,15 +188,23 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
-    probe = PixelSource(data, arrays[0], arrays[1], 0.0)
-    values = probe.rows(np.arange(0, ny, max(1, ny // 16)))
-    values = values[np.isfinite(values)]
+    source = PixelSource(data, arrays[0], arrays[1])
+    rows = np.arange(0, ny, max(1, ny // 16))
+    values = data[rows].astype(np.float64)
+    values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
+    if values.size:
+        # what single precision cannot hold: large constants, and squares of strange units
+        low, middle, high = np.percentile(values, (16, 50, 84))
+        spread = max(high - low, values.max() - middle)
+        wide = data.dtype.itemsize > (4 if data.dtype.kind == "f" else 2)
+        pedestal = float(middle) if wide else 0.0
+        strange = spread > 0 and not 1e-5 < spread < 1e9
+        scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
+        source = replace(source, pedestal=pedestal, scale=scale)
+        source = replace(source, blank=source.find_blank())
     if values.size == 0 or values.min() == values.max():
-        _check_all(probe)
-    wide = data.dtype.kind == "f" and data.dtype.itemsize > 4
-    wide = wide or (data.dtype.kind in "iu" and data.dtype.itemsize > 2)
-    pedestal = float(np.median(values)) if wide and values.size else 0.0
-    return PixelSource(data, arrays[0], arrays[1], pedestal)
+        _check_all(source)
+    return source
 
 
 def _check_all(source: PixelSource) -> None:
@@ -208,7 +223,8 @@ def _check_all(source: PixelSource) -> None:
         )
     if low == high:
         raise ImageError(
-            f"all {n_good} good pixels of the image have the same value {low:g}; "
+            f"all {n_good} good pixels of the image have the same value "
+            f"{source.pedestal + source.scale * low:g}; "
             "there is nothing to detect"
         )
 

@@ -50,10 +50,11 @@ def luminance(source: PixelSource) -> PixelSource:
         out[start : start + len(pairs) - 1] = 0.25 * (pairs[1:] + pairs[:-1])
     error = source.error
     if error is not None:
-        square = (np.asarray(error, dtype=np.float32) * gain[np.arange(ny) % 2]) ** 2
+        error = np.asarray(error, dtype=np.float64) / source.scale
+        square = (error * gain[np.arange(ny) % 2]) ** 2
         square = square[1:] + square[:-1]
         error = 0.25 * np.sqrt(square[:, 1:] + square[:, :-1])
-    return PixelSource(out, None, error, 0.0)
+    return PixelSource(out, error=error)
 
 
 def _phases(rows: NDArray) -> NDArray:

@@ -30,6 +30,7 @@ _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
 _PROBE_STARS = 400
+_PROBE_SNR = 10.0
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
@@ -73,12 +74,14 @@ class Frame:
         """
         limit = self.saturation
         if limit is not None:
-            limit -= self.source.pedestal
+            limit = (limit - self.source.pedestal) / self.source.scale
         elif np.isfinite(stamps).any():
             largest = float(np.nanmax(stamps))
             sky = float(np.median(self.background.level))
             dtype = self.source.data.dtype
-            end = np.iinfo(dtype).max - self.source.pedestal if dtype.kind in "iu" else np.inf
+            end = np.inf
+            if dtype.kind in "iu":
+                end = (np.iinfo(dtype).max - self.source.pedestal) / self.source.scale
             k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
             # squares overlap: count pixels, not their copies
             _, first = np.unique((y0[k] + i) * 2**32 + x0[k] + j, return_index=True)
@@ -188,12 +191,12 @@ class _Sample:
         return float(np.median(below)) < 0.15
 
 
-def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _Sample:
+def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
     large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
     for every in (4, 1) if large else (1,):
         peaks = find_peaks(
-            frame.source, frame.background, fwhm=guess, threshold=2 * threshold, every=every
+            frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
         )
         order = np.argsort(-peaks.snr, kind="stable")
         pixel = np.column_stack((peaks.x, peaks.y))[order]
@@ -220,9 +223,7 @@ def _sample(frame: Frame, guess: float, threshold: float, sharpest: float) -> _S
     return _Sample(guess, pixel, fits, sound, good, size)
 
 
-def measure_profile(
-    frame: Frame, threshold: float, fwhm: float | None, fixed_gain: bool
-) -> tuple[Frame, Profile]:
+def measure_profile(frame: Frame, fwhm: float | None, fixed_gain: bool) -> tuple[Frame, Profile]:
     """Measure PSF and noise on the brightest sources that look like stars.
 
     A cosmic ray or hot pixel is narrower than the PSF or does not fit it, galaxies and blends
@@ -230,27 +231,27 @@ def measure_profile(
     be there ever so few.
     """
     if fwhm is None:
-        sample = _sample_at_scale(frame, threshold)
+        sample = _sample_at_scale(frame)
     else:
-        sample = _sample(frame, fwhm, threshold, 0.5 * fwhm)
+        sample = _sample(frame, fwhm, 0.5 * fwhm)
     if not np.isfinite(sample.size):
         return frame, Profile(sample.guess)
     return _refine(frame, sample, fixed_gain)
 
 
-def _sample_at_scale(frame: Frame, threshold: float) -> _Sample:
+def _sample_at_scale(frame: Frame) -> _Sample:
     """Choose the width of the filter to which the sources answer."""
-    first = _sample(frame, _FIRST_FWHM, threshold, _SHARPEST)
+    first = _sample(frame, _FIRST_FWHM, _SHARPEST)
     if first.fits_its_scale:
         return first
     if not np.isfinite(first.size):
         rows = np.flatnonzero(first.sound)
         radius = window_radius(first.guess)
         if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):
-            return _sample(frame, _SHARP_FWHM, threshold, 0.4)
+            return _sample(frame, _SHARP_FWHM, 0.4)
     guess = 2 * _FIRST_FWHM
     while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
-        wider = _sample(frame, guess, threshold, 0.4 * guess)
+        wider = _sample(frame, guess, 0.4 * guess)
         if wider.fits_its_scale:
             return wider
         guess *= 2

@@ -172,6 +172,39 @@ def test_faint_stars_on_a_large_constant():
     assert np.all(match(table, x, y) >= 0)
 
 
+@pytest.mark.parametrize("unit", [1e-28, 1e-17, 1e12])
+def test_any_unit(unit):
+    image, _, _, _ = make_sky((150, 210), flux=(5e3, 1e5))
+    reference = find_stars(image)
+    table = find_stars(image * unit)
+    np.testing.assert_allclose(table["x"], reference["x"], atol=0.01)
+    np.testing.assert_allclose(table["flux"], reference["flux"] * unit, rtol=0.01)
+    assert table.meta["gain"] * unit == pytest.approx(reference.meta["gain"], rel=0.5)
+    assert table.meta["noise"] / unit == pytest.approx(NOISE, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [float, np.uint16])
+def test_empty_margins_are_no_sky(dtype):
+    image, x, y, _ = make_sky()
+    image[:20] = 0
+    image[:, -70:] = 0
+    table = find_stars(image.astype(dtype))
+    inside = (y > 24) & (x < 265)
+    assert np.all(match(table, x[inside], y[inside]) >= 0)
+    assert len(table) < inside.sum() + 8
+    assert table.meta["noise"] == pytest.approx(NOISE, rel=0.05)
+
+
+def test_noiseless_simulation():
+    image = np.full((150, 210), 10.0)
+    x, y = np.array([40.3, 100.6, 160.2]), np.array([50.2, 90.8, 40.5])
+    add_stars(image, x, y, [500.0, 5000.0, 2000.0], 3.0)
+    table = find_stars(image)
+    k = match(table, x, y)
+    assert np.all(k >= 0)
+    np.testing.assert_allclose(table["x"][k], x, atol=0.02)
+
+
 def test_leaves_the_input_alone_and_repeats_itself():
     image, _, _, _ = make_sky()
     image[40:50, 60:90] = np.nan
