@@ -172,10 +172,6 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
             "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
             "or give a larger image"
         )
-    flat = noise == 0
-    if not flat.all():
-        # constant cells are the empty margin of an image, and no sky
-        level[flat] = noise[flat] = np.nan
     noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
     noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
     level, noise = _smooth(level), _smooth(noise)

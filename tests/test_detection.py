@@ -196,7 +196,7 @@ def test_empty_margins_are_no_sky(dtype):
 
 
 def test_noiseless_simulation():
-    image = np.full((150, 210), 10.0)
+    image = np.full((300, 410), 10.0)
     x, y = np.array([40.3, 100.6, 160.2]), np.array([50.2, 90.8, 40.5])
     add_stars(image, x, y, [500.0, 5000.0, 2000.0], 3.0)
     table = find_stars(image)
