@@ -26,7 +26,7 @@ __all__ = ["drizzle", "reproject"]
 
 FloatArray = NDArray[np.floating[Any]]
 
-_PIXEL = 0.1 / 3600  # deg: see _tangent_plane
+_PIXEL = 10 / 3600  # deg: see _tangent_plane
 _RADIUS = 12.0  # output pixels: more than the kernels here reach
 _ROWS = 1 << 20  # source pixels drizzled at once
 
@@ -104,8 +104,8 @@ def _tangent_plane() -> WCS:
 
     `reproject.reproject_exact` computes overlaps of spherical polygons. A gnomonic projection maps
     straight lines onto great circles, so these are the overlaps in the plane, up to a factor that
-    is the same for all that meet in one pixel. Pixels of a tenth of an arcsecond are small enough
-    for that, and large enough for the precision of their areas: weights are good to 1e-8.
+    is the same for all that meet in one pixel. Pixels of ten arcseconds are small enough for that,
+    and large enough for the precision of their areas: weights are good to 1e-6.
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
