@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -14,11 +16,16 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 __all__ = ["available_cores", "run"]
 
 Function = Callable[[Any], Any]
+_UNGUARDED = (
+    "worker processes do not start. A script must start them within "
+    "'if __name__ == \"__main__\":'; executor='threads' does without them."
+)
 
 
 def available_cores() -> int:
@@ -119,10 +126,10 @@ def _result(future: Future[Any]) -> Any:
 _adopted: Function  # of a worker process
 
 
-def _adopt(function: Function) -> None:
+def _adopt(path: str) -> None:
     """Begin a worker process: the function comes once, not with every item."""
     global _adopted
-    _adopted = function
+    _adopted = pickle.loads(Path(path).read_bytes())
 
 
 def _call_adopted(item: Any) -> Any:
@@ -142,7 +149,15 @@ class _Processes:
     """
 
     def __init__(self, function: Function, n_workers: int) -> None:
-        self.function, self.n_workers = function, n_workers
+        # In a worker that still imports the user's script a pool can neither start nor shut down.
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError(_UNGUARDED)
+        self.n_workers = n_workers
+        # In a file: a process that dies before it has read its arguments would stop the one that
+        # writes them to its pipe, if there is more of them than the pipe holds.
+        self.folder = tempfile.TemporaryDirectory(prefix="spalipy_astro-")
+        self.function = Path(self.folder.name) / "function.pickle"
+        self.function.write_bytes(pickle.dumps(function))
         self.pool = self._start()
         self.proven = False
 
@@ -151,6 +166,7 @@ class _Processes:
 
     def __exit__(self, *error: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
+        self.folder.cleanup()
 
     def _start(self) -> ProcessPoolExecutor:
         # spawn: threads of numba and BLAS do not survive a fork
@@ -158,7 +174,7 @@ class _Processes:
             self.n_workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_adopt,
-            initargs=(self.function,),
+            initargs=(str(self.function),),
         )
 
     def _restart(self) -> None:
@@ -168,10 +184,7 @@ class _Processes:
             try:
                 self.pool.submit(_ping).result()
             except BrokenProcessPool as error:
-                raise RuntimeError(
-                    "worker processes do not start. A script must start them within "
-                    "'if __name__ == \"__main__\":'; executor='threads' does without them."
-                ) from error
+                raise RuntimeError(_UNGUARDED) from error
 
     def run(self, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Yield index and result in order of completion."""

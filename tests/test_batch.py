@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import gzip
 import hashlib
+import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -487,3 +488,18 @@ def test_items_that_raise_are_results(capfd):
     results = dict(run(eval, ["1", "1 / 0"], n_workers=2, executor="threads"))
     assert results[0] == 1
     assert isinstance(results[1], ZeroDivisionError)
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    """Not left waiting, either, although what its workers are sent is more than a pipe holds."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from functools import partial\n"
+        "from spalipy_astro._pool import run\n"
+        "print(list(run(partial(print, 'x' * 300_000), ['1'], n_workers=2)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode == 1
+    assert "if __name__" in result.stderr.splitlines()[-1]
