@@ -189,7 +189,7 @@ def drizzle(
     The package computes in float32. The share of good weight is that of an output pixel's area.
     """
     try:
-        from drizzle.resample import Drizzle  # type: ignore[import-untyped]
+        from drizzle.resample import Drizzle
     except ImportError as error:
         raise ImportError(
             "method='drizzle' needs the package drizzle, which is not installed; install it with "
