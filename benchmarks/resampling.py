@@ -4,8 +4,8 @@ Time and precision of resampling, as ratios to scipy in the same run.
     python benchmarks/resampling.py [--size 4096] [--repeats 3] [--flux]
 
 Times are medians of CPU seconds for one thread, and the shortest wall times for how they scale with
-threads (which takes a machine that is otherwise idle). The bare ``scipy.ndimage.map_coordinates`` is given its
-coordinates; ours computes them from a spline and an affine transform.
+threads (which takes a machine that is otherwise idle). The bare ``scipy.ndimage.map_coordinates``
+is given its coordinates; ours computes them from a spline and an affine transform.
 """
 
 from __future__ import annotations
