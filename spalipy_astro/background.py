@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import ndimage
 from spalipy_astro._compiled import compiled, vectorized
 from spalipy_astro.errors import ImageError
 
-__all__ = ["Background", "PixelSource", "estimate_background"]
+__all__ = ["Background", "PixelSource", "estimate_background", "find_pile_up"]
 
 # Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected.
 _CUT_LOW, _CUT_HIGH = 3.0, 1.5
@@ -52,17 +53,16 @@ class PixelSource:
 
     def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
         """Return squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
-        out = self._convert(_squares(self.data, x, y, radius))
-        bad = _squares(np.broadcast_to(np.False_, self.shape), x, y, radius, fill=True)
-        bad |= ~np.isfinite(out)
+        out = _squares(self.data, x, y, radius, self._convert, np.float32(np.nan))
+        if self.data.dtype.kind == "f":
+            out[np.isinf(out)] = np.nan
         if self.blank is not None:
-            bad |= out == np.float32(self.blank)
+            out[out == np.float32(self.blank)] = np.nan
         if self.mask is not None:
-            bad |= _squares(self.mask, x, y, radius).astype(bool)
+            out[_squares(self.mask, x, y, radius).astype(bool)] = np.nan
         if self.error is not None:
             error = _squares(self.error, x, y, radius)
-            bad |= ~(np.isfinite(error) & (error > 0))
-        out[bad] = np.nan
+            out[~(np.isfinite(error) & (error > 0))] = np.nan
         return out
 
     def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
@@ -98,23 +98,55 @@ class PixelSource:
 
 
 def _squares(
-    array: NDArray | None, x: NDArray, y: NDArray, radius: int, fill: float = 0
+    array: NDArray | None,
+    x: NDArray,
+    y: NDArray,
+    radius: int,
+    convert: Callable[[NDArray], NDArray] = np.asarray,
+    fill: np.generic | None = None,
 ) -> NDArray:
-    """Squares of an array around integer positions, filled outside of it."""
+    """Cut squares around integer positions out of an array; beyond its edges they are filled."""
     assert array is not None
     ny, nx = array.shape
     size = 2 * radius + 1
-    out = np.full((len(x), size, size), fill, dtype=array.dtype.newbyteorder("="))
+    fill = array.dtype.type(0) if fill is None else fill
     inside = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
-    if inside.any():
+    windows = None
+    if nx >= size and ny >= size:
         windows = np.lib.stride_tricks.sliding_window_view(array, (size, size))
-        out[inside] = windows[y[inside] - radius, x[inside] - radius]
+    if windows is not None and inside.all():
+        return convert(windows[y - radius, x - radius])
+    out = np.full((len(x), size, size), fill)
+    if windows is not None:
+        out[inside] = convert(windows[y[inside] - radius, x[inside] - radius])
     for k in np.flatnonzero(~inside):
         x0, y0 = x[k] - radius, y[k] - radius
         xa, xb, ya, yb = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)
         if xa < xb and ya < yb:
-            out[k, ya - y0 : yb - y0, xa - x0 : xb - x0] = array[ya:yb, xa:xb]
+            out[k, ya - y0 : yb - y0, xa - x0 : xb - x0] = convert(array[ya:yb, xa:xb])
     return out
+
+
+def find_pile_up(values: NDArray, sky: float, source: PixelSource) -> float:
+    """Level of saturation, if it is not known, from the brightest pixels; infinity if none is.
+
+    It is where values pile up: many pixels have the largest value, or it is the end of an integer
+    range, or far more pixels than at the top of a star are within a twentieth of it.
+    ``values`` are those of all pixels above half of the largest.
+    """
+    largest = float(values.max())
+    height = (values - sky) / (largest - sky)
+    n_equal, n_top = np.sum(values == values.max()), np.sum(height > 0.95)
+    dtype = source.data.dtype
+    whole = dtype.kind in "iu"
+    end = np.iinfo(dtype).max if whole else np.inf
+    at_end = largest >= (end - source.pedestal) / source.scale
+    crowd = 0.25 * len(values)
+    if at_end or (n_equal >= 3 and (n_equal > crowd or not whole)):
+        return sky + 0.98 * (largest - sky)
+    if n_top >= 5 and n_top > crowd:
+        return sky + 0.93 * (largest - sky)
+    return np.inf
 
 
 @dataclass(frozen=True)

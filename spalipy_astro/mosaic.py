@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro.background import PixelSource
+from spalipy_astro.background import PixelSource, find_pile_up
 
 __all__ = ["is_mosaic", "luminance"]
 
@@ -32,29 +32,51 @@ def is_mosaic(source: PixelSource) -> bool:
     return bool(np.ptp(pattern) > 0.7)
 
 
-def luminance(source: PixelSource) -> PixelSource:
+def luminance(source: PixelSource, saturation: float) -> tuple[PixelSource, float]:
     """Mean of the 2 x 2 pixels around every corner, in which every color filter counts alike.
 
     The pixels are first divided by their filters' mean response to star light, so that a star
     neither changes its shape with its place on the mosaic nor, but for the rest of its color, is
-    shifted by it.  Positions are half a pixel lower than in the image.
+    shifted by it.  Positions are half a pixel lower than in the image.  Where one of the four
+    saturates the mean is set to a value no other reaches; it is returned, too.
     """
     ny, nx = source.shape
-    gain = np.tile((1 / _response(source)).astype(np.float32), (1, nx // 2 + 1))[:, :nx]
+    response = _response(source)
+    gain = np.tile((1 / response).astype(np.float32), (1, nx // 2 + 1))[:, :nx]
+    if not np.isfinite(saturation):
+        saturation = _find_saturation(source)
+    full = float(saturation / response.min())
     out = np.empty((ny - 1, nx - 1), dtype=np.float32)
     for start in range(0, ny - 1, _STRIP):
         rows = source.rows(slice(start, min(start + _STRIP + 1, ny)))
+        over = rows >= np.float32(saturation)
         rows = rows * gain[(start + np.arange(len(rows))) % 2]
         rows[~np.isfinite(rows)] = np.nan
-        pairs = rows[:, 1:] + rows[:, :-1]
-        out[start : start + len(pairs) - 1] = 0.25 * (pairs[1:] + pairs[:-1])
+        mean = 0.25 * _sum_of_four(rows)
+        mean[_sum_of_four(over.astype(np.uint8)) > 0] = full
+        out[start : start + len(mean)] = mean
     error = source.error
     if error is not None:
         error = np.asarray(error, dtype=np.float64) / source.scale
-        square = (error * gain[np.arange(ny) % 2]) ** 2
-        square = square[1:] + square[:-1]
-        error = 0.25 * np.sqrt(square[:, 1:] + square[:, :-1])
-    return PixelSource(out, error=error)
+        error = 0.25 * np.sqrt(_sum_of_four((error * gain[np.arange(ny) % 2]) ** 2))
+    return PixelSource(out, error=error), 0.999 * full
+
+
+def _sum_of_four(values: NDArray) -> NDArray:
+    """Add the four pixels around every corner."""
+    pairs = values[1:] + values[:-1]
+    return pairs[:, 1:] + pairs[:, :-1]
+
+
+def _find_saturation(source: PixelSource) -> float:
+    """Find the saturation level of the single pixels."""
+    strips = [slice(k, k + _STRIP) for k in range(0, source.shape[0], _STRIP)]
+    sky = float(np.nanmedian(source.rows(np.arange(0, source.shape[0], 16))))
+    largest = max(float(np.fmax.reduce(source.rows(k), axis=None)) for k in strips)
+    if not np.isfinite(largest) or not largest > sky:
+        return np.inf
+    high = [rows[rows >= sky + 0.5 * (largest - sky)] for rows in map(source.rows, strips)]
+    return find_pile_up(np.concatenate(high), sky, source)
 
 
 def _phases(rows: NDArray) -> NDArray:

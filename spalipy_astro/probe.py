@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro.background import Background, PixelSource
+from spalipy_astro.background import Background, PixelSource, find_pile_up
 from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
 from spalipy_astro.psf import Profile, fit_profile
@@ -31,6 +31,7 @@ _MAX_FWHM = 30.0
 _SHARPEST = 1.4
 _PROBE_STARS = 400
 _PROBE_SNR = 10.0
+_PEAK_RADIUS = 4
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
@@ -45,7 +46,7 @@ class Frame:
     source: PixelSource
     background: Background
     inverse_gain: float
-    saturation: float | None
+    saturation: float
     model_error: float = 0.01
 
     def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -55,7 +56,8 @@ class Frame:
         """
         x, y = pixel.T
         stamps = self.source.stamps(x, y, radius)
-        saturated = self._saturated(stamps, x - radius, y - radius)
+        with np.errstate(invalid="ignore"):
+            saturated = stamps >= np.float32(self.saturation)
         stamps[saturated] = np.nan
         level, noise = self.background.at(x, y)
         stamps -= level.astype(np.float32)[:, None, None]
@@ -65,36 +67,20 @@ class Frame:
             variance = (noise.astype(np.float32) ** 2)[:, None, None]
         return stamps, variance, saturated
 
-    def _saturated(self, stamps: NDArray, x0: NDArray, y0: NDArray) -> NDArray:
-        """Tell which pixels saturate.
-
-        Without a known level it is where values pile up: several pixels have the largest value,
-        or it is the end of an integer range, or far more pixels than at the top of a star are
-        within a twentieth of it.
-        """
-        limit = self.saturation
-        if limit is not None:
-            limit = (limit - self.source.pedestal) / self.source.scale
-        elif np.isfinite(stamps).any():
-            largest = float(np.nanmax(stamps))
-            sky = float(np.median(self.background.level))
-            dtype = self.source.data.dtype
-            end = np.inf
-            if dtype.kind in "iu":
-                end = (np.iinfo(dtype).max - self.source.pedestal) / self.source.scale
-            k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
-            # squares overlap: count pixels, not their copies
-            _, first = np.unique((y0[k] + i) * 2**32 + x0[k] + j, return_index=True)
-            height = (stamps[k, i, j][first] - sky) / (largest - sky)
-            n_equal, n_top = np.sum(height == height.max()), np.sum(height > 0.95)
-            if n_equal >= 3 or largest >= end:
-                limit = sky + 0.98 * (largest - sky)
-            elif n_top >= 5 and n_top > 0.25 * len(height):
-                limit = sky + 0.93 * (largest - sky)
-        if limit is None:
-            return np.zeros(stamps.shape, dtype=bool)
-        with np.errstate(invalid="ignore"):
-            return stamps >= limit
+    def find_saturation(self, pixel: NDArray) -> Frame:
+        """Set the saturation level, if it is not known, from the brightest sources."""
+        if np.isfinite(self.saturation) or len(pixel) == 0:
+            return self
+        x, y = pixel[:_PROBE_STARS].T
+        stamps = self.source.stamps(x, y, _PEAK_RADIUS)
+        sky = float(np.median(self.background.level))
+        largest = float(np.fmax.reduce(stamps, axis=None))
+        if not largest > sky:
+            return self
+        k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
+        # squares overlap: count pixels, not their copies
+        _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
+        return replace(self, saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))
 
 
 def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
@@ -203,6 +189,7 @@ def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
         top = np.arange(min(len(pixel), _PROBE_STARS))
+        frame = frame.find_saturation(pixel)
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
         saturated, _ = fit_all(
@@ -263,6 +250,7 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
     pixel, fits, good = sample.pixel, sample.fits, sample.good
     profile, size = Profile(sample.guess), sample.size
     top = np.arange(len(good))
+    seen = frame.find_saturation(pixel)
     radius = window_radius(size)
     # the first round finds out which of them are stars
     for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):
@@ -273,7 +261,7 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         chosen = top[alone if alone.sum() >= 15 else like][:most]
         if len(chosen) < 3:
             break
-        stamps, variance, _ = frame.cutouts(pixel[chosen], radius)
+        stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
         place = bright.parameters[chosen, :4]
         place[:, :2] -= pixel[chosen]
         profile = fit_profile(
@@ -286,7 +274,7 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
         size = profile.fwhm
         fits.parameters[top, 4] = 1
         saturated, _ = fit_all(
-            replace(frame, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
+            replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
         )
         bright = fits[top]
         good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
