@@ -11,33 +11,53 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from astropy.table import Table
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from scipy.spatial import cKDTree
+
+from spalipy_astro._canvas import (
+    CLIPPED,
+    OTHER,
+    USED,
+    axes_or_new,
+    central,
+    cut,
+    label_pixels,
+    pixels_of,
+    positions,
+    shape_of,
+    show_frame,
+    sky_of,
+)
+from spalipy_astro._drift import plot_drift, plot_sequence
+from spalipy_astro._maps import plot_coverage, plot_distortion, plot_error
+from spalipy_astro._residuals import (
+    plot_residuals,
+    plot_residuals_by_flux,
+    plot_residuals_by_position,
+)
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
 __all__ = [
     "plot_alignment",
+    "plot_coverage",
     "plot_difference",
     "plot_distortion",
+    "plot_drift",
+    "plot_error",
     "plot_image",
     "plot_matches",
     "plot_residuals",
+    "plot_residuals_by_flux",
+    "plot_residuals_by_position",
+    "plot_sequence",
 ]
 
-FloatArray = NDArray[np.float64]
-
-# Blue and vermilion of the palette of Okabe & Ito (2008), which color-blind readers can tell apart.
-USED = "#0072B2"
-CLIPPED = "#D55E00"
-
-# Images are shown at no more pixels than a panel of a figure has; more would only slow the drawing.
-_MAX_PIXELS = 1000
-_TEMPLATE_XY = ("x_template", "y_template")
-_MAD_TO_SIGMA = 1.4826
+_NEAR = 1.0  # px; within it of a matched star, a star is that one
 
 
 def plot_image(
@@ -60,9 +80,9 @@ def plot_image(
     -------
     `~matplotlib.axes.Axes`
     """
-    ax = _axes(ax)
-    values, extent = _cut(image, region)
-    middle, noise = _sky(values)
+    ax = axes_or_new(ax)
+    values, extent = cut(image, region)
+    middle, noise = sky_of(values)
     ax.imshow(
         values,
         origin="lower",
@@ -72,7 +92,7 @@ def plot_image(
         vmax=middle + 20 * noise,
         interpolation="nearest",
     )
-    return _label_pixels(ax)
+    return label_pixels(ax)
 
 
 def plot_difference(
@@ -103,13 +123,13 @@ def plot_difference(
     -------
     `~matplotlib.axes.Axes`
     """
-    ax = _axes(ax)
-    first, second = _values(template), _values(image)
+    ax = axes_or_new(ax)
+    first, second = pixels_of(template), pixels_of(image)
     shape = tuple(np.minimum(first.shape, second.shape))
     first, second = first[: shape[0], : shape[1]], second[: shape[0], : shape[1]]
-    middle, noise = _sky(first)
+    middle, noise = sky_of(first)
     limit = 8 * noise if limit is None else limit
-    values, extent = _cut((first - middle) - (second - _sky(second)[0]), region)
+    values, extent = cut((first - middle) - (second - sky_of(second)[0]), region)
     ax.imshow(
         values,
         origin="lower",
@@ -119,14 +139,19 @@ def plot_difference(
         vmax=limit,
         interpolation="nearest",
     )
-    return _label_pixels(ax)
+    return label_pixels(ax)
 
 
 def plot_matches(
-    alignment: Alignment, ax: Axes | None = None, *, image: ArrayLike | None = None
+    alignment: Alignment,
+    ax: Axes | None = None,
+    *,
+    image: ArrayLike | None = None,
+    template_stars: Table | None = None,
+    source_stars: Table | None = None,
 ) -> Axes:
     """
-    Mark the matched stars at their template positions.
+    Mark the matched stars at their template positions, and the others.
 
     Parameters
     ----------
@@ -136,111 +161,46 @@ def plot_matches(
         Where to draw; new ones by default.
     image : array_like or `~astropy.nddata.NDData`, shape (ny, nx), optional
         Image on the template's grid to show beneath the marks, such as the template.
+    template_stars, source_stars : `~astropy.table.Table`, optional
+        Stars of the template and of the source, with columns ``x`` and ``y`` in the pixels of each
+        (as `~spalipy_astro.detect_stars` gives them): those without a match are marked, too.
 
     Returns
     -------
     `~matplotlib.axes.Axes`
-        Circles are stars that the fit used, crosses those that it clipped.
+        Circles are stars that the fit used, crosses those that it clipped. Of the stars without a
+        match, squares are those of the template, triangles those of the source.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     if image is not None:
         plot_image(image, ax)
     matches = alignment.matches
     used = np.asarray(matches["used"])
-    x, y = (np.asarray(matches[name]) for name in _TEMPLATE_XY)
+    x, y = positions(alignment)
     style: dict[str, Any] = {
         "linestyle": "none",
         "markersize": 5,
         "markeredgewidth": 0.8,
         "fillstyle": "none",
     }
+    small = {**style, "markersize": 3.5, "markeredgewidth": 0.7}
+    words = []
+    if template_stars is not None:
+        xy = _without_match(_xy(template_stars), np.column_stack((x, y)))
+        ax.plot(*xy.T, "s", color=OTHER, **small)
+        words.append(f"template alone {len(xy)} □")
+    if source_stars is not None:
+        known = np.column_stack([np.asarray(matches[name]) for name in ("x_source", "y_source")])
+        xy = np.column_stack(alignment.transform(*_without_match(_xy(source_stars), known).T))
+        ny, nx = shape_of(alignment)
+        xy = xy[np.all((xy > -0.5) & (xy < (nx - 0.5, ny - 0.5)), axis=1)]
+        ax.plot(*xy.T, "^", color=CLIPPED, **small)
+        words.append(f"source alone {len(xy)} △")
     ax.plot(x[used], y[used], "o", color=USED, **style)
     ax.plot(x[~used], y[~used], "x", color=CLIPPED, **style)
-    ax.set_title(f"matched stars: {used.sum()} used ○, {(~used).sum()} clipped ×", loc="left")
-    return _frame(ax, alignment)
-
-
-def plot_residuals(
-    alignment: Alignment, ax: Axes | None = None, *, scale_bar: float | None = None
-) -> Axes:
-    """
-    Draw what the fit leaves of each star's position as an arrow.
-
-    Parameters
-    ----------
-    alignment : `~spalipy_astro.Alignment`
-        The alignment.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; new ones by default.
-    scale_bar : float, optional
-        Length of the reference arrow in template pixels; about the rms by default.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        The arrows start at the template positions of the stars that the fit used, the paler the
-        less certain a star's position is; crosses are stars that it clipped.
-    """
-    ax = _axes(ax)
-    matches = alignment.matches
-    used = np.asarray(matches["used"])
-    x, y = (np.asarray(matches[name]) for name in _TEMPLATE_XY)
-    dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
-    rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
-    bar = _round_number(rms) if scale_bar is None else scale_bar
-    nx = _shape(alignment)[1]
-    # The reference arrow gets a twentieth of the frame's width.
-    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
-    sigma = np.asarray(matches["sigma"])[used]
-    weight = np.clip(np.median(sigma) / sigma, 0.2, 1.0)
-    arrows = ax.quiver(
-        x[used],
-        y[used],
-        dx[used],
-        dy[used],
-        color=to_rgba_array(USED, weight),
-        width=0.003,
-        **style,
-    )
-    ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
-    ax.quiverkey(arrows, 0.88, 1.04, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
-    ax.set_title(f"residuals, rms {rms:.3f} px", loc="left")
-    return _frame(ax, alignment)
-
-
-def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
-    """
-    Map how far the transform departs from an affine one.
-
-    Parameters
-    ----------
-    alignment : `~spalipy_astro.Alignment`
-        The alignment.
-    ax : `~matplotlib.axes.Axes`, optional
-        Where to draw; new ones by default.
-
-    Returns
-    -------
-    `~matplotlib.axes.Axes`
-        Lines of equal displacement, labeled in template pixels, and arrows along it, not to
-        scale.
-    """
-    ax = _axes(ax)
-    ny, nx = _shape(alignment)
-    x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
-    backward = alignment.transform.inverse
-    ax.set_title("distortion, px", loc="left")
-    if backward.n_submodels == 1:
-        ax.text(0.5, 0.5, "none:\nthe transform is affine", ha="center", transform=ax.transAxes)
-        return _frame(ax, alignment)
-    dx, dy = backward[0].displacement(x, y)
-    size = np.hypot(dx, dy)
-    ax.contourf(x, y, size, levels=9, cmap="cividis_r", alpha=0.8)
-    lines = ax.contour(x, y, size, levels=9, colors="black", linewidths=0.5)
-    ax.clabel(lines, fontsize="x-small")
-    thin = (slice(4, None, 9), slice(4, None, 9))
-    ax.quiver(x[thin], y[thin], dx[thin], dy[thin], angles="xy", width=0.004)
-    return _frame(ax, alignment)
+    title = f"matched stars: {used.sum()} used ○, {(~used).sum()} clipped ×"
+    ax.set_title("\n".join([title, ", ".join(words)]) if words else title, loc="left")
+    return show_frame(ax, alignment)
 
 
 def plot_alignment(
@@ -276,7 +236,7 @@ def plot_alignment(
         plot_distortion(alignment, axes[2])
         return figure
     figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    region = _central(_shape(alignment)) if region is None else region
+    region = central(shape_of(alignment)) if region is None else region
     plot_difference(source, template, axes[0, 0], region=region)
     axes[0, 0].set_title("before: template − source", loc="left")
     plot_difference(aligned, template, axes[0, 1], region=region)
@@ -286,74 +246,18 @@ def plot_alignment(
     return figure
 
 
-def _axes(ax: Axes | None) -> Axes:
-    """Return the Axes given, or those of a new figure."""
-    return plt.subplots(layout="constrained")[1] if ax is None else ax
+def _xy(stars: Table) -> Any:
+    """Return the positions of a table of stars, shape (N, 2)."""
+    missing = {"x", "y"} - set(stars.colnames)
+    if missing:
+        raise ValueError(
+            f"stars have columns 'x' and 'y', px; the table has {', '.join(stars.colnames)}."
+        )
+    return np.column_stack([np.asarray(stars[name], float) for name in ("x", "y")])
 
 
-def _label_pixels(ax: Axes) -> Axes:
-    """Name the axes and give them equal scales."""
-    ax.set(xlabel="x (px)", ylabel="y (px)", aspect="equal")
-    return ax
-
-
-def _frame(ax: Axes, alignment: Alignment) -> Axes:
-    """Show the whole of the template's grid."""
-    ny, nx = _shape(alignment)
-    ax.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5))
-    return _label_pixels(ax)
-
-
-def _shape(alignment: Alignment) -> tuple[int, int]:
-    """Return the template's shape, or for a catalog one that holds the matched stars."""
-    if alignment.template_shape is not None:
-        return alignment.template_shape
-    nx, ny = (int(np.ceil(np.max(alignment.matches[name]))) + 1 for name in _TEMPLATE_XY)
-    return ny, nx
-
-
-def _values(image: ArrayLike) -> FloatArray:
-    """Return an image as floats, its masked pixels NaN."""
-    mask = getattr(image, "mask", None)
-    values = np.array(getattr(image, "data", image), dtype=np.float64)
-    if mask is not None:
-        values[np.broadcast_to(mask, values.shape)] = np.nan
-    return values
-
-
-def _cut(
-    image: ArrayLike, region: tuple[slice, slice] | None
-) -> tuple[FloatArray, tuple[float, float, float, float]]:
-    """Return a part of an image, thinned out to what a panel can show, and its extent in pixels."""
-    values = _values(image)
-    rows, columns = region or (slice(None), slice(None))
-    y0, y1, _ = rows.indices(values.shape[0])
-    x0, x1, _ = columns.indices(values.shape[1])
-    step = max(1, -(-max(y1 - y0, x1 - x0) // _MAX_PIXELS))
-    return values[y0:y1:step, x0:x1:step], (x0 - 0.5, x1 - 0.5, y0 - 0.5, y1 - 0.5)
-
-
-def _sky(values: FloatArray) -> tuple[float, float]:
-    """Return the median and the robust standard deviation of the finite values."""
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return 0.0, 1.0
-    middle = float(np.median(finite))
-    return middle, float(_MAD_TO_SIGMA * np.median(np.abs(finite - middle))) or 1.0
-
-
-def _round_number(value: float) -> float:
-    """Return the number of the series 1, 2, 5, 10, ... that is next to a positive value."""
-    if not value > 0:
-        return 1.0
-    decade = 10.0 ** np.floor(np.log10(value))
-    return float(decade * min((1, 2, 5, 10), key=lambda digit: abs(np.log(value / decade / digit))))
-
-
-def _central(shape: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the middle of an image, 240 by 160 pixels."""
-    rows, columns = (
-        slice(max(0, (size - part) // 2), (size + part) // 2)
-        for size, part in zip(shape, (160, 240), strict=True)
-    )
-    return rows, columns
+def _without_match(xy: Any, known: Any) -> Any:
+    """Return the positions that none of the matched stars has."""
+    if len(known) == 0 or len(xy) == 0:
+        return xy
+    return xy[cKDTree(known).query(xy)[0] > _NEAR]

@@ -8,12 +8,15 @@ from astropy.modeling.models import AffineTransformation2D
 from astropy.nddata import CCDData
 from astropy.table import QTable
 
+from spalipy_astro import Coverage
 from spalipy_astro.models import SplineDistortion2D
 
 plt = pytest.importorskip("matplotlib.pyplot")
+_canvas = pytest.importorskip("spalipy_astro._canvas")
 plotting = pytest.importorskip("spalipy_astro.plotting")
 
 SHAPE = (90, 140)
+MAPS = ["plot_matches", "plot_residuals", "plot_distortion", "plot_error", "plot_coverage"]
 
 
 def _alignment(*, distorted=True, template_shape=SHAPE):
@@ -28,6 +31,7 @@ def _alignment(*, distorted=True, template_shape=SHAPE):
         backward = (
             SplineDistortion2D(*coeff, bounds=((0, SHAPE[1] - 1), (0, SHAPE[0] - 1))) | backward
         )
+    x_source, y_source = backward(*xy.T)
     return SimpleNamespace(
         transform=backward.inverse,
         template_shape=template_shape,
@@ -39,9 +43,40 @@ def _alignment(*, distorted=True, template_shape=SHAPE):
                 "dy": residuals[:, 1],
                 "sigma": rng.uniform(0.05, 0.3, 40),
                 "used": np.arange(40) < 39,
+                "x_source": x_source,
+                "y_source": y_source,
+                "flux_source": np.full(40, np.nan),
+                "flux_template": np.geomspace(1e5, 1e3, 40),
             }
         ),
+        error=lambda x, y: 0.02 + 1e-6 * (np.square(x) + np.square(y)),
+        coverage=_coverage,
     )
+
+
+def _coverage(shape):
+    """No data in the first 30 columns, extrapolated in the last 20 rows."""
+    bits = np.zeros(shape, int)
+    bits[-20:] |= Coverage.EXTRAPOLATED
+    bits[:, :30] |= Coverage.NO_DATA
+    return bits.astype(np.uint8)
+
+
+def _sequence():
+    """The table of 12 frames, the fifth of which failed."""
+    rng = np.random.default_rng(10)
+    bad = np.arange(12) == 4
+    values = {
+        "shift_x": np.linspace(0, 8, 12),
+        "shift_y": np.linspace(3, -2, 12),
+        "rotation": np.linspace(0.1, 0.4, 12),
+        "scale": 1 + 1e-6 * np.arange(12),
+        "rms": rng.uniform(0.1, 0.2, 12),
+    }
+    table = QTable({name: np.where(bad, np.nan, column) for name, column in values.items()})
+    table["status"] = np.where(bad, "failed", "ok")
+    table["n_matched"] = np.where(bad, 0, 300)
+    return table
 
 
 @pytest.fixture
@@ -52,7 +87,7 @@ def images():
     return SimpleNamespace(template=template, source=rng.normal(300, 5, (80, 150)))
 
 
-@pytest.mark.parametrize("name", ["plot_matches", "plot_residuals", "plot_distortion"])
+@pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("distorted", [True, False])
 @pytest.mark.parametrize("template_shape", [SHAPE, None])
 def test_draws_on_the_axes_given(name, distorted, template_shape):
@@ -65,7 +100,7 @@ def test_draws_on_the_axes_given(name, distorted, template_shape):
     assert ax.get_xlabel() == "x (px)"
 
 
-@pytest.mark.parametrize("name", ["plot_matches", "plot_residuals", "plot_distortion"])
+@pytest.mark.parametrize("name", MAPS)
 def test_makes_axes(name):
     before = plt.get_fignums()
     ax = getattr(plotting, name)(_alignment())
@@ -145,4 +180,143 @@ def test_overview(images):
     ("value", "expected"), [(0.086, 0.1), (0.03, 0.02), (6.0, 5), (1.0, 1), (0.0, 1), (np.nan, 1)]
 )
 def test_round_number(value, expected):
-    assert plotting._round_number(value) == pytest.approx(expected)
+    assert _canvas.round_number(value) == pytest.approx(expected)
+
+
+def test_stars_without_match():
+    alignment = _alignment()
+    matches = alignment.matches
+    template = QTable({"x": [*matches["x_template"], 20.5], "y": [*matches["y_template"], 88.0]})
+    # one of the source beside the matched ones, and one that lies outside of the template
+    x, y = alignment.transform.inverse(np.array([100.0, 190.0]), np.array([12.0, 40.0]))
+    source = QTable({"x": [*matches["x_source"], *x], "y": [*matches["y_source"], *y]})
+    ax = plotting.plot_matches(alignment, template_stars=template, source_stars=source)
+    alone = ax.lines[:2]
+    np.testing.assert_allclose(alone[0].get_xydata(), [[20.5, 88.0]])
+    np.testing.assert_allclose(alone[1].get_xydata(), [[100.0, 12.0]])
+    assert [len(line.get_xdata()) for line in ax.lines[2:]] == [39, 1]
+    assert "template alone 1 □, source alone 1 △" in ax.get_title(loc="left")
+
+
+def test_stars_need_positions():
+    with pytest.raises(ValueError, match="the table has ra, dec"):
+        plotting.plot_matches(_alignment(), template_stars=QTable({"ra": [1.0], "dec": [2.0]}))
+
+
+@pytest.mark.parametrize(("axis", "length"), [("x", SHAPE[1]), ("y", SHAPE[0])])
+def test_a_trend_shows_along_its_axis(axis, length):
+    alignment = _alignment()
+    matches = alignment.matches
+    matches["dx"] = 0.002 * (matches[f"{axis}_template"] - length / 2)
+    matches["dy"] = 0.0
+    ax = plotting.plot_residuals_by_position(alignment, axis=axis)
+    by_marker = {line.get_marker(): line for line in ax.lines}
+    dx, dy = by_marker["o"], by_marker["s"]
+    np.testing.assert_allclose(dx.get_ydata(), 0.002 * (dx.get_xdata() - length / 2), atol=0.02)
+    np.testing.assert_allclose(dy.get_ydata(), 0)
+    assert ax.get_xlabel() == f"{axis} (px)"
+    assert ax.get_xlim()[1] == length - 0.5
+    low, high = ax.get_ylim()
+    assert low < dx.get_ydata().min() < dx.get_ydata().max() < high
+
+
+def test_axis_is_x_or_y():
+    with pytest.raises(ValueError, match="'z'"):
+        plotting.plot_residuals_by_position(_alignment(), axis="z")
+
+
+def test_residuals_by_flux_compare_with_the_expectation():
+    alignment = _alignment()
+    alignment.matches["sigma"] = 0.1
+    alignment.matches["dx"][:39], alignment.matches["dy"][:39] = 0.3, 0.4
+    ax = plotting.plot_residuals_by_flux(alignment)
+    labeled = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_allclose(labeled["measured rms"], 0.5)
+    np.testing.assert_allclose(labeled["expected of the errors"], 0.1 * np.sqrt(2))
+    assert ax.get_xlabel() == "flux in the template"
+    assert [len(line.get_xdata()) for line in ax.lines[:2]] == [39, 1]
+
+
+def test_residuals_by_flux_of_the_source():
+    alignment = _alignment()
+    alignment.matches["flux_source"] = alignment.matches["flux_template"]
+    alignment.matches["flux_template"] = np.nan
+    assert plotting.plot_residuals_by_flux(alignment).get_xlabel() == "flux in the source"
+
+
+def test_residuals_by_flux_take_fluxes():
+    alignment = _alignment()
+    alignment.matches["flux_template"] = np.nan
+    before = plt.get_fignums()
+    with pytest.raises(ValueError, match="no fluxes"):
+        plotting.plot_residuals_by_flux(alignment)
+    assert plt.get_fignums() == before
+
+
+def test_error_is_asked_for_at_source_pixels():
+    alignment = _alignment(distorted=False)
+    asked = []
+    alignment.error = lambda x, y: asked.append((x, y)) or 0.1 + 1e-3 * x
+    plotting.plot_error(alignment)
+    ((x, y),) = asked
+    corner = alignment.transform.inverse(0.0, 0.0)
+    np.testing.assert_allclose((x[0, 0], y[0, 0]), corner)
+    corner = alignment.transform.inverse(SHAPE[1] - 1.0, SHAPE[0] - 1.0)
+    np.testing.assert_allclose((x[-1, -1], y[-1, -1]), corner)
+
+
+def test_an_error_that_is_the_same_everywhere():
+    alignment = _alignment()
+    alignment.error = lambda x, y: np.full(np.shape(x), 0.25)
+    ax = plotting.plot_error(alignment)
+    assert "0.25 px everywhere" in ax.get_title(loc="left")
+
+
+def test_coverage_tells_the_shares():
+    ax = plotting.plot_coverage(_alignment())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["among matched stars 61%", "extrapolated 17%", "no data 21%"]
+    shown = ax.images[0].get_array()
+    assert shown[5, 80] == 0
+    assert shown[85, 80] == 1
+    assert shown[85, 5] == shown[5, 5] == 2
+
+
+def test_coverage_of_large_frames_is_thinned_out():
+    ax = plotting.plot_coverage(_alignment(template_shape=(3000, 900)))
+    assert max(ax.images[0].get_array().shape) <= 400
+    assert ax.get_ylim()[1] == 2999.5
+
+
+@pytest.mark.parametrize("quantity", ["shift", "rotation", "scale", "rms", "stars"])
+def test_drift(quantity):
+    table = _sequence()
+    ax = plotting.plot_drift(table, quantity=quantity)
+    *lines, failed = ax.lines
+    assert len(lines) == (2 if quantity == "shift" else 1)
+    for line in lines:
+        assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == [4]
+    assert failed.get_xdata().tolist() == [4]
+    expected = {
+        "shift": table["shift_x"],
+        "scale": (table["scale"] / np.nanmedian(table["scale"]) - 1) * 1e6,
+        "stars": np.where(table["n_matched"] > 0, 300, np.nan),
+    }.get(quantity, table[quantity] if quantity in table.colnames else None)
+    np.testing.assert_allclose(lines[0].get_ydata(), expected)
+
+
+def test_drift_against_time():
+    times = np.linspace(2.4, 7.9, 12)
+    ax = plotting.plot_drift(_sequence(), against=times)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), times)
+    with pytest.raises(ValueError, match=r"each of 12 frames; got shape \(11,\)"):
+        plotting.plot_drift(_sequence(), against=times[1:])
+    with pytest.raises(ValueError, match="quantity is one of shift"):
+        plotting.plot_drift(_sequence(), quantity="seeing")
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(4, 5), slice(0, 0), slice(0, 1)])
+def test_overview_of_a_sequence(rows):
+    figure = plotting.plot_sequence(_sequence()[rows])
+    assert len(figure.axes) == 4
+    figure.canvas.draw()
