@@ -211,13 +211,13 @@ def test_a_trend_shows_along_its_axis(axis, length):
     matches["dy"] = 0.0
     ax = plotting.plot_residuals_by_position(alignment, axis=axis)
     by_marker = {line.get_marker(): line for line in ax.lines}
-    dx, dy = by_marker["o"], by_marker["s"]
-    np.testing.assert_allclose(dx.get_ydata(), 0.002 * (dx.get_xdata() - length / 2), atol=0.02)
-    np.testing.assert_allclose(dy.get_ydata(), 0)
+    dx, dy = (by_marker[marker].get_xydata().T for marker in "os")
+    np.testing.assert_allclose(dx[1], 0.002 * (dx[0] - length / 2), atol=0.02)
+    np.testing.assert_allclose(dy[1], 0)
     assert ax.get_xlabel() == f"{axis} (px)"
     assert ax.get_xlim()[1] == length - 0.5
     low, high = ax.get_ylim()
-    assert low < dx.get_ydata().min() < dx.get_ydata().max() < high
+    assert low < dx[1].min() < dx[1].max() < high
 
 
 def test_axis_is_x_or_y():
