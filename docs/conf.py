@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 project = "spalipy_astro"
 author = "spalipy_astro developers"
@@ -44,6 +46,7 @@ plot_rcparams = {
 plot_apply_rcparams = True
 # Examples write files; not into the sources.
 _scratch = tempfile.TemporaryDirectory()
+shutil.copytree(Path(__file__).parent / "data", Path(_scratch.name) / "data")
 plot_working_directory = _scratch.name
 
 # Fetching the inventories needs the network: Read the Docs has it, a checkout on a plane has not.
