@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from spalipy_astro._prepare import Frame
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.matching import match_stars
-from spalipy_astro.registration import Frame
 
 __all__ = ["best_template"]
 

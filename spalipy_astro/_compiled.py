@@ -25,5 +25,11 @@ def compiled(function: Callable) -> Callable:
 
 
 def vectorized(function: Callable) -> Callable:
-    """Compile a function whose sums may be reordered; NaN and infinity keep their meaning."""
-    return _compile(function, fastmath={"contract", "reassoc", "nsz", "arcp"})
+    """
+    Compile a function whose sums may be reordered; NaN and infinity keep their meaning.
+
+    It becomes part of each compiled function that calls it. LLVM optimizes a function once for
+    itself and once more within its caller; in which order it sums may differ. Which of the two a
+    process runs would depend on whether it compiled the caller or found it in the cache.
+    """
+    return _compile(function, fastmath={"contract", "reassoc", "nsz", "arcp"}, forceinline=True)

@@ -14,8 +14,8 @@ from spalipy_astro import _windows
 from spalipy_astro.fitting import Fit, fit_linear
 
 if TYPE_CHECKING:
+    from spalipy_astro._prepare import Frame
     from spalipy_astro.matching import Match
-    from spalipy_astro.registration import Frame
 
 __all__ = ["Summary", "derived_figures", "figures", "match_table", "provenance"]
 
@@ -174,7 +174,10 @@ def _geometry(
     center, middle = ((np.array(box[::-1]) - 1) / 2 for box in boxes)
     shift = np.array(transform(*center)) - middle
     xy = np.column_stack((matches["x_template"], matches["y_template"]))[used]
-    bent = freedom > 3.01 and used.any()
+    bend = 0.0
+    if freedom > 3.01 and used.any():
+        source_xy = np.column_stack((matches["x_source"], matches["y_source"]))[used]
+        bend = np.hypot(*(np.column_stack(transform(*source_xy.T)) - affine_xy[used]).T).max()
     determinant = np.linalg.det(forward)
     return {
         "scale": _scale_of(forward),
@@ -182,7 +185,7 @@ def _geometry(
         "parity": 1 if determinant > 0 else -1,
         "shift_x": float(shift[0]),
         "shift_y": float(shift[1]),
-        "distortion": float(np.hypot(*(xy - affine_xy[used]).T).max()) if bent else 0.0,
+        "distortion": float(bend),
         "coverage": _windows.covered_fraction(transform.inverse, xy, *boxes),
     }
 

@@ -26,9 +26,10 @@ from spalipy_astro._fitsio import (
     to_hdus,
     write_hdus,
 )
+from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError, NoMatchError
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import find_alignment
 
 __all__ = [
     "DETECTION",

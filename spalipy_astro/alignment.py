@@ -22,9 +22,9 @@ from spalipy_astro.errors import FormatError
 from spalipy_astro.fitting import Fit
 
 if TYPE_CHECKING:
+    from spalipy_astro._prepare import Frame
     from spalipy_astro.fits_export import FITSExport
     from spalipy_astro.matching import Match
-    from spalipy_astro.registration import Frame
 
 __all__ = ["Alignment", "Coverage", "Summary"]
 
@@ -273,6 +273,53 @@ class Alignment:
         from spalipy_astro.plotting import plot_alignment
 
         return plot_alignment(self, **images)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        source: Any = None,
+        template: Any = None,
+        aligned: Any = None,
+        title: str = "Alignment report",
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Write an HTML page about the alignment, which needs no other file and no network.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. It is written whole or not at all.
+        source, template : CCDData, NDData or array_like, optional
+            The images. With both the page has a viewer that blinks and subtracts them.
+        aligned : CCDData, NDData or array_like, optional
+            The source on the template's grid; resampled from ``source`` by default.
+        title : str, optional
+            What to write above.
+        overwrite : bool, optional
+            Replace a file that exists.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the aligned source and the template are not on one grid.
+        """
+        from spalipy_astro.report import report_alignment
+
+        report_alignment(
+            self,
+            path,
+            source=source,
+            template=template,
+            aligned=aligned,
+            title=title,
+            overwrite=overwrite,
+        )
 
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01

@@ -32,9 +32,10 @@ from spalipy_astro._frames import (
     stem_of,
 )
 from spalipy_astro._pool import available_cores, run
+from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro._tables import is_catalog
 from spalipy_astro.errors import AlignmentError, TooFewStarsError
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import find_alignment
 
 __all__ = ["align_many"]
 

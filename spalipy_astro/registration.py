@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
-from spalipy_astro._tables import as_table, is_catalog
+from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.catalog import Stars, as_stars
+from spalipy_astro.catalog import as_stars
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import ImageError, NoMatchError
+from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.images import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
 from spalipy_astro.sky import epoch_of, is_sky_catalog, project_catalog
 
-__all__ = ["Frame", "align", "detect_stars", "find_alignment", "prepare"]
-
-_PIXELS_PER_STAR = 60
+__all__ = ["align", "detect_stars", "find_alignment"]
 
 
 def align(
@@ -83,6 +82,7 @@ def align(
     )
 
 
+@one_blas_thread()
 def find_alignment(
     source: Any,
     template: Any,
@@ -249,6 +249,7 @@ def find_alignment(
     return Alignment._of_fit(fit, match, one, two, times=times, options=options)
 
 
+@one_blas_thread()
 def detect_stars(
     image: Any,
     *,
@@ -297,77 +298,6 @@ def detect_stars(
         gain=gain,
         saturation=saturation,
     )
-
-
-@dataclass(frozen=True)
-class Frame:
-    """
-    One side of an alignment: its stars, ready for matching.
-
-    Attributes
-    ----------
-    stars : Stars
-        Usable stars, brightest first.
-    field : StarField
-        The same, prepared for matching; made once for a template of many sources.
-    shape : tuple of int or None
-        Shape of the image.
-    wcs : object or None
-        Its WCS.
-    n_detected : int
-        Number of sources before flagged ones were left out.
-    """
-
-    stars: Stars
-    field: StarField
-    shape: tuple[int, int] | None
-    wcs: Any
-    n_detected: int
-
-
-def prepare(
-    image: Any,
-    *,
-    name: str = "image",
-    mask: Any = None,
-    select: Mapping[str, Any] | None = None,
-    **detection: Any,
-) -> Frame:
-    """
-    Detect or read the stars of one side.
-
-    Parameters
-    ----------
-    image : CCDData, NDData, array_like, `~astropy.table.Table` or Frame
-        An image or a catalog, as for `find_alignment`; a `Frame` is handed back.
-    name : str, optional
-        What to call it in error messages.
-    mask : array_like of bool, optional
-    select : mapping, optional
-        Which stars to leave out, as for `find_alignment`.
-    **detection
-        Keyword arguments of `detect_stars`.
-
-    Returns
-    -------
-    Frame
-    """
-    if isinstance(image, Frame):
-        return image
-    if is_catalog(image):
-        table, shape, wcs = as_table(image, name=name), None, None
-    else:
-        plain = as_image(image, name=name, mask=mask)
-        shape, wcs = plain.data.shape, plain.wcs
-        try:
-            table = find_stars(plain.data, mask=plain.mask, error=plain.error, **detection)
-        except ImageError as error:
-            raise ImageError(f"the {name} cannot be searched for stars: {error}") from error
-    stars = as_stars(table, name=name, select=select)
-    if shape is not None:
-        # Sources more crowded than that are blends, and strangers in each other's gates.
-        stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
 
 
 def _sky_frame(

@@ -40,10 +40,11 @@ from spalipy_astro._fitsio import (
     write_hdus,
 )
 from spalipy_astro._frames import check_matched, stem_of
+from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import find_alignment
 
 __all__ = ["align_fits", "align_fits_simple"]
 

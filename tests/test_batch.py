@@ -247,16 +247,7 @@ def serial(night, tmp_path_factory):
     return paths, table, content(folder / "out")
 
 
-# Known defect: in an environment whose code was never compiled before, results of processes can
-# differ in their last bits from those of the process that compiled it.
-_fresh = pytest.mark.xfail(strict=False, reason="last bits differ after a first compilation")
-
-
-@pytest.mark.parametrize(
-    "where",
-    ["threads", pytest.param("processes", marks=_fresh), pytest.param("executor", marks=_fresh),
-     pytest.param("dask", marks=_fresh)],
-)  # fmt: skip
+@pytest.mark.parametrize("where", ["threads", "processes", "executor", "dask"])
 def test_results_do_not_depend_on_where_they_are_computed(serial, tmp_path, where):
     (template, *paths), serial_table, expected = serial
     if where == "dask":
