@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.modeling import Model
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
@@ -17,11 +18,14 @@ from spalipy_astro._canvas import (
     shape_of,
     show_frame,
 )
+from spalipy_astro.fitting import fit_linear
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
 __all__ = ["plot_coverage", "plot_distortion", "plot_error"]
+
+FloatArray = NDArray[np.float64]
 
 # What `Alignment.coverage` tells apart, with gray levels and hatches.
 _KINDS = (
@@ -30,6 +34,7 @@ _KINDS = (
     ("no data", "#6e6e6e", "xxx"),
 )
 _MAX_CELLS = 400  # of a map along its longer side
+_NO_DISTORTION = 1e-6  # px
 
 
 def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
@@ -52,13 +57,12 @@ def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
     ax = axes_or_new(ax)
     ny, nx = shape_of(alignment)
     x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
-    backward = alignment.transform.inverse
     ax.set_title("distortion, px", loc="left")
-    if backward.n_submodels == 1:
+    dx, dy = _distortion(alignment.transform.inverse, x, y)
+    size = np.hypot(dx, dy)
+    if not size.max() > _NO_DISTORTION:
         ax.text(0.5, 0.5, "none:\nthe transform is affine", ha="center", transform=ax.transAxes)
         return show_frame(ax, alignment)
-    dx, dy = backward[0].displacement(x, y)
-    size = np.hypot(dx, dy)
     ax.contourf(x, y, size, levels=9, cmap="cividis_r", alpha=0.8)
     lines = ax.contour(x, y, size, levels=9, colors="black", linewidths=0.5)
     ax.clabel(lines, fontsize="x-small")
@@ -170,7 +174,19 @@ def plot_coverage(alignment: Alignment, ax: Axes | None = None) -> Axes:
     return show_frame(ax, alignment)
 
 
-def _levels(low: float, high: float) -> NDArray[np.float64]:
+def _distortion(backward: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return how far a map from the template departs from an affine one, in template px."""
+    if backward.n_submodels == 2 and hasattr(backward[0], "displacement"):
+        return backward[0].displacement(x, y)
+    # Inverted and chained alignments have no displacement that could be asked for.
+    points = np.column_stack((x.ravel(), y.ravel()))
+    mapped = np.column_stack([np.ravel(values) for values in backward(x, y)])
+    matrix, offset = fit_linear(points, mapped)
+    dx, dy = (np.linalg.solve(matrix, (mapped - offset).T).T - points).T
+    return dx.reshape(x.shape), dy.reshape(x.shape)
+
+
+def _levels(low: float, high: float) -> FloatArray:
     """Return the numbers of the series 1, 2, 5, 10, ... within a range, or equal steps if few."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     series = np.outer(decades, (1, 1.5, 2, 3, 5, 7)).ravel()

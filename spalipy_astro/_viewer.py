@@ -53,9 +53,15 @@ def viewer(template: ArrayLike, aligned: ArrayLike, center: tuple[float, float])
         name += f"{rows.stop - 1} in y, in full resolution"
         cuts = [image[part] for image in images]
         # The sky is that of the whole frame: a detail may be full of stars.
-        gray = [to_gray(c, sky=sky_of(i)) for c, i in zip(cuts, images, strict=True)]
+        gray = [to_gray(c, sky=_sky(image)) for c, image in zip(cuts, images, strict=True)]
         found.append(_viewer([_png(image) for image in gray], cuts[0].shape, name, sharp=True))
     return found
+
+
+def _sky(image: FloatArray) -> tuple[float, float]:
+    """Return the level and the noise of a frame, of which some of the pixels tell enough."""
+    step = max(1, max(image.shape) // _MAX_PIXELS)
+    return sky_of(image[::step, ::step])
 
 
 def block_mean(image: FloatArray, most: int) -> FloatArray:
@@ -99,7 +105,7 @@ def detail_around(center: tuple[float, float], shape: tuple[int, ...]) -> tuple[
 
 def _jpeg(gray: NDArray[np.uint8]) -> str:
     buffer = BytesIO()
-    Image.fromarray(gray[::-1]).save(buffer, "JPEG", quality=85)
+    Image.fromarray(gray[::-1]).save(buffer, "JPEG", quality=80)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 

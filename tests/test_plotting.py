@@ -128,6 +128,19 @@ def test_distortion_says_where_there_is_none():
     assert any("affine" in text.get_text() for text in ax.texts)
 
 
+def test_distortion_of_an_inverse():
+    """It has no spline that could be asked."""
+    alignment = _alignment()
+    forward = plotting.plot_distortion(alignment)
+    alignment.transform = alignment.transform.inverse
+    inverse = plotting.plot_distortion(alignment)
+    arrows = []
+    for ax in (forward, inverse):
+        (found,) = (child for child in ax.get_children() if type(child).__name__ == "Quiver")
+        arrows.append(np.hypot(found.U, found.V))
+    assert 0.3 < np.median(arrows[1]) / np.median(arrows[0]) < 3
+
+
 def test_difference_is_template_minus_image(images):
     ax = plotting.plot_difference(images.source, images.template)
     shown = ax.images[0].get_array()
