@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_residuals", "plot_residuals_by_flux", "plot_residuals_by_position"]
 
+_MOST_ARROWS = 1000
+
 
 def plot_residuals(
     alignment: Alignment, ax: Axes | None = None, *, scale_bar: float | None = None
@@ -44,32 +46,39 @@ def plot_residuals(
     -------
     `~matplotlib.axes.Axes`
         The arrows start at the template positions of the stars that the fit used, the paler the
-        less certain a star's position is; crosses are stars that it clipped.
+        less certain a star's position is; of very many stars, the best measured ones. Crosses are
+        stars that it clipped.
     """
     ax = axes_or_new(ax)
     matches = alignment.matches
     used = np.asarray(matches["used"])
     x, y = positions(alignment)
     dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
+    sigma = np.asarray(matches["sigma"])
     rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
+    best = np.flatnonzero(used)
+    title = f"residuals, rms {rms:.3f} px"
+    if len(best) > _MOST_ARROWS:
+        best = np.sort(best[np.argsort(sigma[best], kind="stable")[:_MOST_ARROWS]])
+        title += f"; the best {_MOST_ARROWS}"
+        rms = float(np.sqrt(np.mean(dx[best] ** 2 + dy[best] ** 2)))
     bar = round_number(rms) if scale_bar is None else scale_bar
     nx = shape_of(alignment)[1]
     # The reference arrow gets a twentieth of the frame's width.
     style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
-    sigma = np.asarray(matches["sigma"])[used]
-    weight = np.clip(np.median(sigma) / sigma, 0.2, 1.0)
+    weight = np.clip(np.median(sigma[best]) / sigma[best], 0.2, 1.0)
     arrows = ax.quiver(
-        x[used],
-        y[used],
-        dx[used],
-        dy[used],
+        x[best],
+        y[best],
+        dx[best],
+        dy[best],
         color=to_rgba_array(USED, weight),
         width=0.003,
         **style,
     )
     ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
-    ax.quiverkey(arrows, 0.88, 1.04, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
-    ax.set_title(f"residuals, rms {rms:.3f} px", loc="left")
+    ax.quiverkey(arrows, 0.86, -0.12, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
+    ax.set_title(title, loc="left")
     return show_frame(ax, alignment)
 
 
@@ -117,10 +126,11 @@ def plot_residuals_by_position(
     )
     limit = max(1.5 * np.max(np.abs(means) + errors), 4 * np.quantile(sigma, 0.1))
     strength = np.clip(np.quantile(sigma, 0.1) / sigma, 0.15, 1.0)
+    size = float(np.clip(300 / np.sqrt(len(along) + 1), 2, 9))
     looks = (("dx", USED, "o", "-"), ("dy", CLIPPED, "s", "--"))
     for values, mean, (name, color, marker, line) in zip(residuals, means, looks, strict=True):
         ax.scatter(
-            along, values, s=9, marker=marker, linewidths=0, color=to_rgba_array(color, strength)
+            along, values, s=size, marker=marker, linewidths=0, color=to_rgba_array(color, strength)
         )
         ax.errorbar(
             [along[part].mean() for part in bins],

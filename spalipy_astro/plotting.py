@@ -179,11 +179,11 @@ def plot_matches(
     x, y = positions(alignment)
     style: dict[str, Any] = {
         "linestyle": "none",
-        "markersize": 5,
+        "markersize": float(np.clip(140 / np.sqrt(len(matches) + 1), 1.8, 5.0)),
         "markeredgewidth": 0.8,
         "fillstyle": "none",
     }
-    small = {**style, "markersize": 3.5, "markeredgewidth": 0.7}
+    small = {**style, "markersize": 0.7 * style["markersize"], "markeredgewidth": 0.7}
     words = []
     if template_stars is not None:
         xy = _without_match(_xy(template_stars), np.column_stack((x, y)))

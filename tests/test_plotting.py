@@ -123,6 +123,16 @@ def test_residuals_leave_clipped_stars_out():
     assert ax.get_title(loc="left") == f"residuals, rms {rms:.3f} px"
 
 
+def test_arrows_of_very_many_stars(monkeypatch):
+    monkeypatch.setattr("spalipy_astro._residuals._MOST_ARROWS", 10)
+    alignment = _alignment()
+    ax = plotting.plot_residuals(alignment)
+    (arrows,) = [child for child in ax.get_children() if type(child).__name__ == "Quiver"]
+    best = np.sort(np.argsort(alignment.matches["sigma"][:39])[:10])
+    np.testing.assert_allclose(arrows.U, alignment.matches["dx"][best])
+    assert ax.get_title(loc="left").endswith("; the best 10")
+
+
 def test_distortion_says_where_there_is_none():
     ax = plotting.plot_distortion(_alignment(distorted=False))
     assert any("affine" in text.get_text() for text in ax.texts)
