@@ -112,6 +112,7 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
     )
     add("--transform", metavar="OUT.asdf", help="file to save the alignment to")
     add("--plot", metavar="OUT.png", help="file to draw the alignment to")
+    _add_report(fit)
 
     image = parser.add_argument_group("aligned image")
     add = image.add_argument
@@ -159,6 +160,7 @@ def parser_of_align_fits_simple() -> argparse.ArgumentParser:
     _add_extensions(parser)
     _add_min_n_match(parser)
     _add_threshold(parser)
+    _add_report(parser)
     _add_union(parser)
     _add_common(parser)
     return parser
@@ -191,6 +193,15 @@ def _add_min_n_match(parser: Any) -> None:
         type=int,
         default=0,
         help="fail if fewer stars match (default: %(default)s; the odds against chance decide)",
+    )
+
+
+def _add_report(parser: Any) -> None:
+    parser.add_argument(
+        "--report",
+        metavar="OUT.html",
+        help="page to write about the alignment, with figures and a viewer; for several sources, "
+        "one with a row for each (the aligned images are written also if the page cannot be)",
     )
 
 

@@ -136,6 +136,8 @@ def _template(options: argparse.Namespace, find: dict[str, Any]) -> _Template:
 
 def _align_several(options: argparse.Namespace) -> int:
     """Align several sources; return the exit status."""
+    if options.report:
+        refuse_existing(options.report, overwrite=options.overwrite)
     find = find_options(options)
     template = _template(options, find)
     shape = options.output_shape
@@ -167,6 +169,11 @@ def _align_several(options: argparse.Namespace) -> int:
     failed = int((table["status"] == "failed").sum())
     if failed:
         print(f"{failed} of {len(table)} sources were not aligned", file=sys.stderr)
+    if options.report:
+        from spalipy_astro.report import report_sequence
+
+        title = f"{len(table)} frames on {options.template_fits or options.template_cat}"
+        report_sequence(table, options.report, title=title, overwrite=options.overwrite)
     return 1 if failed else 0
 
 
@@ -184,26 +191,35 @@ def _align_one(options: argparse.Namespace) -> None:
         units = list(image_hdus(source))
     marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
     results = [output]
-    results += [_marked(p, m) for p in (options.transform, options.plot) if p for m in marks]
+    others = (options.transform, options.plot, options.report)
+    results += [_marked(path, mark) for path in others if path for mark in marks]
     for path in results:
         refuse_existing(path, overwrite=options.overwrite)
     find = find_options(options)
     template = None if options.apply else _template(options, find)
     hdus: list[Any] = []
+    trouble: list[Exception] = []
     for number, (unit, mark) in enumerate(zip(units, marks, strict=True), 1):
         image = _source(options, unit)
         alignment = _alignment(options, image, template, find)
         aligned = _resampled(options, image, alignment)
         name = str(image.header.get("EXTNAME") or "SCI") if mark else None
         hdus += to_hdus(aligned, name=name, ver=number)
-        _save(options, alignment, mark, image, aligned, template)
         label = source if unit is None else f"{source}[{unit}]"
+        try:
+            _save(options, alignment, mark, image, aligned, template)
+            if options.report:
+                _report(options, alignment, mark, image, aligned, template, label)
+        except Exception as error:  # whatever it is, the image must be written first
+            trouble.append(error)
         s = alignment.summary()
         print(f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px")
         if options.verbose:
             print(s)
     with whole_file(output, overwrite=options.overwrite) as part:
         write_hdus(hdus, part)
+    if trouble:
+        raise trouble[0]
 
 
 def _marked(path: str, mark: str) -> Path:
@@ -280,12 +296,39 @@ def _draw(
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": image}
-    if template is not None and template.image is not None:
-        shown["template"] = template.image
-        if aligned.shape == template.image.shape and not options.preserve_footprints:
-            shown["aligned"] = aligned
+    shown = {"source": image, **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
         figure.savefig(part, dpi=150)
     pyplot.close(figure)
+
+
+def _on_the_template(
+    options: argparse.Namespace, aligned: CCDData, template: _Template | None
+) -> dict[str, CCDData]:
+    """Return the template and, if it is on the same grid, the aligned source."""
+    if template is None or template.image is None:
+        return {}
+    shown = {"template": template.image}
+    if aligned.shape == template.image.shape and not options.preserve_footprints:
+        shown["aligned"] = aligned
+    return shown
+
+
+def _report(
+    options: argparse.Namespace,
+    alignment: Alignment,
+    mark: str,
+    image: CCDData,
+    aligned: CCDData,
+    template: _Template | None,
+    label: str,
+) -> None:
+    """Write the page about the alignment."""
+    alignment.report(
+        _marked(options.report, mark),
+        source=image,
+        **_on_the_template(options, aligned, template),
+        title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
+        overwrite=options.overwrite,
+    )

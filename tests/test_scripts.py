@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -270,6 +271,55 @@ def test_several_sources(make_sky_pair, pair, folder, capsys):
     assert align_fits([paths[0], "-tf", "source.fits", paths[1], "other", "--union"]) == 0
     shapes = {CCDData.read(path).shape for path in (folder / "other").glob("*.fits")}
     assert len(shapes) == 1
+
+
+def test_report(folder, capsys):
+    pytest.importorskip("matplotlib")
+    command = ["source.fits", "out.fits", "-tf", "template.fits", "--report", "r.html"]
+    assert align_fits(command) == 0
+    page = (folder / "r.html").read_text(encoding="utf-8")
+    assert "<h1>source.fits on template.fits</h1>" in page
+    assert "The frames match" in page
+    assert 'class="viewer"' in page
+    assert align_fits(command) == 1  # it is there
+    assert "exist" in capsys.readouterr().err
+    simple = ["source.fits", "simple.fits", "template.fits", "--report", "s.html", "--union"]
+    assert align_fits_simple(simple) == 0
+    assert 'class="viewer"' in (folder / "s.html").read_text(encoding="utf-8")
+
+
+def test_report_of_several_sources(folder, capsys):
+    pytest.importorskip("matplotlib")
+    fits.PrimaryHDU(np.ones((50, 60))).writeto("blank.fits")
+    command = ["source.fits", "blank.fits", "out", "-tf", "template.fits", "--report", "r.html"]
+    assert align_fits(command) == 1
+    page = (folder / "r.html").read_text(encoding="utf-8")
+    assert "<h1>2 frames on template.fits</h1>" in page
+    assert page.count('<tr class="failed">') == 1
+    capsys.readouterr()
+    assert align_fits(command) == 1
+    assert "r.html exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--report", "--plot", "--transform"])
+def test_what_cannot_be_written_does_not_lose_the_image(folder, capsys, option):
+    pytest.importorskip("matplotlib")
+    command = ["source.fits", "out.fits", "-tf", "template.fits", option, "no/folder/x.html"]
+    assert align_fits(command) == 1
+    assert capsys.readouterr().err.startswith("align-fits: ")
+    verify("out.fits")
+
+
+def test_a_report_without_matplotlib(folder, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    import spalipy_astro.plotting  # noqa: F401  so that it can be hidden
+
+    monkeypatch.setitem(sys.modules, "spalipy_astro.plotting", None)
+    monkeypatch.delattr("spalipy_astro.plotting")
+    command = ["source.fits", "out.fits", "-tf", "template.fits", "--report", "r.html"]
+    assert align_fits(command) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
+    verify("out.fits")
 
 
 def test_one_source_to_a_folder(folder):
