@@ -343,3 +343,44 @@ def test_overview_of_a_sequence(rows):
     figure = plotting.plot_sequence(_sequence()[rows])
     assert len(figure.axes) == 4
     figure.canvas.draw()
+
+
+def _template():
+    """An image with stars where the matches are, on stripes for noise, which pack small."""
+    image = np.full(SHAPE, 95.0)
+    image[:, ::8] = 110
+    matches = _alignment().matches
+    rows, columns = (np.round(matches[f"{axis}_template"]).astype(int) for axis in "yx")
+    image[rows, columns] += 300
+    return image
+
+
+PICTURES = {
+    "image": lambda ax: plotting.plot_image(_template(), ax),
+    "difference": lambda ax: plotting.plot_difference(_template()[::-1], _template(), ax),
+    "matches": lambda ax: plotting.plot_matches(
+        _alignment(),
+        ax,
+        image=_template(),
+        template_stars=QTable({"x": [20.0, 100.0], "y": [60.0, 20.0]}),
+    ),
+    "residuals": lambda ax: plotting.plot_residuals(_alignment(), ax),
+    "residuals_by_position": lambda ax: plotting.plot_residuals_by_position(_alignment(), ax),
+    "residuals_by_flux": lambda ax: plotting.plot_residuals_by_flux(_alignment(), ax),
+    "distortion": lambda ax: plotting.plot_distortion(_alignment(), ax),
+    "error": lambda ax: plotting.plot_error(_alignment(), ax),
+    "coverage": lambda ax: plotting.plot_coverage(_alignment(), ax),
+    "drift": lambda ax: plotting.plot_drift(_sequence(), ax),
+}
+
+
+# Compared where pytest-mpl and the matplotlib that drew them are: tox -e py311-test-figures.
+@pytest.mark.mpl_image_compare(
+    baseline_dir="baseline", style="default", tolerance=4, savefig_kwargs={"dpi": 50}
+)
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture(name, request):
+    figure, ax = plt.subplots(figsize=(4.8, 3.6), layout="constrained")
+    PICTURES[name](ax)
+    figure.canvas.draw()
+    return figure if request.config.pluginmanager.hasplugin("pytest_mpl") else None
