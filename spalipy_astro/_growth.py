@@ -10,7 +10,13 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro import _smoothing
 from spalipy_astro._smoothing import Posterior, SplineSpace
-from spalipy_astro._starfield import StarField, comparable, log_ratios
+from spalipy_astro._starfield import (
+    StarField,
+    comparable,
+    hope_of,
+    log_ratios,
+    match_log_ratios,
+)
 
 __all__ = ["Growth", "grow"]
 
@@ -20,7 +26,7 @@ IntArray = NDArray[np.intp]
 _GATE = 4.0  # sigma: how far from its predicted position a partner may lie
 _MAX_CHANCE = 0.15  # expected number of strangers inside a gate that may decide
 _FEW = 40  # matched stars below which an affine map is tried too
-_HOPELESS = -20.0  # evidence below which a growth that does not gain is given up
+_HOPELESS = -20.0  # hope below which a growth that does not gain is given up
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
 # Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
@@ -48,6 +54,8 @@ class Growth:
         Error of the predictions and positions together, px.
     evidence : float
         Sum of the log-likelihood ratios over the stars that the fit has not paid for.
+    hope : float
+        The same for the share of distractors that suits it best: whether to go on.
     expected : int
         Source stars inside the template's frame that it should show too.
     freedom : float
@@ -59,6 +67,7 @@ class Growth:
     predicted: FloatArray
     sigma: FloatArray
     evidence: float
+    hope: float
     expected: int
     freedom: float
 
@@ -69,6 +78,7 @@ def grow(
     pairs: tuple[IntArray, IntArray],
     scale: float,
     frame: FloatArray,
+    size: int = 0,
 ) -> Growth | None:
     """
     Extend a few matched stars to all of both lists.
@@ -82,6 +92,8 @@ def grow(
         Template px per source px.
     frame : ndarray, shape (2, 2)
         Corners (lower, upper) of the template's frame.
+    size : int, optional
+        Number of source stars, brightest first, among which the pairs were found.
 
     Returns
     -------
@@ -96,13 +108,13 @@ def grow(
     follows from the fit itself, and the matched region grows outwards by as much as the stars can
     answer for.
     """
-    flexible = _grow(source, template, pairs, scale, frame, rigid=False)
+    flexible = _grow(source, template, pairs, scale, frame, size, rigid=False)
     if flexible is not None and len(flexible.source) >= _FEW:
         return flexible
-    if flexible is not None and flexible.evidence < _HOPELESS:
+    if flexible is not None and flexible.hope < _HOPELESS:
         return flexible
     # Among few stars a flexible map can follow a false one: the odds tell.
-    rigid = _grow(source, template, pairs, scale, frame, rigid=True)
+    rigid = _grow(source, template, pairs, scale, frame, size, rigid=True)
     grown = [growth for growth in (flexible, rigid) if growth is not None]
     return max(grown, key=lambda growth: growth.evidence, default=None)
 
@@ -113,17 +125,18 @@ def _grow(
     pairs: tuple[IntArray, IntArray],
     scale: float,
     frame: FloatArray,
+    size: int,
     *,
     rigid: bool,
 ) -> Growth | None:
     """Grow with a spline, or with an affine map (rigid)."""
     smoothness = _Smoothness(rigid)
-    n_source = min(len(source), _CROWD)
+    n_source = min(len(source), max(size, _CROWD))
     n_template = comparable(source, template, n_source, scale)
     first = _converge(
         source, template, pairs, scale, frame, (n_source, n_template), smoothness, bending=1.0
     )
-    if first is None or first.evidence < _HOPELESS:
+    if first is None or first.hope < _HOPELESS:
         return first
     # What the stars themselves say of the map's bending now replaces the guess at it: narrower
     # gates, and more decisions.
@@ -150,7 +163,7 @@ def _converge(
     """Take turns until the number of matched stars stays."""
     best = -1
     patience = 1
-    evidence = -np.inf
+    hope = -np.inf
     for _ in range(15):
         state = _turn(source, template, pairs, sizes, scale, frame, smoothness, bending)
         if state is None or len(state.source) < 3:
@@ -162,9 +175,9 @@ def _converge(
                 break
             patience -= 1
         best = max(best, len(pairs[0]))
-        if state.evidence < min(evidence, _HOPELESS):
+        if state.hope < min(hope, _HOPELESS):
             break
-        evidence = state.evidence
+        hope = state.hope
     return state
 
 
@@ -369,9 +382,16 @@ def _account(
     source_match, template_match = source_match[supported], template_match[supported]
     # Stars that fix the parameters fit by construction: the best ones pay for them.
     paid = int(np.ceil(freedom - 1e-6))
-    evidence = float(np.sum(np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]))
+    earned = np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]
     return Growth(
-        index[source_match], template_match, predicted, sigma, evidence, expected, freedom
+        index[source_match],
+        template_match,
+        predicted,
+        sigma,
+        float(earned.sum()),
+        hope_of(earned),
+        expected,
+        freedom,
     )
 
 
@@ -393,5 +413,4 @@ def _supported(
     _, near = cKDTree(predicted[pool]).query(predicted[matched], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
-    likelihood = 2 * np.exp(ratios[matched]) - 1  # without the distractors' share
-    return likelihood * prior > 1 - prior
+    return np.exp(match_log_ratios(ratios[matched])) * prior > 1 - prior

@@ -10,12 +10,13 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro.quads import PatternIndex, StarLevels, find_patterns
 
-__all__ = ["StarField", "comparable", "log_ratios"]
+__all__ = ["StarField", "comparable", "hope_of", "log_ratios", "match_log_ratios"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _DISTRACTORS = 0.5  # share of stars that have no partner although the hypothesis is right
+_SHARES = np.array([0.5, 0.8, 0.95])  # the same while a match grows
 _DENSITY_NEIGHBORS = 8
 
 
@@ -120,3 +121,33 @@ def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> 
     peak = 1 + 1 / (2 * np.pi * density * sigma**2)
     match = np.exp(-0.5 * (distance / sigma) ** 2) * peak
     return np.log(_DISTRACTORS + (1 - _DISTRACTORS) * match)
+
+
+def match_log_ratios(ratios: FloatArray) -> FloatArray:
+    """Take the distractors out of `log_ratios`: -inf where the nearest star is no partner."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(np.exp(ratios) - _DISTRACTORS, 0.0) / (1 - _DISTRACTORS))
+
+
+def hope_of(ratios: FloatArray) -> float:
+    """
+    Return the largest sum of log-likelihood ratios for any share of distractors.
+
+    Parameters
+    ----------
+    ratios : ndarray
+        Of each star, from `log_ratios`.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    Other filters and unlike depths show other stars, so that few may have partners where a growth
+    begins. This tells whether it is worth going on with, and no more: where few stars need
+    partners, a flexible map finds them by chance. What is accepted takes enough of `log_ratios`.
+    """
+    match = np.exp(match_log_ratios(ratios))
+    shares = _SHARES[:, np.newaxis]
+    return float(np.log(shares + (1 - shares) * match).sum(axis=1).max())

@@ -24,8 +24,10 @@ _DECISIVE = 60.0  # log-odds at which no better hypothesis is looked for
 _MIN_STARS = 4
 _BATCH = 512  # hypotheses tested at once
 _WITNESSES = 16  # stars around a pattern that are asked about it
-_PROMISING = 6.0  # log-ratio of the witnesses for which a hypothesis is grown
-_MAX_GROWN = 40  # hypotheses grown in all
+_CONVINCING = 12.0  # log-ratio of the witnesses for which a hypothesis is grown at once
+_PROMISING = 6.0  # ... or at the end of the stage, after better ones
+_MAX_GROWN = 20  # hypotheses grown in a stage
+_MAX_TRIES = 3  # hypotheses grown that are one transform
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class _Search:
         self.log_trials = float(np.log(2.0 * n_s * (n_s - 1) * n_t * (n_t - 1)))
         self.tested = self.grown = 0
         self.best: tuple[float, Growth, int] | None = None
-        self.seen: set[tuple[int, ...]] = set()
+        self.seen: dict[tuple[int, ...], int] = {}
 
     def run(self) -> Match:
         few = min(len(self.source), len(self.template))
@@ -233,17 +235,30 @@ class _Search:
         patterns = find_patterns(self.source.levels, k=k, neighbors=neighbors, last=last[0])
         index = self.template.index(k, neighbors, last[1])
         hypotheses = self._propose(patterns, index.patterns, index.query, stage)
+        scores = np.full(len(hypotheses), -np.inf)
+        self.grown = 0
         for start in range(0, len(hypotheses), _BATCH):
-            batch = hypotheses[slice(start, start + _BATCH)]
-            scores = self._ask_witnesses(batch)
+            rows = slice(start, start + _BATCH)
+            batch = hypotheses[rows]
+            scores[rows] = self._ask_witnesses(batch)
             self.tested += len(batch)
-            order = np.argsort(-scores, kind="stable")
-            for i in order[:4]:
-                if scores[i] < _PROMISING or self.grown >= _MAX_GROWN:
-                    break
-                if self._grow(batch[slice(i, i + 1)]):
-                    return True
-        return self._accepted()
+            if self._grow_best(batch, scores[rows], _CONVINCING, 2):
+                return True
+        # Among many hypotheses some look promising by chance: the best of all of them first.
+        return self._grow_best(hypotheses, scores, _PROMISING, _MAX_GROWN) or self._accepted()
+
+    def _grow_best(
+        self, hypotheses: _Hypotheses, scores: FloatArray, threshold: float, most: int
+    ) -> bool:
+        """Grow the best hypotheses in turn; True where a result is decisive."""
+        for i in np.argsort(-scores, kind="stable"):
+            if scores[i] < threshold or most == 0 or self.grown >= _MAX_GROWN:
+                break
+            before = self.grown
+            if self._grow(hypotheses[slice(i, i + 1)]):
+                return True
+            most -= self.grown - before
+        return False
 
     def _propose(self, patterns: Patterns, known: Patterns, query, stage: _Stage) -> _Hypotheses:  # type: ignore[no-untyped-def]
         """Turn pairs of patterns with equal codes into similarities, the likeliest first."""
@@ -332,10 +347,11 @@ class _Search:
             *np.round(np.angle(h.a) / 0.02).astype(int),
             *np.round(h.b.view(float) / 8).astype(int),
         )
+        # The same transform from another pattern may grow where this one did not, but not for ever.
         key = (*key, int(h.mirrored[0]))
-        if key in self.seen:
+        self.seen[key] = self.seen.get(key, 0) + 1
+        if self.seen[key] > _MAX_TRIES:
             return False
-        self.seen.add(key)
         self.grown += 1
         growth = grow(
             self.source,
@@ -343,6 +359,7 @@ class _Search:
             (h.source[0], h.template[0]),
             float(np.abs(h.a[0])),
             self.frame,
+            int(self.source.levels.sizes[h.level[0]]),
         )
         if growth is None:
             return False

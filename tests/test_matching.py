@@ -102,6 +102,24 @@ def test_five_stars():
     check(match, lists, share=1.0)
 
 
+def test_crowded_fields_in_two_bands():
+    """Extinction reorders the stars: of the brightest of one list a tenth are among the other's."""
+    rng = np.random.default_rng(1)
+    n, kept, noise = 16000, 5000, 0.3
+    sky = rng.uniform(0, 700, (n, 2))
+    magnitude = np.log10(rng.uniform(1e-4, 1, n))
+    image = transform(sky, rotation=37.0)
+    lists = []
+    for xy, color in ((sky, 0.0), (image, rng.normal(0, 1.5, n))):
+        star = np.argsort(magnitude + color)[:kept]
+        lists.append((xy[star] + rng.normal(0, noise, (kept, 2)), star))
+    one, two = fields(lists, noise)
+    match = match_stars(one, two)
+    s, t = lists[0][1][match.source], lists[1][1][match.template]
+    assert np.mean(s == t) > 0.95
+    assert len(s) > 1500
+
+
 def test_double_detections():
     lists = make_lists(200, rotation=20)
     rng = np.random.default_rng(3)
