@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -14,7 +15,9 @@ copyright = "2026, spalipy_astro developers"
 release = installed_version("spalipy_astro")
 version = ".".join(release.split(".")[:2])
 
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = [
+    "command_line",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.intersphinx",
@@ -23,6 +26,16 @@ extensions = [
     "sphinx_automodapi.smart_resolver",
 ]
 default_role = "obj"
+smartquotes_action = "qe"  # "--" is the start of an option, not a dash
+# A name in `...` that is not found is an error. Names of other packages are found where their inventories are.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(astropy|ccdproc|concurrent|dask|enum|gwcs|matplotlib|numpy|reproject)(\..*)?"),
+    (
+        r"py:.*",
+        r"align_many|select_stars|InverseFITSWCSTransform",
+    ),  # docstrings name them as code does
+]
 exclude_patterns = ["_build", "api/*.inc"]
 
 autodoc_typehints = "none"  # numpydoc sections give the types, in words and with shapes
