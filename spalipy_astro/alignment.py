@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -119,7 +120,11 @@ class Alignment:
         )
 
     def _repr_html_(self) -> str:
-        return self.summary()._repr_html_()
+        rows = "".join(
+            f"<tr><th>{escape(label)}</th><td>{escape(line)}</td></tr>"
+            for label, line in self.summary()._rows()
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
 
     def error(self, x: ArrayLike, y: ArrayLike) -> Any:
         """
