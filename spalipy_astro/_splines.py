@@ -74,21 +74,23 @@ def uniform_basis(
     u = u - first
     inside = np.clip(u, 0.0, 1.0)
 
-    weights = np.ones((t.size, 1))
+    # One row a function while they are made: numpy is several times as fast along rows.
+    weights = np.ones((1, t.size))
     for p in range(1, degree + 1):
-        lower, weights = weights, np.zeros((t.size, p + 1))
+        lower, weights = weights / p, np.zeros((p + 1, t.size))
         for j in range(p):
-            weights[:, j] += (j + 1 - inside) * lower[:, j] / p
-            weights[:, j + 1] += (inside + p - j - 1) * lower[:, j] / p
+            weights[j] += (j + 1 - inside) * lower[j]
+            weights[j + 1] += (inside + p - j - 1) * lower[j]
+    lower *= degree
     slopes = np.zeros_like(weights)
-    slopes[:, 1:] += lower
-    slopes[:, :-1] -= lower
+    slopes[1:] += lower
+    slopes[:-1] -= lower
     if nu == 1:
-        return first, slopes / step
+        return first, np.ascontiguousarray(slopes.T) / step
     excess = u - inside
     if np.any(excess):  # also where it is NaN
-        weights += excess[:, np.newaxis] * slopes
-    return first, weights
+        weights += excess * slopes
+    return first, np.ascontiguousarray(weights.T)
 
 
 class Grid(NamedTuple):

@@ -160,9 +160,13 @@ class Alignment:
         conserve_flux: bool = True,
         fill_value: float = np.nan,
         shape: tuple[int, int] | None = None,
+        offset: tuple[int, int] = (0, 0),
         output: str = "template",
+        min_weight: float = 0.75,
         mask: Any = None,
         uncertainty: Any = None,
+        flags_method: str = "nearest",
+        return_footprint: bool = False,
         n_threads: int | None = None,
     ) -> Any:
         """
@@ -180,12 +184,21 @@ class Alignment:
         fill_value : float, optional
             Value of pixels without data.
         shape : tuple of int, optional
-            Shape ``(ny, nx)`` of the output, from the template's pixel (0, 0); by default that
-            of the template.
+            Shape ``(ny, nx)`` of the output; by default that of the template.
+        offset : (x0, y0), optional
+            Template pixel that is the output's pixel ``[0, 0]``; default (0, 0).
         output : {"template", "union"}, optional
             The template's grid, or that grid enlarged to hold both full frames.
+        min_weight : float, optional
+            Share of an output pixel's weight that must be on good pixels for it to be good;
+            default 0.75.
         mask, uncertainty
             For plain arrays: as those of CCDData.
+        flags_method : {"nearest", "or"}, optional
+            Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
+            kernel.
+        return_footprint : bool, optional
+            Whether to return, too, what share of each pixel's weight is on good pixels.
         n_threads : int, optional
             Threads; by default as many as the process has cores.
 
@@ -193,6 +206,8 @@ class Alignment:
         -------
         CCDData, NDData or ndarray
             Of the type of ``data``. Pixels without data are masked and have ``fill_value``.
+        footprint : ndarray, shape (ny, nx)
+            Only if ``return_footprint``.
 
         Raises
         ------
@@ -201,10 +216,10 @@ class Alignment:
         """
         from spalipy_astro import resampling
 
-        offset: tuple[int, int] = (0, 0)
+        offset = (int(offset[0]), int(offset[1]))
         if output == "union":
-            if shape is not None:
-                raise ValueError("output='union' finds its own shape; leave shape out.")
+            if shape is not None or offset != (0, 0):
+                raise ValueError("output='union' finds its own grid; leave shape and offset out.")
             offset, shape = self._union()
         elif output != "template":
             raise ValueError(f"output is 'template' or 'union'; got {output!r}.")
@@ -222,8 +237,11 @@ class Alignment:
             method=method,
             conserve_flux=conserve_flux,
             fill_value=fill_value,
+            min_weight=min_weight,
             mask=mask,
             uncertainty=uncertainty,
+            flags_method=flags_method,
+            return_footprint=return_footprint,
             wcs=_windows.shifted_wcs(self.original_wcs, offset, shape),
             provenance=self._cards(),
             n_threads=n_threads,

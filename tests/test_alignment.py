@@ -107,6 +107,16 @@ def test_union_holds_both_frames(alignment, pair):
     np.testing.assert_allclose(cut, inner.data, rtol=1e-5)
 
 
+def test_a_window_of_the_grid(alignment, pair):
+    whole, share = alignment.resample(pair.source, return_footprint=True)
+    window = alignment.resample(pair.source, shape=(60, 90), offset=(20, 30), min_weight=0.999)
+    part = np.s_[30:90, 20:110]
+    full = share[part] >= 0.999
+    assert 0 < np.count_nonzero(~full) < full.size
+    np.testing.assert_array_equal(window.mask, ~full)
+    np.testing.assert_array_equal(window.data[full], whole.data[part][full])
+
+
 def test_union_keeps_the_sky(make_sky_pair):
     pair = make_sky_pair(rotation=37)
     template = pair.template.copy()
@@ -126,7 +136,8 @@ def test_union_keeps_the_sky(make_sky_pair):
     ("options", "words"),
     [
         ({"output": "both"}, "'template' or 'union'"),
-        ({"output": "union", "shape": (3, 4)}, "leave shape out"),
+        ({"output": "union", "shape": (3, 4)}, "leave shape and offset out"),
+        ({"output": "union", "offset": (3, 4)}, "leave shape and offset out"),
         ({"method": "sinc"}, "sinc"),
     ],
 )
