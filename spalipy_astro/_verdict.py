@@ -232,20 +232,23 @@ def _motion(s: Any) -> str:
     """Say in words what the transform does."""
     mirrored = ", mirrored" if s["parity"] < 0 else ""
     distortion = s["distortion"]
+    # Adding zero makes a negative one positive.
+    x, y, angle = (
+        round(s[k], n) + 0.0 for k, n in (("shift_x", 1), ("shift_y", 1), ("rotation", 3))
+    )
     bent = (
         f"A distortion of up to {distortion:.2g} px is corrected."
         if distortion >= 0.005
         else "There is no distortion to correct."
     )
     return (
-        f"The source is shifted by {s['shift_x']:+.1f} px in x and {s['shift_y']:+.1f} px in y (at "
-        f"its center), turned by {s['rotation']:.3f} degrees{mirrored} and scaled by "
-        f"{s['scale']:.5f}. {bent}"
+        f"The source is shifted by {x:+.1f} px in x and {y:+.1f} px in y (at its center), turned "
+        f"by {angle:.3f} degrees{mirrored} and scaled by {s['scale']:.5f}. {bent}"
     )
 
 
 def _span(values: Any, digits: int) -> str:
-    """Return the range of values; adding zero makes a negative one positive."""
+    """Return the range of values."""
     low, high = (round(float(v), digits) + 0.0 for v in (np.min(values), np.max(values)))
     return f"{low:+.{digits}f} to {high:+.{digits}f}"
 
