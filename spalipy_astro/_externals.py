@@ -193,7 +193,7 @@ def drizzle(
     except ImportError as error:
         raise ImportError(
             "method='drizzle' needs the package drizzle, which is not installed; install it with "
-            "'pip install drizzle', or choose another method."
+            "'pip install spalipy_astro[drizzle]', or choose another method."
         ) from error
     forward = backward.inverse
     # The package neglects parts of pixels that stick out of the output: make it larger.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,10 @@ class Summary(Mapping[str, Any]):
         return f"Summary({self._values!r})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{label}</th><td>{line}</td></tr>" for label, line in self._rows())
+        rows = "".join(
+            f"<tr><th>{escape(label)}</th><td>{escape(line)}</td></tr>"
+            for label, line in self._rows()
+        )
         return f"<table>{rows}</table>"
 
 
