@@ -29,6 +29,7 @@ _FEW = 40  # matched stars below which an affine map is tried too
 _HOPELESS = -20.0  # hope below which a growth that does not gain is given up
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
+_STRAIGHT = 0.6  # share of expected stars matched for which an affine map will do to begin with
 # Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
 # strong optical distortion (2 % of the frame) makes, expected wherever no star has been matched.
 _BENDING = 0.1
@@ -132,18 +133,24 @@ def _grow(
     """Grow with a spline, or with an affine map (rigid)."""
     smoothness = _Smoothness(rigid)
     n_source = min(len(source), max(size, _CROWD))
-    n_template = comparable(source, template, n_source, scale)
-    first = _converge(
-        source, template, pairs, scale, frame, (n_source, n_template), smoothness, bending=1.0
-    )
+    sizes = (n_source, comparable(source, template, n_source, scale))
+    first = None
+    if not rigid:
+        # Most frames are hardly distorted: an affine map gets there in a third of the time.
+        stiff = _Smoothness(rigid=True)
+        first = _converge(source, template, pairs, scale, frame, sizes, stiff, bending=0.0)
+        if first is not None and len(first.source) < max(_STRAIGHT * first.expected, _FEW):
+            first = None
+    if first is None:
+        first = _converge(source, template, pairs, scale, frame, sizes, smoothness, bending=1.0)
     if first is None or first.hope < _HOPELESS:
         return first
     # What the stars themselves say of the map's bending now replaces the guess at it: narrower
     # gates, and more decisions.
-    sizes = (len(source), len(template))
     pairs = (first.source, first.template)
-    last = _converge(source, template, pairs, scale, frame, sizes, smoothness, bending=0.0)
-    if sizes != (n_source, n_template):
+    everyone = (len(source), len(template))
+    last = _converge(source, template, pairs, scale, frame, everyone, smoothness, bending=0.0)
+    if everyone != sizes:
         return last
     grown = [growth for growth in (first, last) if growth is not None]
     return max(grown, key=lambda growth: growth.evidence)

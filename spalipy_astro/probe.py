@@ -231,7 +231,8 @@ def _sample_at_scale(frame: Frame) -> _Sample:
     first = _sample(frame, _FIRST_FWHM, _SHARPEST)
     if first.fits_its_scale:
         return first
-    if not np.isfinite(first.size):
+    if first.good.sum() < 0.5 * first.sound.sum():
+        # most are too narrow; what is wide enough may be bumps on a nebula
         rows = np.flatnonzero(first.sound)
         radius = window_radius(first.guess)
         if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):

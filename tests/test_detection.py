@@ -277,6 +277,22 @@ def test_stars_stand_out_from_artifacts_that_outnumber_them():
     assert np.sum((table["flag"] & StarFlag.ARTIFACT) > 0) > 0.9 * n
 
 
+@pytest.mark.parametrize("widths", [(8, 12, 30), (5, 6, 8)])
+def test_narrow_stars_on_a_nebula(widths):
+    """Bumps of the nebula, which are wide enough, must not pass for the stars, which hardly are."""
+    rng = np.random.default_rng(5)
+    image = np.full((400, 500), SKY)
+    x, y = star_grid(image.shape, 24, rng)
+    add_stars(image, x, y, np.exp(rng.uniform(np.log(1e3), np.log(1e5), len(x))), 1.2)
+    for width in widths:
+        at = 250 + rng.normal(0, 90, 26), 200 + rng.normal(0, 80, 26)
+        add_stars(image, *at, rng.uniform(100, 800, 26) * width**2, width)
+    table = find_stars(expose(image, rng))
+    assert table.meta["fwhm"] == pytest.approx(1.2, rel=0.1)
+    found = match(table[unflagged(table)], x, y)
+    assert np.mean(found >= 0) > 0.95
+
+
 def test_dark_frame_has_no_stars():
     shape = (300, 420)
     rng = np.random.default_rng(2)
