@@ -189,8 +189,8 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
-    # whole numbers are spread over the step, lest center and width stick to it
-    step = np.float32(1 / source.scale if source.data.dtype.kind in "iu" else 0)
+    # few values are spread over the step between them, lest center and width stick to one
+    step = np.float32(_find_step(source))
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])
         # pairs of neighboring rows
@@ -210,6 +210,36 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     # a simulated sky may be without noise
     floor = max(1e-6 * float(np.abs(level).max()), 1e-6)
     return Background(level, np.maximum(noise, np.float32(floor)), (ny / my, nx / mx))
+
+
+def _find_step(source: PixelSource) -> float:
+    """Step in which the sky was digitized, if the noise does not hide it; 0 if it does.
+
+    A flat field turns whole numbers into values that crowd around them. So does a compression
+    that loses something. Seen in most of 16 squares, it is the step.
+    """
+    if source.data.dtype.kind in "iu":
+        return 1 / source.scale
+    ny, nx = source.shape
+    size = min(32, ny, nx)
+    places = [(np.arange(4) + 0.5) / 4 * (n - size) for n in (ny, nx)]
+    steps = []
+    for y in places[0].astype(int):
+        rows = source.rows(slice(y, y + size))
+        for x in places[1].astype(int):
+            values = np.sort(rows[:, x : x + size], axis=None)
+            values = values[np.isfinite(values)]
+            if len(values) < 64 or values[0] == values[-1]:
+                continue
+            low, high = values[[len(values) // 32, -1 - len(values) // 32]]
+            gaps = np.diff(values[(values >= low) & (values <= high)])
+            wide = gaps[gaps > 0.15 * (high - low)]
+            even = len(wide) > 0 and wide.max() < 1.3 * wide.min()
+            # what is between the gaps must be narrow
+            steps.append(float(wide.max()) if even and wide.sum() > 0.8 * (high - low) else 0.0)
+    if np.count_nonzero(steps) <= len(steps) / 2:
+        return 0.0
+    return float(np.median([step for step in steps if step > 0]))
 
 
 def _dither(shape: tuple[int, ...], step: np.float32) -> NDArray[np.float32]:

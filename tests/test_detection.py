@@ -322,13 +322,19 @@ def test_noise_in_common_is_no_detection():
     assert table.meta["noise"] > 7
 
 
-def test_quantized_sky():
+@pytest.mark.parametrize("kind", ["whole", "as floats", "flat-fielded"])
+def test_quantized_sky(kind):
     rng = np.random.default_rng(6)
     shape = (300, 400)
     x, y = star_grid(shape, 30, rng)
     image = rng.normal(48, 0.7, shape)
     add_stars(image, x, y, np.geomspace(15, 300, len(x)), 2.2)
-    table = find_stars(np.clip(np.round(image), 0, 255).astype(np.uint8))
+    image = np.clip(np.round(image), 0, 255).astype(np.uint8)
+    if kind != "whole":
+        image = image.astype(np.float32)
+    if kind == "flat-fielded":
+        image *= rng.normal(1, 0.0005, shape)
+    table = find_stars(image)
     k = match(table, x, y)
     assert np.mean(k >= 0) > 0.95
     assert len(table) < 1.1 * len(x)
