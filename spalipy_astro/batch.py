@@ -34,8 +34,9 @@ from spalipy_astro._frames import (
 from spalipy_astro._pool import available_cores, run
 from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro._tables import is_catalog
-from spalipy_astro.errors import AlignmentError, TooFewStarsError
+from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
 from spalipy_astro.registration import find_alignment
+from spalipy_astro.sky import is_sky_catalog
 
 __all__ = ["align_many"]
 
@@ -71,8 +72,8 @@ def align_many(
     sources : iterable, or `ccdproc.ImageFileCollection`
         Paths of FITS files, CCDData, NDData or arrays of shape (ny, nx). They are read one by one.
     template : path, CCDData, NDData, array_like, catalog or "best"
-        As for `find_alignment`, or the path of an image. With ``"best"`` it is one of the sources:
-        one that has most stars in common with others.
+        As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
+        ``"best"`` it is one of the sources: one that has most stars in common with others.
     output : path-like, optional
         Folder to write to, made if it is new: for each source ``NAME_alignment.asdf``, which
         `Alignment.read` opens, and ``NAME_aligned.fits``, which has the data and the extensions
@@ -333,6 +334,12 @@ def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tu
         label = os.fspath(template)
         if not is_catalog(template):
             template = read_image(template, hdu=hdu)
+    if is_sky_catalog(template):
+        raise CatalogError(
+            "the template of a sequence cannot be a catalog of sky positions, in which each source "
+            "would get pixels of its own; use find_alignment for each source, or align them to one "
+            "of them."
+        )
     detection = {key: options[key] for key in DETECTION if key in options}
     return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)
 

@@ -250,7 +250,7 @@ def as_stars(
         left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
             f"the {name} has {usable} usable stars among {n} detections{left}; alignment takes at "
-            f"least {_MIN_STARS}. A lower threshold finds fainter stars."
+            f"least {_MIN_STARS}. Where stars are detected, a lower threshold finds fainter ones."
         )
     _check(xy, flux if "flux" in table.colnames else None, err, name)
     order = np.argsort(-flux, kind="stable") if np.isfinite(flux).all() else np.arange(len(rows))

@@ -204,6 +204,11 @@ def project_catalog(
     _, first = np.unique(xy, axis=0, return_index=True)
     first.sort()
     rows, xy = rows[first], xy[first]
+    # Counted from the corner of the stars, as pixels of an image are: none is negative.
+    corner = np.floor(xy.min(axis=0))
+    xy -= corner
+    wcs.wcs.crpix -= corner
+    wcs.wcs.set()
     out = Table({"x": xy[:, 0], "y": xy[:, 1]})
     return SkyPlane(*_with_fluxes(out, table, rows, scale), wcs, scale, guessed)
 

@@ -24,6 +24,7 @@ from spalipy_astro import (
     find_alignment,
 )
 from spalipy_astro._pool import run
+from spalipy_astro.errors import CatalogError
 from spalipy_astro.resampling import resample
 
 SHIFTS = [(6.3, -4.8), (-12.25, 3.5), (20.0, 11.1)]
@@ -232,6 +233,12 @@ def test_sources_of_one_name_get_files_of_their_own(files, tmp_path):
     names = [path.rpartition("/")[2] for path in table["aligned"]]
     assert names == ["frame0_aligned.fits", "frame0-2_aligned.fits"]
     assert_allclose(table["shift_x"], [-SHIFTS[0][0], -SHIFTS[1][0]], atol=0.05)
+
+
+def test_the_sky_is_no_template_of_a_sequence(files):
+    sky = Table({"ra": [1.0, 2.0], "dec": [3.0, 4.0]})
+    with pytest.raises(CatalogError, match="find_alignment for each source"):
+        align_many(files[1], sky)
 
 
 def gzipped(path):

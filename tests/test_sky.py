@@ -83,6 +83,7 @@ def test_source_gets_a_wcs(ra, dec, mirrored):
     assert worst(found, wcs) < 0.12
     assert found.summary()["parity"] == (-1 if mirrored else 1)
     assert found.original_wcs.wcs.radesys == "ICRS"
+    assert min(found.matches["x_template"].min(), found.matches["y_template"].min()) >= 0
     rows = found.matches["template_row"]
     there = found.original_wcs.world_to_pixel(
         SkyCoord(catalog["ra"][rows], catalog["dec"][rows], unit="deg")
