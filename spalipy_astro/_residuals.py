@@ -77,7 +77,8 @@ def plot_residuals(
         **style,
     )
     ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
-    ax.quiverkey(arrows, 0.86, -0.12, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
+    # on the line of the title: below the axes there is no room in square figures
+    ax.quiverkey(arrows, 0.84, 1.035, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
     ax.set_title(title, loc="left")
     return show_frame(ax, alignment)
 
