@@ -103,11 +103,11 @@ def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> An
     """Return a FITS WCS for a window of its grid; None where CCDData could not carry it."""
     from astropy.wcs import WCS
 
-    from spalipy_astro._regrid import Grid, regrid_wcs
-
     low = getattr(wcs, "low_level_wcs", wcs)
     if not isinstance(low, WCS):
         return None
+    from spalipy_astro._regrid import Grid, regrid_wcs  # gwcs comes in with it
+
     shape = (int(shape[0]), int(shape[1]))
     out = regrid_wcs(low, Grid((float(offset[0]), float(offset[1]))), shape)
     return out if isinstance(out, WCS) else None
