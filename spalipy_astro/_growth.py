@@ -15,7 +15,7 @@ from spalipy_astro._starfield import (
     comparable,
     hope_of,
     log_ratios,
-    match_log_ratios,
+    match_ratios,
 )
 
 __all__ = ["Growth", "grow"]
@@ -423,4 +423,4 @@ def _supported(
     _, near = cKDTree(predicted[pool]).query(predicted[matched], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
-    return np.exp(match_log_ratios(ratios[matched])) * prior > 1 - prior
+    return match_ratios(ratios[matched]) * prior > 1 - prior

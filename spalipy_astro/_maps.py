@@ -55,8 +55,7 @@ def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
         scale.
     """
     ax = axes_or_new(ax)
-    ny, nx = shape_of(alignment)
-    x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
+    x, y = _mesh(alignment)
     ax.set_title("distortion, px", loc="left")
     dx, dy = _distortion(alignment.transform.inverse, x, y)
     size = np.hypot(dx, dy)
@@ -93,8 +92,7 @@ def plot_error(alignment: Alignment, ax: Axes | None = None) -> Axes:
     ValueError
         If the alignment was made without a fit.
     """
-    ny, nx = shape_of(alignment)
-    x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
+    x, y = _mesh(alignment)
     error = alignment.error(*alignment.transform.inverse(x, y))
     ax = axes_or_new(ax)
     used = np.asarray(alignment.matches["used"], bool)
@@ -172,6 +170,13 @@ def plot_coverage(alignment: Alignment, ax: Axes | None = None) -> Axes:
         columnspacing=1.0,
     )
     return show_frame(ax, alignment)
+
+
+def _mesh(alignment: Alignment) -> tuple[FloatArray, FloatArray]:
+    """Return positions spread over the template's frame."""
+    ny, nx = shape_of(alignment)
+    x, y = np.meshgrid(np.linspace(0, nx - 1, 61), np.linspace(0, ny - 1, 45))
+    return x, y
 
 
 def _distortion(backward: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro.quads import PatternIndex, StarLevels, find_patterns
 
-__all__ = ["StarField", "comparable", "hope_of", "log_ratios", "match_log_ratios"]
+__all__ = ["StarField", "comparable", "hope_of", "log_ratios", "match_ratios"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -123,10 +123,9 @@ def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> 
     return np.log(_DISTRACTORS + (1 - _DISTRACTORS) * match)
 
 
-def match_log_ratios(ratios: FloatArray) -> FloatArray:
-    """Take the distractors out of `log_ratios`: -inf where the nearest star is no partner."""
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(np.exp(ratios) - _DISTRACTORS, 0.0) / (1 - _DISTRACTORS))
+def match_ratios(log_ratios: FloatArray) -> FloatArray:
+    """Take the distractors out of `log_ratios`: 0 where the nearest star is no partner."""
+    return np.maximum(np.exp(log_ratios) - _DISTRACTORS, 0.0) / (1 - _DISTRACTORS)
 
 
 def hope_of(ratios: FloatArray) -> float:
@@ -148,6 +147,6 @@ def hope_of(ratios: FloatArray) -> float:
     begins. This tells whether it is worth going on with, and no more: where few stars need
     partners, a flexible map finds them by chance. What is accepted takes enough of `log_ratios`.
     """
-    match = np.exp(match_log_ratios(ratios))
+    match = match_ratios(ratios)
     shares = _SHARES[:, np.newaxis]
     return float(np.log(shares + (1 - shares) * match).sum(axis=1).max())

@@ -200,8 +200,7 @@ class _Search:
             if done and done >= size:
                 break
             done = stage.stars
-            k = 4
-            if self._run_stage(stage, k):
+            if self._run_stage(stage, 4):
                 break
         if few < 8 and not self._accepted():
             self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3)
