@@ -12,8 +12,8 @@ from spalipy_astro import Coverage
 from spalipy_astro.models import SplineDistortion2D
 
 plt = pytest.importorskip("matplotlib.pyplot")
-_canvas = pytest.importorskip("spalipy_astro._canvas")
-plotting = pytest.importorskip("spalipy_astro.plotting")
+
+from spalipy_astro import _canvas, plotting  # noqa: E402  after the check for matplotlib
 
 SHAPE = (90, 140)
 MAPS = ["plot_matches", "plot_residuals", "plot_distortion", "plot_error", "plot_coverage"]

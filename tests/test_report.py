@@ -20,9 +20,8 @@ from spalipy_astro import Alignment, align_many, find_alignment
 
 plt = pytest.importorskip("matplotlib.pyplot")
 Image = pytest.importorskip("PIL.Image")
-report = pytest.importorskip("spalipy_astro.report")
 
-from spalipy_astro import _viewer  # noqa: E402  after the check for matplotlib
+from spalipy_astro import _viewer, report  # noqa: E402  after the check for matplotlib
 from spalipy_astro._verdict import judge, judge_sequence  # noqa: E402
 
 HOSTILE = "<script>alert('x')</script>&\"M 57\".fits"
