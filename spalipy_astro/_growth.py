@@ -137,12 +137,10 @@ def _grow(
     first = None
     if not rigid:
         # Most frames are hardly distorted: an affine map gets there in a third of the time. In
-        # others it matches a part of them, from which to go on.
+        # others it matches a part of them, too one-sided to go on from.
         stiff = _Smoothness(rigid=True)
         first = _converge(source, template, pairs, scale, frame, sizes, stiff, bending=0.0)
         if first is not None and len(first.source) < max(_STRAIGHT * first.expected, _FEW):
-            if len(first.source) >= _FEW and first.evidence > 0:
-                pairs = (first.source, first.template)
             first = None
     if first is None:
         first = _converge(source, template, pairs, scale, frame, sizes, smoothness, bending=1.0)
