@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +77,12 @@ class Summary(Mapping[str, Any]):
         return f"<table>{rows}</table>"
 
 
-def match_table(fit: Fit, match: Match, source: Frame, template: Frame) -> QTable:
+def match_table(
+    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame
+) -> QTable:
     """Return the table of matched stars of a fit, brightest first."""
     s, t = source.stars.take(match.source), template.stars.take(match.template)
-    offsets = t.xy - np.column_stack(fit.backward.inverse(*s.xy.T))
+    offsets = t.xy - np.column_stack(transform(*s.xy.T))
     return QTable(
         {
             "x_source": s.xy[:, 0],
@@ -99,12 +102,11 @@ def match_table(fit: Fit, match: Match, source: Frame, template: Frame) -> QTabl
 
 
 def figures(
-    fit: Fit, match: Match, source: Frame, template: Frame, matches: QTable
+    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame, matches: QTable
 ) -> dict[str, Any]:
     """Collect the figures of merit of a fit as plain numbers."""
     forward = np.linalg.inv(fit.matrix)
     boxes = tuple(f.shape or _box(f.stars.xy) for f in (source, template))
-    transform = fit.backward.inverse
     at_stars = np.column_stack((matches["x_source"], matches["y_source"])) - fit.offset
     return {
         "n_source": len(source.stars),
@@ -180,8 +182,9 @@ def _geometry(
     xy = np.column_stack((matches["x_template"], matches["y_template"]))[used]
     bend = 0.0
     if freedom > 3.01 and used.any():
-        source_xy = np.column_stack((matches["x_source"], matches["y_source"]))[used]
-        bend = np.hypot(*(np.column_stack(transform(*source_xy.T)) - affine_xy[used]).T).max()
+        # where the transform puts the stars is known from their residuals
+        images = xy - np.column_stack((matches["dx"], matches["dy"]))[used]
+        bend = np.hypot(*(images - affine_xy[used]).T).max()
     determinant = np.linalg.det(forward)
     return {
         "scale": _scale_of(forward),
@@ -206,14 +209,20 @@ def _box(xy: FloatArray) -> tuple[float, ...]:
 
 def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the versions of what made the transform, and the options that were given."""
-    from importlib.metadata import version
-
-    from spalipy_astro import __version__
-
     given = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in options.items()
         if value is not None
     }
-    versions = {name: version(name) for name in ("astropy", "gwcs", "numpy", "photutils", "scipy")}
-    return {"spalipy_astro": __version__, **versions, "options": given}
+    return {**_versions(), "options": given}
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    """Return the versions of what makes transforms; to look them up takes some ms."""
+    from importlib.metadata import version
+
+    from spalipy_astro import __version__
+
+    others = ("astropy", "gwcs", "numpy", "photutils", "scipy")
+    return {"spalipy_astro": __version__, **{name: version(name) for name in others}}

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro import _smoothing
-from spalipy_astro._smoothing import Posterior, SplineSpace
+from spalipy_astro._smoothing import (
+    Posterior,
+    SplineSpace,
+    System,
+    choose_smoothing,
+    solve,
+)
 from spalipy_astro._starfield import (
     StarField,
     comparable,
@@ -198,8 +203,7 @@ class _Smoothness:
 
     def choose(
         self,
-        space: SplineSpace,
-        equations: tuple[FloatArray, FloatArray, float],
+        system: System,
         count: int,
         bend: float,
         amplitude: float,
@@ -214,12 +218,11 @@ class _Smoothness:
             return 1 / bend**2, 0.0
         if self._last is not None and not fresh:
             last, before, smoothing = self._last
+            space = system.space
             if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
                 return smoothing
-        smoothing = _smoothing.choose_smoothing(
-            space, equations, count, noise_prior=_NOISE_PRIOR, amplitude=amplitude
-        )
-        self._last = space, count, smoothing
+        smoothing = choose_smoothing(system, amplitude=amplitude)
+        self._last = system.space, count, smoothing
         return smoothing
 
 
@@ -244,23 +247,23 @@ def _fit_pairs(
     """Fit the pairs robustly; beyond some thousands the fainter ones would add nothing."""
     n = len(known)
     cells = int(np.clip(np.sqrt(n / 4), 1, 8))
-    space = SplineSpace.covering(known, cells, _DEGREE)
+    if smoothness.rigid:
+        space = SplineSpace.covering(known, 1, 1)
+    else:
+        space = SplineSpace.covering(known, cells, _DEGREE)
     mean = np.median(values, axis=0)
     bend = _BENDING * scale / half * space.step**2
     leverage = np.zeros(n)
     known, values, noise2 = known[:_FIT_STARS], values[:_FIT_STARS] - mean, noise2[:_FIT_STARS]
     robust = np.ones(len(known))
+    design = space.at(known)
     for attempt in range(4):
-        equations = _smoothing.normal_equations(space, known, values, robust / noise2)
-        smoothing = smoothness.choose(
-            space, equations, len(known), bend, 0.5 * scale, fresh=attempt > 0
-        )
-        posterior = _smoothing.solve(
-            space, equations, len(known), smoothing, noise_prior=_NOISE_PRIOR
-        )
-        error = np.linalg.norm(space.design(known) @ posterior.factor, axis=1)
+        system = System(design, values, robust / noise2, _NOISE_PRIOR)
+        smoothing = smoothness.choose(system, len(known), bend, 0.5 * scale, fresh=attempt > 0)
+        posterior = solve(system, smoothing)
+        error = design.error(posterior.factor)
         share = error**2 / (noise2 * max(posterior.noise, 1e-12))
-        residuals = values - space.evaluate(posterior.coefficients, known)
+        residuals = values - design.evaluate(posterior.coefficients)
         # Studentized, since a flexible map follows a false pair and leaves it a small residual.
         free = np.clip(1 - share * robust, 1e-4, 1.0)
         z2 = np.sum(residuals**2, axis=1) / (noise2 * free)
@@ -290,8 +293,9 @@ def _turn(
     fit = _fit_pairs(known, template.xy[pairs[1]], noise2, scale, half, smoothness)
 
     xy = source.xy[: sizes[0]]
-    predicted = fit.mean + fit.space.evaluate(fit.posterior.coefficients, xy)
-    error = np.linalg.norm(fit.space.design(xy) @ fit.posterior.factor, axis=1)
+    design = fit.space.at(xy)
+    predicted = fit.mean + design.evaluate(fit.posterior.coefficients)
+    error = design.error(fit.posterior.factor)
     if fit.posterior.freedom < 0.5 * len(known):
         # A star must be predicted by the others: one far from all of them would vouch for itself.
         error[pairs[0]] /= np.sqrt(1 - fit.leverage)

@@ -7,8 +7,9 @@ weights and one smoothness, so that one small eigenproblem and one Cholesky fact
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import comb
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import linalg
 
 from spalipy_astro._splines import uniform_basis
 
-__all__ = ["Posterior", "SplineSpace", "choose_smoothing", "normal_equations", "solve"]
+__all__ = ["Design", "Posterior", "SplineSpace", "System", "choose_smoothing", "solve"]
 
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
@@ -35,17 +36,18 @@ class Roughness:
 
     Attributes
     ----------
-    null : ndarray, shape (p, m)
-        Coefficients of the polynomials that cost nothing; the first three are 1, i and j, with
-        (i, j) the position of a coefficient in its grid.
-    rough : ndarray, shape (p, p - m)
-        The other directions, scaled so that the low-order penalty is the identity.
-    high : ndarray, shape (p - m,)
-        The high-order penalty along them.
+    basis : ndarray, shape (p, p)
+        First the coefficients of the polynomials that cost nothing, of which the first three are
+        1, i and j, with (i, j) the position of a coefficient in its grid; then the other
+        directions, scaled so that the low-order penalty is the identity.
+    n_null : int
+        Number of the former.
+    high : ndarray, shape (p - n_null,)
+        The high-order penalty along the latter.
     """
 
-    null: FloatArray
-    rough: FloatArray
+    basis: FloatArray
+    n_null: int
     high: FloatArray
 
 
@@ -78,9 +80,11 @@ def _roughness(n_x: int, n_y: int, null_order: int) -> Roughness:
     low = complement.T @ _difference_penalty(n_x, n_y, 2) @ complement
     high = complement.T @ _difference_penalty(n_x, n_y, 4) @ complement
     weight, vectors = linalg.eigh(high, low)
-    for array in (null, vectors, weight):
+    basis = np.column_stack((null, complement @ vectors))
+    weight = np.clip(weight, 0.0, None)
+    for array in (basis, weight):
         array.setflags(write=False)
-    return Roughness(null, complement @ vectors, np.clip(weight, 0.0, None))
+    return Roughness(basis, null.shape[1], weight)
 
 
 @dataclass(frozen=True)
@@ -156,51 +160,81 @@ class SplineSpace:
         points = np.stack(np.broadcast_arrays(g_x[np.newaxis], g_y[:, np.newaxis]), axis=-1)
         return constant + points.reshape(-1, 2) @ np.asarray(gradient).T
 
-    def design(self, points: FloatArray) -> FloatArray:
-        """Return the values of all basis functions at points: shape (N, size)."""
-        rows, columns, weights = self._sparse(points)
-        out = np.zeros((len(points), self.size))
-        out[rows, columns] = weights
-        return out
+    def at(self, points: FloatArray) -> Design:
+        """Return the basis functions at points: shape (N, 2)."""
+        return Design(self, points)
 
     def evaluate(self, coefficients: FloatArray, points: FloatArray) -> FloatArray:
         """Return the map with these coefficients, shape (size, 2), at points: shape (N, 2)."""
-        _, columns, weights = self._sparse(points)
-        return np.einsum("nk,nkc->nc", weights, coefficients[columns])
-
-    def _sparse(self, points: FloatArray) -> tuple[NDArray, NDArray, FloatArray]:
-        """Return row indices (N, 1), columns and weights (N, (degree + 1)**2) of the design."""
-        i, w_x = uniform_basis(points[:, 0], self.n_x, *self.bounds[0], self.degree)
-        j, w_y = uniform_basis(points[:, 1], self.n_y, *self.bounds[1], self.degree)
-        k = np.arange(self.degree + 1)
-        columns = (j[:, None, None] + k[:, None]) * self.n_x + (i[:, None, None] + k)
-        weights = w_y[:, :, None] * w_x[:, None, :]
-        n = len(points)
-        return np.arange(n)[:, None], columns.reshape(n, -1), weights.reshape(n, -1)
+        return self.at(points).evaluate(coefficients)
 
 
-def normal_equations(
-    space: SplineSpace, points: FloatArray, values: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray, float]:
+class Design:
     """
-    Accumulate the weighted normal equations of a map through points.
+    The basis functions of a space at points, made once for all that is done there.
 
-    Returns
-    -------
-    matrix : ndarray, shape (size, size)
-    right : ndarray, shape (size, 2)
-    total : float
-        Weighted sum of squares of the values.
+    Parameters
+    ----------
+    space : SplineSpace
+    points : ndarray, shape (N, 2)
     """
-    matrix = np.zeros((space.size, space.size))
-    right = np.zeros((space.size, 2))
-    for start in range(0, len(points), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        design = space.design(points[part])
-        weighted = design * weights[part, np.newaxis]
-        matrix += design.T @ weighted
-        right += weighted.T @ values[part]
-    return matrix, right, float(np.sum(weights[:, np.newaxis] * values**2))
+
+    def __init__(self, space: SplineSpace, points: FloatArray) -> None:
+        self.space = space
+        self._points = points
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    def _dense(self, part: slice) -> FloatArray:
+        """Return the values of all functions at some of the points: shape (N, size)."""
+        space, points = self.space, self._points[part]
+        along = []
+        for axis, number in ((0, space.n_x), (1, space.n_y)):
+            first, weights = uniform_basis(
+                points[:, axis], number, *space.bounds[axis], space.degree
+            )
+            values = np.zeros((len(points), number))
+            columns = first[:, np.newaxis] + np.arange(space.degree + 1)
+            values[np.arange(len(points))[:, np.newaxis], columns] = weights
+            along.append(values)
+        along_x, along_y = along
+        return (along_y[:, :, np.newaxis] * along_x[:, np.newaxis]).reshape(len(points), -1)
+
+    @cached_property
+    def _whole(self) -> FloatArray:
+        return self._dense(slice(None))
+
+    def _blocks(self) -> Iterator[tuple[slice, FloatArray]]:
+        """Yield the points piece by piece; a single piece is kept."""
+        if len(self) <= _CHUNK:
+            yield slice(None), self._whole
+            return
+        for start in range(0, len(self), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            yield part, self._dense(part)
+
+    def evaluate(self, coefficients: FloatArray) -> FloatArray:
+        """Return maps, shape (size, K), at the points: shape (N, K)."""
+        return np.concatenate([block @ coefficients for _, block in self._blocks()])
+
+    def error(self, factor: FloatArray) -> FloatArray:
+        """Return the errors, shape (N,), that go with ``factor @ factor.T`` as the covariance."""
+        products = (block @ factor for _, block in self._blocks())
+        return np.concatenate([np.sqrt(np.einsum("nk,nk->n", p, p)) for p in products])
+
+    def normal_equations(
+        self, values: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return matrix, shape (size, size), and right-hand side, (size, 2), of least squares."""
+        matrix = np.zeros((self.space.size, self.space.size))
+        right = np.zeros((self.space.size, 2))
+        roots = np.sqrt(weights)[:, np.newaxis]
+        for part, block in self._blocks():
+            weighted = block * roots[part]
+            matrix += weighted.T @ weighted
+            right += weighted.T @ (roots[part] * values[part])
+        return matrix, right
 
 
 @dataclass(frozen=True)
@@ -229,35 +263,62 @@ class Posterior:
     noise: float
 
 
-class _System:
-    """Normal equations in the coordinates in which both penalties are diagonal."""
+class System:
+    """
+    Normal equations of a map in the coordinates in which both penalties are diagonal.
+
+    Parameters
+    ----------
+    design : Design
+        Of the points.
+    values : ndarray, shape (N, 2)
+        What the map shall send the points to.
+    weights : ndarray, shape (N,)
+        One over the variance of each value; points of weight 0 do not count.
+    noise_prior : (count, variance), optional
+        What is known of the variance of a value of unit weight, as if measured on that many values.
+    """
 
     def __init__(
         self,
-        space: SplineSpace,
-        equations: tuple[FloatArray, FloatArray, float],
-        n_points: int,
-        noise_prior: tuple[float, float],
+        design: Design,
+        values: FloatArray,
+        weights: FloatArray,
+        noise_prior: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        matrix, right, self.total = equations
-        split = space.roughness
-        self.basis = np.column_stack((split.null, split.rough))
-        self.n_null = split.null.shape[1]
-        self.matrix = self.basis.T @ matrix @ self.basis
-        self.right = self.basis.T @ right
-        self.high = split.high
-        self.n_values = 2 * max(n_points - self.n_null, 0)
+        self.space = design.space
+        self._equations = design.normal_equations(values, weights)
+        self.total = float(np.sum(weights[:, np.newaxis] * values**2))
+        split = self.space.roughness
+        self.basis, self.n_null, self.high = split.basis, split.n_null, split.high
+        self.n_values = 2 * max(int(np.count_nonzero(weights)) - self.n_null, 0)
         self.prior_count, self.prior_noise = noise_prior
-        # The free part is eliminated once (Schur complement): the search then works on the rest.
+
+    def projected(self, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return matrix and right-hand side for coefficients ``basis @ z``."""
+        matrix, right = self._equations
+        return basis.T @ matrix @ basis, basis.T @ right
+
+    @cached_property
+    def whole(self) -> tuple[FloatArray, FloatArray]:
+        """Matrix and right-hand side in the coordinates of `basis`."""
+        return self.projected(self.basis)
+
+    @cached_property
+    def _rough(self) -> tuple[FloatArray, FloatArray, float]:
+        """Matrix, right-hand side and total of the penalized part, the free one eliminated."""
+        matrix, right = self.whole
         m = self.n_null
-        scale = np.sqrt(np.diag(self.matrix)[:m])
-        free = self.matrix[:m, :m] / np.outer(scale, scale)
-        self._cross = self.matrix[:m, m:] / scale[:, np.newaxis]
-        inverse = linalg.pinvh(free)
-        self.rough_matrix = self.matrix[m:, m:] - self._cross.T @ inverse @ self._cross
-        scaled = self.right[:m] / scale[:, np.newaxis]
-        self.rough_right = self.right[m:] - self._cross.T @ (inverse @ scaled)
-        self.rough_total = self.total - float(np.sum(scaled * (inverse @ scaled)))
+        scale = np.sqrt(np.diag(matrix)[:m])
+        cross = matrix[:m, m:] / scale[:, np.newaxis]
+        inverse = linalg.pinvh(matrix[:m, :m] / np.outer(scale, scale))
+        scaled = right[:m] / scale[:, np.newaxis]
+        # Fortran's order is that of LAPACK, which the search calls at every step
+        return (
+            np.asfortranarray(matrix[m:, m:] - cross.T @ inverse @ cross),
+            np.asfortranarray(right[m:] - cross.T @ (inverse @ scaled)),
+            self.total - float(np.sum(scaled * (inverse @ scaled))),
+        )
 
     def penalty(self, smoothing: tuple[float, float]) -> FloatArray:
         return smoothing[0] + smoothing[1] * self.high
@@ -269,18 +330,25 @@ class _System:
 
     def criterion(self, log_low: float, log_high: float) -> float:
         """Return -2 log of the restricted likelihood (up to a constant)."""
+        matrix, right, total = self._rough
         penalty = self.penalty((10.0**log_low, 10.0**log_high))
-        matrix = self.rough_matrix.copy(order="F")
+        matrix = matrix.copy(order="F")
         matrix.ravel(order="F")[:: len(matrix) + 1] += penalty
         # straight to LAPACK: this is called some hundred times, and what wraps it takes as long
         factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
         if info:
             return np.inf
-        half = linalg.lapack.dtrtrs(factor, self.rough_right, lower=1)[0].ravel(order="K")
-        misfit = self.rough_total - float(half @ half)
+        half = linalg.lapack.dtrtrs(factor, right, lower=1)[0].ravel(order="K")
+        misfit = total - float(half @ half)
         log_det = 2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum()
         count = self.n_values + self.prior_count
         return 2 * log_det + count * np.log(max(self.noise(misfit), 1e-300))
+
+    @property
+    def center(self) -> float:
+        """The log10 of a weight that is neither small nor large against the data."""
+        matrix = self._equations[0]
+        return float(np.log10(max(np.trace(matrix) / self.space.size, 1e-300)))
 
 
 def _log_penalty(space: SplineSpace, amplitude: float) -> float:
@@ -291,11 +359,8 @@ def _log_penalty(space: SplineSpace, amplitude: float) -> float:
 
 
 def choose_smoothing(
-    space: SplineSpace,
-    equations: tuple[FloatArray, FloatArray, float],
-    n_points: int,
+    system: System,
     *,
-    noise_prior: tuple[float, float] = (0.0, 1.0),
     amplitude: float | None = None,
     start: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
@@ -304,13 +369,7 @@ def choose_smoothing(
 
     Parameters
     ----------
-    space : SplineSpace
-    equations : tuple
-        What `normal_equations` returned.
-    n_points : int
-        Number of points with weight.
-    noise_prior : (count, variance), optional
-        What is known of the variance of a value of unit weight, as if measured on that many values.
+    system : System
     amplitude : float, optional
         How far the map is expected to depart from an affine one, in the unit of the values, within
         a factor of six (1 sigma). Where there are few points, this keeps the fit from following
@@ -328,9 +387,8 @@ def choose_smoothing(
     .. [1] Patterson, H. D. & Thompson, R. 1971, Biometrika, 58, 545, doi:10.1093/biomet/58.3.545
     .. [2] Wood, S. N. 2011, J. R. Stat. Soc. B, 73, 3, doi:10.1111/j.1467-9868.2010.00749.x
     """
-    system = _System(space, equations, n_points, noise_prior)
-    center = np.log10(max(np.trace(equations[0]) / space.size, 1e-300))
-    expected = np.inf if amplitude is None else _log_penalty(space, amplitude)
+    center = system.center
+    expected = np.inf if amplitude is None else _log_penalty(system.space, amplitude)
 
     def criterion(log_low: float, log_high: float) -> float:
         prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
@@ -363,28 +421,20 @@ def choose_smoothing(
     return 10.0 ** best[0], 10.0 ** best[1]
 
 
-def solve(
-    space: SplineSpace,
-    equations: tuple[FloatArray, FloatArray, float],
-    n_points: int,
-    smoothing: tuple[float, float],
-    *,
-    noise_prior: tuple[float, float] = (0.0, 1.0),
-) -> Posterior:
+def solve(system: System, smoothing: tuple[float, float]) -> Posterior:
     """
-    Solve for the map with given penalties; see `choose_smoothing` for the parameters.
+    Solve for the map with given weights of the penalties.
 
     The covariance is the Bayesian one (Wahba 1983, J. R. Stat. Soc. B, 45, 133), which covers the
     bias of smoothing too. A penalty of infinite weight leaves the unpenalized polynomials only.
     """
-    system = _System(space, equations, n_points, noise_prior)
     m = system.n_null
-    keep = m if np.isinf(smoothing[0]) else len(system.matrix)
-    penalty = np.zeros(keep)
-    if keep > m:
-        penalty[m:] = system.penalty(smoothing)
-    matrix = system.matrix[:keep, :keep]
-    right = system.right[:keep]
+    if np.isinf(smoothing[0]):
+        basis, penalty = system.basis[:, :m], np.zeros(m)
+        matrix, right = system.projected(basis)
+    else:
+        basis, penalty = system.basis, np.append(np.zeros(m), system.penalty(smoothing))
+        matrix, right = system.whole
     full = matrix + np.diag(penalty)
     scale = 1 / np.sqrt(np.maximum(np.diag(full), 1e-300))
     full = full * np.outer(scale, scale)
@@ -394,9 +444,8 @@ def solve(
     solution = scale[:, np.newaxis] * linalg.solve_triangular(factor.T, half)
     misfit = system.total - float(np.sum(half**2))
     inverse_factor = linalg.solve_triangular(factor, np.diag(scale), lower=True)
-    freedom = float(np.sum((inverse_factor @ matrix) * inverse_factor))
+    freedom = len(penalty) - float(penalty @ np.sum(inverse_factor**2, axis=0))
     noise = system.noise(misfit)
-    basis = system.basis[:, :keep]
     return Posterior(
         coefficients=basis @ solution,
         factor=np.sqrt(noise) * (basis @ inverse_factor.T),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,40 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _CHUNK = 65_536  # scattered points evaluated at once: bounds the gathered weights to some MB
+
+
+@lru_cache
+def _pieces(degree: int) -> FloatArray:
+    """
+    Return the polynomials that the functions of a uniform basis are made of within one interval.
+
+    Returns
+    -------
+    ndarray, shape (degree + 1, degree + 1, 1)
+        The factor of ``u**k`` in the ``j``-th function that is not zero, at ``[k, j]``, with u from
+        0 to 1.
+    """
+    pieces = np.ones((1, 1))
+    for p in range(1, degree + 1):
+        lower, pieces = pieces / p, np.zeros((p + 1, p + 1))
+        for j in range(p):  # the recurrence of Cox and de Boor
+            pieces[:-1, j] += (j + 1) * lower[:, j]
+            pieces[1:, j] -= lower[:, j]
+            pieces[:-1, j + 1] += (p - j - 1) * lower[:, j]
+            pieces[1:, j + 1] += lower[:, j]
+    pieces = pieces[:, :, np.newaxis]
+    pieces.setflags(write=False)
+    return pieces
+
+
+def _polynomials(factors: FloatArray, u: FloatArray) -> FloatArray:
+    """Evaluate polynomials, factors of shape (K, N, 1), at points of shape (M,): shape (N, M)."""
+    # One row a function while they are made: numpy is several times as fast along rows.
+    values = np.repeat(factors[-1], u.size, axis=1)
+    for factor in factors[-2::-1]:
+        values *= u
+        values += factor
+    return values
 
 
 def uniform_basis(
@@ -70,26 +105,19 @@ def uniform_basis(
     step = (hi - lo) / (n - degree)
     u = (np.where(np.isfinite(t), t, np.nan) - lo) / step
     # A point on an inner knot belongs to the interval on its right, the last knot to the last one.
-    first = np.floor(np.clip(np.nan_to_num(u), 0, n - degree - 1)).astype(np.intp)
-    u = u - first
+    first = np.fmin(np.fmax(u, 0), n - degree - 1).astype(np.intp)  # NaN: the first
+    u -= first
     inside = np.clip(u, 0.0, 1.0)
-
-    # One row a function while they are made: numpy is several times as fast along rows.
-    weights = np.ones((1, t.size))
-    for p in range(1, degree + 1):
-        lower, weights = weights / p, np.zeros((p + 1, t.size))
-        for j in range(p):
-            weights[j] += (j + 1 - inside) * lower[j]
-            weights[j + 1] += (inside + p - j - 1) * lower[j]
-    lower *= degree
-    slopes = np.zeros_like(weights)
-    slopes[1:] += lower
-    slopes[:-1] -= lower
-    if nu == 1:
-        return first, np.ascontiguousarray(slopes.T) / step
+    pieces = _pieces(degree)
+    weights = None if nu == 1 else _polynomials(pieces, inside)
     excess = u - inside
-    if np.any(excess):  # also where it is NaN
-        weights += excess * slopes
+    if weights is not None and not np.any(excess):  # NaN is something
+        return first, np.ascontiguousarray(weights.T)
+    powers = np.arange(1, degree + 1)[:, np.newaxis, np.newaxis]
+    slopes = _polynomials(powers * pieces[1:], inside)
+    if weights is None:
+        return first, np.ascontiguousarray(slopes.T) / step
+    weights += excess * slopes
     return first, np.ascontiguousarray(weights.T)
 
 

@@ -699,8 +699,8 @@ class Alignment:
     ) -> Alignment:
         """Wrap a fit of two frames."""
         transform = fit.backward.inverse
-        matches = match_table(fit, match, source, template)
-        summary = figures(fit, match, source, template, matches)
+        matches = match_table(fit, transform, match, source, template)
+        summary = figures(fit, transform, match, source, template, matches)
         return cls(
             transform=transform,
             matches=matches,

@@ -14,8 +14,15 @@ from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _smoothing
-from spalipy_astro._smoothing import Posterior, SplineSpace
+
+from spalipy_astro._smoothing import (
+    Design,
+    Posterior,
+    SplineSpace,
+    System,
+    choose_smoothing,
+    solve,
+)
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.models import SplineDistortion2D
 
@@ -53,12 +60,7 @@ class Covariance:
 
     def error(self, template_xy: FloatArray) -> FloatArray:
         """Return the 1-sigma error along each axis at template positions, in source px."""
-        out = np.empty(len(template_xy))
-        for start in range(0, len(template_xy), 16_384):
-            part = slice(start, start + 16_384)
-            design = self.space.design(template_xy[part])
-            out[part] = np.sqrt(np.einsum("nk,nk->n", *[design @ self.factor] * 2))
-        return out
+        return self.space.at(template_xy).error(self.factor)
 
 
 @dataclass(frozen=True)
@@ -217,24 +219,20 @@ def fit_backward(
     residuals = _robust_start(source_xy, template_xy, variance, kind=affine)
     used, floor = _admit(residuals, variance, np.zeros(n), clip, needed)
     space = _choose_space(template_xy, spline_order, polynomial, n)
+    design = space.at(template_xy)
     mean = source_xy.mean(axis=0)
     prior = (_PRIOR_COUNT if known else 0.0, 1.0)
     weights: tuple[float, float] | None = None
     for iteration in range(8):
         sigma2 = variance + floor**2
-        equations = _smoothing.normal_equations(
-            space, template_xy[used], source_xy[used] - mean, 1 / sigma2[used]
-        )
-        count = int(np.count_nonzero(used))
+        system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
         if weights is None or iteration == 2:
-            weights = _weights(
-                space, equations, count, spline_order, smoothing, polynomial, prior, weights
-            )
-        posterior = _smoothing.solve(space, equations, count, weights, noise_prior=prior)
+            weights = _weights(system, spline_order, smoothing, polynomial, weights)
+        posterior = solve(system, weights)
         if affine == "similarity":
             posterior = _as_similarity(posterior, space, source_xy, template_xy, used, sigma2, mean)
-        residuals = source_xy - mean - space.evaluate(posterior.coefficients, template_xy)
-        leverage = _leverage(space, posterior, template_xy, sigma2, used)
+        residuals = source_xy - mean - design.evaluate(posterior.coefficients)
+        leverage = _leverage(design, posterior, sigma2, used)
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
         if iteration > 2 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
             break
@@ -332,13 +330,10 @@ def _choose_space(
 
 
 def _weights(
-    space: SplineSpace,
-    equations: tuple[FloatArray, FloatArray, float],
-    count: int,
+    system: System,
     spline_order: int,
     smoothing: float | None,
     polynomial: int | None,
-    prior: tuple[float, float],
     start: tuple[float, float] | None,
 ) -> tuple[float, float]:
     """Return the penalties' weights: given, infinite, or by restricted maximum likelihood."""
@@ -346,20 +341,14 @@ def _weights(
         return np.inf, np.inf
     if smoothing is not None:
         return float(smoothing), 0.0
-    return _smoothing.choose_smoothing(
-        space, equations, count, noise_prior=prior, amplitude=_AMPLITUDE, start=start
-    )
+    return choose_smoothing(system, amplitude=_AMPLITUDE, start=start)
 
 
 def _leverage(
-    space: SplineSpace,
-    posterior: Posterior,
-    template_xy: FloatArray,
-    sigma2: FloatArray,
-    used: BoolArray,
+    design: Design, posterior: Posterior, sigma2: FloatArray, used: BoolArray
 ) -> FloatArray:
     """Diagonal of the hat matrix; zero for pairs that are not in the fit."""
-    error = Covariance(space, posterior.factor).error(template_xy)
+    error = design.error(posterior.factor)
     share = error**2 / (max(posterior.noise, 1e-12) * sigma2)
     return np.where(used, np.clip(share, 0.0, 1.0), 0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro._smoothing import SplineSpace, choose_smoothing, normal_equations, solve
+from spalipy_astro._smoothing import SplineSpace, System, choose_smoothing, solve
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting import fit_backward, fit_linear
 
@@ -192,9 +192,8 @@ def test_restricted_likelihood_prefers_what_made_the_data():
     chosen = []
     for waves in (1, 2):
         values = np.sin(waves * points / 15) + rng.normal(0, 0.1, points.shape)
-        equations = normal_equations(space, points, values, np.full(800, 100.0))
-        smoothing = choose_smoothing(space, equations, 800)
-        posterior = solve(space, equations, 800, smoothing)
+        system = System(space.at(points), values, np.full(800, 100.0))
+        posterior = solve(system, choose_smoothing(system))
         fitted = space.evaluate(posterior.coefficients, points)
         assert np.sqrt(np.mean((fitted - np.sin(waves * points / 15)) ** 2)) < 0.06
         chosen.append(posterior.freedom)
