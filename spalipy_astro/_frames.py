@@ -224,7 +224,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         task.index,
         figures=dict(alignment.summary()),
         alignment=alignment if task.asdf is None else None,
-        union=_union(alignment),
+        union=_union(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )

@@ -23,6 +23,7 @@ __all__ = [
     "average_tile",
     "compiled",
     "interpolate_tile",
+    "part",
 ]
 
 
@@ -36,7 +37,7 @@ def compiled(function):
 
 # what compiled code alone calls
 _WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-_part = numba.njit(error_model="numpy", **_WRAPPERS)
+part = numba.njit(error_model="numpy", **_WRAPPERS)
 
 
 class _Emitter:
@@ -152,7 +153,7 @@ _sum_4, _sum_4_squared, _add_4 = _weighted_sum(4, 4, 1), _weighted_sum(4, 4, 2),
 _sum_2, _sum_2_squared, _add_2 = _weighted_sum(2, 2, 1), _weighted_sum(2, 2, 2), _weight_adder(2, 2)
 
 
-@_part
+@part
 def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of weight x pixel; ``start`` is the place of the first tap."""
     if len(taps) == 6:
@@ -164,7 +165,7 @@ def _value(taps, pixels, start, stride, table, kx, fx, ky, fy):
     return pixels[start]
 
 
-@_part
+@part
 def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     """Sum of squared weight x pixel."""
     if len(taps) == 6:
@@ -176,7 +177,7 @@ def _variance(taps, pixels, start, stride, table, kx, fx, ky, fy):
     return pixels[start]
 
 
-@_part
+@part
 def _add_weights(taps, array, start, stride, table, kx, fx, ky, fy, factor):
     """Add factor x weight to an array."""
     if len(taps) == 6:
@@ -189,13 +190,13 @@ def _add_weights(taps, array, start, stride, table, kx, fx, ky, fy, factor):
         array[start] += factor
 
 
-@_part
+@part
 def _gradient(t, i, j):
     """Change of one source coordinate over one output pixel along x and along y."""
     return (t[i + 1, j + 2] - t[i + 1, j]) / 2, (t[i + 2, j + 1] - t[i, j + 1]) / 2
 
 
-@_part
+@part
 def _shorten(a, b, longest):
     """Cut a vector to a length."""
     length = np.hypot(a, b)
@@ -269,7 +270,7 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
             _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
-@_part
+@part
 def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
     """Find the first tap (-1 outside of the frame) and the weights' place in the table."""
     taps, table, _ = kernel
@@ -288,7 +289,7 @@ def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
             start[j] = -1
 
 
-@_part
+@part
 def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values):
     """Plain sums of one row, NaN outside of the frame."""
     for j in range(values.size):
@@ -301,7 +302,7 @@ def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, v
             values[j] = np.nan
 
 
-@_part
+@part
 def _interpolate_variances(taps, pixels, origin, start, width, table, knots, phases, spreads):
     """Plain sums of one row with squared weights, NaN outside of the frame."""
     for j in range(spreads.size):
@@ -314,7 +315,7 @@ def _interpolate_variances(taps, pixels, origin, start, width, table, knots, pha
             spreads[j] = np.nan
 
 
-@_part
+@part
 def _good_weight(pixels, start, stride, weights, left, top, frame):
     """
     Sum the weights on good pixels, and one less the absolute weight on bad ones.
@@ -335,7 +336,7 @@ def _good_weight(pixels, start, stride, weights, left, top, frame):
     return 1 - missing, 1 - bad / (1 - outside)
 
 
-@_part
+@part
 def _copy_good(pixels, start, stride, columns, clean):
     """Copy the good pixels under a kernel, and zeros for the bad ones."""
     for row in range(clean.shape[0]):
@@ -344,7 +345,7 @@ def _copy_good(pixels, start, stride, columns, clean):
             clean[row, column] = value if np.isfinite(value) else 0
 
 
-@_part
+@part
 def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
     """Write one row of a tile, scaled by area, filled where too little weight is good."""
     area, least, fill = rule
@@ -426,7 +427,7 @@ def average_tile(source, x, y, kernel, fine, rule, box, outputs):
             _store_row(values[p], shares[p], spreads[p], x, y, i, p, rule, box, outputs)
 
 
-@_part
+@part
 def _average_row(fine, factors_x, factors_y, steps, line, values):
     """Average one row of output pixels, of which ``fine`` begins with the first step."""
     line[:] = 0
@@ -440,7 +441,7 @@ def _average_row(fine, factors_x, factors_y, steps, line, values):
         values[j] = total
 
 
-@_part
+@part
 def _pixel_weights(u, v, gradient, kernel):
     """Weights of source pixels in the average over one output pixel, and the first of them."""
     taps, table, factors_x, factors_y, (n_x, n_y) = kernel
@@ -474,7 +475,7 @@ def _pixel_weights(u, v, gradient, kernel):
     return weights, left, top
 
 
-@_part
+@part
 def _good_sum(pixels, start, stride, weights):
     """Sum of weight x pixel over the good pixels."""
     total = 0.0
@@ -486,7 +487,7 @@ def _good_sum(pixels, start, stride, weights):
     return total
 
 
-@_part
+@part
 def _squared_sum(variances, start, stride, weights):
     """Sum of squared weight x variance."""
     sums = np.zeros(weights.shape[1])  # a sum for each column: these vectorize

@@ -117,8 +117,8 @@ class PixelMap:
         x, y = self._x[columns], self._y[rows]
         if self._spline is None:
             return self._positions(x, y)
-        along_x = (x, *(np.ascontiguousarray(t[columns]) for t in self._basis_x))
-        along_y = (y, *(np.ascontiguousarray(t[rows]) for t in self._basis_y))
+        along_x = (x, *(np.ascontiguousarray(t[..., columns]) for t in self._basis_x))
+        along_y = (y, *(np.ascontiguousarray(t[..., rows]) for t in self._basis_y))
         return self._spline_positions(along_x, along_y)
 
     def fine_tile(
@@ -142,11 +142,12 @@ class PixelMap:
         return self._spline_positions((x, *self._basis(x, axis=1)), (y, *self._basis(y, axis=0)))
 
     def _basis(self, t: FloatArray, axis: int) -> tuple[NDArray[np.intp], FloatArray]:
-        """Basis functions of the spline along an axis."""
+        """Basis functions of the spline along an axis, with a row of weights for each."""
         assert self._spline is not None
         low, high = self._spline.domain[1 - axis]
         number = self._coefficients[0].shape[axis]
-        return uniform_basis(t, number, low, high, self._spline.degree)
+        first, weights = uniform_basis(t, number, low, high, self._spline.degree)
+        return first, np.ascontiguousarray(weights.T)
 
     def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
         """Evaluate the spline and the affine transform on a grid."""

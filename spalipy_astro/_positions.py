@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spalipy_astro._kernels import compiled
+from spalipy_astro._kernels import compiled, part
 
 __all__ = ["flags_tile", "source_extent", "spline_tile"]
 
@@ -17,8 +17,8 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y)
     Parameters
     ----------
     along_x, along_y : (positions, first, weights)
-        The axes of the tile: template positions, the index of the first basis function at each and
-        the weights of the functions from there on.
+        The axes of the tile: template positions, the index of the first basis function at each,
+        and one row of weights for each function from there on.
     coeff_x, coeff_y : (n_y, n_x) arrays
         Coefficients of the displacements.
     matrix, shift : (2, 2) and (2,) arrays
@@ -28,23 +28,47 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y)
     """
     x, first_x, weights_x = along_x
     y, first_y, weights_y = along_y
-    order = weights_x.shape[1]
+    order = weights_x.shape[0]
     line_x, line_y = np.empty(coeff_x.shape[1]), np.empty(coeff_x.shape[1])
     for i in range(y.size):
         line_x[:] = 0
         line_y[:] = 0
         for k in range(order):
-            weight, row = weights_y[i, k], first_y[i] + k
+            weight, row = weights_y[k, i], first_y[i] + k
             for column in range(line_x.size):
                 line_x[column] += weight * coeff_x[row, column]
                 line_y[column] += weight * coeff_y[row, column]
-        for j in range(x.size):
-            u, v = x[j], y[i]
+        u, v = out_x[i], out_y[i]
+        start = 0
+        while start < x.size:  # cell by cell, within which the same functions count
+            first, end = first_x[start], start + 1
+            while end < x.size and first_x[end] == first:
+                end += 1
+            u[start:end] = x[start:end]
+            v[start:end] = y[i]
             for k in range(order):
-                u += weights_x[j, k] * line_x[first_x[j] + k]
-                v += weights_x[j, k] * line_y[first_x[j] + k]
-            out_x[i, j] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
-            out_y[i, j] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
+                weights = weights_x[k, start:end]
+                _add_scaled(weights, line_x[first + k], u[start:end])
+                _add_scaled(weights, line_y[first + k], v[start:end])
+            start = end
+        _transform(u, v, matrix, shift)
+
+
+@part
+def _add_scaled(values, factor, out):
+    """Add a multiple; on slices from 0, which unlike offsets can be vectorized."""
+    for j in range(out.size):
+        out[j] += factor * values[j]
+
+
+@part
+def _transform(u, v, matrix, shift):
+    """Apply an affine transform in place."""
+    a, b, c, d = matrix[0, 0], matrix[0, 1], matrix[1, 0], matrix[1, 1]
+    for j in range(u.size):
+        x, y = u[j], v[j]
+        u[j] = a * x + b * y + shift[0]
+        v[j] = c * x + d * y + shift[1]
 
 
 @compiled

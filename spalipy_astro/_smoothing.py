@@ -363,6 +363,7 @@ def choose_smoothing(
     *,
     amplitude: float | None = None,
     start: tuple[float, float] | None = None,
+    accuracy: float = 0.15,
 ) -> tuple[float, float]:
     """
     Choose the weights of both penalties by restricted maximum likelihood.
@@ -376,6 +377,8 @@ def choose_smoothing(
         their errors and from claiming that there is no distortion.
     start : tuple of float, optional
         Weights that were chosen for almost the same points: the search begins there.
+    accuracy : float, optional
+        Step, in powers of ten, at which the search ends.
 
     Returns
     -------
@@ -396,15 +399,15 @@ def choose_smoothing(
 
     if start is None:
         # Wide enough for "no distortion at all" at one end and interpolation at the other.
-        grid = center + np.arange(-9.0, 6.1, 3.0)
+        grid = center + np.arange(-9.0, 6.1, 5.0)
         values = {(a, b): criterion(a, b) for a in grid for b in grid}
-        step = 1.5
+        step = 2.5
     else:
         log_start = float(np.log10(start[0])), float(np.log10(start[1]))
         values = {log_start: criterion(*log_start)}
         step = 0.4
     best = min(values, key=lambda key: (values[key], key))
-    while step > 0.15:
+    while step > accuracy:
         around = [
             (best[0] + i * step, best[1] + j * step)
             for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))

@@ -22,6 +22,7 @@ MIN_LOG_ODDS = np.log(1e6)
 
 _DECISIVE = 60.0  # log-odds at which no better hypothesis is looked for
 _MIN_STARS = 4
+_FIRST_BATCH = 64  # in most pairs of images the first hypotheses are true
 _BATCH = 512  # hypotheses tested at once
 _WITNESSES = 16  # stars around a pattern that are asked about it
 _CONVINCING = 12.0  # log-ratio of the witnesses for which a hypothesis is grown at once
@@ -236,8 +237,10 @@ class _Search:
         hypotheses = self._propose(patterns, index.patterns, index.query, stage)
         scores = np.full(len(hypotheses), -np.inf)
         self.grown = 0
-        for start in range(0, len(hypotheses), _BATCH):
-            rows = slice(start, start + _BATCH)
+        start, size = 0, _FIRST_BATCH
+        while start < len(hypotheses):
+            rows = slice(start, start + size)
+            start, size = start + size, min(2 * size, _BATCH)
             batch = hypotheses[rows]
             scores[rows] = self._ask_witnesses(batch)
             self.tested += len(batch)

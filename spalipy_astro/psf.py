@@ -19,9 +19,20 @@ _STEPS_PER_FWHM2 = 200
 _INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
 _SMALLEST_FWHM = 0.9
-# Gauss-Legendre rules for the integral over a pixel.
-_COARSE_RULE = np.polynomial.legendre.leggauss(3)
-_FINE_RULE = np.polynomial.legendre.leggauss(6)
+
+
+def _pixel_rule(order: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Gauss-Legendre rule over a pixel: places along and across the radius, and weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    u, v = (plane.ravel() / 2 for plane in np.meshgrid(nodes, nodes))
+    # these two directions average the fourfold part of the pixel's shape away
+    angle = np.pi / 16 * np.array([[1], [3]])
+    along, across = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
+    return along.ravel(), across.ravel(), np.tile(np.outer(weights, weights).ravel() / 8, 2)
+
+
+_COARSE_RULE = _pixel_rule(3)
+_FINE_RULE = _pixel_rule(6)
 
 
 @dataclass(frozen=True)
@@ -70,17 +81,10 @@ def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], fl
     step = profile.fwhm**2 / _STEPS_PER_FWHM2
     q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
     out = profile._intensity(q)
-    inner = q <= max(_INTEGRATED_FWHM * profile.fwhm, 2.0) ** 2
-    r = np.sqrt(q[inner])
-    nodes, weights = _COARSE_RULE if profile.fwhm > 1.5 else _FINE_RULE
-    total = np.zeros_like(r)
-    # these two directions average the fourfold part of the pixel's shape away
-    for angle in (np.pi / 16, 3 * np.pi / 16):
-        for u, wu in zip(nodes / 2, weights / 4, strict=True):
-            for v, wv in zip(nodes / 2, weights / 4, strict=True):
-                rr = (r * np.cos(angle) + u) ** 2 + (r * np.sin(angle) + v) ** 2
-                total += 2 * wu * wv * profile._intensity(rr)
-    out[inner] = total
+    r = np.sqrt(q[q <= max(_INTEGRATED_FWHM * profile.fwhm, 2.0) ** 2])
+    along, across, weights = _COARSE_RULE if profile.fwhm > 1.5 else _FINE_RULE
+    rr = (r + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    out[: len(r)] = weights @ profile._intensity(rr)
     return out, step
 
 
