@@ -314,3 +314,19 @@ def test_real_pair_in_another_guise(real_pair, change):
     found = np.column_stack(alignment.transform(*xy.T))
     assert np.sqrt(np.mean(np.sum((found - pair.template_xy) ** 2, axis=1))) < 0.13
     assert alignment.summary()["parity"] == (-1 if change == "mirror" else 1)
+
+
+@pytest.mark.parametrize("name", ["uk001l_85min", "als_m27_26min"])
+def test_real_template_that_shows_a_part_of_the_source(real_pair, name):
+    """Few stars match, at one side of a distorted frame: growth must not go astray."""
+    pair = real_pair(name)
+    ny, nx = pair.template.shape
+    part = pair.template.data[ny // 5 : ny * 4 // 5, : nx * 2 // 3]
+    template_xy = pair.template_xy - [0, ny // 5]
+    on_it = np.all((template_xy > 0) & (template_xy < part.shape[::-1]), axis=1)
+    alignment = find_alignment(pair.source, part)
+    found = np.column_stack(alignment.transform(*pair.source_xy[on_it].T))
+    distance = np.hypot(*(found - template_xy[on_it]).T)
+    assert on_it.sum() > 50
+    assert np.sqrt(np.mean(distance**2)) < 0.45
+    assert distance.max() < 2
