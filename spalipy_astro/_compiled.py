@@ -1,4 +1,4 @@
-"""How inner loops are compiled: cached, without the GIL, and so that they can be vectorized."""
+"""How inner loops are compiled: kept on disk, without the GIL, and so that they vectorize."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled", "vectorized"]
+__all__ = ["compiled", "part", "vectorized"]
 
-
-def _compile(function: Callable, **options: Any) -> Callable:
+# what compiled code alone calls needs no way in from Python, and is kept with its callers
+_PART: dict[str, Any] = {
     # with Python's error model every division is checked, and no such loop is vectorized
-    options = {"nogil": True, "error_model": "numpy", **options}
-    try:
-        return numba.njit(function, cache=True, **options)
-    except RuntimeError:  # there is no directory in which the cache could be written
-        return numba.njit(function, **options)
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile a function."""
-    return _compile(function)
+    """Compile a function that Python calls."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
+    except RuntimeError:  # there is no directory in which the cache could be written
+        return numba.njit(function, nogil=True, error_model="numpy")
+
+
+def part(function: Callable) -> Callable:
+    """Compile a function that compiled ones call."""
+    return numba.njit(function, **_PART)
 
 
 def vectorized(function: Callable) -> Callable:
@@ -32,4 +39,6 @@ def vectorized(function: Callable) -> Callable:
     itself and once more within its caller; in which order it sums may differ. Which of the two a
     process runs would depend on whether it compiled the caller or found it in the cache.
     """
-    return _compile(function, fastmath={"contract", "reassoc", "nsz", "arcp"}, forceinline=True)
+    return numba.njit(
+        function, fastmath={"contract", "reassoc", "nsz", "arcp"}, forceinline=True, **_PART
+    )

@@ -77,9 +77,7 @@ class Summary(Mapping[str, Any]):
         return f"<table>{rows}</table>"
 
 
-def match_table(
-    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame
-) -> QTable:
+def match_table(fit: Fit, transform: Model, match: Match, source: Frame, template: Frame) -> QTable:
     """Return the table of matched stars of a fit, brightest first."""
     s, t = source.stars.take(match.source), template.stars.take(match.template)
     offsets = t.xy - np.column_stack(transform(*s.xy.T))

@@ -13,31 +13,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from spalipy_astro._compiled import compiled, part
+
 __all__ = [
     "average_tile",
-    "compiled",
     "interpolate_tile",
-    "part",
 ]
-
-
-def compiled(function):
-    """Compile without the GIL, kept on disk where there is a place to write."""
-    try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # neither the package nor the user's cache directory is writable
-        return numba.njit(function, nogil=True, error_model="numpy")
-
-
-# what compiled code alone calls
-_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-part = numba.njit(error_model="numpy", **_WRAPPERS)
 
 
 class _Emitter:

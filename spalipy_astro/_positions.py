@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spalipy_astro._kernels import compiled, part
+from spalipy_astro._compiled import compiled, part
 
 __all__ = ["flags_tile", "source_extent", "spline_tile"]
 

@@ -7,7 +7,7 @@ weights and one smoothness, so that one small eigenproblem and one Cholesky fact
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import comb
@@ -26,6 +26,7 @@ Bounds = tuple[tuple[float, float], tuple[float, float]]
 _PRIOR_DEX = (
     1.55  # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
 )
+_SMOOTHEST = 48  # functions with which the search for the smoothness begins
 _CHUNK = 8192  # points whose dense design rows are held at once
 
 
@@ -328,11 +329,11 @@ class System:
         count = self.n_values + self.prior_count
         return (max(misfit, 0.0) + self.prior_count * self.prior_noise) / max(count, 1e-9)
 
-    def criterion(self, log_low: float, log_high: float) -> float:
-        """Return -2 log of the restricted likelihood (up to a constant)."""
+    def criterion(self, log_low: float, log_high: float, size: int | None = None) -> float:
+        """Return -2 log of the restricted likelihood, but for a constant; ``size``: of a part."""
         matrix, right, total = self._rough
-        penalty = self.penalty((10.0**log_low, 10.0**log_high))
-        matrix = matrix.copy(order="F")
+        penalty = self.penalty((10.0**log_low, 10.0**log_high))[:size]
+        matrix, right = matrix[:size, :size].copy(order="F"), right[:size]
         matrix.ravel(order="F")[:: len(matrix) + 1] += penalty
         # straight to LAPACK: this is called some hundred times, and what wraps it takes as long
         factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
@@ -397,22 +398,41 @@ def choose_smoothing(
         prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
         return system.criterion(log_low, log_high) + prior
 
-    if start is None:
-        # Wide enough for "no distortion at all" at one end and interpolation at the other.
-        grid = center + np.arange(-9.0, 6.1, 5.0)
-        values = {(a, b): criterion(a, b) for a in grid for b in grid}
-        step = 2.5
+    def smooth_criterion(log_low: float, log_high: float) -> float:
+        prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
+        return system.criterion(log_low, log_high, _SMOOTHEST) + prior
+
+    limits = center - 10.6, center + 7.6
+    if start is not None:
+        best, step = (float(np.log10(start[0])), float(np.log10(start[1]))), 0.4
     else:
-        log_start = float(np.log10(start[0])), float(np.log10(start[1]))
-        values = {log_start: criterion(*log_start)}
-        step = 0.4
-    best = min(values, key=lambda key: (values[key], key))
+        # There may be several minima, such as one for each of the penalties alone. They are sought
+        # with the smoothest functions, from "no distortion at all" to interpolation.
+        found = []
+        for high in (-9.0, -2.0, 6.0):
+            line = [(center + low, center + high) for low in np.arange(-9.0, 6.1, 3.0)]
+            lowest = min(line, key=lambda point: (smooth_criterion(*point), point))
+            found.append(_descend(smooth_criterion, lowest, 1.6, 1.0, limits))
+        best, step = min(found, key=lambda point: (criterion(*point), point)), 0.8
+    best = _descend(criterion, best, step, accuracy, limits)
+    return 10.0 ** best[0], 10.0 ** best[1]
+
+
+def _descend(
+    criterion: Callable[[float, float], float],
+    start: tuple[float, float],
+    step: float,
+    accuracy: float,
+    limits: tuple[float, float],
+) -> tuple[float, float]:
+    """Find a minimum by steps along both axes, halved where none of them leads down."""
+    best, values = start, {start: criterion(*start)}
     while step > accuracy:
         around = [
             (best[0] + i * step, best[1] + j * step)
             for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))
-            if center - 10.6 < best[0] + i * step < center + 7.6
-            and center - 10.6 < best[1] + j * step < center + 7.6
+            if limits[0] < best[0] + i * step < limits[1]
+            and limits[0] < best[1] + j * step < limits[1]
         ]
         for key in around:
             if key not in values:
@@ -421,7 +441,7 @@ def choose_smoothing(
         if move == best:
             step /= 2
         best = move
-    return 10.0 ** best[0], 10.0 ** best[1]
+    return best
 
 
 def solve(system: System, smoothing: tuple[float, float]) -> Posterior:

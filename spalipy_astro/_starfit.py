@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spalipy_astro._compiled import compiled, vectorized
+from spalipy_astro._compiled import compiled, part, vectorized
 
 __all__ = [
     "CHI2",
@@ -221,7 +221,7 @@ def _gather(stamp, variance, circle, x, y, core2, work):
     return n, n_core
 
 
-@compiled
+@part
 def _cholesky(h):
     """Factor the lower triangle in place; return False if it is singular."""
     regular = True
@@ -240,7 +240,7 @@ def _cholesky(h):
     return regular
 
 
-@compiled
+@part
 def _solve(h, g, d):
     """Solve with the Cholesky factor ``h``."""
     n = g.size
@@ -256,7 +256,7 @@ def _solve(h, g, d):
         d[i] = value / h[i, i]
 
 
-@compiled
+@part
 def _to_grid(work, values, n, grid):
     """Put values of the listed pixels back on a grid; NaN where there is none."""
     grid[:] = np.nan
@@ -264,7 +264,7 @@ def _to_grid(work, values, n, grid):
         grid[int(work[Y, m]), int(work[X, m])] = values[m]
 
 
-@compiled
+@part
 def _sharpness(grid, noise2, gain, matrix, table, step):
     """Find by how many sigma the brightest pixel of the middle stands out too much.
 
@@ -308,7 +308,7 @@ def _sharpness(grid, noise2, gain, matrix, table, step):
     return worst
 
 
-@compiled
+@part
 def _companion(rest, weight, light, kernel, x, y, closest, reach, model_error, out):
     """Find the most significant peak of the residuals outside of the star's own center.
 

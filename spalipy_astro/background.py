@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from spalipy_astro._compiled import compiled, vectorized
+from spalipy_astro._compiled import compiled, part, vectorized
 from spalipy_astro.errors import ImageError
 
 __all__ = ["Background", "PixelSource", "estimate_background", "find_pile_up"]
@@ -284,9 +283,12 @@ def _smooth(plane: NDArray) -> NDArray:
     """Fill cells without an estimate from the nearest one and take the 3 x 3 median."""
     bad = ~np.isfinite(plane)
     if bad.any():
+        from scipy import ndimage  # takes a while to import, and is rarely needed
+
         nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
         plane = plane[tuple(nearest)]
-    return ndimage.median_filter(plane, size=3, mode="nearest")
+    cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
+    return np.median(cells, axis=(2, 3))
 
 
 @compiled
@@ -333,7 +335,7 @@ def _clipped_sums(v, center, low, high):
     return number, total, n_below, below
 
 
-@compiled
+@part
 def _lower_side(v):
     """Center and width of the normal distribution under the lower side of a histogram."""
     n = v.size

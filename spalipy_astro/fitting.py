@@ -14,7 +14,6 @@ from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
-
 from spalipy_astro._smoothing import (
     Design,
     Posterior,

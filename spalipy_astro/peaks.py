@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._compiled import compiled, vectorized
+from spalipy_astro._compiled import compiled, part, vectorized
 from spalipy_astro.background import Background, PixelSource
 
 __all__ = ["Peaks", "find_peaks", "gaussian_kernel"]
@@ -188,7 +188,7 @@ def _largest(values):
     return top
 
 
-@compiled
+@part
 def _row_peaks(above, here, below, threshold, row, position, significance, n):
     """Append the local maxima of a row; the lines have a margin of one on both sides."""
     nx = here.size - 2
@@ -217,7 +217,7 @@ def _row_peaks(above, here, below, threshold, row, position, significance, n):
     return n
 
 
-@vectorized
+@compiled
 def _strip_peaks(
     strip,
     first,
