@@ -26,6 +26,7 @@ from spalipy_astro._fitsio import (
     to_hdus,
     write_hdus,
 )
+from spalipy_astro._garbage import no_collection
 from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError, NoMatchError
@@ -173,7 +174,7 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
     """
     start = time.perf_counter()
     try:
-        with one_blas_thread():
+        with one_blas_thread(), no_collection():
             return function(settings, task)
     except Exception as error:  # a bad frame must never stop the others
         return Outcome(task.index, describe(error), seconds=time.perf_counter() - start)

@@ -155,7 +155,9 @@ def _grow(
     # gates, and more decisions.
     pairs = (first.source, first.template)
     everyone = (len(source), len(template))
-    last = _converge(source, template, pairs, scale, frame, everyone, smoothness, bending=0.0)
+    last = _converge(
+        source, template, pairs, scale, frame, everyone, smoothness, bending=0.0, converged=True
+    )
     if everyone != sizes:
         return last
     grown = [growth for growth in (first, last) if growth is not None]
@@ -172,9 +174,10 @@ def _converge(
     smoothness: _Smoothness,
     *,
     bending: float,
+    converged: bool = False,
 ) -> Growth | None:
-    """Take turns until the number of matched stars stays."""
-    best = -1
+    """Take turns until the number of matched stars stays; the pairs may have `converged` before."""
+    best = len(pairs[0]) if converged else -1
     patience = 1
     hope = -np.inf
     for _ in range(15):

@@ -137,6 +137,10 @@ class PixelMap:
                 (self._y[1], tile.row, tile.rows, steps[1], ends[1]),
             )
         )
+        return self._on_grid(x, y)
+
+    def _on_grid(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Source positions on any grid of template positions."""
         if self._spline is None:
             return self._positions(x, y)
         return self._spline_positions((x, *self._basis(x, axis=1)), (y, *self._basis(y, axis=0)))
@@ -168,19 +172,25 @@ class PixelMap:
     def pixel_sizes(self) -> tuple[float, float]:
         """Largest lengths in the source of output pixels along x and y, from a coarse grid."""
         x, y = (np.unique(np.linspace(t[1], t[-2], _NODES)) for t in (self._x, self._y))
-        along_x, along_y = (np.hypot(*change) for change in self._differences(*np.meshgrid(x, y)))
+        along_x, along_y = (np.hypot(*change) for change in self._differences(x, y))
         return _largest(along_x), _largest(along_y)
 
     def central_matrix(self) -> FloatArray:
         """Return the derivatives of the source position, (2, 2), in the middle of the output."""
         x, y = np.mean(self._x, keepdims=True), np.mean(self._y, keepdims=True)
-        return np.stack(self._differences(x, y), axis=1)[..., 0]
+        return np.stack(self._differences(x, y), axis=1)[..., 0, 0]
 
     def _differences(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return how the source position ``(x, y)`` changes over one pixel along x and along y."""
-        left, right = _evaluate(self._model, x - 0.5, y), _evaluate(self._model, x + 0.5, y)
-        below, above = _evaluate(self._model, x, y - 0.5), _evaluate(self._model, x, y + 0.5)
-        return np.subtract(right, left), np.subtract(above, below)
+        halves = np.array([-0.5, 0.0, 0.5])
+        places = np.stack(
+            self._on_grid(np.add.outer(x, halves).ravel(), np.add.outer(y, halves).ravel())
+        )
+        places = places.reshape(2, y.size, 3, x.size, 3)
+        return (
+            places[:, :, 1, :, 2] - places[:, :, 1, :, 0],
+            places[:, :, 2, :, 1] - places[:, :, 0, :, 1],
+        )
 
 
 def _largest(values: FloatArray) -> float:

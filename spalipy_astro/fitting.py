@@ -225,7 +225,7 @@ def fit_backward(
     for iteration in range(8):
         sigma2 = variance + floor**2
         system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
-        if weights is None or iteration == 2:
+        if iteration < 2:
             weights = _weights(system, spline_order, smoothing, polynomial, weights)
         posterior = solve(system, weights)
         if affine == "similarity":
@@ -233,7 +233,7 @@ def fit_backward(
         residuals = source_xy - mean - design.evaluate(posterior.coefficients)
         leverage = _leverage(design, posterior, sigma2, used)
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
-        if iteration > 2 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
+        if iteration > 1 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
             break
     fit = _take_apart(space, posterior, template_xy, before[0], mean)
     return replace(fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1])
@@ -273,7 +273,9 @@ def _robust_start(
         residuals = source_xy - design @ coefficients
         distance2 = np.sum(residuals**2, axis=1)
         cut = 4.685**2 * max(np.median(distance2) / _CHI2_MEDIAN, 1e-12)
-        robust = np.clip(1 - distance2 / cut, 0, None) ** 2 + 1e-6
+        before, robust = robust, np.clip(1 - distance2 / cut, 0, None) ** 2 + 1e-6
+        if np.max(np.abs(robust - before)) < 1e-2:
+            break
     return residuals
 
 

@@ -22,7 +22,9 @@ def is_mosaic(source: PixelSource) -> bool:
         four = four.reshape(four.shape[0], 4, -1)
         four = four[np.isfinite(four).all(axis=(1, 2))]
         if len(four):
-            low, middle = np.percentile(four, (16, 50), axis=2)
+            four.sort(axis=2)
+            n = four.shape[2]
+            low, middle = four[..., n // 6], (four[..., (n - 1) // 2] + four[..., n // 2]) / 2
             middles.append(middle - middle.mean(axis=1)[:, None])
             spreads.append((middle - low).mean(axis=1))
     if not middles:

@@ -23,6 +23,7 @@ from spalipy_astro import (
     detect_stars,
     find_alignment,
 )
+from spalipy_astro._garbage import no_collection
 from spalipy_astro._pool import run
 from spalipy_astro.errors import CatalogError
 from spalipy_astro.resampling import resample
@@ -510,3 +511,22 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     )
     assert result.returncode == 1
     assert "if __name__" in result.stderr.splitlines()[-1]
+
+
+def test_garbage_is_collected_between_frames_and_where_several_are_in_work():
+    with no_collection():
+        assert not gc.isenabled()
+        with no_collection():  # as of another thread
+            assert gc.isenabled()
+        assert gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_collection_that_is_off_stays_off():
+    gc.disable()
+    try:
+        with no_collection(), no_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
