@@ -10,7 +10,7 @@ import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 
-from spalipy_astro._smoothing import SplineSpace
+from spalipy_astro._splinespace import SplineSpace
 from spalipy_astro.fitting import Covariance
 
 __all__ = ["ErrorTerm", "error_at"]

@@ -131,8 +131,7 @@ def derived_figures(
         shape or _box(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
         for side, shape in (("source", source_shape), ("template", template_shape))
     )
-    (ny, nx), _ = boxes
-    x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 17), np.linspace(0, ny - 1, 17)))
+    x, y = _windows.spread(boxes[0], 17)
     points, images = np.column_stack((x, y)), np.column_stack(transform(x, y))
     good = np.isfinite(images).all(axis=1)
     forward, offset = fit_linear(points[good], images[good])

@@ -371,7 +371,7 @@ def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: st
         alignment.transform.inverse,
         shape=shape,
         offset=offset,
-        wcs=_windows.shifted_wcs(alignment.original_wcs, offset, shape),
+        wcs=alignment._wcs_of_window(offset, shape),
         provenance={**alignment._cards(), _KEY: (key, "source, template and options of alignment")},
         n_threads=1,
         **settings.resample,

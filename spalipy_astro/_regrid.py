@@ -15,10 +15,11 @@ from astropy.wcs import WCS, DistortionLookupTable, Sip
 from gwcs.coordinate_frames import Frame2D
 from numpy.typing import NDArray
 
+from spalipy_astro._windows import spread
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.wcs import has_units, sky_transform, unwrap_wcs
 
-__all__ = ["SAME", "Grid", "regrid_backward", "regrid_fits_wcs", "regrid_wcs"]
+__all__ = ["SAME", "Grid", "regrid_backward", "regrid_fits_wcs", "regrid_wcs", "shifted_wcs"]
 
 FloatArray = NDArray[np.float64]
 
@@ -137,6 +138,16 @@ def regrid_fits_wcs(wcs: WCS, grid: Grid, shape: tuple[int, int] | None) -> WCS:
     return new
 
 
+def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> WCS | None:
+    """Return a FITS WCS for a window of its grid; None where CCDData could not carry it."""
+    low = getattr(wcs, "low_level_wcs", wcs)
+    if not isinstance(low, WCS):
+        return None
+    shape = (int(shape[0]), int(shape[1]))
+    out = regrid_wcs(low, Grid((float(offset[0]), float(offset[1]))), shape)
+    return out if isinstance(out, WCS) else None
+
+
 def _powers(array: FloatArray, step: int) -> FloatArray:
     """Give the factors of polynomial coefficients for lengths in units of `step` pixels."""
     p, q = np.indices(array.shape)
@@ -145,8 +156,7 @@ def _powers(array: FloatArray, step: int) -> FloatArray:
 
 def _is_same_sky(new: WCS, old: WCS, grid: Grid, shape: tuple[int, int] | None) -> bool:
     """Compare two FITS WCS of one sky at positions of the new grid."""
-    ny, nx = shape or (1000, 1000)
-    x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, nx - 1, 7), np.linspace(0, ny - 1, 7)))
+    x, y = spread(shape or (1000, 1000), 7)
     there = np.array(old.all_pix2world(*grid.to_old(np.column_stack((x, y))).T, 0))
     ours = np.array(new.all_pix2world(x, y, 0))
     pixel = np.sqrt(np.abs(np.linalg.det(new.pixel_scale_matrix)))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-__all__ = ["covered_fraction", "footprint", "hull_mask", "shifted_wcs", "union"]
+__all__ = ["covered_fraction", "footprint", "hull_mask", "spread", "union"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -20,6 +18,12 @@ _ROWS = 256  # rows mapped at once
 def _inside(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> BoolArray:
     """Whether positions fall on the pixels of a frame."""
     return (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
+
+
+def spread(shape: tuple[float, ...], number: int) -> tuple[FloatArray, FloatArray]:
+    """Return ``number**2`` positions spread evenly over a frame, edge to edge: flat x and y."""
+    x, y = np.meshgrid(*(np.linspace(0, size - 1, number) for size in shape[::-1]))
+    return x.ravel(), y.ravel()
 
 
 def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, int]) -> BoolArray:
@@ -58,12 +62,7 @@ def covered_fraction(
     template_shape: tuple[float, ...],
 ) -> float:
     """Return the share of the overlap of both frames that lies inside the hull of points."""
-    x, y = (
-        g.ravel()
-        for g in np.meshgrid(
-            np.linspace(0, template_shape[1] - 1, 64), np.linspace(0, template_shape[0] - 1, 64)
-        )
-    )
+    x, y = spread(template_shape, 64)
     source_x, source_y = backward(x, y)
     overlap = _inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
     if not overlap.any() or len(points) < 3:
@@ -97,17 +96,3 @@ def union(
     )
     size = upper - lower + 1
     return (int(lower[0]), int(lower[1])), (int(size[1]), int(size[0]))
-
-
-def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
-    """Return a FITS WCS for a window of its grid; None where CCDData could not carry it."""
-    from astropy.wcs import WCS
-
-    low = getattr(wcs, "low_level_wcs", wcs)
-    if not isinstance(low, WCS):
-        return None
-    from spalipy_astro._regrid import Grid, regrid_wcs  # gwcs comes in with it
-
-    shape = (int(shape[0]), int(shape[1]))
-    out = regrid_wcs(low, Grid((float(offset[0]), float(offset[1]))), shape)
-    return out if isinstance(out, WCS) else None

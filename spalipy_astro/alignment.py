@@ -242,10 +242,18 @@ class Alignment:
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,
-            wcs=_windows.shifted_wcs(self.original_wcs, offset, shape),
+            wcs=self._wcs_of_window(offset, shape),
             provenance=self._cards(),
             n_threads=n_threads,
         )
+
+    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
+        """Return the FITS WCS of a window of the template's grid, if there is one."""
+        if self.original_wcs is None:
+            return None
+        from spalipy_astro._regrid import shifted_wcs  # gwcs comes in with it
+
+        return shifted_wcs(self.original_wcs, offset, shape)
 
     def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return offset ``(x, y)`` and shape of the window that holds both frames."""

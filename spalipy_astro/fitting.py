@@ -14,14 +14,8 @@ from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._smoothing import (
-    Design,
-    Posterior,
-    SplineSpace,
-    System,
-    choose_smoothing,
-    solve,
-)
+from spalipy_astro._smoothing import Posterior, System, choose_smoothing, solve
+from spalipy_astro._splinespace import Design, SplineSpace
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.models import SplineDistortion2D
 
@@ -37,7 +31,7 @@ _CHI2_MEDIAN = 2 * np.log(2.0)  # of two degrees of freedom
 _AMPLITUDE = (
     0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
 )
-_PRIOR_COUNT = 10.0  # how many residuals the catalogs' own position errors are worth
+_PRIOR_COUNT = 40.0  # how many residuals the catalogs' own position errors are worth
 
 
 @dataclass(frozen=True)
@@ -225,7 +219,7 @@ def fit_backward(
     for iteration in range(8):
         sigma2 = variance + floor**2
         system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
-        if iteration < 2:
+        if weights is None or iteration == 1:
             weights = _weights(system, spline_order, smoothing, polynomial, weights)
         posterior = solve(system, weights)
         if affine == "similarity":

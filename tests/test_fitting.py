@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro._smoothing import SplineSpace, System, choose_smoothing, solve
+from spalipy_astro._smoothing import System, choose_smoothing, solve
+from spalipy_astro._splinespace import SplineSpace
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting import fit_backward, fit_linear
 
