@@ -219,7 +219,7 @@ class _Smoothness:
             space = system.space
             if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
                 return smoothing
-        smoothing = choose_smoothing(system, amplitude=amplitude, accuracy=0.5)
+        smoothing = choose_smoothing(system, amplitude=amplitude)
         self._last = system.space, count, smoothing
         return smoothing
 

@@ -23,6 +23,7 @@ FloatArray = NDArray[np.float64]
 
 # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
 _PRIOR_DEX = 1.55
+_ACCURACY = 0.15  # powers of ten: a coarser search has cost a wide-field pair its corners
 _SMOOTHEST = 48  # functions with which the search for the smoothness begins
 
 
@@ -152,7 +153,6 @@ def choose_smoothing(
     *,
     amplitude: float | None = None,
     start: tuple[float, float] | None = None,
-    accuracy: float = 0.15,
 ) -> tuple[float, float]:
     """
     Choose the weights of both penalties by restricted maximum likelihood.
@@ -166,8 +166,6 @@ def choose_smoothing(
         their errors and from claiming that there is no distortion.
     start : tuple of float, optional
         Weights that were chosen for almost the same points: the search begins there.
-    accuracy : float, optional
-        Step, in powers of ten, at which the search ends.
 
     Returns
     -------
@@ -202,7 +200,7 @@ def choose_smoothing(
             lowest = min(line, key=lambda point: (smooth_criterion(*point), point))
             found.append(_descend(smooth_criterion, lowest, 1.6, 1.0, limits))
         best, step = min(found, key=lambda point: (criterion(*point), point)), 0.8
-    best = _descend(criterion, best, step, accuracy, limits)
+    best = _descend(criterion, best, step, _ACCURACY, limits)
     return 10.0 ** best[0], 10.0 ** best[1]
 
 

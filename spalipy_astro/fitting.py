@@ -336,8 +336,7 @@ def _weights(
         return np.inf, np.inf
     if smoothing is not None:
         return float(smoothing), 0.0
-    accuracy = 0.5 if start is None else 0.15  # at first there are outliers still
-    return choose_smoothing(system, amplitude=_AMPLITUDE, start=start, accuracy=accuracy)
+    return choose_smoothing(system, amplitude=_AMPLITUDE, start=start)
 
 
 def _leverage(

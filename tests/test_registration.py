@@ -316,7 +316,7 @@ def test_real_pair_in_another_guise(real_pair, change):
     assert alignment.summary()["parity"] == (-1 if change == "mirror" else 1)
 
 
-@pytest.mark.parametrize("name", ["uk001l_85min", "als_m27_26min"])
+@pytest.mark.parametrize("name", ["uk001l_85min", "uk001l_107min", "als_m27_26min"])
 def test_real_template_that_shows_a_part_of_the_source(real_pair, name):
     """Few stars match, at one side of a distorted frame: growth must not go astray."""
     pair = real_pair(name)
@@ -327,6 +327,6 @@ def test_real_template_that_shows_a_part_of_the_source(real_pair, name):
     alignment = find_alignment(pair.source, part)
     found = np.column_stack(alignment.transform(*pair.source_xy[on_it].T))
     distance = np.hypot(*(found - template_xy[on_it]).T)
-    assert on_it.sum() > 50
+    assert on_it.sum() > 20
     assert np.sqrt(np.mean(distance**2)) < 0.45
     assert distance.max() < 2
