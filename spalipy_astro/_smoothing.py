@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,13 +180,9 @@ def choose_smoothing(
     center = system.center
     expected = np.inf if amplitude is None else _log_penalty(system.space, amplitude)
 
-    def criterion(log_low: float, log_high: float) -> float:
+    def criterion(log_low: float, log_high: float, size: int | None = None) -> float:
         prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
-        return system.criterion(log_low, log_high) + prior
-
-    def smooth_criterion(log_low: float, log_high: float) -> float:
-        prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
-        return system.criterion(log_low, log_high, _SMOOTHEST) + prior
+        return system.criterion(log_low, log_high, size) + prior
 
     limits = center - 10.6, center + 7.6
     if start is not None:
@@ -194,11 +190,12 @@ def choose_smoothing(
     else:
         # There may be several minima, such as one for each of the penalties alone. They are sought
         # with the smoothest functions, from "no distortion at all" to interpolation.
+        of_smoothest = partial(criterion, size=_SMOOTHEST)
         found = []
         for high in (-9.0, -2.0, 6.0):
             line = [(center + low, center + high) for low in np.arange(-9.0, 6.1, 3.0)]
-            lowest = min(line, key=lambda point: (smooth_criterion(*point), point))
-            found.append(_descend(smooth_criterion, lowest, 1.6, 1.0, limits))
+            lowest = min(line, key=lambda point: (of_smoothest(*point), point))
+            found.append(_descend(of_smoothest, lowest, 1.6, 1.0, limits))
         best, step = min(found, key=lambda point: (criterion(*point), point)), 0.8
     best = _descend(criterion, best, step, _ACCURACY, limits)
     return 10.0 ** best[0], 10.0 ** best[1]
