@@ -366,8 +366,11 @@ class _Search:
         if growth is None:
             return False
         log_odds = growth.evidence - self.log_trials
-        if self.best is None or log_odds > self.best[0]:
+        before = -np.inf if self.best is None else self.best[0]
+        if log_odds > before:
             self.best = (log_odds, growth, -1 if h.mirrored[0] else 1)
+        if before > _DECISIVE and log_odds > 0.9 * before:
+            return True  # two patterns lead to the same: there is no more to be found
         return log_odds > _DECISIVE and len(growth.source) > 0.3 * growth.expected
 
 

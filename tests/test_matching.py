@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from spalipy_astro import matching
 from spalipy_astro._starfield import log_ratios
 from spalipy_astro.errors import NoMatchError, TooFewStarsError
 from spalipy_astro.matching import MIN_LOG_ODDS, Priors, StarField, match_stars
@@ -118,6 +119,23 @@ def test_crowded_fields_in_two_bands():
     s, t = lists[0][1][match.source], lists[1][1][match.template]
     assert np.mean(s == t) > 0.95
     assert len(s) > 1500
+
+
+def test_two_patterns_that_agree_end_the_search(monkeypatch):
+    """Where few of the expected stars have partners, no better transform is waited for."""
+    grown = []
+
+    def grow(*args):
+        grown.append(matching_grow(*args))
+        return grown[-1]
+
+    matching_grow = matching.grow
+    monkeypatch.setattr(matching, "grow", grow)
+    lists = make_lists(2500, seed=1, missing=0.55, false=1.22)
+    match = match_stars(*fields(lists))
+    check(match, lists)
+    assert len(match.source) < 0.3 * match.expected
+    assert sum(growth is not None and len(growth.source) > 100 for growth in grown) == 2
 
 
 def test_double_detections():
