@@ -24,6 +24,7 @@ _DECISIVE = 60.0  # log-odds at which no better hypothesis is looked for
 _MIN_STARS = 4
 _FIRST_BATCH = 64  # in most pairs of images the first hypotheses are true
 _BATCH = 512  # hypotheses tested at once
+_MANY_PATTERNS = 20_000  # from which on a smaller radius is tried first
 _WITNESSES = 16  # stars around a pattern that are asked about it
 _CONVINCING = 12.0  # log-ratio of the witnesses for which a hypothesis is grown at once
 _PROMISING = 6.0  # ... or at the end of the stage, after better ones
@@ -264,17 +265,17 @@ class _Search:
 
     def _propose(self, patterns: Patterns, known: Patterns, query, stage: _Stage) -> _Hypotheses:  # type: ignore[no-untyped-def]
         """Turn pairs of patterns with equal codes into similarities, the likeliest first."""
-        parts = []
-        for mirrored in (False, True):
-            if self.priors.parity == (1 if mirrored else -1):
-                continue
-            codes = patterns.codes.copy()
-            if mirrored:
-                codes[:, 1::2] *= -1
-            i, j, distance = query(codes, stage.radius)
-            parts.append((i, j, distance, np.full(len(i), mirrored)))
-        i, j, distance, flip = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((j, i, flip, distance))[: 4 * stage.budget]
+        most = 4 * stage.budget
+        # Among many patterns, half the radius gives enough pairs for a tenth of the work.
+        many = len(patterns.codes) > _MANY_PATTERNS
+        for radius in (stage.radius / 2, stage.radius) if many else (stage.radius,):
+            i, j, distance, flip = self._equal_codes(patterns, query, radius)
+            if len(i) >= most:
+                break
+        if len(i) > most:  # the rest need not be sorted
+            near = np.flatnonzero(distance <= np.partition(distance, most)[most])
+            i, j, distance, flip = i[near], j[near], distance[near], flip[near]
+        order = np.lexsort((j, i, flip, distance))[:most]
         i, j, flip = i[order], j[order], flip[order]
         p, q = patterns.stars[i], known.stars[j]
         z = self.source.xy[p] @ (1, 1j)
@@ -287,6 +288,19 @@ class _Search:
         rms = np.sqrt(np.mean(np.abs(tc - a[:, np.newaxis] * zc) ** 2, axis=1))
         found = _Hypotheses(a, b, flip, p, q, patterns.level[i], rms)
         return found[np.flatnonzero(self._allowed(found))[: stage.budget]]
+
+    def _equal_codes(self, patterns: Patterns, query, radius: float):  # type: ignore[no-untyped-def]
+        """Pair patterns whose codes differ by less than a radius, of both parities if allowed."""
+        parts = []
+        for mirrored in (False, True):
+            if self.priors.parity == (1 if mirrored else -1):
+                continue
+            codes = patterns.codes.copy()
+            if mirrored:
+                codes[:, 1::2] *= -1
+            i, j, distance = query(codes, radius)
+            parts.append((i, j, distance, np.full(len(i), mirrored)))
+        return (np.concatenate(column) for column in zip(*parts, strict=True))
 
     def _allowed(self, h: _Hypotheses) -> NDArray[np.bool_]:
         """Apply the priors."""
