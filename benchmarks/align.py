@@ -1,10 +1,11 @@
 """
 Time and memory of the whole alignment of one pair of images, beside astroalign.
 
-A pair is rendered for each size, with a distortion of half a pixel per thousand. Each program
-aligns it in a process of its own, one BLAS thread, several times over: what the first call in a
-process takes, with all that is loaded for it, and what the next ones do. Imports that a program
-makes when it is imported itself are not counted. The peak is that of the whole process.
+A pair is rendered for each size, with a distortion of 0.2 px at the corners of 1024 x 1024 pixels
+and as much more as the frame is larger. Each program aligns it in a process of its own, one BLAS
+thread, several times over: what the first call in a process takes, with all that is loaded for it,
+and what the next ones do. Imports that a program makes when it is imported itself are not counted.
+The peak is that of the whole process.
 
     python benchmarks/align.py --peers /path/to/python/with/astroalign
     python benchmarks/align.py --sizes 4096

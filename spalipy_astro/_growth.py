@@ -214,13 +214,13 @@ class _Smoothness:
         if count < 6:
             # Before there are stars to measure it on: that of a typical strong distortion.
             return 1 / bend**2, 0.0
+        space = system.space
         if self._last is not None and not fresh:
             last, before, smoothing = self._last
-            space = system.space
             if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
                 return smoothing
         smoothing = choose_smoothing(system, amplitude=amplitude)
-        self._last = system.space, count, smoothing
+        self._last = space, count, smoothing
         return smoothing
 
 
@@ -245,10 +245,7 @@ def _fit_pairs(
     """Fit the pairs robustly; beyond some thousands the fainter ones would add nothing."""
     n = len(known)
     cells = int(np.clip(np.sqrt(n / 4), 1, 8))
-    if smoothness.rigid:
-        space = SplineSpace.covering(known, 1, 1)
-    else:
-        space = SplineSpace.covering(known, cells, _DEGREE)
+    space = SplineSpace.covering(known, *((1, 1) if smoothness.rigid else (cells, _DEGREE)))
     mean = np.median(values, axis=0)
     bend = _BENDING * scale / half * space.step**2
     leverage = np.zeros(n)

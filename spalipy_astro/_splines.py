@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TensorSpline", "find_grids", "uniform_basis"]
+__all__ = ["TensorSpline", "dense_basis", "find_grids", "uniform_basis"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -121,6 +121,17 @@ def uniform_basis(
     return first, np.ascontiguousarray(weights.T)
 
 
+def dense_basis(
+    t: FloatArray, n: int, lo: float, hi: float, degree: int, nu: int = 0
+) -> FloatArray:
+    """Evaluate all functions of a basis, as a matrix of shape ``(t.size, n)``; parameters alike."""
+    first, weights = uniform_basis(t, n, lo, hi, degree, nu)
+    dense = np.zeros((t.size, n))
+    columns = first[:, np.newaxis] + np.arange(degree + 1)
+    dense[np.arange(t.size)[:, np.newaxis], columns] = weights
+    return dense
+
+
 class Grid(NamedTuple):
     """Points ``part`` of a flat list: every ``fast`` value for each ``slow`` value in turn."""
 
@@ -212,12 +223,8 @@ class TensorSpline:
         return uniform_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
 
     def _dense_basis(self, axis: int, t: FloatArray, nu: int) -> FloatArray:
-        """Evaluate the basis along an axis as a matrix of shape ``(t.size, n)``."""
-        first, weights = self._basis(axis, t, nu)
-        dense = np.zeros((t.size, self.shape[1 - axis]))
-        columns = first[:, np.newaxis] + np.arange(self.degree + 1)
-        np.put_along_axis(dense, columns, weights, axis=1)
-        return dense
+        """Evaluate all functions of the basis along x (axis 0) or y (axis 1)."""
+        return dense_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
 
     def evaluate(
         self,

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spalipy_astro._splines import uniform_basis
+from spalipy_astro._splines import dense_basis
 
-__all__ = ["Design", "Roughness", "SplineSpace"]
+__all__ = ["Design", "SplineSpace"]
 
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
@@ -156,10 +156,6 @@ class SplineSpace:
         """Return the basis functions at points: shape (N, 2)."""
         return Design(self, points)
 
-    def evaluate(self, coefficients: FloatArray, points: FloatArray) -> FloatArray:
-        """Return the map with these coefficients, shape (size, 2), at points: shape (N, 2)."""
-        return self.at(points).evaluate(coefficients)
-
 
 class Design:
     """
@@ -181,16 +177,10 @@ class Design:
     def _dense(self, part: slice) -> FloatArray:
         """Return the values of all functions at some of the points: shape (N, size)."""
         space, points = self.space, self._points[part]
-        along = []
-        for axis, number in ((0, space.n_x), (1, space.n_y)):
-            first, weights = uniform_basis(
-                points[:, axis], number, *space.bounds[axis], space.degree
-            )
-            values = np.zeros((len(points), number))
-            columns = first[:, np.newaxis] + np.arange(space.degree + 1)
-            values[np.arange(len(points))[:, np.newaxis], columns] = weights
-            along.append(values)
-        along_x, along_y = along
+        along_x, along_y = (
+            dense_basis(points[:, axis], number, *space.bounds[axis], space.degree)
+            for axis, number in enumerate((space.n_x, space.n_y))
+        )
         return (along_y[:, :, np.newaxis] * along_x[:, np.newaxis]).reshape(len(points), -1)
 
     @cached_property

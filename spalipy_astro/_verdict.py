@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import Table
 
-from spalipy_astro._windows import spread
+from spalipy_astro import _windows
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -259,9 +259,8 @@ def _overlap(alignment: Alignment) -> tuple[float | None, Any]:
     """Return the share of the template that the source covers, and the error there."""
     if alignment.source_shape is None or alignment.template_shape is None:
         return None, None
-    sy, sx = alignment.source_shape
-    x, y = alignment.transform.inverse(*spread(alignment.template_shape, 64))
-    inside = (x >= -0.5) & (x <= sx - 0.5) & (y >= -0.5) & (y <= sy - 0.5)
+    x, y = alignment.transform.inverse(*_windows.spread(alignment.template_shape, 64))
+    inside = _windows.inside(x, y, alignment.source_shape)
     if not inside.any():
         return 0.0, None
     try:

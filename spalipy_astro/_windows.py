@@ -7,7 +7,7 @@ from astropy.modeling import Model
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-__all__ = ["covered_fraction", "footprint", "hull_mask", "spread", "union"]
+__all__ = ["covered_fraction", "footprint", "hull_mask", "inside", "spread", "union"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -15,7 +15,7 @@ BoolArray = NDArray[np.bool_]
 _ROWS = 256  # rows mapped at once
 
 
-def _inside(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> BoolArray:
+def inside(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> BoolArray:
     """Whether positions fall on the pixels of a frame."""
     return (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
 
@@ -33,7 +33,7 @@ def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, 
     for start in range(0, shape[0], _ROWS):
         y = np.arange(start, min(start + _ROWS, shape[0]), dtype=float)[:, np.newaxis]
         source_x, source_y = backward(*np.broadcast_arrays(x, y))
-        out[start : start + len(y)] = _inside(source_x, source_y, source_shape)
+        out[start : start + len(y)] = inside(source_x, source_y, source_shape)
     return out
 
 
@@ -64,7 +64,7 @@ def covered_fraction(
     """Return the share of the overlap of both frames that lies inside the hull of points."""
     x, y = spread(template_shape, 64)
     source_x, source_y = backward(x, y)
-    overlap = _inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
+    overlap = inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
     if not overlap.any() or len(points) < 3:
         return 0.0
     facets = ConvexHull(points).equations

@@ -229,7 +229,7 @@ def fit_backward(
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
         if iteration > 1 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
             break
-    fit = _take_apart(space, posterior, template_xy, before[0], mean)
+    fit = _take_apart(design, posterior, template_xy, before[0], mean)
     return replace(fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1])
 
 
@@ -365,14 +365,15 @@ def _as_similarity(
 
 
 def _take_apart(
-    space: SplineSpace,
+    design: Design,
     posterior: Posterior,
     template_xy: FloatArray,
     used: BoolArray,
     mean: FloatArray,
 ) -> Fit:
     """Split the map into distortion and affine part, as models."""
-    values = space.evaluate(posterior.coefficients, template_xy[used])
+    space = design.space
+    values = design.evaluate(posterior.coefficients)[used]
     matrix, offset = fit_linear(template_xy[used], values)
     rest = posterior.coefficients - space.plane(offset, matrix)
     affine = AffineTransformation2D(matrix=matrix, translation=offset + mean, name="affine")

@@ -22,7 +22,7 @@ def is_mosaic(source: PixelSource) -> bool:
         four = four.reshape(four.shape[0], 4, -1)
         four = four[np.isfinite(four).all(axis=(1, 2))]
         if len(four):
-            four.sort(axis=2)
+            four.sort(axis=2)  # np.percentile takes longer over a few
             n = four.shape[2]
             low, middle = four[..., n // 6], (four[..., (n - 1) // 2] + four[..., n // 2]) / 2
             middles.append(middle - middle.mean(axis=1)[:, None])

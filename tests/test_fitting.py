@@ -181,7 +181,7 @@ def test_the_spline_reproduces_planes():
     space = SplineSpace(((0.0, 90.0), (0.0, 60.0)), 8, 7, 5)
     points = np.random.default_rng(0).uniform(-20, 110, (50, 2))
     gradient = np.array([[1.5, -0.2], [0.3, 2.0]])
-    values = space.evaluate(space.plane(np.array([4.0, -9.0]), gradient), points)
+    values = space.at(points).evaluate(space.plane(np.array([4.0, -9.0]), gradient))
     np.testing.assert_allclose(values, points @ gradient.T + [4, -9], atol=1e-10)
 
 
@@ -193,9 +193,10 @@ def test_restricted_likelihood_prefers_what_made_the_data():
     chosen = []
     for waves in (1, 2):
         values = np.sin(waves * points / 15) + rng.normal(0, 0.1, points.shape)
-        system = System(space.at(points), values, np.full(800, 100.0))
+        design = space.at(points)
+        system = System(design, values, np.full(800, 100.0))
         posterior = solve(system, choose_smoothing(system))
-        fitted = space.evaluate(posterior.coefficients, points)
+        fitted = design.evaluate(posterior.coefficients)
         assert np.sqrt(np.mean((fitted - np.sin(waves * points / 15)) ** 2)) < 0.06
         chosen.append(posterior.freedom)
     assert chosen[1] > 1.3 * chosen[0]
