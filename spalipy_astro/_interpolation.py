@@ -1,4 +1,4 @@
-"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_kernels``."""
+"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_loops``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _loops
 from spalipy_astro._pixelmap import PixelMap, Tile, tiles
 from spalipy_astro._profiles import KERNELS
 
@@ -188,7 +189,7 @@ def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: 
 
 @cache
 def _tables(method: str, dtype: np.dtype) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
-    """Argument ``kernel`` of `_kernels.interpolate_tile`."""
+    """Argument ``kernel`` of `_loops.interpolate_tile`."""
     kernel = KERNELS[method]
     table = kernel.table()
     return tuple(range(kernel.taps)), table.astype(dtype), table
@@ -250,9 +251,9 @@ class Window:
 
 def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
-    from spalipy_astro import _positions  # compiled code is loaded only where pixels are resampled
-
-    x_min, x_max, y_min, y_max = _positions.source_extent(*positions, frame)
+    extent = np.empty(4)
+    _loops.source_extent(*positions, frame, extent)
+    x_min, x_max, y_min, y_max = extent.tolist()
     if x_max < x_min:
         return None
     # two more columns: the spare lanes of the vector instructions read them
@@ -275,7 +276,7 @@ def plan_tile(
         return positions, None, window
     ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
     fine = pixelmap.fine_tile(tile, steps, ends)
-    # `_kernels.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    # `_loops.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
     window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
     return positions, fine, window
 
@@ -320,22 +321,23 @@ class _Interpolator:
         fine: Positions | None,
     ) -> None:
         """Interpolate some of the planes, or average what is interpolated at finer steps."""
-        from spalipy_astro import _kernels
-
         options = self._options
         block, variance = self._load(self._indices[some], window)
-        source = block, variance, (window.x0, window.y0), self._planes.frame
+        corner = window.x0, window.y0, window.shape[1]
+        source = block, variance, corner, self._planes.frame
         kernel = _tables(options.method, self._planes.dtype)
-        rule = options.conserve_flux, options.min_weight, options.fill_value
+        rule = options.conserve_flux, float(options.min_weight), float(options.fill_value)
         box = tile.row, tile.column
         out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
         outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
         if fine is None:
-            _kernels.interpolate_tile(source, *positions, kernel, rule, box, outputs)
+            room = _room_to_interpolate(tile.columns, kernel)
+            _loops.interpolate_tile(source, *positions, kernel, rule, box, room, outputs)
         else:
             values = self._interpolate_finely(source, fine, kernel)
             both = (*kernel[:2], *self._factors, options.steps)
-            _kernels.average_tile(source, *positions, both, values, rule, box, outputs)
+            room = _room_to_average(tile.columns, values, both)
+            _loops.average_tile(source, *positions, both, values, rule, box, room, outputs)
         if self.spread is not None:
             from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
 
@@ -343,14 +345,13 @@ class _Interpolator:
         self, source: tuple[Any, ...], fine: Positions, kernel: tuple[Any, ...]
     ) -> NDArray[Any]:
         """Interpolate at the steps that are averaged over; NaN where a pixel is bad."""
-        from spalipy_astro import _kernels
-
         planes, (rows, columns) = source[0].shape[0], fine[0].shape
         out = np.empty((planes, rows - 2, columns - 2), self._planes.dtype)
-        nothing = np.empty((0, 0, 0))
-        outputs = out, nothing.astype(bool), nothing.astype(np.float32), nothing
-        source = source[0], nothing, *source[2:]
-        _kernels.interpolate_tile(source, *fine, kernel, (False, 1.0, np.nan), (0, 0), outputs)
+        empty = (0, 0, 0)
+        outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
+        source = source[0], np.empty((0, 0)), *source[2:]
+        rule, room = (False, 1.0, np.nan), _room_to_interpolate(columns - 2, kernel)
+        _loops.interpolate_tile(source, *fine, kernel, rule, (0, 0), room, outputs)
         return out
 
     def _fill(self, tile: Tile) -> None:
@@ -384,7 +385,33 @@ class _Interpolator:
                 bad = ~usable
                 np.copyto(view, np.nan, where=bad)
                 np.copyto(values, 0.0, where=bad)
-        return block, variance
+        return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
+
+
+def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.interpolate_tile`."""
+    taps, table = kernel[:2]
+    size = len(taps) * table.shape[1]
+    return (
+        np.empty((3, columns), np.int64),
+        np.empty((5, columns)),
+        np.empty(size),
+        np.empty(size, table.dtype),
+    )
+
+
+def _room_to_average(
+    columns: int, fine: NDArray[Any], kernel: tuple[Any, ...]
+) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.average_tile`, which lets steps be 1.5 source pixels."""
+    table, factors_x, factors_y = kernel[1:4]
+    side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
+    return (
+        np.empty(fine.shape[2]),
+        np.empty((3, fine.shape[0], columns)),
+        np.empty(side),
+        np.empty(side**2, table.dtype),
+    )
 
 
 def to_variance(kind: str, values: FloatArray) -> None:
@@ -416,8 +443,6 @@ def interpolate_flags(
     Bits are those of the nearest pixel if the radius is 0, else of all pixels closer than that, in
     pixels of the source, or in pixels of the output if these are larger somewhere.
     """
-    from spalipy_astro import _positions
-
     dtype = np.dtype(np.uint8) if flags.dtype.kind == "b" else flags.dtype.newbyteorder("=")
     out = np.zeros(pixelmap.shape, dtype)
     frame = flags.shape[1], flags.shape[0]
@@ -436,7 +461,7 @@ def interpolate_flags(
         block = np.zeros(window.shape, dtype)
         block[outer] = flags[inner]
         corner = window.x0, window.y0
-        _positions.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+        _loops.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
 
     for_each(run, tiles(pixelmap.shape), n_threads)
     return out.astype(flags.dtype.newbyteorder("="), copy=False)

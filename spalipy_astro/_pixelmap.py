@@ -13,6 +13,7 @@ from astropy.modeling.models import AffineTransformation2D
 from astropy.units import Quantity
 from numpy.typing import NDArray
 
+from spalipy_astro import _loops
 from spalipy_astro.models import SplineDistortion2D, uniform_basis
 
 __all__ = ["PixelMap", "Tile", "tiles"]
@@ -155,10 +156,11 @@ class PixelMap:
 
     def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
         """Evaluate the spline and the affine transform on a grid."""
-        from spalipy_astro._positions import spline_tile
-
         out = np.empty((2, along_y[0].size, along_x[0].size))
-        spline_tile(along_x, along_y, *self._coefficients, self._matrix, self._shift, *out)
+        lines = np.empty((2, self._coefficients[0].shape[1]))
+        _loops.spline_tile(
+            along_x, along_y, *self._coefficients, self._matrix, self._shift, lines, *out
+        )
         return out[0], out[1]
 
     def _positions(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -210,7 +212,8 @@ def _split(backward: Model) -> tuple[Model | None, FloatArray, FloatArray]:
         head, affine = backward.left, backward.right
     else:
         return backward, np.eye(2), np.zeros(2)
-    return head, np.array(affine.matrix.value, float), np.array(affine.translation.value, float)
+    matrix, shift = affine.matrix.value, affine.translation.value
+    return head, np.array(matrix, float, order="C"), np.array(shift, float)
 
 
 def _evaluate(model: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -8,14 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._compiled import compiled, part, vectorized
+from spalipy_astro import _loops
 from spalipy_astro.errors import ImageError
 
 __all__ = ["Background", "PixelSource", "estimate_background", "find_pile_up"]
-
-# Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected.
-_CUT_LOW, _CUT_HIGH = 3.0, 1.5
-_CUT_MEAN = -0.134235
 
 
 @dataclass(frozen=True)
@@ -188,14 +184,16 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
+    cell_size = int(np.diff(x_edges).max()) * int(np.diff(y_edges).max())
+    work = np.empty(cell_size, np.float32), np.empty(128, np.float32)
     # few values are spread over the step between them, lest center and width stick to one
     step = np.float32(_find_step(source))
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])
         # pairs of neighboring rows
         rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
-        values = source.rows(rows)
-        _mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
+        values = np.ascontiguousarray(source.rows(rows))
+        _loops.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k], *work)
         if k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
@@ -289,87 +287,3 @@ def _smooth(plane: NDArray) -> NDArray:
         plane = plane[tuple(nearest)]
     cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
     return np.median(cells, axis=(2, 3))
-
-
-@compiled
-def _mesh_row(values, dither, x_edges, level, noise):
-    """Fill one row of the mesh from sampled image rows; constant cells have no noise."""
-    n_rows = values.shape[0]
-    many = dither.shape[0] > 1
-    width = 0
-    for j in range(x_edges.size - 1):
-        width = max(width, x_edges[j + 1] - x_edges[j])
-    buffer = np.empty(n_rows * width + 1, dtype=np.float32)
-    for j in range(x_edges.size - 1):
-        n = 0
-        lowest, highest = np.float32(np.inf), np.float32(-np.inf)
-        for i in range(n_rows):
-            for k in range(x_edges[j], x_edges[j + 1]):
-                v = values[i, k]
-                if v - v == 0:
-                    lowest, highest = min(lowest, v), max(highest, v)
-                    buffer[n] = v + dither[i if many else 0, k]
-                    n += 1
-        if n >= 16 and n >= 0.2 * n_rows * (x_edges[j + 1] - x_edges[j]):
-            if lowest == highest:
-                level[j], noise[j] = lowest, np.float32(0)
-            else:
-                level[j], noise[j] = _lower_side(buffer[:n])
-
-
-@vectorized
-def _clipped_sums(v, center, low, high):
-    """Count and sum the values in a range, and count and square those below the center."""
-    zero = np.float32(0)
-    one = np.float32(1)
-    number = total = n_below = below = zero
-    for i in range(v.size):
-        d = v[i] - center
-        inside = one if d > low else zero
-        inside = inside if d < high else zero
-        under = inside if d < zero else zero
-        number += inside
-        total += inside * d
-        n_below += under
-        below += under * d * d
-    return number, total, n_below, below
-
-
-@part
-def _lower_side(v):
-    """Center and width of the normal distribution under the lower side of a histogram."""
-    n = v.size
-    step = max(1, n // 64)
-    few = np.empty((n + step - 1) // step, dtype=np.float32)
-    for i in range(few.size):
-        # by insertion: compiling a library sort takes longer than all sorting
-        value = v[i * step]
-        j = i
-        while j > 0 and few[j - 1] > value:
-            few[j] = few[j - 1]
-            j -= 1
-        few[j] = value
-    center = few[few.size // 2]
-    width = center - few[few.size // 6]
-    if width <= 0:
-        width = few[(5 * few.size) // 6] - few[few.size // 6]
-    if width <= 0:
-        width = (few[few.size - 1] - few[0]) / np.float32(4)
-    if width <= 0:
-        return center, np.float32(0.0)
-    for _ in range(8):
-        number, total, n_below, below = _clipped_sums(
-            v, center, np.float32(-_CUT_LOW * width), np.float32(_CUT_HIGH * width)
-        )
-        if number < 8 or n_below < 4:
-            break
-        new_width = np.float32(np.sqrt(below / n_below) * 1.0136)
-        shift = np.float32(total / number - _CUT_MEAN * new_width)
-        center += shift
-        if new_width <= 0:
-            break
-        done = abs(shift) < 0.005 * width and abs(new_width - width) < 0.005 * width
-        width = new_width
-        if done:
-            break
-    return center, width

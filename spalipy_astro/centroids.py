@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _starfit as columns
+from spalipy_astro import _loops
+from spalipy_astro._loops import starcolumns as columns
 from spalipy_astro.psf import Profile
 
 __all__ = ["Fits", "fit_stars"]
@@ -189,18 +190,24 @@ def fit_stars(
     table = np.column_stack((values, np.gradient(values))).astype(np.float32)
     size = stamps.shape[1]
     offset = np.arange(size) - size // 2
-    circle = np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2)
+    circle = np.ascontiguousarray(np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2))
     near = np.arange(-1, 2) if profile.fwhm < 2 else np.arange(-2, 3)
     kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / profile.fwhm) ** 2)
-    columns.fit_batch(
-        stamps,
-        variance,
-        np.asarray(corner, dtype=np.float64),
-        np.asarray(members),
+    room = (
+        np.empty((columns.N_ROWS, size**2), np.float32),
+        np.empty((3, size, size)),
+        np.empty((7, 5)),
+    )
+    _loops.fit_batch(
+        np.ascontiguousarray(stamps),
+        np.ascontiguousarray(variance),
+        np.ascontiguousarray(corner, dtype=np.float64),
+        np.ascontiguousarray(members),
         *neighbors,
         (profile.matrix(), table, step, float(profile.fwhm)),
         (float(inverse_gain), float(model_error)),
         (circle, kernel),
         search,
+        room,
         (fits.parameters, fits.errors, fits.quality),
     )

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from spalipy_astro._compiled import compiled, part
+from spalipy_astro._loops._parts import part
 
 __all__ = [
     "average_tile",
@@ -189,17 +189,16 @@ def _shorten(a, b, longest):
     return (a, b) if length <= longest else (a * longest / length, b * longest / length)
 
 
-@compiled
-def interpolate_tile(source, x, y, kernel, rule, box, outputs):
+def interpolate_tile(source, x, y, kernel, rule, box, room, outputs):
     """
     Interpolate the pixels of one tile.
 
     Parameters
     ----------
     source : (block, variance, corner, frame)
-        The window of the source, (planes, h, w), NaN where a pixel is bad or outside of the frame;
+        The window of the source, (planes, h * w), NaN where a pixel is bad or outside of the frame;
         its variance in float64, zero where the window is NaN, or an array without planes; the
-        source pixel ``(x, y)`` of the window's first; width and height of the frame.
+        source pixel ``(x, y)`` of the window's first and its width; width and height of the frame.
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
@@ -210,32 +209,29 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
         weight that must be on good pixels; the value of the outputs that have less.
     box : (row, column)
         Place of the tile in the outputs.
+    room : (places, numbers, weights, clean)
+        To work in: (3, columns) in int64, (5, columns) and (taps * lanes,) in float64, and as many
+        in the type of the block.
     outputs : (out, bad, footprint, out_variance)
         Arrays (planes, ny, nx), of which the second and third may be without planes, and the
         variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
     """
     block, variance, corner, frame = source
     taps, table, table64 = kernel
-    planes, height, width = block.shape
-    columns = x.shape[1] - 2
+    places, numbers, weights, clean = room
+    start, knots, phases = places[0], places[1:], numbers[:2]
+    values, shares, spreads = numbers[2], numbers[3], numbers[4]
+    columns, width, lanes = start.size, corner[2], table.shape[1]
     with_variance = variance.shape[0] > 0
-    pixels, variances = block.ravel(), variance.ravel()
-    start, knots, phases = (
-        np.empty(columns, np.intp), np.empty((2, columns), np.intp), np.empty((2, columns))
-    )  # fmt: skip
-    values, shares, spreads = np.empty(columns), np.empty(columns), np.empty(columns)
-    clean = np.zeros((len(taps), table.shape[1]), block.dtype)
-    lanes = table.shape[1]
-    weights = np.empty((len(taps), lanes))
     for i in range(x.shape[0] - 2):
-        _plan_row(x[i + 1], y[i + 1], frame, corner, width, kernel, start, knots, phases)
-        for p in range(planes):
-            origin = p * height * width
+        _plan_row(x[i + 1], y[i + 1], frame, corner, kernel, start, knots, phases)
+        for p in range(block.shape[0]):
+            pixels = block[p]
             shares[:] = 1
-            _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values)
+            _interpolate_row(taps, pixels, start, width, table, knots, phases, values)
             if with_variance:
                 _interpolate_variances(
-                    taps, variances, origin, start, width, table64, knots, phases, spreads
+                    taps, variance[p], start, width, table64, knots, phases, spreads
                 )
             for j in range(columns):
                 if np.isfinite(values[j]):
@@ -243,21 +239,24 @@ def interpolate_tile(source, x, y, kernel, rule, box, outputs):
                 if start[j] < 0:
                     shares[j] = -np.inf
                     continue
-                (kx, ky), (px, py) = knots[:, j], phases[:, j]
+                kx, ky, px, py = knots[0, j], knots[1, j], phases[0, j], phases[1, j]
                 weights[:] = 0
-                _add_weights(taps, weights.ravel(), 0, lanes, table64, kx, px, ky, py, 1.0)
+                clean[:] = 0
+                _add_weights(taps, weights, 0, lanes, table64, kx, px, ky, py, 1.0)
                 left, top = start[j] % width + corner[0], start[j] // width + corner[1]
-                at = origin + start[j]
-                good, shares[j] = _good_weight(pixels, at, width, weights, left, top, frame)
-                _copy_good(pixels, at, width, len(taps), clean)
+                size = len(taps), lanes
+                good, shares[j] = _good_weight(
+                    pixels, start[j], width, weights, size, left, top, frame
+                )
+                _copy_good(pixels, start[j], width, len(taps), lanes, clean)
                 fx, fy = block.dtype.type(px), block.dtype.type(py)
-                values[j] = _value(taps, clean.ravel(), 0, lanes, table, kx, fx, ky, fy) / good
+                values[j] = _value(taps, clean, 0, lanes, table, kx, fx, ky, fy) / good
                 spreads[j] /= good**2
             _store_row(values, shares, spreads, x, y, i, p, rule, box, outputs)
 
 
 @part
-def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
+def _plan_row(x, y, frame, corner, kernel, start, knots, phases):
     """Find the first tap (-1 outside of the frame) and the weights' place in the table."""
     taps, table, _ = kernel
     shift, steps = 1 - len(taps) / 2, table.shape[0] - 2
@@ -270,31 +269,31 @@ def _plan_row(x, y, frame, corner, width, kernel, start, knots, phases):
             kx, ky = int(u), int(v)
             knots[0, j], knots[1, j] = kx, ky
             phases[0, j], phases[1, j] = u - kx, v - ky
-            start[j] = (int(top) - corner[1]) * width + int(left) - corner[0]
+            start[j] = (int(top) - corner[1]) * corner[2] + int(left) - corner[0]
         else:
             start[j] = -1
 
 
 @part
-def _interpolate_row(taps, pixels, origin, start, width, table, knots, phases, values):
+def _interpolate_row(taps, pixels, start, width, table, knots, phases, values):
     """Plain sums of one row, NaN outside of the frame."""
     for j in range(values.size):
         if start[j] >= 0:
             fx, fy = table.dtype.type(phases[0, j]), table.dtype.type(phases[1, j])
             values[j] = _value(
-                taps, pixels, origin + start[j], width, table, knots[0, j], fx, knots[1, j], fy
+                taps, pixels, start[j], width, table, knots[0, j], fx, knots[1, j], fy
             )
         else:
             values[j] = np.nan
 
 
 @part
-def _interpolate_variances(taps, pixels, origin, start, width, table, knots, phases, spreads):
+def _interpolate_variances(taps, pixels, start, width, table, knots, phases, spreads):
     """Plain sums of one row with squared weights, NaN outside of the frame."""
     for j in range(spreads.size):
         if start[j] >= 0:
             spreads[j] = _variance(
-                taps, pixels, origin + start[j], width, table,
+                taps, pixels, start[j], width, table,
                 knots[0, j], phases[0, j], knots[1, j], phases[1, j],
             )  # fmt: skip
         else:
@@ -302,7 +301,7 @@ def _interpolate_variances(taps, pixels, origin, start, width, table, knots, pha
 
 
 @part
-def _good_weight(pixels, start, stride, weights, left, top, frame):
+def _good_weight(pixels, start, stride, weights, size, left, top, frame):
     """
     Sum the weights on good pixels, and one less the absolute weight on bad ones.
 
@@ -310,10 +309,10 @@ def _good_weight(pixels, start, stride, weights, left, top, frame):
     only: edges are as good as the pixels within.
     """
     missing = outside = bad = 0.0
-    for row in range(weights.shape[0]):
-        for column in range(weights.shape[1]):
+    for row in range(size[0]):
+        for column in range(size[1]):
             if not np.isfinite(pixels[start + row * stride + column]):
-                weight = weights[row, column]
+                weight = weights[row * size[1] + column]
                 missing += weight
                 if 0 <= left + column < frame[0] and 0 <= top + row < frame[1]:
                     bad += abs(weight)
@@ -323,12 +322,13 @@ def _good_weight(pixels, start, stride, weights, left, top, frame):
 
 
 @part
-def _copy_good(pixels, start, stride, columns, clean):
-    """Copy the good pixels under a kernel, and zeros for the bad ones."""
-    for row in range(clean.shape[0]):
-        for column in range(columns):
+def _copy_good(pixels, start, stride, taps, lanes, clean):
+    """Copy the good pixels under a kernel."""
+    for row in range(taps):
+        for column in range(taps):
             value = pixels[start + row * stride + column]
-            clean[row, column] = value if np.isfinite(value) else 0
+            if np.isfinite(value):
+                clean[row * lanes + column] = value
 
 
 @part
@@ -358,12 +358,11 @@ def _store_row(values, shares, spreads, x, y, i, plane, rule, box, outputs):
             footprint[plane, row, first + j] = max(shares[j], 0.0)
 
 
-@compiled
-def average_tile(source, x, y, kernel, fine, rule, box, outputs):
+def average_tile(source, x, y, kernel, fine, rule, box, room, outputs):
     """
     Average the interpolated source over the pixels of one tile, where these are larger.
 
-    Parameters are those of `interpolate_tile` but for two.
+    Parameters are those of `interpolate_tile` but for three.
 
     Parameters
     ----------
@@ -374,17 +373,16 @@ def average_tile(source, x, y, kernel, fine, rule, box, outputs):
     fine : (planes, rows, columns) array
         The interpolated source at these steps, from the first to the last that the tile needs; NaN
         where a pixel under the kernel is bad.
+    room : (line, numbers, sums, weights)
+        To work in: as long as the steps, (3, planes, columns) and as long as the rows and all of
+        the window in the block, all in float64 but the last, which has the type of the block.
     """
     block, variance, corner, frame = source
     factors_x, factors_y, steps = kernel[2:]
-    planes, height, width = block.shape
-    columns = x.shape[1] - 2
+    line, numbers, sums, weights = room
+    values, shares, spreads = numbers[0], numbers[1], numbers[2]
+    planes, columns, width = block.shape[0], x.shape[1] - 2, corner[2]
     with_variance = variance.shape[0] > 0
-    pixels, variances = block.ravel(), variance.ravel()
-    values, shares, spreads = (
-        np.empty((planes, columns)), np.empty((planes, columns)), np.empty((planes, columns))
-    )  # fmt: skip
-    line = np.empty(fine.shape[2])
     for i in range(x.shape[0] - 2):
         for p in range(planes):
             _average_row(fine[p, i * steps[1] :], factors_x, factors_y, steps[0], line, values[p])
@@ -400,15 +398,18 @@ def average_tile(source, x, y, kernel, fine, rule, box, outputs):
             if not np.isfinite(sum(gradient)):
                 shares[:, j] = -np.inf
                 continue
-            weights, left, top = _pixel_weights(u, v, gradient, kernel)
+            size, left, top = _pixel_weights(u, v, gradient, kernel, weights)
             start = (top - corner[1]) * width + left - corner[0]
             for p in range(planes):
-                at, good = start + p * height * width, 1.0
+                good = 1.0
                 if np.isnan(values[p, j]):
-                    good, shares[p, j] = _good_weight(pixels, at, width, weights, left, top, frame)
-                    values[p, j] = _good_sum(pixels, at, width, weights) / good
+                    good, shares[p, j] = _good_weight(
+                        block[p], start, width, weights, size, left, top, frame
+                    )
+                    values[p, j] = _good_sum(block[p], start, width, weights, size) / good
                 if with_variance:
-                    spreads[p, j] = _squared_sum(variances, at, width, weights) / good**2
+                    total = _squared_sum(variance[p], start, width, weights, size, sums)
+                    spreads[p, j] = total / good**2
         for p in range(planes):
             _store_row(values[p], shares[p], spreads[p], x, y, i, p, rule, box, outputs)
 
@@ -428,8 +429,12 @@ def _average_row(fine, factors_x, factors_y, steps, line, values):
 
 
 @part
-def _pixel_weights(u, v, gradient, kernel):
-    """Weights of source pixels in the average over one output pixel, and the first of them."""
+def _pixel_weights(u, v, gradient, kernel, weights):
+    """
+    Find the weights of source pixels in the average over one output pixel.
+
+    Returns the numbers of rows and columns, and the first column and row.
+    """
     taps, table, factors_x, factors_y, (n_x, n_y) = kernel
     shift, phases = 1 - len(taps) / 2, table.shape[0] - 2
     ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
@@ -443,11 +448,10 @@ def _pixel_weights(u, v, gradient, kernel):
     # one more than needed: the last step may round up to the next pixel
     columns = int(np.floor(u + shift + reach_x)) - left + table.shape[1] + 1
     rows = int(np.floor(v + shift + reach_y)) - top + len(taps) + 1
-    weights = np.zeros((rows, columns), table.dtype)
-    flat = weights.ravel()
+    weights[: rows * columns] = 0
     for k in range(factors_y.size):
         for m in range(factors_x.size):
-            factor = factors_x[m] * factors_y[k]
+            factor = table.dtype.type(factors_x[m] * factors_y[k])
             if factor == 0:
                 continue
             s = max(u + shift + (m - ends_x) * a + (k - ends_y) * b - left, 0.0)
@@ -457,28 +461,32 @@ def _pixel_weights(u, v, gradient, kernel):
             kx, ky = int(s), int(t)
             fx, fy = table.dtype.type(s - kx), table.dtype.type(t - ky)
             at = row * columns + column
-            _add_weights(taps, flat, at, columns, table, kx, fx, ky, fy, table.dtype.type(factor))
-    return weights, left, top
+            _add_weights(taps, weights, at, columns, table, kx, fx, ky, fy, factor)
+    return (rows, columns), left, top
 
 
 @part
-def _good_sum(pixels, start, stride, weights):
+def _good_sum(pixels, start, stride, weights, size):
     """Sum of weight x pixel over the good pixels."""
     total = 0.0
-    for row in range(weights.shape[0]):
-        for column in range(weights.shape[1]):
+    for row in range(size[0]):
+        for column in range(size[1]):
             value = pixels[start + row * stride + column]
             if np.isfinite(value):
-                total += weights[row, column] * value
+                total += weights[row * size[1] + column] * value
     return total
 
 
 @part
-def _squared_sum(variances, start, stride, weights):
+def _squared_sum(variances, start, stride, weights, size, sums):
     """Sum of squared weight x variance."""
-    sums = np.zeros(weights.shape[1])  # a sum for each column: these vectorize
-    for row in range(weights.shape[0]):
-        for column in range(weights.shape[1]):
-            weight = weights[row, column]
+    sums = sums[: size[1]]  # a sum for each column: these vectorize
+    sums[:] = 0
+    for row in range(size[0]):
+        for column in range(size[1]):
+            weight = weights[row * size[1] + column]
             sums[column] += weight * weight * variances[start + row * stride + column]
-    return sums.sum()
+    total = 0.0
+    for column in range(size[1]):
+        total += sums[column]
+    return total

@@ -1,4 +1,4 @@
-"""How inner loops are compiled: kept on disk, without the GIL, and so that they vectorize."""
+"""How functions that the loops call are compiled."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ from typing import Any
 
 import numba
 
-__all__ = ["compiled", "part", "vectorized"]
+__all__ = ["OPTIONS", "part", "vectorized"]
 
-# what compiled code alone calls needs no way in from Python, and is kept with its callers
-_PART: dict[str, Any] = {
-    # with Python's error model every division is checked, and no such loop is vectorized
-    "error_model": "numpy",
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
+# with Python's error model every division is checked, and no such loop is vectorized
+OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 
-
-def compiled(function: Callable) -> Callable:
-    """Compile a function that Python calls."""
-    try:
-        return numba.njit(function, nogil=True, cache=True, error_model="numpy")
-    except RuntimeError:  # there is no directory in which the cache could be written
-        return numba.njit(function, nogil=True, error_model="numpy")
+# what compiled code alone calls needs no way in from Python
+_PART: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def part(function: Callable) -> Callable:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from spalipy_astro._compiled import compiled, part
+from spalipy_astro._loops._parts import part
 
 __all__ = ["flags_tile", "source_extent", "spline_tile"]
 
 
-@compiled
-def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y):
+def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, lines, out_x, out_y):
     """
     Source positions of a tile under a tensor-product spline followed by an affine transform.
 
@@ -23,13 +22,15 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y)
         Coefficients of the displacements.
     matrix, shift : (2, 2) and (2,) arrays
         The affine transform.
+    lines : (2, n_x) array
+        To work in.
     out_x, out_y : (rows, columns) arrays
         The positions.
     """
     x, first_x, weights_x = along_x
     y, first_y, weights_y = along_y
     order = weights_x.shape[0]
-    line_x, line_y = np.empty(coeff_x.shape[1]), np.empty(coeff_x.shape[1])
+    line_x, line_y = lines[0], lines[1]
     for i in range(y.size):
         line_x[:] = 0
         line_y[:] = 0
@@ -44,8 +45,8 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, out_x, out_y)
             first, end = first_x[start], start + 1
             while end < x.size and first_x[end] == first:
                 end += 1
-            u[start:end] = x[start:end]
-            v[start:end] = y[i]
+            for j in range(start, end):
+                u[j], v[j] = x[j], y[i]
             for k in range(order):
                 weights = weights_x[k, start:end]
                 _add_scaled(weights, line_x[first + k], u[start:end])
@@ -71,9 +72,8 @@ def _transform(u, v, matrix, shift):
         v[j] = c * x + d * y + shift[1]
 
 
-@compiled
-def source_extent(x, y, frame):
-    """Smallest box ``(x_min, x_max, y_min, y_max)`` of a tile's positions that are on the frame."""
+def source_extent(x, y, frame, out):
+    """Box ``(x_min, x_max, y_min, y_max)`` around a tile's positions that are on the frame."""
     x_min, x_max, y_min, y_max = np.inf, -np.inf, np.inf, -np.inf
     for i in range(1, x.shape[0] - 1):
         for j in range(1, x.shape[1] - 1):
@@ -81,10 +81,9 @@ def source_extent(x, y, frame):
             if -0.5 <= u < frame[0] - 0.5 and -0.5 <= v < frame[1] - 0.5:
                 x_min, x_max = min(x_min, u), max(x_max, u)
                 y_min, y_max = min(y_min, v), max(y_max, v)
-    return x_min, x_max, y_min, y_max
+    out[0], out[1], out[2], out[3] = x_min, x_max, y_min, y_max
 
 
-@compiled
 def flags_tile(block, corner, frame, x, y, radius, box, out):
     """
     Resample a plane of flag bits.

@@ -9,30 +9,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from spalipy_astro._compiled import compiled, part, vectorized
+from spalipy_astro._loops._parts import part, vectorized
+from spalipy_astro._loops.starcolumns import (
+    CHI2,
+    COMPANION,
+    CONVERGED,
+    CORE,
+    DWIDTH,
+    DX,
+    DY,
+    FOREIGN,
+    GOOD,
+    LIGHT,
+    NOISE,
+    REST,
+    SHARPNESS,
+    SLOPE,
+    SNR,
+    SUMS,
+    VALUE,
+    VARIANCE,
+    VARIANCE_BY_LIGHT,
+    VARIANCE_BY_SQUARE,
+    WEIGHT,
+    Q,
+    X,
+    Y,
+)
 
-__all__ = [
-    "CHI2",
-    "COMPANION",
-    "CONVERGED",
-    "FOREIGN",
-    "GOOD",
-    "N_QUALITIES",
-    "SHARPNESS",
-    "SNR",
-    "SUMS",
-    "VARIANCE_BY_LIGHT",
-    "VARIANCE_BY_SQUARE",
-    "fit_batch",
-]
-
-# Columns of the table of qualities; a companion has three, the sums over the core have five.
-SNR, CHI2, GOOD, CONVERGED, FOREIGN, SHARPNESS, COMPANION = range(7)
-SUMS, VARIANCE_BY_LIGHT, VARIANCE_BY_SQUARE, N_QUALITIES = 10, 15, 16, 17
-
-# Rows of the work array, whose columns are the pixels of one star.
-X, Y, VALUE, VARIANCE, CORE, Q, LIGHT, SLOPE, DX, DY, DWIDTH, NOISE, WEIGHT, REST = range(14)
-N_ROWS = 14
+__all__ = ["fit_batch"]
 
 
 @vectorized
@@ -351,23 +356,25 @@ def _companion(rest, weight, light, kernel, x, y, closest, reach, model_error, o
                 out[2] = i
 
 
-@compiled
-def fit_batch(stamps, variance, corner, members, pointer, index, psf, law, window, search, tables):
+def fit_batch(
+    stamps, variance, corner, members, pointer, index, psf, law, window, search, room, tables
+):
     """Fit x, y, flux, sky and width of star after star by Gauss-Newton steps.
 
     ``psf`` is the tuple of elliptical matrix, table, step and FWHM, ``law`` that of photon
     variance per unit of light and relative error of the model, ``window`` that of the pixels to
-    use and of the kernel to search the residuals with, ``tables`` that of parameters, errors and
-    qualities, whose rows of the members are updated.
+    use and of the kernel to search the residuals with, ``room`` that of arrays to work in,
+    (N_ROWS, S * S) in float32 and (3, S, S) and (7, 5) in float64 for stamps of S x S pixels,
+    ``tables`` that of parameters, errors and qualities, whose rows of the members are updated.
     """
     matrix, table, step, fwhm = psf
     gain, model_error = law
     circle, kernel = window
     parameters, errors, quality = tables
     size = stamps.shape[1]
-    work = np.empty((N_ROWS, size * size), dtype=np.float32)
-    grid, grid2, grid3 = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
-    h, g, d = np.empty((5, 5)), np.empty(5), np.empty(5)
+    work, grids, normal = room
+    grid, grid2, grid3 = grids[0], grids[1], grids[2]
+    h, g, d = normal[:5], normal[5], normal[6]
     core2 = max(0.85 * fwhm, 1.5) ** 2
     limit, farthest = max(0.25 * fwhm, 0.4), max(fwhm, 1.5)
     # stars narrower than a pixel have no width to measure

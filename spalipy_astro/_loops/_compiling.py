@@ -1,0 +1,102 @@
+"""Object code of a loop, made by numba."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+
+from spalipy_astro._loops._machinecode import ENTRY, LIBRARY
+from spalipy_astro._loops._parts import OPTIONS
+
+__all__ = ["object_code"]
+
+_SCALARS = {"f": types.float32, "d": types.float64, "i": types.int64, "?": types.int64}
+
+
+def object_code(function: Callable, kinds: tuple[Any, ...], machine: Any) -> bytes | None:
+    """
+    Compile a loop for arguments of some kinds.
+
+    Parameters
+    ----------
+    function : callable
+        Returns nothing. What it needs are arrays and numbers that it is given: memory that it would
+        allocate and exceptions that it would raise need the interpreter.
+    kinds : tuple
+        What `_machinecode._flatten` says of the arguments.
+    machine : llvmlite.binding.TargetMachine
+        The processor.
+
+    Returns
+    -------
+    bytes or None
+        An object file, in which the function is called `ENTRY` and takes a pointer and the lengths
+        for each array, one number for all else. None if it would need more than a C library.
+    """
+    entry, signature = _entry(function, kinds)
+    compiled = numba.cfunc(signature, forceinline=True, **OPTIONS)(entry)
+    module = llvm.parse_assembly(compiled.inspect_llvm())
+    module.link_in(llvm.parse_assembly(str(_no_release(module.triple))))
+    module.get_function(compiled.native_name).name = ENTRY
+    return None if _needs(module) - LIBRARY else machine.emit_object(module)
+
+
+def _entry(function: Callable, kinds: tuple[Any, ...]) -> tuple[Callable, Any]:
+    """Make a function of pointers and numbers only, and its signature."""
+    names: list[str] = []
+    signature: list[Any] = []
+    scope: dict[str, Any] = {
+        "function": numba.njit(function, forceinline=True, **OPTIONS), "carray": numba.carray
+    }  # fmt: skip
+
+    def add(type_: Any) -> str:
+        names.append(f"a{len(names)}")
+        signature.append(type_)
+        return names[-1]
+
+    def expression(kind: Any) -> str:
+        if isinstance(kind, tuple):
+            return f"({''.join(f'{expression(part)}, ' for part in kind)})"
+        if kind in _SCALARS:
+            return f"{add(_SCALARS[kind])}{' != 0' if kind == '?' else ''}"
+        dtype, dimensions = kind.split()
+        scope[f"dtype_{dtype}"] = np.dtype(dtype)
+        pointer = add(types.voidptr)
+        shape = "".join(f"{add(types.int64)}, " for _ in range(int(dimensions)))
+        return f"carray({pointer}, ({shape}), dtype_{dtype})"
+
+    call = ", ".join(expression(kind) for kind in kinds)
+    exec(f"def entry({', '.join(names)}):\n    function({call})", scope)
+    return scope["entry"], types.void(*signature)
+
+
+def _no_release(triple: str) -> ir.Module:
+    """
+    Define what numba calls where the last reference to memory that it allocated is gone.
+
+    There is none in these functions; LLVM does not see that in all places.
+    """
+    module = ir.Module()
+    module.triple = triple
+    pointer = ir.IntType(8).as_pointer()
+    release = ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [pointer]), "NRT_MemInfo_call_dtor"
+    )
+    ir.IRBuilder(release.append_basic_block()).unreachable()
+    return module
+
+
+def _needs(module: Any) -> set[str]:
+    """Return the names that a module does not define itself."""
+
+    def declared() -> Iterator[str]:
+        for values in (module.functions, module.global_variables):
+            yield from (value.name for value in values if value.is_declaration)
+
+    return {name for name in declared() if not name.startswith("llvm.")}

@@ -1,0 +1,26 @@
+"""What the columns and rows of the tables of the fit of stars hold."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CHI2",
+    "COMPANION",
+    "CONVERGED",
+    "FOREIGN",
+    "GOOD",
+    "N_QUALITIES",
+    "N_ROWS",
+    "SHARPNESS",
+    "SNR",
+    "SUMS",
+    "VARIANCE_BY_LIGHT",
+    "VARIANCE_BY_SQUARE",
+]
+
+# Columns of the table of qualities; a companion has three, the sums over the core have five.
+SNR, CHI2, GOOD, CONVERGED, FOREIGN, SHARPNESS, COMPANION = range(7)
+SUMS, VARIANCE_BY_LIGHT, VARIANCE_BY_SQUARE, N_QUALITIES = 10, 15, 16, 17
+
+# Rows of the work array, whose columns are the pixels of one star.
+X, Y, VALUE, VARIANCE, CORE, Q, LIGHT, SLOPE, DX, DY, DWIDTH, NOISE, WEIGHT, REST = range(14)
+N_ROWS = 14
