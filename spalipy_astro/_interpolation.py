@@ -393,8 +393,10 @@ def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray
     taps, table = kernel[:2]
     size = len(taps) * table.shape[1]
     return (
-        np.empty((3, columns), np.int64),
-        np.empty((5, columns)),
+        np.empty(columns, np.int64),
+        np.empty((2, columns), np.int64),
+        np.empty((2, columns)),
+        *(np.empty(columns) for _ in range(3)),
         np.empty(size),
         np.empty(size, table.dtype),
     )
@@ -408,7 +410,7 @@ def _room_to_average(
     side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
     return (
         np.empty(fine.shape[2]),
-        np.empty((3, fine.shape[0], columns)),
+        *(np.empty((len(fine), columns)) for _ in range(3)),
         np.empty(side),
         np.empty(side**2, table.dtype),
     )

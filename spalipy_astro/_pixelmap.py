@@ -157,9 +157,9 @@ class PixelMap:
     def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
         """Evaluate the spline and the affine transform on a grid."""
         out = np.empty((2, along_y[0].size, along_x[0].size))
-        lines = np.empty((2, self._coefficients[0].shape[1]))
+        work = (np.empty(self._coefficients[0].shape[1]) for _ in range(2))
         _loops.spline_tile(
-            along_x, along_y, *self._coefficients, self._matrix, self._shift, lines, *out
+            along_x, along_y, *self._coefficients, self._matrix, self._shift, *work, *out
         )
         return out[0], out[1]
 

@@ -193,10 +193,13 @@ def fit_stars(
     circle = np.ascontiguousarray(np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2))
     near = np.arange(-1, 2) if profile.fwhm < 2 else np.arange(-2, 3)
     kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / profile.fwhm) ** 2)
+    n = columns.N_PARAMETERS
     room = (
         np.empty((columns.N_ROWS, size**2), np.float32),
-        np.empty((3, size, size)),
-        np.empty((7, 5)),
+        *(np.empty((size, size)) for _ in range(3)),
+        np.empty((n, n)),
+        np.empty(n),
+        np.empty(n),
     )
     _loops.fit_batch(
         np.ascontiguousarray(stamps),

@@ -56,9 +56,9 @@ def find_peaks(
     part_x = (column - cell_x).astype(np.float32)
     starts = np.searchsorted(cell_x, np.arange(max(mx - 1, 1)))
     edges = np.append(starts, nx).astype(np.int64)
-    radius, most = kernel.size // 2, _STRIP + 2 * halo
-    shapes = (2, mx), (2, nx + 2 * radius), (3, nx + 2), (nx,), (nx,), (2, most, nx)
-    work = tuple(np.zeros(shape, np.float32) for shape in shapes)
+    padded, most = nx + 2 * (kernel.size // 2), _STRIP + 2 * halo
+    shapes = mx, mx, padded, padded, (3, nx + 2), nx, nx, (most, nx), (most, nx)
+    work = tuple(np.empty(shape, np.float32) for shape in shapes)
     number = np.zeros(1, np.int64)
     for start in range((every // 2) * _STRIP, ny, every * _STRIP):
         stop = min(ny, start + _STRIP)

@@ -259,9 +259,9 @@ def warm_up() -> None:
     """
     Load the compiled code that `resample` uses by default.
 
-    The first image that a process resamples waits for that, 0.4 s (and once after installation,
-    while the code is compiled, some seconds). A program that has other things to do before may call
-    this in a thread.
+    The first image that a process resamples waits for that, a tenth of a second (and once after
+    installation, while the code is compiled, some seconds). A program that has other things to do
+    before may call this in a thread.
 
     Examples
     --------

@@ -16,6 +16,7 @@ from spalipy_astro._loops._parts import OPTIONS
 
 __all__ = ["object_code"]
 
+_POINTER = ir.IntType(8).as_pointer()
 _SCALARS = {"f": types.float32, "d": types.float64, "i": types.int64, "?": types.int64}
 
 
@@ -42,7 +43,7 @@ def object_code(function: Callable, kinds: tuple[Any, ...], machine: Any) -> byt
     entry, signature = _entry(function, kinds)
     compiled = numba.cfunc(signature, forceinline=True, **OPTIONS)(entry)
     module = llvm.parse_assembly(compiled.inspect_llvm())
-    module.link_in(llvm.parse_assembly(str(_no_release(module.triple))))
+    module.link_in(llvm.parse_assembly(str(_definitions(module.triple))))
     module.get_function(compiled.native_name).name = ENTRY
     return None if _needs(module) - LIBRARY else machine.emit_object(module)
 
@@ -51,9 +52,8 @@ def _entry(function: Callable, kinds: tuple[Any, ...]) -> tuple[Callable, Any]:
     """Make a function of pointers and numbers only, and its signature."""
     names: list[str] = []
     signature: list[Any] = []
-    scope: dict[str, Any] = {
-        "function": numba.njit(function, forceinline=True, **OPTIONS), "carray": numba.carray
-    }  # fmt: skip
+    inner = numba.njit(function, forceinline=True, **OPTIONS)
+    scope: dict[str, Any] = {"function": inner, "carray": numba.carray}
 
     def add(type_: Any) -> str:
         names.append(f"a{len(names)}")
@@ -65,28 +65,23 @@ def _entry(function: Callable, kinds: tuple[Any, ...]) -> tuple[Callable, Any]:
             return f"({''.join(f'{expression(part)}, ' for part in kind)})"
         if kind in _SCALARS:
             return f"{add(_SCALARS[kind])}{' != 0' if kind == '?' else ''}"
-        dtype, dimensions = kind.split()
-        scope[f"dtype_{dtype}"] = np.dtype(dtype)
-        pointer = add(types.voidptr)
-        shape = "".join(f"{add(types.int64)}, " for _ in range(int(dimensions)))
-        return f"carray({pointer}, ({shape}), dtype_{dtype})"
+        pointer, dtype = add(types.voidptr), f"dtype{len(names)}"
+        scope[dtype] = np.dtype(kind[0])
+        shape = "".join(f"{add(types.int64)}, " for _ in range(int(kind[1:])))
+        return f"carray({pointer}, ({shape}), {dtype})"
 
     call = ", ".join(expression(kind) for kind in kinds)
     exec(f"def entry({', '.join(names)}):\n    function({call})", scope)
     return scope["entry"], types.void(*signature)
 
 
-def _no_release(triple: str) -> ir.Module:
-    """
-    Define what numba calls where the last reference to memory that it allocated is gone.
-
-    There is none in these functions; LLVM does not see that in all places.
-    """
+def _definitions(triple: str) -> ir.Module:
+    """Define what is only declared in the modules that numba makes."""
     module = ir.Module()
     module.triple = triple
-    pointer = ir.IntType(8).as_pointer()
+    # for memory that was allocated; there is none, but LLVM does not see that in all places
     release = ir.Function(
-        module, ir.FunctionType(ir.VoidType(), [pointer]), "NRT_MemInfo_call_dtor"
+        module, ir.FunctionType(ir.VoidType(), [_POINTER]), "NRT_MemInfo_call_dtor"
     )
     ir.IRBuilder(release.append_basic_block()).unreachable()
     return module

@@ -31,6 +31,7 @@ ENTRY = "loop"  # what the function is called in its object file
 LIBRARY = {"exp", "expf", "hypot", "hypotf", "memcpy", "memmove", "memset", "sqrt", "sqrtf"}
 
 _C_TYPES = {"f": ctypes.c_float, "d": ctypes.c_double, "i": ctypes.c_int64, "?": ctypes.c_int64}
+_Bytes: Any = ctypes.c_char * 0
 _OTHER = "other"  # kind of arrays that are not in C order and of the machine's own types
 _ENGINES: list[Any] = []  # code lives as long as its engine
 _HERE = Path(__file__).parent
@@ -108,15 +109,21 @@ def _flatten(argument: Any, values: list[Any]) -> Any:
     """
     Append pointers, lengths and numbers to a list, and say of what kind they are.
 
-    The kind of an array is its type and number of dimensions, that of a number one letter.
+    The kind of an array is the letter of its type and the number of dimensions, that of a number
+    one letter.
     """
     if isinstance(argument, np.ndarray):
         flags = argument.flags
         if not (flags.c_contiguous and flags.aligned and argument.dtype.isnative):
             return _OTHER
-        values.append(argument.ctypes.data)
+        # in a third of the time that numpy's ``ctypes.data`` takes: there are many arguments
+        values.append(
+            ctypes.addressof(_Bytes.from_buffer(argument))
+            if flags.writeable
+            else argument.ctypes.data
+        )
         values.extend(argument.shape)
-        return f"{argument.dtype.str[1:]} {argument.ndim}"
+        return argument.dtype.char + str(argument.ndim)
     if isinstance(argument, tuple):
         return tuple(_flatten(part, values) for part in argument)
     values.append(argument)
@@ -133,7 +140,7 @@ def _c_types(kind: Any) -> list[Any]:
         return [type_ for part in kind for type_ in _c_types(part)]
     if kind in _C_TYPES:
         return [_C_TYPES[kind]]
-    return [ctypes.c_void_p] + [ctypes.c_int64] * int(kind.split()[1])
+    return [ctypes.c_void_p] + [ctypes.c_int64] * int(kind[1:])
 
 
 def _read_or_compile(module: str, name: str, kinds: tuple[Any, ...]) -> bytes | None:

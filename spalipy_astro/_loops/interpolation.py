@@ -209,18 +209,16 @@ def interpolate_tile(source, x, y, kernel, rule, box, room, outputs):
         weight that must be on good pixels; the value of the outputs that have less.
     box : (row, column)
         Place of the tile in the outputs.
-    room : (places, numbers, weights, clean)
-        To work in: (3, columns) in int64, (5, columns) and (taps * lanes,) in float64, and as many
-        in the type of the block.
+    room : (start, knots, phases, values, shares, spreads, weights, clean)
+        To work in, in float64 if nothing else is said: (columns,) and (2, columns) in int64,
+        (2, columns), thrice (columns,), (taps * lanes,), and as many in the type of the block.
     outputs : (out, bad, footprint, out_variance)
         Arrays (planes, ny, nx), of which the second and third may be without planes, and the
         variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
     """
     block, variance, corner, frame = source
     taps, table, table64 = kernel
-    places, numbers, weights, clean = room
-    start, knots, phases = places[0], places[1:], numbers[:2]
-    values, shares, spreads = numbers[2], numbers[3], numbers[4]
+    start, knots, phases, values, shares, spreads, weights, clean = room
     columns, width, lanes = start.size, corner[2], table.shape[1]
     with_variance = variance.shape[0] > 0
     for i in range(x.shape[0] - 2):
@@ -373,14 +371,13 @@ def average_tile(source, x, y, kernel, fine, rule, box, room, outputs):
     fine : (planes, rows, columns) array
         The interpolated source at these steps, from the first to the last that the tile needs; NaN
         where a pixel under the kernel is bad.
-    room : (line, numbers, sums, weights)
-        To work in: as long as the steps, (3, planes, columns) and as long as the rows and all of
-        the window in the block, all in float64 but the last, which has the type of the block.
+    room : (line, values, shares, spreads, sums, weights)
+        To work in, in float64 but for the last: as long as the steps of a row, thrice (planes,
+        columns), and a row and all of the weights of one pixel, these in the type of the block.
     """
     block, variance, corner, frame = source
     factors_x, factors_y, steps = kernel[2:]
-    line, numbers, sums, weights = room
-    values, shares, spreads = numbers[0], numbers[1], numbers[2]
+    line, values, shares, spreads, sums, weights = room
     planes, columns, width = block.shape[0], x.shape[1] - 2, corner[2]
     with_variance = variance.shape[0] > 0
     for i in range(x.shape[0] - 2):

@@ -89,10 +89,10 @@ def _smooth_row(padded, kernel, out):
 
 
 @vectorized
-def _smooth_columns(rows, kernel, i, out):
-    """Convolve along columns for row ``i``; beyond the ends there is nothing."""
+def _smooth_columns(rows, n_rows, kernel, i, out):
+    """Convolve along columns for row ``i`` of some; beyond the ends there is nothing."""
     radius = kernel.size // 2
-    n_rows, nx = rows.shape
+    nx = out.size
     for start in range(0, nx, _PIECE):
         stop = min(start + _PIECE, nx)
         piece = out[start:stop]
@@ -182,21 +182,18 @@ def strip_peaks(
         Height of its cells.
     edges, part_x : (mx,) and (nx,) arrays
         Columns between which the same points of the mesh count; place of each between these.
-    work : (mesh_lines, padded, lines, norm, whole_row, planes)
-        To work in: (2, mx), (2, nx + 2 radius), (3, nx + 2), (nx,), (nx,) and (2, rows, nx), all
-        float32. The margins of the second must be 0.
+    work : (level_line, noise_line, padded, ones, lines, norm, whole_row, smooth, weight)
+        To work in: twice (mx,), twice (nx + 2 radius,), (3, nx + 2), twice (nx,) and twice
+        (rows, nx), all float32.
     position, significance : (n, 2) and (n,) arrays
         The peaks, as ``(row, column)``.
     number : (1,) array
         How many there are.
     """
-    mesh_lines, both, lines, norm, whole_row, planes = work
+    level_line, noise_line, padded, ones, lines, norm, whole_row, smooth, weight = work
     n_rows, nx = strip.shape
     radius = kernel.size // 2
-    level_line, noise_line = mesh_lines[0], mesh_lines[1]
-    padded, ones = both[0], both[1]
-    smooth, weight = planes[0, :n_rows], planes[1, :n_rows]
-    lines[:] = np.float32(0)
+    padded[:] = ones[:] = lines[:] = np.float32(0)
     inner = padded[radius : radius + nx]
     ones[radius : radius + nx] = np.float32(1)
     _smooth_row(ones, square, whole_row)
@@ -233,9 +230,9 @@ def strip_peaks(
         if i == high:
             line[:] = np.float32(0)
         else:
-            _smooth_columns(smooth, kernel, i, inner)
+            _smooth_columns(smooth, n_rows, kernel, i, inner)
             if any_bad:
-                _smooth_columns(weight, square, i, whole_row)
+                _smooth_columns(weight, n_rows, square, i, whole_row)
                 for x in range(nx):
                     w = whole_row[x]
                     inner[x] = inner[x] / np.sqrt(w) if w > 0.4 * whole else np.float32(0)

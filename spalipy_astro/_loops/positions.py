@@ -9,7 +9,7 @@ from spalipy_astro._loops._parts import part
 __all__ = ["flags_tile", "source_extent", "spline_tile"]
 
 
-def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, lines, out_x, out_y):
+def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, line_x, line_y, out_x, out_y):
     """
     Source positions of a tile under a tensor-product spline followed by an affine transform.
 
@@ -22,7 +22,7 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, lines, out_x,
         Coefficients of the displacements.
     matrix, shift : (2, 2) and (2,) arrays
         The affine transform.
-    lines : (2, n_x) array
+    line_x, line_y : (n_x,) arrays
         To work in.
     out_x, out_y : (rows, columns) arrays
         The positions.
@@ -30,7 +30,6 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, lines, out_x,
     x, first_x, weights_x = along_x
     y, first_y, weights_y = along_y
     order = weights_x.shape[0]
-    line_x, line_y = lines[0], lines[1]
     for i in range(y.size):
         line_x[:] = 0
         line_y[:] = 0
@@ -45,14 +44,21 @@ def spline_tile(along_x, along_y, coeff_x, coeff_y, matrix, shift, lines, out_x,
             first, end = first_x[start], start + 1
             while end < x.size and first_x[end] == first:
                 end += 1
-            for j in range(start, end):
-                u[j], v[j] = x[j], y[i]
+            _copy(x[start:end], u[start:end])
+            v[start:end] = y[i]
             for k in range(order):
                 weights = weights_x[k, start:end]
                 _add_scaled(weights, line_x[first + k], u[start:end])
                 _add_scaled(weights, line_y[first + k], v[start:end])
             start = end
         _transform(u, v, matrix, shift)
+
+
+@part
+def _copy(values, out):
+    """Copy; numba's own way would raise where lengths differ, for which it needs Python."""
+    for j in range(out.size):
+        out[j] = values[j]
 
 
 @part

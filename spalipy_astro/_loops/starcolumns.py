@@ -8,6 +8,7 @@ __all__ = [
     "CONVERGED",
     "FOREIGN",
     "GOOD",
+    "N_PARAMETERS",
     "N_QUALITIES",
     "N_ROWS",
     "SHARPNESS",
@@ -16,6 +17,8 @@ __all__ = [
     "VARIANCE_BY_LIGHT",
     "VARIANCE_BY_SQUARE",
 ]
+
+N_PARAMETERS = 5  # x, y, flux, sky, width
 
 # Columns of the table of qualities; a companion has three, the sums over the core have five.
 SNR, CHI2, GOOD, CONVERGED, FOREIGN, SHARPNESS, COMPANION = range(7)

@@ -21,6 +21,7 @@ from spalipy_astro._loops.starcolumns import (
     FOREIGN,
     GOOD,
     LIGHT,
+    N_PARAMETERS,
     NOISE,
     REST,
     SHARPNESS,
@@ -230,7 +231,7 @@ def _gather(stamp, variance, circle, x, y, core2, work):
 def _cholesky(h):
     """Factor the lower triangle in place; return False if it is singular."""
     regular = True
-    for i in range(h.shape[0]):
+    for i in range(N_PARAMETERS):
         for j in range(i + 1):
             total = h[i, j]
             for k in range(j):
@@ -248,15 +249,14 @@ def _cholesky(h):
 @part
 def _solve(h, g, d):
     """Solve with the Cholesky factor ``h``."""
-    n = g.size
-    for i in range(n):
+    for i in range(N_PARAMETERS):
         value = g[i]
         for j in range(i):
             value -= h[i, j] * d[j]
         d[i] = value / h[i, i]
-    for i in range(n - 1, -1, -1):
+    for i in range(N_PARAMETERS - 1, -1, -1):
         value = d[i]
-        for j in range(i + 1, n):
+        for j in range(i + 1, N_PARAMETERS):
             value -= h[j, i] * d[j]
         d[i] = value / h[i, i]
 
@@ -364,7 +364,8 @@ def fit_batch(
     ``psf`` is the tuple of elliptical matrix, table, step and FWHM, ``law`` that of photon
     variance per unit of light and relative error of the model, ``window`` that of the pixels to
     use and of the kernel to search the residuals with, ``room`` that of arrays to work in,
-    (N_ROWS, S * S) in float32 and (3, S, S) and (7, 5) in float64 for stamps of S x S pixels,
+    (N_ROWS, S * S) in float32 and thrice (S, S), (5, 5) and twice (5,) in float64 for stamps of
+    S x S pixels,
     ``tables`` that of parameters, errors and qualities, whose rows of the members are updated.
     """
     matrix, table, step, fwhm = psf
@@ -372,9 +373,7 @@ def fit_batch(
     circle, kernel = window
     parameters, errors, quality = tables
     size = stamps.shape[1]
-    work, grids, normal = room
-    grid, grid2, grid3 = grids[0], grids[1], grids[2]
-    h, g, d = normal[:5], normal[5], normal[6]
+    work, grid, grid2, grid3, h, g, d = room
     core2 = max(0.85 * fwhm, 1.5) ** 2
     limit, farthest = max(0.25 * fwhm, 0.4), max(fwhm, 1.5)
     # stars narrower than a pixel have no width to measure
@@ -432,7 +431,7 @@ def fit_batch(
                 break
         parameters[me, 0], parameters[me, 1] = x + x0, y + y0
         parameters[me, 2], parameters[me, 3], parameters[me, 4] = flux, sky, width
-        for i in range(5):
+        for i in range(N_PARAMETERS):
             g[:] = 0.0
             g[i] = 1.0
             _solve(h, g, d)
