@@ -34,6 +34,7 @@ from spalipy_astro.registration import find_alignment
 
 __all__ = [
     "DETECTION",
+    "FIGURES",
     "Outcome",
     "Settings",
     "Task",
@@ -50,6 +51,17 @@ Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
 _KEY = "ALGNKEY"
+FIGURES = {
+    "n_matched": ("ALGNNMAT", "stars that match"),
+    "rms": ("ALGNRMS", "[px] rms distance of the fitted stars"),
+    "log_odds": ("ALGNODDS", "ln odds against chance"),
+    "shift_x": ("ALGNDX", "[px] shift of the center along x"),
+    "shift_y": ("ALGNDY", "[px] shift of the center along y"),
+    "rotation": ("ALGNROT", "[deg] rotation"),
+    "scale": ("ALGNSCAL", "scale"),
+    "parity": ("ALGNPAR", "-1 if mirrored"),
+}
+"""What the table of a batch tells of an alignment, and the cards of aligned images for it."""
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
 
@@ -114,6 +126,8 @@ class Settings:
         Replace files.
     reuse : bool
         Take files of the same making for done.
+    alignments : bool
+        Write alignments.
     """
 
     find: Mapping[str, Any]
@@ -124,6 +138,7 @@ class Settings:
     min_matched: int = 0
     overwrite: bool = False
     reuse: bool = True
+    alignments: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,9 +152,9 @@ class Outcome:
     reason : str
         Why it failed; empty if it did not.
     figures : mapping
-        Of the alignment's summary.
+        Those of the alignment's summary that are in the table.
     alignment : Alignment, optional
-        Unless it was written to a file.
+        Unless something was written to a file.
     union : Window, optional
         The grid that holds the source and the template.
     seconds : float
@@ -203,19 +218,26 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     key_of_image = _digest(key, settings.resample, settings.window)
     wanted = task.aligned if settings.window is not None else None
     written = wanted is not None and _key_of(wanted) == key_of_image
-    alignment = _found_before(task.asdf, key, settings)
+    if wanted is not None and written and settings.reuse and not settings.alignments:
+        figures = _figures_of(wanted)
+        if figures is not None and is_complete(wanted):
+            check_matched(figures, settings.min_matched)
+            seconds = time.perf_counter() - start
+            return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
+    asdf = task.asdf if settings.alignments else None
+    alignment = _found_before(asdf, key, settings)
     resumed = alignment is not None
     if alignment is not None:
-        check_matched(alignment, settings.min_matched)
+        check_matched(alignment.summary(), settings.min_matched)
     if wanted is not None and not written:
         _refuse_foreign(wanted, settings)
     if alignment is None:
         stars = source.image if task.frame is None else task.frame
         alignment = find_alignment(stars, settings.template, **settings.find)
         alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
-        check_matched(alignment, settings.min_matched)
-        if task.asdf is not None:
-            alignment.write(task.asdf, overwrite=settings.overwrite)
+        check_matched(alignment.summary(), settings.min_matched)
+        if asdf is not None:
+            alignment.write(asdf, overwrite=settings.overwrite)
     if wanted is not None and not (resumed and written and is_complete(wanted)):
         resumed = False
         aligned = _resampled(alignment, source.image, settings, key_of_image)
@@ -223,22 +245,28 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
-        figures=dict(alignment.summary()),
-        alignment=alignment if task.asdf is None else None,
+        figures=_row(alignment),
+        alignment=alignment if task.stem is None else None,
         union=_union(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
 
 
-def check_matched(alignment: Alignment, least: int) -> None:
+def check_matched(summary: Mapping[str, Any], least: int) -> None:
     """Raise NoMatchError for fewer matched stars than are asked for."""
-    number = alignment.summary()["n_matched"]
+    number = summary["n_matched"]
     if number < least:
         raise NoMatchError(
-            f"{number} stars match, with log-odds {alignment.summary()['log_odds']:.1f}, but at "
-            f"least {least} are asked for. A lower threshold finds fainter stars."
+            f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
+            "are asked for. A lower threshold finds fainter stars."
         )
+
+
+def _row(alignment: Alignment) -> dict[str, Any]:
+    """Return what the table tells of an alignment."""
+    summary = alignment.summary()
+    return {name: summary[name] for name in FIGURES}
 
 
 class _Source:
@@ -360,19 +388,33 @@ def _key_of(path: Path) -> str | None:
         return None
 
 
+def _figures_of(path: Path) -> dict[str, Any] | None:
+    """Return what the header of an aligned image tells the table; None if that is not all."""
+    header = fits.Header.fromfile(path)
+    if FIGURES["n_matched"][0] not in header:  # it was written by something else
+        return None
+    return {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+
+
 def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:
     """Put an image on the grid."""
     from spalipy_astro.resampling import resample
 
     assert settings.window is not None
     offset, shape = settings.window
+    about_key = "source, template and options of alignment"
+    cards = {
+        card: (figure, comment)
+        for (card, comment), figure in zip(FIGURES.values(), _row(alignment).values(), strict=True)
+        if np.isfinite(figure)
+    }
     return resample(
         image,
         alignment.transform.inverse,
         shape=shape,
         offset=offset,
         wcs=alignment._wcs_of_window(offset, shape),
-        provenance={**alignment._cards(), _KEY: (key, "source, template and options of alignment")},
+        provenance={**alignment._cards(), **cards, _KEY: (key, about_key)},
         n_threads=1,
         **settings.resample,
     )

@@ -21,6 +21,7 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._fitsio import Extension, read_image
 from spalipy_astro._frames import (
     DETECTION,
+    FIGURES,
     Outcome,
     Settings,
     Task,
@@ -40,8 +41,6 @@ from spalipy_astro.sky import is_sky_catalog
 
 __all__ = ["align_many"]
 
-_FIGURES = ("n_matched", "rms", "log_odds", "shift_x", "shift_y", "rotation", "scale", "parity")
-
 
 def align_many(
     sources: Iterable[Any],
@@ -49,6 +48,7 @@ def align_many(
     *,
     output: str | os.PathLike[str] | None = None,
     resample: bool = True,
+    alignments: bool = True,
     overwrite: bool = False,
     grid: str = "template",
     shape: tuple[int, int] | None = None,
@@ -80,6 +80,9 @@ def align_many(
         ``MASK`` and ``UNCERT`` as CCDData writes them. Without it nothing is resampled or written.
     resample : bool, optional
         Whether to write aligned images, or the alignments alone.
+    alignments : bool, optional
+        Whether to write alignments, or the aligned images alone, which takes a fifth less time;
+        their headers then tell a later run that they are done.
     overwrite : bool, optional
         Whether to replace files that are there. By default those of the same source, template and
         options are taken for done, and others are an error in their row.
@@ -115,7 +118,8 @@ def align_many(
         "failed"), ``reason`` (in words, if failed), ``n_matched``, ``rms``, ``log_odds``,
         ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in `Alignment.summary`;
         NaN or 0 if failed), ``time`` (seconds) and ``resumed`` (done by an earlier run). With
-        ``output``: ``aligned`` and ``asdf``, the paths of the files (empty if there is none); else
+        ``output``: ``aligned`` and ``asdf``, the paths of the files (empty if there is none; no
+        ``asdf`` without ``alignments``); else
         ``alignment``, the `Alignment` or None. ``meta`` has ``template`` (its path, or number among
         the sources), and ``shape`` (ny, nx) and ``offset`` (x, y) of the grid.
 
@@ -154,6 +158,11 @@ def align_many(
     the source cannot be searched for stars: all 803712 good pixels ... have the same value 7...
     """
     _check(grid, executor, n_workers, options)
+    if not alignments and output is not None and (not resample or grid == "union"):
+        raise ValueError(
+            "alignments=False leaves nothing to write without resample=True, and with grid='union' "
+            "the alignments are read again once all are known; leave it out."
+        )
     if isinstance(sources, str | os.PathLike):
         raise TypeError(f"sources is a list of images; got one path, {os.fspath(sources)!r}.")
     if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
@@ -167,6 +176,7 @@ def align_many(
         min_matched=min_matched,
         overwrite=overwrite,
         reuse=not overwrite,
+        alignments=alignments,
     )
     seen: list[Task] = []
     tasks: Iterable[Task] = _tasks(sources, source_mask, folder, seen)
@@ -207,7 +217,8 @@ def align_many(
     meta: dict[str, Any] = {"template": label}
     if window is not None:
         meta.update(offset=window[0], shape=window[1])
-    return _table(seen, outcomes, folder is not None, meta)
+    files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
+    return _table(seen, outcomes, files, meta)
 
 
 @dataclass(frozen=True)
@@ -406,31 +417,33 @@ def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]
 
 
 def _table(
-    seen: list[Task], outcomes: Mapping[int, Outcome], files: bool, meta: Mapping[str, Any]
+    seen: list[Task],
+    outcomes: Mapping[int, Outcome],
+    files: tuple[str, ...],
+    meta: Mapping[str, Any],
 ) -> QTable:
-    """Make the table of all sources, in their order."""
+    """Make the table of all sources, in their order, with columns for kinds of files."""
     results = [outcomes[task.index] for task in seen]
     table = QTable(meta=dict(meta))
     table["source"] = [task.label for task in seen] if seen else np.empty(0, str)
     table["status"] = np.array(["failed" if r.reason else "ok" for r in results], str)
     table["reason"] = np.array([r.reason for r in results], str)
-    for name in _FIGURES:
+    for name in FIGURES:
         kind = int if name in ("n_matched", "parity") else float
         empty = 0 if kind is int else np.nan
         table[name] = np.array([r.figures.get(name, empty) for r in results], kind)
     table["time"] = np.array([r.seconds for r in results], float)
     table["resumed"] = np.array([r.resumed for r in results], bool)
-    if files:
-        for name in ("aligned", "asdf"):
-            paths = [getattr(task, name) for task in seen]
-            table[name] = np.array(
-                [
-                    str(p) if not r.reason and p.exists() else ""
-                    for p, r in zip(paths, results, strict=True)
-                ],
-                str,
-            )
-    else:
+    for name in files:
+        paths = [getattr(task, name) for task in seen]
+        table[name] = np.array(
+            [
+                str(p) if not r.reason and p.exists() else ""
+                for p, r in zip(paths, results, strict=True)
+            ],
+            str,
+        )
+    if not files:
         alignments = np.empty(len(results), object)
         alignments[:] = [r.alignment for r in results]
         table["alignment"] = alignments

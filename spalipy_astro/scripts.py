@@ -248,7 +248,7 @@ def _alignment(
         stars = prepare(options.source_cat, name="source", select=select)
         source = replace(stars, shape=image.shape, wcs=image.wcs)
     alignment = find_alignment(source, template.frame, **find)
-    check_matched(alignment, options.min_n_match)
+    check_matched(alignment.summary(), options.min_n_match)
     return alignment
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,68 @@ def test_alignments_alone_can_be_written(files, tmp_path):
     table = align_many(paths[:1], template, output=tmp_path / "out")
     assert (tmp_path / "out" / "frame0_aligned.fits").is_file()
     assert not table["resumed"][0]
+
+
+class TestImagesAlone:
+    """What ``alignments=False`` writes, and how a later run knows it."""
+
+    def test_they_are_the_same(self, files, tmp_path):
+        template, paths = files
+        both = align_many(paths, template, output=tmp_path / "both")
+        alone = align_many(paths, template, output=tmp_path / "alone", alignments=False)
+        assert "asdf" not in alone.colnames
+        names = [path.name for path in sorted((tmp_path / "alone").iterdir())]
+        assert names == [f"frame{k}_aligned.fits" for k in range(len(paths))]
+        for one, other in zip(alone, both, strict=True):
+            assert Path(one["aligned"]).read_bytes() == Path(other["aligned"]).read_bytes()
+
+    def test_a_second_run_skips_what_is_done(self, files, tmp_path):
+        template, paths = files
+        out = tmp_path / "out"
+        first = align_many(paths[:2], template, output=out, alignments=False)
+        before = content(out)
+        second = align_many(paths, template, output=out, alignments=False)
+        assert list(second["resumed"]) == [True, True, False]
+        assert {name: value for name, value in content(out).items() if name in before} == before
+        for name in set(first.colnames) - {"time", "resumed"}:
+            if first[name].dtype.kind == "f":
+                # a card has room for fourteen digits or more
+                assert_allclose(second[name][:2], first[name], rtol=1e-13)
+            else:
+                assert_array_equal(second[name][:2], first[name])
+        options = {"output": out, "alignments": False}
+        few = align_many(paths[:2], template, min_matched=10_000, **options)
+        assert all("10000 are asked for" in reason for reason in few["reason"])
+
+        # one that was cut short is made again
+        aligned = out / "frame1_aligned.fits"
+        whole = aligned.read_bytes()
+        aligned.write_bytes(whole[: len(whole) // 2])
+        again = align_many(paths, template, **options)
+        assert list(again["resumed"]) == [True, False, True]
+        assert aligned.read_bytes() == whole
+        # and with other options nothing is overwritten
+        other = align_many(paths, template, method="nearest", **options)
+        assert set(other["status"]) == {"failed"}
+        assert all("overwrite=True" in reason for reason in other["reason"])
+        assert aligned.read_bytes() == whole
+        assert not any(align_many(paths, template, overwrite=True, **options)["resumed"])
+
+    def test_alignments_can_be_written_later(self, files, tmp_path):
+        template, paths = files
+        align_many(paths[:1], template, output=tmp_path / "out", alignments=False)
+        image = (tmp_path / "out" / "frame0_aligned.fits").read_bytes()
+        table = align_many(paths[:1], template, output=tmp_path / "out")
+        assert Alignment.read(table["asdf"][0]).summary()["rms"] == table["rms"][0]
+        assert Path(table["aligned"][0]).read_bytes() == image
+
+    @pytest.mark.parametrize("options", [{"resample": False}, {"grid": "union"}])
+    def test_what_makes_no_sense(self, files, tmp_path, options):
+        template, paths = files
+        out = tmp_path / "out"
+        with pytest.raises(ValueError, match="alignments=False"):
+            align_many(paths, template, output=out, alignments=False, **options)
+        assert not out.exists()
 
 
 def test_a_second_run_skips_what_is_done(files, tmp_path, monkeypatch):
