@@ -168,6 +168,33 @@ def test_folder_that_cannot_be_written(loop, tmp_path, monkeypatch):
     assert extent(loop, POSITIONS) == INNER
 
 
+class TestFolder:
+    """Object code is kept beside the byte code, or where the user may write."""
+
+    @pytest.fixture(autouse=True)
+    def _anew(self):
+        _machinecode._folder.cache_clear()
+        yield
+        _machinecode._folder.cache_clear()
+
+    def test_beside_the_package(self):
+        if os.access(_machinecode._HERE, os.W_OK):
+            assert _machinecode._folder() == _machinecode._HERE / "__pycache__"
+
+    def test_of_the_user(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        assert tmp_path in _machinecode._folder().parents
+
+    def test_nowhere(self, monkeypatch, tmp_path):
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        assert _machinecode._folder() == _machinecode._HERE / "__pycache__"
+
+
 @LINUX
 def test_code_that_needs_the_interpreter_is_left_to_numba(loop, folder, monkeypatch):
     monkeypatch.setattr(_machinecode, "_function", lambda *_: allocating)

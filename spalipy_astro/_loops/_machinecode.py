@@ -185,7 +185,10 @@ def _folder() -> Path:
         return folder
     from astropy.config import get_cache_dir_path
 
-    return get_cache_dir_path("spalipy_astro")
+    try:
+        return get_cache_dir_path("spalipy_astro")
+    except (OSError, RuntimeError):  # there is no home, or nothing can be written there
+        return folder
 
 
 @cache
