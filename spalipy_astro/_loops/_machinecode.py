@@ -3,7 +3,7 @@ Loops in machine code that outlives the process that compiled it.
 
 numba compiles a loop when it is first called with arguments of some types. To load what numba keeps
 on disk itself, a process must import numba with its tables of types and implementations: half a
-second and 80 MB, whatever is loaded. The object code alone needs LLVM, an eighth of that.
+second and 120 MB, whatever is loaded. Object code needs LLVM alone: 50 ms and 40 MB.
 """
 
 from __future__ import annotations
