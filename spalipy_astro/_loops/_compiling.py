@@ -11,7 +11,6 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 
-from spalipy_astro._loops._machinecode import ENTRY, LIBRARY
 from spalipy_astro._loops._parts import OPTIONS
 
 __all__ = ["object_code"]
@@ -20,7 +19,9 @@ _POINTER = ir.IntType(8).as_pointer()
 _SCALARS = {"f": types.float32, "d": types.float64, "i": types.int64, "?": types.int64}
 
 
-def object_code(function: Callable, kinds: tuple[Any, ...], machine: Any) -> bytes | None:
+def object_code(
+    function: Callable, kinds: tuple[Any, ...], machine: Any, name: str
+) -> tuple[bytes, set[str]]:
     """
     Compile a loop for arguments of some kinds.
 
@@ -33,19 +34,23 @@ def object_code(function: Callable, kinds: tuple[Any, ...], machine: Any) -> byt
         What `_machinecode._flatten` says of the arguments.
     machine : llvmlite.binding.TargetMachine
         The processor.
+    name : str
+        What the function is to be called.
 
     Returns
     -------
-    bytes or None
-        An object file, in which the function is called `ENTRY` and takes a pointer and the lengths
-        for each array, one number for all else. None if it would need more than a C library.
+    code : bytes
+        An object file. The function takes a pointer and the lengths for each array, one number for
+        all else.
+    needed : set of str
+        What it does not define itself.
     """
     entry, signature = _entry(function, kinds)
     compiled = numba.cfunc(signature, forceinline=True, **OPTIONS)(entry)
     module = llvm.parse_assembly(compiled.inspect_llvm())
     module.link_in(llvm.parse_assembly(str(_definitions(module.triple))))
-    module.get_function(compiled.native_name).name = ENTRY
-    return None if _needs(module) - LIBRARY else machine.emit_object(module)
+    module.get_function(compiled.native_name).name = name
+    return machine.emit_object(module), _needs(module)
 
 
 def _entry(function: Callable, kinds: tuple[Any, ...]) -> tuple[Callable, Any]:

@@ -25,11 +25,11 @@ import numpy as np
 
 from spalipy_astro._files import whole_file
 
-__all__ = ["ENTRY", "LIBRARY", "Loop"]
+__all__ = ["Loop"]
 
-ENTRY = "loop"  # what the function is called in its object file
+_ENTRY = "loop"  # what the function is called in its object file
 # functions of the C library that object code may call
-LIBRARY = {"exp", "expf", "hypot", "hypotf", "memcpy", "memmove", "memset", "sqrt", "sqrtf"}
+_LIBRARY = {"exp", "expf", "hypot", "hypotf", "memcpy", "memmove", "memset", "sqrt", "sqrtf"}
 
 _C_TYPES = {"f": ctypes.c_float, "d": ctypes.c_double, "i": ctypes.c_int64, "?": ctypes.c_int64}
 _Bytes: Any = ctypes.c_char * 0
@@ -98,7 +98,7 @@ def _supported() -> bool:
     if sys.platform != "linux" or os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return False
     library = ctypes.CDLL(None)
-    return all(hasattr(library, name) for name in LIBRARY)
+    return all(hasattr(library, name) for name in _LIBRARY)
 
 
 def _function(module: str, name: str) -> Callable:
@@ -145,16 +145,17 @@ def _c_types(kind: Any) -> list[Any]:
 
 
 def _read_or_compile(module: str, name: str, kinds: tuple[Any, ...]) -> bytes | None:
-    """Return the object code of a function from the disk, or make and keep it."""
+    """Return object code that stands alone, from the disk or made and kept; None if none does."""
     key = hashlib.sha256(repr((_build(), module, name, kinds)).encode()).hexdigest()[:16]
     path = _folder() / f"{module}.{name}-{key}.loop"
     if (code := _read(path)) is not None:
         return code
     from spalipy_astro._loops._compiling import object_code
 
-    code = object_code(_function(module, name), kinds, _machine())
-    if code is not None:
-        _keep(path, code)
+    code, needed = object_code(_function(module, name), kinds, _machine(), _ENTRY)
+    if needed - _LIBRARY:  # such as numba's memory and exceptions
+        return None
+    _keep(path, code)
     return code
 
 
@@ -247,4 +248,4 @@ def _load(code: bytes, kinds: tuple[Any, ...]) -> Callable:
     engine.finalize_object()
     prototype = ctypes.CFUNCTYPE(None, *(t for kind in kinds for t in _c_types(kind)))
     _ENGINES.append(engine)
-    return prototype(engine.get_function_address(ENTRY))
+    return prototype(engine.get_function_address(_ENTRY))
