@@ -217,10 +217,12 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
     key_of_image = _digest(key, settings.resample, settings.window)
     wanted = task.aligned if settings.window is not None else None
-    written = wanted is not None and _key_of(wanted) == key_of_image
+    header = fits.Header() if wanted is None else _header_of(wanted)
+    written = header.get(_KEY) == key_of_image
     if wanted is not None and written and settings.reuse and not settings.alignments:
-        figures = _figures_of(wanted)
-        if figures is not None and is_complete(wanted):
+        figures = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+        # an image that was written before there were these cards is made again
+        if "n_matched" in figures and is_complete(wanted):
             check_matched(figures, settings.min_matched)
             seconds = time.perf_counter() - start
             return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
@@ -380,20 +382,12 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
-def _key_of(path: Path) -> str | None:
-    """Return the key in the header of an aligned image."""
+def _header_of(path: Path) -> fits.Header:
+    """Return the header of an aligned image; an empty one if it cannot be read."""
     try:
-        return fits.Header.fromfile(path).get(_KEY)
+        return fits.Header.fromfile(path)
     except (EOFError, OSError):
-        return None
-
-
-def _figures_of(path: Path) -> dict[str, Any] | None:
-    """Return what the header of an aligned image tells the table; None if that is not all."""
-    header = fits.Header.fromfile(path)
-    if FIGURES["n_matched"][0] not in header:  # it was written by something else
-        return None
-    return {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+        return fits.Header()
 
 
 def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:

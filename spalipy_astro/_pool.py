@@ -169,7 +169,7 @@ class _Processes:
         self.folder.cleanup()
 
     def _start(self) -> ProcessPoolExecutor:
-        # spawn: threads of numba and BLAS do not survive a fork
+        # spawn: threads of BLAS do not survive a fork
         return ProcessPoolExecutor(
             self.n_workers,
             mp_context=multiprocessing.get_context("spawn"),

@@ -110,7 +110,7 @@ def find_stars(
     >>> print(sorted(stars["x"].round(1).tolist()))
     [30.2, 70.5, 110.8, 130.1]
     """
-    # numba comes in with these, and only when stars are sought
+    # imported where stars are sought: whoever opens an alignment need not wait for them
     from spalipy_astro.background import estimate_background
     from spalipy_astro.mosaic import is_mosaic, luminance
     from spalipy_astro.peaks import find_peaks

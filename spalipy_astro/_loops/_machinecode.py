@@ -16,7 +16,6 @@ from collections.abc import Callable
 from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -196,7 +195,6 @@ def _folder() -> Path:
 @cache
 def _build() -> tuple[str, ...]:
     """Return what object code depends on: sources, compilers and processor."""
-    import llvmlite
     import llvmlite.binding as llvm
 
     sources = hashlib.sha256()
@@ -204,23 +202,12 @@ def _build() -> tuple[str, ...]:
         sources.update(path.read_bytes())
     return (
         sources.hexdigest(),
-        _version_of_numba(),
-        llvmlite.__version__,
+        version("numba"),
+        version("llvmlite"),
         llvm.get_process_triple(),
         llvm.get_host_cpu_name(),
         llvm.get_host_cpu_features().flatten(),
     )
-
-
-def _version_of_numba() -> str:
-    """Return numba's version, from its file: to parse the package's metadata takes 8 ms."""
-    numba = find_spec("numba")
-    if numba is None or numba.origin is None:
-        raise ImportError("compiled loops need numba: pip install numba")
-    try:
-        return Path(numba.origin).with_name("_version.py").read_text()
-    except OSError:
-        return version("numba")
 
 
 def _machine() -> Any:
