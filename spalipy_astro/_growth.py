@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro._smoothing import Posterior, System, choose_smoothing, solve
+from spalipy_astro._reml import choose_smoothing
+from spalipy_astro._smoothing import Posterior, System, solve
 from spalipy_astro._splinespace import SplineSpace
 from spalipy_astro._starfield import (
     StarField,

@@ -1,5 +1,5 @@
 """
-Smooth maps of the plane from scattered values: penalized splines with REML smoothing.
+Smooth maps of the plane from scattered values: penalized splines and their likelihood.
 
 A map sends points ``(x, y)`` to pairs of values. Both components share one design, one set of
 weights and one smoothness, so that one small eigenproblem and one Cholesky factor serve them all.
@@ -7,24 +7,25 @@ weights and one smoothness, so that one small eigenproblem and one Cholesky fact
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spalipy_astro._splinespace import Design, SplineSpace
+from spalipy_astro._splinespace import Design
 
-__all__ = ["Posterior", "System", "choose_smoothing", "solve"]
+__all__ = ["Expansion", "Point", "Posterior", "System", "solve"]
 
 FloatArray = NDArray[np.float64]
+Point = tuple[float, float]
+Expansion = tuple[float, Point, tuple[float, float, float]]
+"""Value, gradient and Hessian (xx, xy, yy) of a function of two variables."""
 
-# 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
-_PRIOR_DEX = 1.55
-_ACCURACY = 0.15  # powers of ten: a coarser search has cost a wide-field pair its corners
-_SMOOTHEST = 48  # functions with which the search for the smoothness begins
+_LN10 = math.log(10.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class Posterior:
     freedom: float
     smoothing: tuple[float, float]
     noise: float
+
+
+class _Factored(NamedTuple):
+    """What comes of given weights of the penalties."""
+
+    criterion: float
+    misfit: float
+    penalty: FloatArray
+    factor: FloatArray
 
 
 class System:
@@ -81,8 +91,9 @@ class System:
         self.total = float(np.sum(weights[:, np.newaxis] * values**2))
         split = self.space.roughness
         self.basis, self.n_null, self.high = split.basis, split.n_null, split.high
-        self.n_values = 2 * max(int(np.count_nonzero(weights)) - self.n_null, 0)
         self.prior_count, self.prior_noise = noise_prior
+        n_values = 2 * max(int(np.count_nonzero(weights)) - self.n_null, 0)
+        self.count = max(n_values + self.prior_count, 1e-9)
 
     def projected(self, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return matrix and right-hand side for coefficients ``basis @ z``."""
@@ -115,11 +126,57 @@ class System:
 
     def noise(self, misfit: float) -> float:
         """Posterior-mean-like noise: residual sum and prior pooled by their counts."""
-        count = self.n_values + self.prior_count
-        return (max(misfit, 0.0) + self.prior_count * self.prior_noise) / max(count, 1e-9)
+        return (max(misfit, 0.0) + self.prior_count * self.prior_noise) / self.count
 
     def criterion(self, log_low: float, log_high: float, size: int | None = None) -> float:
         """Return -2 log of the restricted likelihood, but for a constant; ``size``: of a part."""
+        factored = self._factored(log_low, log_high, size)
+        return np.inf if factored is None else factored.criterion
+
+    def expansion(self, log_low: float, log_high: float, size: int | None = None) -> Expansion:
+        """Return the criterion with its gradient and Hessian."""
+        factored = self._factored(log_low, log_high, size)
+        if factored is None:
+            return np.inf, (0.0, 0.0), (0.0, 0.0, 0.0)
+        low, high = 10.0**log_low, 10.0**log_high
+        right, roughness = self._rough[1][:size], self.high[:size]
+        inverse = linalg.lapack.dpotri(factored.factor, lower=1)[0]
+        # The derivative of a penalty by the logarithm of its weight is the penalty itself, a
+        # diagonal matrix: D = low, or D = high * roughness. B is the inverse, s the solution. First
+        # the misfit: its derivatives are s . D s, and -2 D s . B D' s for two penalties.
+        solution = linalg.blas.dsymm(1.0, inverse, right, lower=1)
+        rough = roughness[:, np.newaxis] * solution
+        by_one = linalg.blas.dsymm(1.0, inverse, solution, lower=1)
+        by_two = linalg.blas.dsymm(1.0, inverse, rough, lower=1)
+        noise, count = self.noise(factored.misfit), self.count
+        u = low * np.vdot(solution, solution) / noise
+        v = high * np.vdot(solution, rough) / noise
+        uu = -2 * low * low * np.vdot(solution, by_one) / noise - u * u / count
+        uv = -2 * low * high * np.vdot(rough, by_one) / noise - u * v / count
+        vv = -2 * high * high * np.vdot(rough, by_two) / noise - v * v / count
+        # Then the logarithms of the determinants, of all and of the penalties P alone:
+        # tr((B - 1 / P) D), and tr(D D' / P^2 - B D B D') for two. The derivatives of D itself
+        # repeat the first ones.
+        squared = inverse * inverse
+        ones = np.ones(len(roughness))
+        by_one = linalg.blas.dsymv(1.0, squared, ones, lower=1)
+        by_two = linalg.blas.dsymv(1.0, squared, roughness, lower=1)
+        diagonal = inverse.diagonal()
+        share = low / factored.penalty  # the other penalty has the rest
+        first, second, number = share.sum(), share @ share, len(share)
+        u += 2 * (low * diagonal.sum() - first)
+        v += 2 * (high * (diagonal @ roughness) - (number - first))
+        uu += u + 2 * (second - low * low * by_one.sum())
+        uv += 2 * (first - second - low * high * (by_one @ roughness))
+        vv += v + 2 * (number - 2 * first + second - high * high * (by_two @ roughness))
+        return (
+            factored.criterion,
+            (_LN10 * u, _LN10 * v),
+            (_LN10**2 * uu, _LN10**2 * uv, _LN10**2 * vv),
+        )
+
+    def _factored(self, log_low: float, log_high: float, size: int | None) -> _Factored | None:
+        """Factor the penalized matrix, or a part of it; None if it is not positive definite."""
         matrix, right, total = self._rough
         penalty = self.penalty((10.0**log_low, 10.0**log_high))[:size]
         matrix, right = matrix[:size, :size].copy(order="F"), right[:size]
@@ -127,104 +184,18 @@ class System:
         # straight to LAPACK: this is called some hundred times, and what wraps it takes as long
         factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
         if info:
-            return np.inf
+            return None
         half = linalg.lapack.dtrtrs(factor, right, lower=1)[0].ravel(order="K")
         misfit = total - float(half @ half)
         log_det = 2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum()
-        count = self.n_values + self.prior_count
-        return 2 * log_det + count * np.log(max(self.noise(misfit), 1e-300))
+        criterion = 2 * log_det + self.count * np.log(max(self.noise(misfit), 1e-300))
+        return _Factored(criterion, misfit, penalty, factor)
 
     @property
     def center(self) -> float:
         """The log10 of a weight that is neither small nor large against the data."""
         matrix = self._equations[0]
         return float(np.log10(max(np.trace(matrix) / self.space.size, 1e-300)))
-
-
-def _log_penalty(space: SplineSpace, amplitude: float) -> float:
-    """Return the log10 of the low-order weight that goes with a departure from the affine map."""
-    (x_lo, x_hi), (y_lo, y_hi) = space.bounds
-    half2 = ((x_hi - x_lo) ** 2 + (y_hi - y_lo) ** 2) / 4
-    return float(-2 * np.log10(2 * amplitude * space.step**2 / half2))
-
-
-def choose_smoothing(
-    system: System,
-    *,
-    amplitude: float | None = None,
-    start: tuple[float, float] | None = None,
-) -> tuple[float, float]:
-    """
-    Choose the weights of both penalties by restricted maximum likelihood.
-
-    Parameters
-    ----------
-    system : System
-    amplitude : float, optional
-        How far the map is expected to depart from an affine one, in the unit of the values, within
-        a factor of six (1 sigma). Where there are few points, this keeps the fit from following
-        their errors and from claiming that there is no distortion.
-    start : tuple of float, optional
-        Weights that were chosen for almost the same points: the search begins there.
-
-    Returns
-    -------
-    low, high : float
-        Weights of the squared second and fourth differences of the coefficients.
-
-    References
-    ----------
-    .. [1] Patterson, H. D. & Thompson, R. 1971, Biometrika, 58, 545, doi:10.1093/biomet/58.3.545
-    .. [2] Wood, S. N. 2011, J. R. Stat. Soc. B, 73, 3, doi:10.1111/j.1467-9868.2010.00749.x
-    """
-    center = system.center
-    expected = np.inf if amplitude is None else _log_penalty(system.space, amplitude)
-
-    def criterion(log_low: float, log_high: float, size: int | None = None) -> float:
-        prior = 0.0 if amplitude is None else ((log_low - expected) / _PRIOR_DEX) ** 2
-        return system.criterion(log_low, log_high, size) + prior
-
-    limits = center - 10.6, center + 7.6
-    if start is not None:
-        best, step = (float(np.log10(start[0])), float(np.log10(start[1]))), 0.4
-    else:
-        # There may be several minima, such as one for each of the penalties alone. They are sought
-        # with the smoothest functions, from "no distortion at all" to interpolation.
-        of_smoothest = partial(criterion, size=_SMOOTHEST)
-        found = []
-        for high in (-9.0, -2.0, 6.0):
-            line = [(center + low, center + high) for low in np.arange(-9.0, 6.1, 3.0)]
-            lowest = min(line, key=lambda point: (of_smoothest(*point), point))
-            found.append(_descend(of_smoothest, lowest, 1.6, 1.0, limits))
-        best, step = min(found, key=lambda point: (criterion(*point), point)), 0.8
-    best = _descend(criterion, best, step, _ACCURACY, limits)
-    return 10.0 ** best[0], 10.0 ** best[1]
-
-
-def _descend(
-    criterion: Callable[[float, float], float],
-    start: tuple[float, float],
-    step: float,
-    accuracy: float,
-    limits: tuple[float, float],
-) -> tuple[float, float]:
-    """Find a minimum by steps along both axes, halved where none of them leads down."""
-    best, values = start, {start: criterion(*start)}
-    while step > accuracy:
-        around = [
-            (best[0] + i * step, best[1] + j * step)
-            for i, j in ((-1, 0), (1, 0), (0, -1), (0, 1))
-            if limits[0] < best[0] + i * step < limits[1]
-            and limits[0] < best[1] + j * step < limits[1]
-        ]
-        for key in around:
-            if key not in values:
-                values[key] = criterion(*key)
-        move = min([best, *around], key=lambda key: (values[key], key))
-        if move == best:
-            step /= 2
-        best = move
-    return best
 
 
 def solve(system: System, smoothing: tuple[float, float]) -> Posterior:
@@ -246,10 +217,10 @@ def solve(system: System, smoothing: tuple[float, float]) -> Posterior:
     full = full * np.outer(scale, scale)
     full[np.diag_indices_from(full)] += 1e-13  # rounding must not make it indefinite
     factor = linalg.cholesky(full, lower=True)
-    half = linalg.solve_triangular(factor, scale[:, np.newaxis] * right, lower=True)
-    solution = scale[:, np.newaxis] * linalg.solve_triangular(factor.T, half)
+    half = linalg.lapack.dtrtrs(factor, scale[:, np.newaxis] * right, lower=1)[0]
+    solution = scale[:, np.newaxis] * linalg.lapack.dtrtrs(factor, half, lower=1, trans=1)[0]
     misfit = system.total - float(np.sum(half**2))
-    inverse_factor = linalg.solve_triangular(factor, np.diag(scale), lower=True)
+    inverse_factor = scale * linalg.lapack.dtrtri(factor, lower=1)[0]
     freedom = len(penalty) - float(penalty @ np.sum(inverse_factor**2, axis=0))
     noise = system.noise(misfit)
     return Posterior(

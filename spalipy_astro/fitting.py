@@ -14,7 +14,8 @@ from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._smoothing import Posterior, System, choose_smoothing, solve
+from spalipy_astro._reml import choose_smoothing
+from spalipy_astro._smoothing import Posterior, System, solve
 from spalipy_astro._splinespace import Design, SplineSpace
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.models import SplineDistortion2D
@@ -296,18 +297,13 @@ def _admit(
 
 
 def _excess_scatter(distance2: FloatArray, variance: FloatArray) -> float:
-    """Solve median(distance**2 / (variance + floor**2)) = its expectation, for the floor."""
+    """
+    Solve median(distance**2 / (variance + floor**2)) = its expectation, for the floor.
 
-    def excess(floor: float) -> float:
-        return float(np.median(distance2 / (variance + floor**2))) - _CHI2_MEDIAN
-
-    if excess(0.0) <= 0:
-        return 0.0
-    lo, hi = 0.0, float(np.sqrt(np.median(distance2) / _CHI2_MEDIAN)) + 1e-12
-    for _ in range(30):
-        middle = (lo + hi) / 2
-        lo, hi = (middle, hi) if excess(middle) > 0 else (lo, middle)
-    return hi
+    A ratio exceeds the expectation where ``distance**2 / expectation - variance`` exceeds floor**2:
+    half of them do where floor**2 is the median of that.
+    """
+    return float(np.sqrt(max(np.median(distance2 / _CHI2_MEDIAN - variance), 0.0)))
 
 
 def _choose_space(

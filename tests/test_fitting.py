@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro._smoothing import System, choose_smoothing, solve
+from spalipy_astro._reml import choose_smoothing
+from spalipy_astro._smoothing import System, solve
 from spalipy_astro._splinespace import SplineSpace
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting import fit_backward, fit_linear
@@ -200,3 +201,33 @@ def test_restricted_likelihood_prefers_what_made_the_data():
         assert np.sqrt(np.mean((fitted - np.sin(waves * points / 15)) ** 2)) < 0.06
         chosen.append(posterior.freedom)
     assert chosen[1] > 1.3 * chosen[0]
+
+
+def noisy_system(seed=5, n=300):
+    """Normal equations of a wavy map with noise."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(0, 100, (n, 2))
+    design = SplineSpace.covering(points, 8, 5).at(points)
+    values = np.sin(points / 15) + rng.normal(0, 0.3, points.shape)
+    return System(design, values, np.full(n, 1 / 0.09), (20.0, 1.0))
+
+
+@pytest.mark.parametrize("size", [None, 40])
+def test_derivatives_of_the_likelihood(size):
+    system = noisy_system()
+    point, h = np.array([0.4, -0.3]) + system.center, 1e-4
+    value, gradient, (xx, xy, yy) = system.expansion(*point, size)
+    assert value == system.criterion(*point, size)
+    for axis, second in enumerate(([xx, xy], [xy, yy])):
+        step = h * np.eye(2)[axis]
+        up, down = (system.expansion(*(point + sign * step), size) for sign in (1, -1))
+        assert gradient[axis] == pytest.approx((up[0] - down[0]) / (2 * h), rel=1e-4)
+        np.testing.assert_allclose((np.array(up[1]) - down[1]) / (2 * h), second, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_smoothness_is_likelier_than_the_chosen_one(seed):
+    system = noisy_system(seed, n=60 + 80 * seed)
+    chosen = system.criterion(*np.log10(choose_smoothing(system)))
+    steps = system.center + np.arange(-10, 7, 0.25)
+    assert chosen < min(system.criterion(low, high) for low in steps for high in steps) + 0.01
