@@ -308,13 +308,19 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
 
 
 def _data(hdu: Any, path: Any) -> np.ndarray:
-    """Read the pixels of an HDU."""
+    """Read the pixels of an HDU, in the machine's byte order: they are looked at many times."""
     try:
-        return np.asarray(hdu.data).reshape(_shape(hdu))
+        data = np.asarray(hdu.data).reshape(_shape(hdu))
     except (EOFError, OSError, TypeError, ValueError, zlib.error) as error:
         raise FormatError(
             f"{os.fspath(path)!r} is damaged or truncated: its pixels cannot be read ({error})."
         ) from error
+    if data.dtype.isnative:
+        return data
+    native = data.dtype.newbyteorder("=")
+    if data.flags.writeable:  # the array is this function's own: nothing is copied
+        return data.byteswap(inplace=True).view(native)
+    return data.astype(native)
 
 
 def _companion(hdus: Any, name: str, chosen: Any, shape: tuple[int, ...]) -> Any:

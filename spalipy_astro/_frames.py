@@ -26,7 +26,7 @@ from spalipy_astro._fitsio import (
     to_hdus,
     write_hdus,
 )
-from spalipy_astro._garbage import no_collection
+from spalipy_astro._memory import no_collection, reuse_arrays
 from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError, NoMatchError
@@ -188,6 +188,7 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
         What ``function`` returns, or an `Outcome`.
     """
     start = time.perf_counter()
+    reuse_arrays()
     try:
         with one_blas_thread(), no_collection():
             return function(settings, task)

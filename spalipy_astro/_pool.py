@@ -16,10 +16,12 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["available_cores", "run"]
+__all__ = ["Processes", "available_cores", "run", "started"]
 
 Function = Callable[[Any], Any]
 _UNGUARDED = (
@@ -35,12 +37,46 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+@contextmanager
+def started(
+    executor: str | Executor,
+    n_workers: int,
+    *,
+    client: Any = None,
+    most: int | None = None,
+    modules: Iterable[str] = (),
+) -> Iterator[str | Executor | Processes]:
+    """
+    Start the worker processes, if there are to be any, for one or more runs.
+
+    Parameters
+    ----------
+    executor, n_workers, client
+        As for `run`.
+    most : int, optional
+        The number of items, if it is known: there is no use for more processes.
+    modules : iterable of str, optional
+        What they import while the caller still does other things.
+
+    Yields
+    ------
+    str, Executor or Processes
+        What to give to `run` as the executor.
+    """
+    if client is not None or executor != "processes" or n_workers == 1:
+        yield executor
+        return
+    number = n_workers if most is None else min(n_workers, max(most, 1))
+    with Processes(number, modules) as processes:
+        yield processes
+
+
 def run(
     function: Function,
     items: Iterable[Any],
     *,
     n_workers: int = 1,
-    executor: str | Executor = "processes",
+    executor: str | Executor | Processes = "processes",
     client: Any = None,
 ) -> Generator[tuple[int, Any], None, None]:
     """
@@ -54,7 +90,7 @@ def run(
         Taken one by one: only a few more than there are workers are held at a time.
     n_workers : int, optional
         1 is this very thread, whatever the executor.
-    executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
+    executor : {"processes", "threads"}, `concurrent.futures.Executor` or Processes, optional
     client : `dask.distributed.Client`, optional
         In place of an executor.
 
@@ -74,6 +110,8 @@ def run(
             pool.shutdown(wait=False)
     elif isinstance(executor, Executor):
         yield from _run(lambda item: executor.submit(function, item), items, 4 * n_workers)
+    elif isinstance(executor, Processes):
+        yield from executor.run(function, items)
     elif n_workers == 1:
         for index, item in enumerate(items):
             try:
@@ -84,8 +122,8 @@ def run(
         with ThreadPoolExecutor(n_workers) as threads:
             yield from _run(lambda item: threads.submit(function, item), items, 2 * n_workers)
     else:
-        with _Processes(function, n_workers) as processes:
-            yield from processes.run(items)
+        with Processes(n_workers) as processes:
+            yield from processes.run(function, items)
 
 
 def _call(function: Function, item: Any) -> Any:
@@ -123,32 +161,39 @@ def _result(future: Future[Any]) -> Any:
         return error
 
 
-_adopted: Function  # of a worker process
+_adopted: tuple[str, Function] = "", repr  # of a worker process
 
 
-def _adopt(path: str) -> None:
-    """Begin a worker process: the function comes once, not with every item."""
+def _call_adopted(path: str, item: Any) -> Any:
+    """Call the function that is in a file: it comes once, not with every item."""
     global _adopted
-    _adopted = pickle.loads(Path(path).read_bytes())
+    if _adopted[0] != path:
+        _adopted = path, pickle.loads(Path(path).read_bytes())
+    return _adopted[1](item)
 
 
-def _call_adopted(item: Any) -> Any:
-    return _adopted(item)
+def _import(modules: Iterable[str]) -> None:
+    """Import modules, which shows too that a worker process is alive."""
+    for name in modules:
+        import_module(name)
 
 
-def _ping() -> None:
-    """Show that a worker process is alive."""
-
-
-class _Processes:
+class Processes:
     """
     Worker processes that are replaced when they die.
 
     Where one dies (killed for want of memory, or by a fault in a library) all items in work are
     lost. They are repeated one by one, so that only the deadly one is given up.
+
+    Parameters
+    ----------
+    n_workers : int
+        How many.
+    modules : iterable of str, optional
+        What to import before there is work.
     """
 
-    def __init__(self, function: Function, n_workers: int) -> None:
+    def __init__(self, n_workers: int, modules: Iterable[str] = ()) -> None:
         # In a worker that still imports the user's script a pool can neither start nor shut down.
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RuntimeError(_UNGUARDED)
@@ -156,12 +201,12 @@ class _Processes:
         # In a file: a process that dies before it has read its arguments would stop the one that
         # writes them to its pipe, if there is more of them than the pipe holds.
         self.folder = tempfile.TemporaryDirectory(prefix="spalipy_astro-")
-        self.function = Path(self.folder.name) / "function.pickle"
-        self.function.write_bytes(pickle.dumps(function))
+        self.function, self.runs = "", 0
+        self.modules = modules
         self.pool = self._start()
         self.proven = False
 
-    def __enter__(self) -> _Processes:
+    def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -170,24 +215,26 @@ class _Processes:
 
     def _start(self) -> ProcessPoolExecutor:
         # spawn: threads of BLAS do not survive a fork
-        return ProcessPoolExecutor(
-            self.n_workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_adopt,
-            initargs=(str(self.function),),
-        )
+        pool = ProcessPoolExecutor(self.n_workers, mp_context=multiprocessing.get_context("spawn"))
+        with suppress(BrokenProcessPool):  # `run` will notice
+            for _ in range(self.n_workers):  # each starts a process
+                pool.submit(_import, self.modules)
+        return pool
 
     def _restart(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
         self.pool = self._start()
         if not self.proven:
             try:
-                self.pool.submit(_ping).result()
+                self.pool.submit(_import, self.modules).result()
             except BrokenProcessPool as error:
                 raise RuntimeError(_UNGUARDED) from error
 
-    def run(self, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
-        """Yield index and result in order of completion."""
+    def run(self, function: Function, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Apply a function to items; yield index and result in order of completion."""
+        self.runs += 1
+        self.function = os.path.join(self.folder.name, f"function{self.runs}.pickle")
+        Path(self.function).write_bytes(pickle.dumps(function))
         pending: dict[Future[Any], tuple[int, Any]] = {}
         for index, item in enumerate(items):
             self._submit(pending, index, item)
@@ -199,7 +246,7 @@ class _Processes:
     def _submit(self, pending: dict[Future[Any], tuple[int, Any]], index: int, item: Any) -> None:
         """Submit an item; one that finds the pool broken is treated as if it had been in it."""
         try:
-            future = self.pool.submit(_call_adopted, item)
+            future = self.pool.submit(_call_adopted, self.function, item)
         except BrokenProcessPool as error:
             future = Future()
             future.set_exception(error)
@@ -228,7 +275,7 @@ class _Processes:
                 yield index, result
         self._restart()
         for index, item in sorted(lost, key=lambda pair: pair[0]):
-            result = _result(self.pool.submit(_call_adopted, item))
+            result = _result(self.pool.submit(_call_adopted, self.function, item))
             if isinstance(result, BrokenProcessPool):
                 result = RuntimeError(
                     "the worker process died at this item: for want of memory, or by a fault in a "

@@ -26,6 +26,7 @@ Expansion = tuple[float, Point, tuple[float, float, float]]
 """Value, gradient and Hessian (xx, xy, yy) of a function of two variables."""
 
 _LN10 = math.log(10.0)
+_NO_NOISE = 1e-300
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class System:
         by_one = linalg.blas.dsymm(1.0, inverse, solution, lower=1)
         by_two = linalg.blas.dsymm(1.0, inverse, rough, lower=1)
         noise, count = self.noise(factored.misfit), self.count
+        noise = noise if noise > _NO_NOISE else np.inf  # then the criterion does not depend on it
         u = low * np.vdot(solution, solution) / noise
         v = high * np.vdot(solution, rough) / noise
         uu = -2 * low * low * np.vdot(solution, by_one) / noise - u * u / count
@@ -188,7 +190,7 @@ class System:
         half = linalg.lapack.dtrtrs(factor, right, lower=1)[0].ravel(order="K")
         misfit = total - float(half @ half)
         log_det = 2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum()
-        criterion = 2 * log_det + self.count * np.log(max(self.noise(misfit), 1e-300))
+        criterion = 2 * log_det + self.count * np.log(max(self.noise(misfit), _NO_NOISE))
         return _Factored(criterion, misfit, penalty, factor)
 
     @property

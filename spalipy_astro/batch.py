@@ -32,7 +32,7 @@ from spalipy_astro._frames import (
     guarded,
     stem_of,
 )
-from spalipy_astro._pool import available_cores, run
+from spalipy_astro._pool import Processes, available_cores, run, started
 from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro._tables import is_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
@@ -183,9 +183,16 @@ def align_many(
     if best or grid == "union" or isinstance(sources, Sequence):
         tasks = list(tasks)
     outcomes: dict[int, Outcome] = {}
-    with one_blas_thread(), _cluster(client) as cluster:
-        n_workers = available_cores() if n_workers is None else n_workers
-        work = _Work(n_workers, executor, cluster, progress)
+    n_workers = available_cores() if n_workers is None else n_workers
+    most = len(tasks) if isinstance(tasks, list) else None
+    with (
+        one_blas_thread(),
+        _cluster(client) as cluster,
+        started(
+            executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
+        ) as workers,
+    ):
+        work = _Work(n_workers, workers, cluster, progress)
         if best:
             tasks = _with_stars(work.each(find_frame, settings, tasks, "stars"), tasks, outcomes)
             frames = {task.index: task.frame for task in tasks if task.frame is not None}
@@ -226,7 +233,7 @@ class _Work:
     """Where the work is done, and whether it is shown."""
 
     n_workers: int
-    executor: str | Executor
+    executor: str | Executor | Processes
     client: Any
     progress: bool | None
 

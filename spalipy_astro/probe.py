@@ -127,13 +127,19 @@ def fit_all(
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    chosen = np.arange(len(fits)) if members is None else members
+    members = np.arange(len(fits)) if members is None else members
     batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
+    kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
+    rows = np.arange(len(members))
     for _ in range(passes):
         before = fits.position.copy()
-        for start in range(0, len(chosen), batch):
-            part = chosen[start : start + batch]
-            stamps, variance, full = frame.cutouts(pixel[part], radius)
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            part = members[some]
+            if kept is None:
+                stamps, variance, full = frame.cutouts(pixel[part], radius)
+            else:
+                stamps, variance, full = (plane[some] for plane in kept)
             saturated[part] = full[:, core].any(axis=1)
             bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
             fit_stars(
@@ -152,7 +158,7 @@ def fit_all(
         moved = np.abs(fits.position - before).max(axis=1) > 0.1 * fits.errors[:, :2].min(axis=1)
         restless = np.zeros(len(fits), dtype=bool)
         restless[me[moved[other]]] = True
-        chosen = chosen[restless[chosen]]
+        rows = rows[restless[members[rows]]]
     return saturated, bad
 
 

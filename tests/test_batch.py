@@ -3,6 +3,8 @@ from __future__ import annotations
 import gc
 import gzip
 import hashlib
+import os
+import platform
 import subprocess
 import sys
 import weakref
@@ -24,7 +26,7 @@ from spalipy_astro import (
     detect_stars,
     find_alignment,
 )
-from spalipy_astro._garbage import no_collection
+from spalipy_astro._memory import no_collection
 from spalipy_astro._pool import run
 from spalipy_astro.errors import CatalogError
 from spalipy_astro.resampling import resample
@@ -574,6 +576,32 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     )
     assert result.returncode == 1
     assert "if __name__" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's allocator")
+def test_memory_of_one_frame_serves_the_next():
+    code = """if True:
+        import resource
+        import numpy as np
+        from spalipy_astro._memory import reuse_arrays
+
+        def pages(rounds):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(rounds):
+                arrays = [np.ones(3 << 20, np.uint8) for _ in range(8)]
+                del arrays
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+        reuse_arrays()
+        print(pages(1), pages(20))
+    """
+    environment = {key: value for key, value in os.environ.items() if "MALLOC" not in key}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    first, later = map(int, done.stdout.split())
+    assert first > 8 * 3 * 2**20 / 2**16
+    assert later < first
 
 
 def test_garbage_is_collected_between_frames_and_where_several_are_in_work():
