@@ -256,21 +256,12 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     sigma = np.nanmedian(noise) if np.isfinite(noise).any() else 0.0
     if not sigma > 0:
         return np.nan
-    pair = np.flatnonzero(np.diff(rows) == 1)
+    widths = np.empty(2)
+    _loops.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
     factor = 1.0
-    with np.errstate(invalid="ignore"):
-        differences = np.diff(values, axis=1), values[pair + 1] - values[pair]
-    for difference in differences:
-        d = difference[np.isfinite(difference)]
-        if d.size < 64:
+    for width in widths:
+        if np.isnan(width):
             return np.nan
-        limit = 6 * sigma
-        for _ in range(3):
-            inside = d[np.abs(d) < limit]
-            if inside.size < 64:
-                return np.nan
-            width = float(np.std(inside))
-            limit = 3 * width
         # of a normal distribution cut at 3 sigma
         correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
         factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)

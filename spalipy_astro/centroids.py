@@ -13,6 +13,7 @@ Stetson, P. B. 1987, PASP, 99, 191, doi:10.1086/131977.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,6 +148,13 @@ class Fits:
         return self.errors[:, :2] * np.sqrt(np.maximum(growth, 0.1))[:, None]
 
 
+@lru_cache(maxsize=4)
+def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
+    """Tabulate the profile and its slope, which must be continuous, lest the fit end in a cycle."""
+    values, step = profile.table()
+    return np.column_stack((values, np.gradient(values))).astype(np.float32), step
+
+
 def fit_stars(
     fits: Fits,
     members: NDArray,
@@ -185,9 +193,7 @@ def fit_stars(
     search : bool, optional
         Look for companions in the residuals.
     """
-    values, step = profile.table()
-    # the slope must be continuous, or the iteration ends in a cycle
-    table = np.column_stack((values, np.gradient(values))).astype(np.float32)
+    table, step = _table_of(profile)
     size = stamps.shape[1]
     offset = np.arange(size) - size // 2
     circle = np.ascontiguousarray(np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2))

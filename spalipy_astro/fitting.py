@@ -228,8 +228,8 @@ def fit_backward(
         residuals = source_xy - mean - design.evaluate(posterior.coefficients)
         leverage = _leverage(design, posterior, sigma2, used)
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
-        if iteration > 1 and np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
-            break
+        if np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
+            break  # the next fit would be the same
     fit = _take_apart(design, posterior, template_xy, before[0], mean)
     return replace(fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1])
 

@@ -24,7 +24,7 @@ _DECISIVE = 60.0  # log-odds at which no better hypothesis is looked for
 _MIN_STARS = 4
 _FIRST_BATCH = 64  # in most pairs of images the first hypotheses are true
 _BATCH = 512  # hypotheses tested at once
-_MANY_PATTERNS = 20_000  # from which on a smaller radius is tried first
+_MANY_PATTERNS = 100_000  # from which on a smaller radius is tried first
 _WITNESSES = 16  # stars around a pattern that are asked about it
 _CONVINCING = 12.0  # log-ratio of the witnesses for which a hypothesis is grown at once
 _PROMISING = 6.0  # ... or at the end of the stage, after better ones
@@ -318,21 +318,7 @@ class _Search:
 
     def _ask_witnesses(self, h: _Hypotheses) -> FloatArray:
         """Sum the log-ratios of the stars around each pattern."""
-        scores = np.zeros(len(h))
-        for level in np.unique(h.level):
-            rows = np.flatnonzero(h.level == level)
-            size = self.source.levels.sizes[level]
-            # Steps of two in the depth of the template keep its trees few.
-            depth = np.round(np.log2(np.abs(h.a[rows])))
-            for step in np.unique(depth):
-                n_template = comparable(self.source, self.template, size, float(2.0**step))
-                part = rows[depth == step]
-                scores[part] = self._ask(h[part], int(level), n_template)
-        return scores
-
-    def _ask(self, h: _Hypotheses, level: int, n_template: int) -> FloatArray:
-        """Ask the witnesses of one level about the brightest template stars."""
-        near = self.source.levels.neighbors(level, _WITNESSES)[h.source[:, 0]]
+        near, n_template = self._witnesses(h)
         own = np.any(near[:, :, np.newaxis] == h.source[:, np.newaxis, :], axis=2)
         z = self.source.xy[near] @ (1, 1j)
         z = np.where(h.mirrored[:, np.newaxis], z.conj(), z)
@@ -341,7 +327,10 @@ class _Search:
         middle = pattern.mean(axis=1)
         size = np.sqrt(np.mean(np.abs(pattern - middle[:, np.newaxis]) ** 2, axis=1))
         points = np.stack((image.real, image.imag), axis=-1)
-        distance, nearest = self.template.tree(n_template).query(points)
+        distance, nearest = np.empty(near.shape), np.empty(near.shape, np.intp)
+        for number in np.unique(n_template):
+            rows = np.flatnonzero(n_template == number)
+            distance[rows], nearest[rows] = self.template.tree(int(number)).query(points[rows])
         scale = np.abs(h.a)[:, np.newaxis]
         noise = np.sqrt(
             (scale * self.source.err[near]) ** 2
@@ -352,10 +341,26 @@ class _Search:
         away = np.abs(image - middle[:, np.newaxis])
         sigma = noise * (1 + away / size[:, np.newaxis])
         sigma = np.hypot(sigma, 0.05 / (self.half * scale) * away**2)
-        density = self.template.density[nearest] * n_template / len(self.template)
+        density = self.template.density[nearest] * n_template[:, np.newaxis] / len(self.template)
         ratios = log_ratios(distance, density, sigma)
         outside = np.any((points < self.frame[0]) | (points > self.frame[1]), axis=-1)
         return np.sum(np.where(own | outside, 0.0, ratios), axis=1)
+
+    def _witnesses(self, h: _Hypotheses) -> tuple[IntArray, IntArray]:
+        """Return the stars around each pattern, and among how many template stars to seek them."""
+        near = np.repeat(h.source[:, :1], _WITNESSES + 1, axis=1)  # itself where there are no more
+        n_template = np.empty(len(h), np.intp)
+        # Steps of two in the depth of the template keep its trees few.
+        depth = np.round(np.log2(np.abs(h.a)))
+        for level in np.unique(h.level):
+            rows = np.flatnonzero(h.level == level)
+            found = self.source.levels.neighbors(int(level), _WITNESSES)[h.source[rows, 0]]
+            near[rows, : found.shape[1]] = found
+            size = self.source.levels.sizes[level]
+            for step in np.unique(depth[rows]):
+                number = comparable(self.source, self.template, size, float(2.0**step))
+                n_template[rows[depth[rows] == step]] = number
+        return near, n_template
 
     def _grow(self, h: _Hypotheses) -> bool:
         """Grow one hypothesis; True where the result is decisive."""

@@ -12,7 +12,8 @@ from spalipy_astro.background import Background, PixelSource
 
 __all__ = ["Peaks", "find_peaks", "gaussian_kernel"]
 
-_STRIP = 64
+_STRIP = 64  # rows
+_STRIP_PIXELS = 2**17
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ def find_peaks(
     part_x = (column - cell_x).astype(np.float32)
     starts = np.searchsorted(cell_x, np.arange(max(mx - 1, 1)))
     edges = np.append(starts, nx).astype(np.int64)
-    padded, most = nx + 2 * (kernel.size // 2), _STRIP + 2 * halo
+    rows = _STRIP if every > 1 else min(max(_STRIP, _STRIP_PIXELS // nx), ny)
+    padded, most = nx + 2 * (kernel.size // 2), rows + 2 * halo
     shapes = mx, mx, padded, padded, (3, nx + 2), nx, nx, (most, nx), (most, nx)
     work = tuple(np.empty(shape, np.float32) for shape in shapes)
     number = np.zeros(1, np.int64)
-    for start in range((every // 2) * _STRIP, ny, every * _STRIP):
-        stop = min(ny, start + _STRIP)
+    for start in range((every // 2) * rows, ny, every * rows):
+        stop = min(ny, start + rows)
         first, last = max(0, start - halo), min(ny, stop + halo)
         strip = np.ascontiguousarray(source.rows(slice(first, last)))
         capacity = (strip.shape[0] * nx) // 4 + 16

@@ -86,11 +86,12 @@ class Frame:
 def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
     """For every star the others within ``reach``, as pointers into one index array."""
     pairs = cKDTree(position).query_pairs(reach, output_type="ndarray")
-    first = np.concatenate((pairs[:, 0], pairs[:, 1])).astype(np.int64)
-    second = np.concatenate((pairs[:, 1], pairs[:, 0])).astype(np.int64)
-    order = np.lexsort((second, first))
-    counts = np.bincount(first, minlength=len(position))
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), second[order]
+    one, two = pairs.astype(np.int64).T
+    # by star, and its neighbors in their order: as one number, which is faster to sort than two
+    number = np.sort(np.concatenate((one, two)) * len(position) + np.concatenate((two, one)))
+    star, other = np.divmod(number, max(len(position), 1))
+    counts = np.bincount(star, minlength=len(position))
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), other
 
 
 def window_radius(fwhm: float) -> int:

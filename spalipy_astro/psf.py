@@ -13,12 +13,22 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _loops
+
 __all__ = ["Profile", "fit_profile"]
 
 _STEPS_PER_FWHM2 = 200
 _INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
 _SMALLEST_FWHM = 0.9
+# How far the table reaches that stars are fitted with, in FWHM.
+_REACH = 4.0
+# Step in the inverse exponent over which the derivative by it is taken.
+_TIP = 0.02
+# Relative error of the PSF, in the weights.
+_MODEL_ERROR = 0.03
+# Squared residual, in sigma, from which on a pixel loses its influence.
+_OUTLYING = 9.0
 
 
 def _pixel_rule(order: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -68,11 +78,21 @@ class Profile:
         """
         return _make_table(self, reach)
 
+    def _scale(self) -> tuple[float, float]:
+        """Moffat's inverse exponent and squared scale."""
+        ib = max(self.inverse_beta, 1e-4)
+        return ib, (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
+
     def _intensity(self, rr: NDArray) -> NDArray:
         """Surface brightness at a squared radius."""
-        ib = max(self.inverse_beta, 1e-4)
-        alpha2 = (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
+        ib, alpha2 = self._scale()
         return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
+
+    def _far(self, rr: NDArray) -> NDArray:
+        """Mean over a pixel where the profile is smooth: a 24th of the Laplacian more."""
+        ib, alpha2 = self._scale()
+        fall = 1 / (ib * (alpha2 + rr))
+        return self._intensity(rr) * (1 + fall * (rr * fall * (1 + ib) - 1) / 6)
 
 
 @lru_cache(maxsize=8)
@@ -80,11 +100,13 @@ def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], fl
     """Make the table of a profile; the last few are kept."""
     step = profile.fwhm**2 / _STEPS_PER_FWHM2
     q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
-    out = profile._intensity(q)
-    r = np.sqrt(q[q <= max(_INTEGRATED_FWHM * profile.fwhm, 2.0) ** 2])
+    out = np.empty(len(q))
+    # a number of entries that rounding does not change: the profile must be continuous
+    near = int(_STEPS_PER_FWHM2 * max(_INTEGRATED_FWHM, 2 / profile.fwhm) ** 2) + 1
     along, across, weights = _COARSE_RULE if profile.fwhm > 1.5 else _FINE_RULE
-    rr = (r + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
-    out[: len(r)] = weights @ profile._intensity(rr)
+    rr = (np.sqrt(q[:near]) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    out[:near] = weights @ profile._intensity(rr)
+    out[near:] = profile._far(q[near:])
     return out, step
 
 
@@ -115,43 +137,21 @@ def fit_profile(
         Largest number of Gauss-Newton steps.
     """
     n, size = stamps.shape[:2]
-    grid = np.arange(size) - size // 2
     star = np.array(start, dtype=float)
-    good = np.isfinite(stamps)
-    value = np.where(good, stamps, 0.0).astype(float)
     shape = np.array([np.log(profile.fwhm), *profile.stretch, profile.inverse_beta])
     prior = np.array([0.0, 0.0, 0.0, 0.25])
     prior_weight = np.array([0.0, 1 / 0.2**2, 1 / 0.2**2, 1 / 0.3**2])
     eye = np.eye(4)
+    h, g = np.empty((n, 8, 8)), np.empty((n, 8))
+    work = np.empty((8, size**2)), *(np.empty(size**2) for _ in range(3))
+    pixels = np.ascontiguousarray(stamps), np.ascontiguousarray(variance)
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
-        a, b, c = profile.matrix()
-        u = grid[None, None, :] - star[:, 0, None, None]
-        v = grid[None, :, None] - star[:, 1, None, None]
-        q = a * u * u + 2 * b * u * v + c * v * v
-        light, slope = _look_up(profile, q)
-        tipped = replace(profile, inverse_beta=profile.inverse_beta + 0.02)
-        flux = star[:, 2, None, None]
-        model = flux * light
-        r = value - model - star[:, 3, None, None]
-        w = good / (variance + inverse_gain * np.abs(model) + (0.03 * model) ** 2)
-        z2 = r * r * w
-        # neighbors, cosmic rays and whole stars that are none lose their influence
-        w = w / (1 + (z2 / 9) ** 2)
-        columns = [
-            -2 * flux * slope * (a * u + b * v),
-            -2 * flux * slope * (b * u + c * v),
-            light,
-            np.ones_like(light),
-            -2 * flux * (light + slope * q),
-            flux * slope * (u * u * a - v * v * c),
-            flux * slope * (2 * u * v + b * (u * u + v * v)),
-            flux * (_look_up(tipped, q)[0] - light) / 0.02,
-        ]
-        d = np.stack([k.reshape(n, -1) for k in columns], axis=1)
-        wd = d * w.reshape(n, 1, -1)
-        h = wd @ d.transpose(0, 2, 1)
-        g = (wd @ r.reshape(n, -1, 1))[:, :, 0]
+        tipped = replace(profile, inverse_beta=profile.inverse_beta + _TIP)
+        table, step = profile.table(_REACH)
+        tables = table, tipped.table(_REACH)[0]
+        numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING
+        _loops.psf_equations(*pixels, star, profile.matrix(), tables, numbers, work, h, g)
         h_star = (
             h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]
         )
@@ -169,13 +169,3 @@ def fit_profile(
         if np.abs(change).max() < 2e-3:
             break
     return Profile(float(np.exp(shape[0])), float(shape[3]), (float(shape[1]), float(shape[2])))
-
-
-def _look_up(profile: Profile, q: NDArray) -> tuple[NDArray, NDArray]:
-    """Profile and its derivative at squared radii."""
-    table, step = profile.table(4.0)
-    f = np.minimum(q / step, len(table) - 2)
-    k = f.astype(np.intp)
-    low = table[k]
-    slope = table[k + 1] - low
-    return low + (f - k) * slope, slope / step

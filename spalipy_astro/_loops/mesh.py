@@ -6,7 +6,7 @@ import numpy as np
 
 from spalipy_astro._loops._parts import part, vectorized
 
-__all__ = ["mesh_row"]
+__all__ = ["difference_widths", "mesh_row"]
 
 # Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected.
 _CUT_LOW, _CUT_HIGH = 3.0, 1.5
@@ -56,6 +56,21 @@ def _clipped_sums(v, center, low, high):
     return number, total, n_below, below
 
 
+@vectorized
+def _sum_differences(a, b, limit):
+    """Count and sum the differences that are smaller than a limit, and their squares."""
+    zero = np.float32(0)
+    one = np.float32(1)
+    number = total = square = zero
+    for i in range(a.size):
+        d = b[i] - a[i]
+        number += one if abs(d) < limit else zero
+        d = d if abs(d) < limit else zero
+        total += d
+        square += d * d
+    return number, total, square
+
+
 @part
 def _lower_side(v, few):
     """Center and width of the normal distribution under the lower side of a histogram."""
@@ -94,3 +109,40 @@ def _lower_side(v, few):
         if done:
             break
     return center, width
+
+
+def difference_widths(values, pairs, sigma, widths):
+    """
+    Measure how much neighbors in a row, and pixels of neighboring rows, differ.
+
+    Parameters
+    ----------
+    values : (rows, nx) array
+        Image rows.
+    pairs : (n,) array of int
+        Rows whose neighbor in the image is the next one here.
+    sigma : float
+        Standard deviation of a pixel.
+    widths : (2,) array
+        Filled with the standard deviations of differences, cut at three of these; NaN where there
+        are not enough pixels.
+    """
+    for axis in range(2):
+        number_of_rows = values.shape[0] if axis == 0 else pairs.size
+        limit = 6 * sigma
+        for _ in range(3):
+            number = total = square = 0.0
+            for k in range(number_of_rows):
+                if axis == 0:
+                    n, t, s = _sum_differences(values[k, :-1], values[k, 1:], np.float32(limit))
+                else:
+                    i = pairs[k]
+                    n, t, s = _sum_differences(values[i], values[i + 1], np.float32(limit))
+                number += n
+                total += t
+                square += s
+            if number < 64:
+                widths[axis] = np.nan
+                break
+            widths[axis] = np.sqrt(max(square / number - (total / number) ** 2, 0.0))
+            limit = 3 * widths[axis]
