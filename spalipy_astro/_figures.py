@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spalipy_astro._prepare import Frame
     from spalipy_astro.matching import Match
 
-__all__ = ["Summary", "derived_figures", "figures", "match_table", "provenance"]
+__all__ = ["Summary", "derived_figures", "describe_fit", "provenance"]
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, int]
@@ -77,11 +77,16 @@ class Summary(Mapping[str, Any]):
         return f"<table>{rows}</table>"
 
 
-def match_table(fit: Fit, transform: Model, match: Match, source: Frame, template: Frame) -> QTable:
-    """Return the table of matched stars of a fit, brightest first."""
+def describe_fit(
+    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame
+) -> tuple[QTable, dict[str, Any]]:
+    """Return the matched stars of a fit, brightest first, and its figures of merit."""
     s, t = source.stars.take(match.source), template.stars.take(match.template)
-    offsets = t.xy - np.column_stack(transform(*s.xy.T))
-    return QTable(
+    boxes = tuple(f.shape or _box(f.stars.xy) for f in (source, template))
+    images = np.column_stack(transform(*np.vstack((s.xy, _center(boxes[0]))).T))
+    offsets = t.xy - images[:-1]
+    forward = np.linalg.inv(fit.matrix)
+    matches = QTable(
         {
             "x_source": s.xy[:, 0],
             "y_source": s.xy[:, 1],
@@ -93,20 +98,12 @@ def match_table(fit: Fit, transform: Model, match: Match, source: Frame, templat
             "template_row": t.row,
             "dx": offsets[:, 0],
             "dy": offsets[:, 1],
-            "sigma": fit.sigma * _scale_of(np.linalg.inv(fit.matrix)),
+            "sigma": fit.sigma * _scale_of(forward),
             "used": fit.used,
         }
     )
-
-
-def figures(
-    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame, matches: QTable
-) -> dict[str, Any]:
-    """Collect the figures of merit of a fit as plain numbers."""
-    forward = np.linalg.inv(fit.matrix)
-    boxes = tuple(f.shape or _box(f.stars.xy) for f in (source, template))
-    at_stars = np.column_stack((matches["x_source"], matches["y_source"])) - fit.offset
-    return {
+    at_stars = (s.xy - fit.offset) @ forward.T
+    return matches, {
         "n_source": len(source.stars),
         "n_template": len(template.stars),
         "n_expected": int(match.expected),
@@ -115,7 +112,7 @@ def figures(
         "hypotheses": int(match.hypotheses),
         "freedom": float(fit.freedom),
         **_scatter(matches, fit.freedom),
-        **_geometry(transform, matches, forward, at_stars @ forward.T, boxes, fit.freedom),
+        **_geometry(transform, matches, forward, images[-1], at_stars, boxes, fit.freedom),
     }
 
 
@@ -131,16 +128,16 @@ def derived_figures(
         shape or _box(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
         for side, shape in (("source", source_shape), ("template", template_shape))
     )
-    x, y = _windows.spread(boxes[0], 17)
-    points, images = np.column_stack((x, y)), np.column_stack(transform(x, y))
-    good = np.isfinite(images).all(axis=1)
-    forward, offset = fit_linear(points[good], images[good])
-    at_stars = np.column_stack((matches["x_source"], matches["y_source"]))
+    points = np.vstack((np.column_stack(_windows.spread(boxes[0], 17)), _center(boxes[0])))
+    images = np.column_stack(transform(*points.T))
+    good = np.isfinite(images[:-1]).all(axis=1)
+    forward, offset = fit_linear(points[:-1][good], images[:-1][good])
+    at_stars = np.column_stack((matches["x_source"], matches["y_source"])) @ forward.T + offset
     freedom = float(known["freedom"])
     return {
         **known,
         **_scatter(matches, freedom),
-        **_geometry(transform, matches, forward, at_stars @ forward.T + offset, boxes, freedom),
+        **_geometry(transform, matches, forward, images[-1], at_stars, boxes, freedom),
     }
 
 
@@ -168,14 +165,18 @@ def _geometry(
     transform: Model,
     matches: QTable,
     forward: NDArray[Any],
+    middle: FloatArray,
     affine_xy: FloatArray,
     boxes: tuple[Any, ...],
     freedom: float,
 ) -> dict[str, Any]:
-    """Describe the transform: its linear part, its distortion, and where stars vouch for it."""
+    """
+    Describe the transform: its linear part, its distortion, and where stars vouch for it.
+
+    It sends the source's center to ``middle``; its linear part sends the stars to ``affine_xy``.
+    """
     used = np.asarray(matches["used"], dtype=bool)
-    center, middle = ((np.array(box[::-1]) - 1) / 2 for box in boxes)
-    shift = np.array(transform(*center)) - middle
+    shift = middle - _center(boxes[1])
     xy = np.column_stack((matches["x_template"], matches["y_template"]))[used]
     bend = 0.0
     if freedom > 3.01 and used.any():
@@ -197,6 +198,11 @@ def _geometry(
 def _scale_of(forward: NDArray[Any]) -> float:
     """Return the scale of a linear map."""
     return float(np.sqrt(abs(np.linalg.det(forward))))
+
+
+def _center(box: tuple[float, ...]) -> FloatArray:
+    """Return the center of a frame of that shape."""
+    return (np.array(box[::-1]) - 1) / 2
 
 
 def _box(xy: FloatArray) -> tuple[float, ...]:

@@ -245,7 +245,7 @@ def _fit_pairs(
 ) -> _PairFit:
     """Fit the pairs robustly; beyond some thousands the fainter ones would add nothing."""
     n = len(known)
-    cells = int(np.clip(np.sqrt(n / 4), 1, 8))
+    cells = int(np.clip(np.sqrt(n / 4), 1, 6))  # gates need no finer ones
     space = SplineSpace.covering(known, *((1, 1) if smoothness.rigid else (cells, _DEGREE)))
     mean = np.median(values, axis=0)
     bend = _BENDING * scale / half * space.step**2
@@ -295,8 +295,10 @@ def _turn(
     if fit.posterior.freedom < 0.5 * len(known):
         # A star must be predicted by the others: one far from all of them would vouch for itself.
         error[pairs[0]] /= np.sqrt(1 - fit.leverage)
-    away = cKDTree(known).query(xy)[0]
-    unseen = bending * 0.5 * _BENDING * scale / half * away**2
+    unseen: FloatArray | float = 0.0
+    if bending > 0:
+        away = cKDTree(known).query(xy)[0]
+        unseen = bending * 0.5 * _BENDING * scale / half * away**2
     own = np.sqrt(max(fit.posterior.noise, 0.25)) * np.sqrt(
         _noise2(source.err[: sizes[0]], 0.0, scale)
     )

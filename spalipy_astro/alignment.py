@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _points, _windows
 from spalipy_astro._errormap import ErrorTerm, error_at
-from spalipy_astro._figures import Summary, figures, match_table, provenance
+from spalipy_astro._figures import Summary, describe_fit, provenance
 from spalipy_astro.errors import FormatError
 from spalipy_astro.fitting import Fit
 
@@ -707,8 +707,7 @@ class Alignment:
     ) -> Alignment:
         """Wrap a fit of two frames."""
         transform = fit.backward.inverse
-        matches = match_table(fit, transform, match, source, template)
-        summary = figures(fit, transform, match, source, template, matches)
+        matches, summary = describe_fit(fit, transform, match, source, template)
         return cls(
             transform=transform,
             matches=matches,
