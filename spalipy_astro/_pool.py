@@ -109,7 +109,15 @@ def run(
         finally:
             pool.shutdown(wait=False)
     elif isinstance(executor, Executor):
-        yield from _run(lambda item: executor.submit(function, item), items, 4 * n_workers)
+        most = max(4 * n_workers, 2 * available_cores())
+        if isinstance(executor, ProcessPoolExecutor):
+            with tempfile.TemporaryDirectory(prefix="spalipy_astro-") as folder:
+                path = _written(function, folder)
+                yield from _run(
+                    lambda item: executor.submit(_call_adopted, path, item), items, most
+                )
+        else:
+            yield from _run(lambda item: executor.submit(function, item), items, most)
     elif isinstance(executor, Processes):
         yield from executor.run(function, items)
     elif n_workers == 1:
@@ -172,6 +180,14 @@ def _call_adopted(path: str, item: Any) -> Any:
     return _adopted[1](item)
 
 
+def _written(function: Function, folder: str) -> str:
+    """Write a function to a new file, from which worker processes take it."""
+    number, path = tempfile.mkstemp(suffix=".pickle", dir=folder)
+    with open(number, "wb") as stream:
+        pickle.dump(function, stream)
+    return path
+
+
 def _import(modules: Iterable[str]) -> None:
     """Import modules, which shows too that a worker process is alive."""
     for name in modules:
@@ -201,7 +217,7 @@ class Processes:
         # In a file: a process that dies before it has read its arguments would stop the one that
         # writes them to its pipe, if there is more of them than the pipe holds.
         self.folder = tempfile.TemporaryDirectory(prefix="spalipy_astro-")
-        self.function, self.runs = "", 0
+        self.function = ""
         self.modules = modules
         self.pool = self._start()
         self.proven = False
@@ -233,9 +249,7 @@ class Processes:
 
     def run(self, function: Function, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Apply a function to items; yield index and result in order of completion."""
-        self.runs += 1
-        self.function = os.path.join(self.folder.name, f"function{self.runs}.pickle")
-        Path(self.function).write_bytes(pickle.dumps(function))
+        self.function = _written(function, self.folder.name)
         pending: dict[Future[Any], tuple[int, Any]] = {}
         for index, item in enumerate(items):
             self._submit(pending, index, item)

@@ -3,12 +3,13 @@ from __future__ import annotations
 import gc
 import gzip
 import hashlib
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -320,7 +321,7 @@ def serial(night, tmp_path_factory):
     return paths, table, content(folder / "out")
 
 
-@pytest.mark.parametrize("where", ["threads", "processes", "executor", "dask"])
+@pytest.mark.parametrize("where", ["threads", "processes", "executor", "pool", "dask"])
 def test_results_do_not_depend_on_where_they_are_computed(serial, tmp_path, where):
     (template, *paths), serial_table, expected = serial
     if where == "dask":
@@ -340,8 +341,10 @@ def test_results_do_not_depend_on_where_they_are_computed(serial, tmp_path, wher
             )
         assert content(tmp_path / "third") == expected
         assert list(by_address["status"]) == ["ok"] * 3
-    elif where == "executor":
-        with ThreadPoolExecutor(2) as executor:
+    elif where in ("executor", "pool"):
+        spawn = multiprocessing.get_context("spawn")
+        pool = ThreadPoolExecutor(2) if where == "executor" else ProcessPoolExecutor(2, spawn)
+        with pool as executor:
             table = align_many(
                 paths, template, output=tmp_path / "other", executor=executor, n_workers=2
             )
@@ -555,6 +558,30 @@ def test_a_deadly_item_is_given_up_alone():
     results = dict(run(eval, items, n_workers=2))
     assert [results[k] for k in (0, 1, 3, 4, 5)] == [10, 11, 13, 14, 15]
     assert "died at this item" in str(results[2])
+
+
+class Heavy:
+    """A function that notes in a file whenever it is pickled."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def __call__(self, item):
+        return item + 1
+
+    def __getstate__(self):
+        with open(self.log, "a") as stream:
+            stream.write("x")
+        return {"log": self.log}
+
+
+def test_a_pool_is_sent_the_function_once(tmp_path):
+    """It holds the template's stars."""
+    log = tmp_path / "log"
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        results = dict(run(Heavy(str(log)), range(5), executor=pool))
+    assert results == {k: k + 1 for k in range(5)}
+    assert log.read_text() == "x"
 
 
 def test_items_that_raise_are_results(capfd):
