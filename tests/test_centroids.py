@@ -223,3 +223,26 @@ def test_lists_of_stars():
     pointer, other = neighbor_lists(np.array([[0.0, 0.0], [10, 0], [11, 0], [11, 1]]), 1.2)
     np.testing.assert_array_equal(np.diff(pointer), [0, 1, 2, 1])
     np.testing.assert_array_equal(other, [2, 1, 3, 2])
+
+
+@pytest.mark.parametrize(("fwhm", "accuracy"), [(1.2, 0.03), (1.95, 5e-3), (2.8, 1.5e-3)])
+def test_profile_is_integrated_over_pixels_in_the_wings_too(fwhm, accuracy):
+    profile = Profile(fwhm)
+    table, step = profile.table()
+    radius = np.sqrt(np.arange(len(table)) * step)
+    nodes = (np.arange(40) + 0.5) / 40 - 0.5
+    u, v = np.meshgrid(nodes, nodes)
+    for r in (1.9, 2.05, 3.0, 4.0):
+        k = int(np.argmin(np.abs(radius - r * fwhm)))
+        angle = np.linspace(0, np.pi / 4, 9)[:, np.newaxis, np.newaxis]  # of the pixel's sides
+        x, y = u * np.cos(angle) - v * np.sin(angle), u * np.sin(angle) + v * np.cos(angle)
+        mean = profile._intensity((radius[k] + x) ** 2 + y**2).mean(axis=(1, 2))
+        assert table[k] == pytest.approx(np.trapezoid(mean) / 8, rel=accuracy)
+
+
+def test_profile_does_not_depend_on_rounding():
+    """The rules for the core and for the wings must not trade places."""
+    for fwhm in np.linspace(1.0, 4.0, 50):
+        table = Profile(fwhm).table()[0]
+        for near in (np.nextafter(fwhm, 0), np.nextafter(fwhm, 9)):
+            np.testing.assert_allclose(Profile(near).table()[0], table, rtol=1e-12)
