@@ -29,6 +29,8 @@ _TIP = 0.02
 _MODEL_ERROR = 0.03
 # Squared residual, in sigma, from which on a pixel loses its influence.
 _OUTLYING = 9.0
+# Median of chi-squared with one degree of freedom.
+_CHI2_MEDIAN = 0.455
 
 
 def _pixel_rule(order: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -142,16 +144,25 @@ def fit_profile(
     prior = np.array([0.0, 0.0, 0.0, 0.25])
     prior_weight = np.array([0.0, 1 / 0.2**2, 1 / 0.2**2, 1 / 0.3**2])
     eye = np.eye(4)
-    h, g = np.empty((n, 8, 8)), np.empty((n, 8))
+    h, g, misfit = np.empty((n, 8, 8)), np.empty((n, 8)), np.empty((n, size**2))
+    offset = np.arange(size) - size // 2
+    core = np.flatnonzero(offset[:, np.newaxis] ** 2 + offset**2 <= max(profile.fwhm, 1.5) ** 2)
     work = np.empty((8, size**2)), *(np.empty(size**2) for _ in range(3))
     pixels = np.ascontiguousarray(stamps), np.ascontiguousarray(variance)
+    scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
         tipped = replace(profile, inverse_beta=profile.inverse_beta + _TIP)
         table, step = profile.table(_REACH)
         tables = table, tipped.table(_REACH)[0]
-        numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING
-        _loops.psf_equations(*pixels, star, profile.matrix(), tables, numbers, work, h, g)
+        # A pixel is outlying if it is among others: where the model is wrong for all stars, the
+        # cores must not lose their influence, lest the fit shrink to what is left.
+        for _ in range(1 if scatter else 2):
+            numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING * max(scatter, 1.0)
+            _loops.psf_equations(
+                *pixels, star, profile.matrix(), tables, numbers, work, h, g, misfit
+            )
+            scatter = float(np.median(misfit[:, core])) / _CHI2_MEDIAN
         h_star = (
             h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]
         )

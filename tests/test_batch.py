@@ -5,11 +5,13 @@ import gzip
 import hashlib
 import multiprocessing
 import os
+import pickle
 import platform
 import subprocess
 import sys
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -560,28 +562,21 @@ def test_a_deadly_item_is_given_up_alone():
     assert "died at this item" in str(results[2])
 
 
-class Heavy:
-    """A function that notes in a file whenever it is pickled."""
+def test_a_pool_is_sent_the_function_once():
+    """It holds the template's stars: items go without it."""
+    sizes = []
 
-    def __init__(self, log):
-        self.log = log
+    class Counting(ProcessPoolExecutor):
+        def submit(self, *args):
+            sizes.append(len(pickle.dumps(args)))
+            return super().submit(*args)
 
-    def __call__(self, item):
-        return item + 1
-
-    def __getstate__(self):
-        with open(self.log, "a") as stream:
-            stream.write("x")
-        return {"log": self.log}
-
-
-def test_a_pool_is_sent_the_function_once(tmp_path):
-    """It holds the template's stars."""
-    log = tmp_path / "log"
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        results = dict(run(Heavy(str(log)), range(5), executor=pool))
-    assert results == {k: k + 1 for k in range(5)}
-    assert log.read_text() == "x"
+    heavy = partial(np.take, np.arange(100_000))
+    with Counting(1, multiprocessing.get_context("spawn")) as pool:
+        results = dict(run(heavy, range(5), executor=pool))
+    assert results == {k: k for k in range(5)}
+    assert len(sizes) == 5
+    assert max(sizes) < 1000
 
 
 def test_items_that_raise_are_results(capfd):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
@@ -499,3 +502,14 @@ def test_real_stars(real_pair, pair, fwhm):
 def test_real_dark_frame(real_pair):
     table = find_stars(real_pair("tres1_dark_negative").source.data)
     assert np.sum(unflagged(table)) < 30
+
+
+def test_stars_that_are_unlike_the_psf():
+    """A mean of the colors has stars with a skewed halo: the PSF must not shrink to their cores."""
+    path = Path(__file__).parents[1] / "docs" / "data" / "panoptes_template.fits.fz"
+    if not path.exists():
+        pytest.skip("the frames of the documentation are not there")
+    raw = fits.getdata(path).astype(float)
+    table = find_stars((raw[:-1, :-1] + raw[1:, :-1] + raw[:-1, 1:] + raw[1:, 1:]) / 4)
+    assert table.meta["fwhm"] == pytest.approx(2.13, rel=0.05)
+    assert 0.05 < table.meta["model_error"] < 0.2

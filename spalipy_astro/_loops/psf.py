@@ -24,8 +24,10 @@ def _scale(a, b, out):
 
 
 @part
-def _fill(stamp, variance, star, matrix, light_table, tipped_table, numbers, columns, weight, rest):
-    """Fill in the derivatives of the model of one star, the weights and the residuals."""
+def _fill(
+    stamp, variance, star, matrix, light_table, tipped_table, numbers, columns, weight, rest, misfit
+):
+    """Fill in the derivatives of the model of one star, weights, residuals and their squares."""
     step, tip, inverse_gain, model_error, outlying = numbers
     a, b, c = matrix[0], matrix[1], matrix[2]
     x0, y0, flux, sky = star[0], star[1], star[2], star[3]
@@ -60,13 +62,14 @@ def _fill(stamp, variance, star, matrix, light_table, tipped_table, numbers, col
                 sky_variance = np.float64(variance[i % variance.shape[0], j % variance.shape[1]])
                 w = 1 / (sky_variance + inverse_gain * abs(model) + (model_error * model) ** 2)
                 # neighbors, cosmic rays and whole stars that are none lose their influence
-                weight[m] = w / (1 + (r * r * w / outlying) ** 2)
+                misfit[m] = r * r * w
+                weight[m] = w / (1 + (misfit[m] / outlying) ** 2)
                 rest[m] = r
             else:
-                weight[m] = rest[m] = 0.0
+                weight[m] = rest[m] = misfit[m] = 0.0
 
 
-def psf_equations(stamps, variance, stars, matrix, tables, numbers, work, h, g):
+def psf_equations(stamps, variance, stars, matrix, tables, numbers, work, h, g, misfit):
     """
     Set up the normal equations of each star, for its own parameters and those of the PSF.
 
@@ -90,10 +93,15 @@ def psf_equations(stamps, variance, stars, matrix, tables, numbers, work, h, g):
         To work in.
     h, g : (N, 8, 8) and (N, 8) arrays
         Matrices and right-hand sides.
+    misfit : (N, S * S) array
+        Squared residuals in units of their variance, 0 where the pixel is bad.
     """
     columns, weight, rest, weighted = work
     for s in range(stamps.shape[0]):
-        _fill(stamps[s], variance[s], stars[s], matrix, *tables, numbers, columns, weight, rest)
+        _fill(
+            stamps[s], variance[s], stars[s], matrix, *tables, numbers,
+            columns, weight, rest, misfit[s],
+        )  # fmt: skip
         for i in range(8):
             _scale(weight, columns[i], weighted)
             for j in range(i + 1):
