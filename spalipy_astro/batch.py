@@ -102,7 +102,8 @@ def align_many(
     n_workers : int, optional
         How many sources to work on at a time; 1 by default, None for as many as there are cores.
     executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
-        Where to do so if ``n_workers`` is not 1.
+        Where to do so if ``n_workers`` is not 1. Worker processes take a second to start; a pool of
+        your own (of processes that are spawned) serves many calls.
     client : `dask.distributed.Client` or str, optional
         A cluster to work on instead, or its address. Its workers must find the files at the same
         paths.
