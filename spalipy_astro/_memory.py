@@ -61,7 +61,7 @@ def reuse_arrays() -> None:
     Notes
     -----
     glibc hands large blocks that are freed back to the system, which fills each page with zeros
-    when it is needed again: a fifteenth of the time of a small frame. It stops to do so for blocks
+    when it is needed again: a fifteenth of the time of a small frame. It no longer does for blocks
     as large as one that it has had to hand back, up to 32 MB. This block is never touched. Other
     allocators, and glibc with thresholds set by the environment, take no notice.
     """

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Executor,
@@ -44,7 +44,7 @@ def started(
     *,
     client: Any = None,
     most: int | None = None,
-    modules: Iterable[str] = (),
+    modules: Sequence[str] = (),
 ) -> Iterator[str | Executor | Processes]:
     """
     Start the worker processes, if there are to be any, for one or more runs.
@@ -55,7 +55,7 @@ def started(
         As for `run`.
     most : int, optional
         The number of items, if it is known: there is no use for more processes.
-    modules : iterable of str, optional
+    modules : sequence of str, optional
         What they import while the caller still does other things.
 
     Yields
@@ -188,7 +188,7 @@ def _written(function: Function, folder: str) -> str:
     return path
 
 
-def _import(modules: Iterable[str]) -> None:
+def _import(modules: Sequence[str]) -> None:
     """Import modules, which shows too that a worker process is alive."""
     for name in modules:
         import_module(name)
@@ -205,11 +205,11 @@ class Processes:
     ----------
     n_workers : int
         How many.
-    modules : iterable of str, optional
+    modules : sequence of str, optional
         What to import before there is work.
     """
 
-    def __init__(self, n_workers: int, modules: Iterable[str] = ()) -> None:
+    def __init__(self, n_workers: int, modules: Sequence[str] = ()) -> None:
         # In a worker that still imports the user's script a pool can neither start nor shut down.
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RuntimeError(_UNGUARDED)

@@ -258,10 +258,10 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
         return np.nan
     widths = np.empty(2)
     _loops.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
+    if np.isnan(widths).any():
+        return np.nan
     factor = 1.0
     for width in widths:
-        if np.isnan(width):
-            return np.nan
         # of a normal distribution cut at 3 sigma
         correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
         factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)

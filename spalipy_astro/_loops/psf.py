@@ -11,6 +11,7 @@ __all__ = ["psf_equations"]
 
 @vectorized
 def _dot(a, b):
+    """Sum the products of two arrays."""
     total = 0.0
     for m in range(a.size):
         total += a[m] * b[m]
@@ -19,6 +20,7 @@ def _dot(a, b):
 
 @vectorized
 def _scale(a, b, out):
+    """Multiply two arrays."""
     for m in range(out.size):
         out[m] = a[m] * b[m]
 
