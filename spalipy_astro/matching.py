@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._growth import Growth, grow
+from spalipy_astro._options import positive_number, rotation_range, scale_range
 from spalipy_astro._starfield import StarField, comparable, log_ratios
 from spalipy_astro.errors import NoMatchError, TooFewStarsError
 from spalipy_astro.quads import Patterns, find_patterns
@@ -55,19 +57,27 @@ class Priors:
     """
     What is known of the transform beforehand.
 
+    Quantities are converted to plain numbers.
+
     Attributes
     ----------
     scale : tuple of float
         Smallest and largest template px per source px.
     rotation : tuple of float, optional
-        Angle and tolerance, degrees counter-clockwise from source to template (for a mirrored
-        transform: of the image of the source's x axis).
+        Smallest and largest angle, degrees counter-clockwise from source to template (for a
+        mirrored transform: of the image of the source's x axis). Angles that differ by 360 are
+        one.
     parity : {1, -1}, optional
         -1 for a mirrored transform.
     max_shift : float, optional
         Largest distance of the source frame's center from ``target``, px.
     target : tuple of float, optional
         Where in the template the center of the source frame is expected; by default the center.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them makes no sense.
     """
 
     scale: tuple[float, float] = (0.1, 10.0)
@@ -75,6 +85,18 @@ class Priors:
     parity: int | None = None
     max_shift: float | None = None
     target: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        plain: dict[str, object] = {"scale": scale_range(self.scale)}
+        if self.rotation is not None:
+            plain["rotation"] = rotation_range(self.rotation)
+        if self.parity not in (None, 1, -1):
+            raise ValueError(f"parity is 1, -1 or None; got {self.parity!r}.")
+        if self.max_shift is not None:
+            distance = "a positive distance in px"
+            plain["max_shift"] = positive_number("max_shift", self.max_shift, distance, u.pix)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -307,9 +329,9 @@ class _Search:
         scale = np.abs(h.a)
         good = (scale >= self.priors.scale[0]) & (scale <= self.priors.scale[1])
         if self.priors.rotation is not None:
-            angle, tolerance = self.priors.rotation
-            off = np.rad2deg(np.angle(h.a * np.exp(-1j * np.deg2rad(angle))))
-            good &= np.abs(off) <= tolerance
+            low, high = self.priors.rotation
+            off = np.rad2deg(np.angle(h.a * np.exp(-0.5j * np.deg2rad(low + high))))
+            good &= np.abs(off) <= (high - low) / 2
         if self.priors.max_shift is not None:
             center = complex(*self.center)
             image = h.a * np.where(h.mirrored, center.conjugate(), center) + h.b

@@ -94,10 +94,10 @@ def find_alignment(
     gain: float | None = None,
     saturation: float | None = None,
     select: Mapping[str, Any] | None = None,
-    scale: tuple[float, float] | None = None,
-    rotation: tuple[float, float] | None = None,
+    scale: tuple[Any, Any] | None = None,
+    rotation: tuple[Any, Any] | None = None,
     parity: int | None = None,
-    max_shift: float | None = None,
+    max_shift: Any = None,
     use_wcs: bool | str = "auto",
     affine: str = "affine",
     spline_order: int = 5,
@@ -129,14 +129,15 @@ def find_alignment(
     select : mapping, optional
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
         ``brightest``, as for `read_catalog`. By default the method sees to it.
-    scale : tuple of float, optional
+    scale : tuple of float or of `~astropy.units.Quantity`, optional
         Smallest and largest possible template px per source px; by default (0.1, 10).
-    rotation : tuple of float, optional
-        Angle and tolerance in degrees, from the source's x axis to its image in the template,
-        counter-clockwise from +x to +y.
+    rotation : tuple of float or of `~astropy.units.Quantity`, optional
+        Smallest and largest possible angle, in degrees if they have no unit, from the source's x
+        axis to its image in the template, counter-clockwise from +x to +y. Angles count on beyond
+        180: (170, 190) is 20 degrees wide, and so is (-190, -170), the same range.
     parity : {1, -1}, optional
         -1 if one of the images is mirrored, 1 if none is; unknown by default.
-    max_shift : float, optional
+    max_shift : float or `~astropy.units.Quantity`, optional
         Largest distance in px that the center of the source can lie from the template's.
     use_wcs : {"auto", True, False}, optional
         Whether celestial WCS of both images narrow the search. With "auto" they are dropped where
@@ -185,7 +186,7 @@ def find_alignment(
     >>> x, y = alignment.transform(500.0, 300.0)
     >>> print(f"{x:.1f} {y:.1f}")  # doctest: +SKIP
     """
-    priors = _priors(scale, rotation, parity, max_shift)
+    given = Priors(Priors.scale if scale is None else scale, rotation, parity, max_shift)
     _check_fit_options(affine, spline_order, smoothing, polynomial)
     if use_wcs not in (True, False, "auto"):
         raise ValueError(f"use_wcs is 'auto', True or False; got {use_wcs!r}.")
@@ -202,13 +203,14 @@ def find_alignment(
     if is_sky_catalog(template):
         epoch = epoch_of(source) if epoch is None else epoch
         sky = {"position": position, "radius": radius, "pixel_scale": pixel_scale, "epoch": epoch}
-        two, priors, guessed = _sky_frame(template, one, priors, scale, sky, select)
+        two, priors, guessed = _sky_frame(template, one, given, scale, sky, select)
     elif any(option is not None for option in (position, radius, pixel_scale, epoch)):
         raise ValueError(
             "position, radius, pixel_scale and epoch are for catalogs of sky positions; the "
             "template is none."
         )
     else:
+        priors = given
         two = prepare(template, name="template", mask=template_mask, **detection)
     detected = time.perf_counter()
     match = _match(one, two, priors, use_wcs)
@@ -236,10 +238,10 @@ def find_alignment(
     times["fit"] = time.perf_counter() - matched
     options = {
         "threshold": threshold,
-        "scale": scale,
-        "rotation": rotation,
-        "parity": parity,
-        "max_shift": max_shift,
+        "scale": None if scale is None else given.scale,
+        "rotation": given.rotation,
+        "parity": given.parity,
+        "max_shift": given.max_shift,
         "use_wcs": use_wcs,
         "affine": affine,
         "spline_order": spline_order,
@@ -325,25 +327,6 @@ def _sky_frame(
     return frame, priors, plane.pixel_scale if plane.guessed else None
 
 
-def _priors(
-    scale: tuple[float, float] | None,
-    rotation: tuple[float, float] | None,
-    parity: int | None,
-    max_shift: float | None,
-) -> Priors:
-    """Check what the user knows of the transform."""
-    scale = (0.1, 10.0) if scale is None else scale
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale is (smallest, largest), both positive; got {scale!r}.")
-    if rotation is not None and (len(rotation) != 2 or rotation[1] <= 0):
-        raise ValueError(f"rotation is (angle, tolerance) in degrees; got {rotation!r}.")
-    if parity not in (None, 1, -1):
-        raise ValueError(f"parity is 1, -1 or None; got {parity!r}.")
-    if max_shift is not None and not max_shift >= 0:
-        raise ValueError(f"max_shift is a distance in px; got {max_shift!r}.")
-    return Priors(scale, rotation, parity, max_shift)
-
-
 def _check_fit_options(
     affine: str, spline_order: int, smoothing: float | None, polynomial: int | None
 ) -> None:
@@ -367,10 +350,12 @@ def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match
             raise ValueError("use_wcs=True takes a celestial WCS on both images.")
         if known is not None and one.shape is not None:
             scale, angle, sign, target = known
+            low, high = max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)
             narrow = replace(
                 priors,
-                scale=(max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)),
-                rotation=priors.rotation or (angle, 5.0),
+                # where both disagree, what the user says holds, as for the rotation
+                scale=(low, high) if low < high else priors.scale,
+                rotation=priors.rotation or (angle - 5.0, angle + 5.0),
                 parity=priors.parity or sign,
                 target=target,
                 max_shift=priors.max_shift or 0.25 * float(np.hypot(*one.shape)) * scale,

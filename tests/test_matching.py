@@ -196,8 +196,10 @@ def test_same_input_same_output():
     ("right", "wrong"),
     [
         ({"scale": (1.9, 2.1)}, {"scale": (0.9, 1.1)}),
-        ({"rotation": (-118.0, 5.0)}, {"rotation": (20.0, 5.0)}),
-        ({"rotation": (242.0, 5.0)}, {"rotation": (-20.0, 90.0)}),
+        ({"rotation": (-123.0, -113.0)}, {"rotation": (15.0, 25.0)}),
+        ({"rotation": (237.0, 247.0)}, {"rotation": (-110.0, 70.0)}),
+        ({"rotation": (-483.0, -473.0)}, {"rotation": (113.0, 123.0)}),
+        ({"rotation": (-108.0, 252.0)}, {"rotation": (-108.0, 232.0)}),
         ({"parity": -1}, {"parity": 1}),
         ({"max_shift": 20.0}, {"max_shift": 1.0}),
     ],

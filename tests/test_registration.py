@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.nddata import CCDData, NDData, StdDevUncertainty
@@ -201,6 +202,32 @@ def test_wcs_as_a_hint(make_sky_pair, wrong, use_wcs):
     assert mapping_error(alignment, pair) < 0.05
 
 
+def test_the_user_knows_better_than_the_headers(make_sky_pair):
+    pair = make_sky_pair(rotation=37)
+    source, template = pair.source.copy(), pair.template.copy()
+    source.wcs, template.wcs = make_wcs(pair)
+    source.wcs.wcs.cd = 2 * source.wcs.wcs.cd  # a scale of 2, where 1 is true
+    known = {"scale": (0.9, 1.1), "rotation": (30, 45), "max_shift": 40}
+    alignment = find_alignment(source, template, use_wcs=True, **known)
+    assert mapping_error(alignment, pair) < 0.05
+
+
+def test_ranges_with_units(make_sky_pair):
+    pair = make_sky_pair(rotation=37)
+    known = {
+        "scale": (90 * u.percent, 1.1 * u.one),
+        "rotation": (30, 45) * u.deg,
+        "max_shift": 40 * u.pix,
+    }
+    alignment = find_alignment(pair.source, pair.template, **known)
+    assert mapping_error(alignment, pair) < 0.05
+    options = alignment.provenance["options"]
+    assert options["scale"] == pytest.approx([0.9, 1.1])
+    assert (options["rotation"], options["max_shift"]) == ([30.0, 45.0], 40.0)
+    with pytest.raises(NoMatchError):
+        find_alignment(pair.source, pair.template, rotation=(-37 - 7, -37 + 8) * u.deg)
+
+
 def test_same_input_same_output(make_sky_pair):
     pair = make_sky_pair(rotation=37)
     one, two = (find_alignment(pair.source, pair.template) for _ in range(2))
@@ -250,10 +277,13 @@ def test_mask_of_another_shape(make_sky_pair):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ({"scale": (2, 1)}, "smallest, largest"),
-        ({"rotation": (3, -1)}, "angle, tolerance"),
+        ({"scale": (2, 1)}, r"^scale is .* Write \(1, 2\)"),
+        ({"rotation": (3, -1)}, r"^rotation is .* Write \(-1, 3\)"),
+        ({"rotation": 30}, r"^rotation is \(smallest, largest\) .* \(25, 35\); got 30"),
+        ({"scale": 1}, r"^scale is \(smallest, largest\), .* \(0.9, 1.1\); got 1"),
         ({"parity": 0}, "parity is 1, -1 or None"),
-        ({"max_shift": -2}, "max_shift"),
+        ({"max_shift": -2}, "^max_shift is a positive distance"),
+        ({"max_shift": 2 * u.arcsec}, "^max_shift is a positive distance"),
         ({"use_wcs": "never"}, "use_wcs"),
         ({"use_wcs": True}, "celestial WCS on both"),
         ({"affine": "rigid"}, "affine"),
