@@ -5,6 +5,7 @@ from spalipy_astro.batch import align_many
 from spalipy_astro.catalog import StarFlag, read_catalog
 from spalipy_astro.errors import (
     AlignmentError,
+    AmbiguousMatchError,
     CatalogError,
     ExportError,
     FormatError,
@@ -27,6 +28,7 @@ except ImportError:  # a checkout that was never installed
 __all__ = [
     "Alignment",
     "AlignmentError",
+    "AmbiguousMatchError",
     "CatalogError",
     "Coverage",
     "ExportError",

@@ -18,6 +18,7 @@ from spalipy_astro._starfield import (
     log_ratios,
     match_ratios,
 )
+from spalipy_astro.fitting import fit_linear
 
 __all__ = ["Growth", "grow"]
 
@@ -27,6 +28,7 @@ IntArray = NDArray[np.intp]
 _GATE = 4.0  # sigma: how far from its predicted position a partner may lie
 _MAX_CHANCE = 0.15  # expected number of strangers inside a gate that may decide
 _FEW = 40  # matched stars below which an affine map is tried too
+_VERY_FEW = 12  # ... and a similarity
 _HOPELESS = -20.0  # hope below which a growth that does not gain is given up
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
 _DEGREE = 3
@@ -62,6 +64,10 @@ class Growth:
         Source stars inside the template's frame that it should show too.
     freedom : float
         Effective number of parameters of each axis.
+    gain : ndarray, shape (M,)
+        Log-likelihood ratios of the matched stars.
+    loss : float
+        Sum of those of the expected stars without a partner.
     """
 
     source: IntArray
@@ -72,6 +78,14 @@ class Growth:
     hope: float
     expected: int
     freedom: float
+    gain: FloatArray
+    loss: float
+
+    def evidence_without(self, left_out: NDArray[np.bool_]) -> float:
+        """Return the evidence where some matches count for two parameters and nothing else."""
+        gain = np.sort(self.gain[~left_out])
+        paid = max(int(np.ceil(self.freedom - 1e-6)) - 2, 0)
+        return self.loss + float(gain[: max(len(gain) - paid, 0)].sum())
 
 
 def grow(
@@ -81,6 +95,7 @@ def grow(
     scale: float,
     frame: FloatArray,
     size: int = 0,
+    parity: int = 1,
 ) -> Growth | None:
     """
     Extend a few matched stars to all of both lists.
@@ -89,13 +104,15 @@ def grow(
     ----------
     source, template : StarField
     pairs : tuple of ndarray of int
-        Matched stars to begin with, at least three.
+        Matched stars to begin with, at least two.
     scale : float
         Template px per source px.
     frame : ndarray, shape (2, 2)
         Corners (lower, upper) of the template's frame.
     size : int, optional
         Number of source stars, brightest first, among which the pairs were found.
+    parity : {1, -1}, optional
+        -1 for a mirrored transform.
 
     Returns
     -------
@@ -110,14 +127,20 @@ def grow(
     follows from the fit itself, and the matched region grows outwards by as much as the stars can
     answer for.
     """
-    flexible = _grow(source, template, pairs, scale, frame, size, rigid=False)
-    if flexible is not None and len(flexible.source) >= _FEW:
-        return flexible
-    if flexible is not None and flexible.hope < _HOPELESS:
-        return flexible
-    # Among few stars a flexible map can follow a false one: the odds tell.
-    rigid = _grow(source, template, pairs, scale, frame, size, rigid=True)
-    grown = [growth for growth in (flexible, rigid) if growth is not None]
+    grown = []
+    if len(pairs[0]) > 2:
+        flexible = _grow(source, template, pairs, scale, frame, size, rigid=False)
+        if flexible is not None and len(flexible.source) >= _FEW:
+            return flexible
+        if flexible is not None and flexible.hope < _HOPELESS:
+            return flexible
+        # Among few stars a flexible map can follow a false one: the odds tell.
+        rigid = _grow(source, template, pairs, scale, frame, size, rigid=True)
+        grown = [growth for growth in (flexible, rigid) if growth is not None]
+    if max((len(growth.source) for growth in grown), default=0) < _VERY_FEW:
+        sizes = (len(source), len(template))
+        similar = _converge(source, template, pairs, scale, frame, sizes, parity, bending=0.0)
+        grown += [similar] if similar is not None else []
     return max(grown, key=lambda growth: growth.evidence, default=None)
 
 
@@ -167,17 +190,21 @@ def _converge(
     scale: float,
     frame: FloatArray,
     sizes: tuple[int, int],
-    smoothness: _Smoothness,
+    kind: _Smoothness | int,
     *,
     bending: float,
     converged: bool = False,
 ) -> Growth | None:
-    """Take turns until the number of matched stars stays; the pairs may have `converged` before."""
+    """
+    Take turns until the number of matched stars stays; the pairs may have `converged` before.
+
+    The `kind` of map is a spline of that smoothness, or a similarity of that parity.
+    """
     best = len(pairs[0]) if converged else -1
     patience = 1
     hope = -np.inf
     for _ in range(15):
-        state = _turn(source, template, pairs, sizes, scale, frame, smoothness, bending)
+        state = _turn(source, template, pairs, sizes, scale, frame, kind, bending)
         if state is None or len(state.source) < 3:
             return None
         pairs = (state.source, state.template)
@@ -234,6 +261,59 @@ class _PairFit:
     posterior: Posterior
     leverage: FloatArray
 
+    @property
+    def freedom(self) -> float:
+        """Effective number of parameters of each axis."""
+        return self.posterior.freedom
+
+    @property
+    def noise(self) -> float:
+        """Variance of the normalized residuals."""
+        return self.posterior.noise
+
+    def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the images of points, and their errors along each axis."""
+        design = self.space.at(xy)
+        error = design.error(self.posterior.factor)
+        return self.mean + design.evaluate(self.posterior.coefficients), error
+
+
+@dataclass(frozen=True)
+class _Similarity:
+    """A similarity through matched pairs, for where there are few."""
+
+    matrix: FloatArray
+    offset: FloatArray
+    center: FloatArray
+    weight: float
+    spread: float
+    noise: float
+    leverage: FloatArray
+    freedom: float = 2.0
+
+    @classmethod
+    def through(
+        cls, known: FloatArray, values: FloatArray, noise2: FloatArray, parity: int
+    ) -> _Similarity:
+        """Fit the pairs by weighted least squares."""
+        matrix, offset = fit_linear(known, values, 1 / noise2, kind="similarity", parity=parity)
+        weight = float(np.sum(1 / noise2))
+        center = (known.T @ (1 / noise2)) / weight
+        lever2 = np.sum((known - center) ** 2, axis=1)
+        spread = float(np.sum(lever2 / noise2))
+        residuals = values - known @ matrix.T - offset
+        degrees, variance = _NOISE_PRIOR
+        chi2 = float(np.sum(residuals**2 / noise2[:, np.newaxis]))
+        noise = (degrees * variance + chi2) / (degrees + 2 * len(known) - 4)
+        share = (1 / weight + lever2 / spread) / noise2
+        return cls(matrix, offset, center, weight, spread, noise, np.clip(share, 0.0, 0.9999))
+
+    def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the images of points, and their errors along each axis."""
+        lever2 = np.sum((xy - self.center) ** 2, axis=1)
+        error = np.sqrt(self.noise * (1 / self.weight + lever2 / self.spread))
+        return xy @ self.matrix.T + self.offset, error
+
 
 def _fit_pairs(
     known: FloatArray,
@@ -279,27 +359,29 @@ def _turn(
     sizes: tuple[int, int],
     scale: float,
     frame: FloatArray,
-    smoothness: _Smoothness,
+    kind: _Smoothness | int,
     bending: float,
 ) -> Growth | None:
     """Fit the pairs, predict the stars, match again."""
-    known = source.xy[pairs[0]]
+    known, values = source.xy[pairs[0]], template.xy[pairs[1]]
     half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
     noise2 = _noise2(source.err[pairs[0]], template.err[pairs[1]], scale)
-    fit = _fit_pairs(known, template.xy[pairs[1]], noise2, scale, half, smoothness)
+    fit: _PairFit | _Similarity
+    if isinstance(kind, int):
+        fit = _Similarity.through(known, values, noise2, kind)
+    else:
+        fit = _fit_pairs(known, values, noise2, scale, half, kind)
 
     xy = source.xy[: sizes[0]]
-    design = fit.space.at(xy)
-    predicted = fit.mean + design.evaluate(fit.posterior.coefficients)
-    error = design.error(fit.posterior.factor)
-    if fit.posterior.freedom < 0.5 * len(known):
+    predicted, error = fit.predict(xy)
+    if fit.freedom < 0.5 * len(known):
         # A star must be predicted by the others: one far from all of them would vouch for itself.
         error[pairs[0]] /= np.sqrt(1 - fit.leverage)
     unseen: FloatArray | float = 0.0
     if bending > 0:
         away = cKDTree(known).query(xy)[0]
         unseen = bending * 0.5 * _BENDING * scale / half * away**2
-    own = np.sqrt(max(fit.posterior.noise, 0.25)) * np.sqrt(
+    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(
         _noise2(source.err[: sizes[0]], 0.0, scale)
     )
     sigma = np.sqrt(own**2 + error**2 + unseen**2)
@@ -321,7 +403,7 @@ def _turn(
         ratios,
         predicted,
         sigma,
-        fit.posterior.freedom,
+        fit.freedom,
         sizes[1],
         template,
     )
@@ -393,15 +475,18 @@ def _account(
     # Stars that fix the parameters fit by construction: the best ones pay for them.
     paid = int(np.ceil(freedom - 1e-6))
     earned = np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]
+    gain = ratios[source_match]
     return Growth(
         index[source_match],
         template_match,
         predicted,
         sigma,
         float(earned.sum()),
-        hope_of(earned),
+        float(hope_of(earned)),
         expected,
         freedom,
+        gain,
+        float(ratios[counted].sum() - gain.sum()),
     )
 
 

@@ -16,8 +16,11 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _DISTRACTORS = 0.5  # share of stars that have no partner although the hypothesis is right
-_SHARES = np.array([0.5, 0.8, 0.95])  # the same while a match grows
+_SHARES = (0.5, 0.8, 0.95)  # the same while a match grows
 _DENSITY_NEIGHBORS = 8
+_COMPARED = 150  # brightest stars whose differences are compared
+_OFTEN, _OFTEN_SHARE = 8, 0.08  # pairs of one difference that chance does not give
+_SHIFTS = 400
 
 
 class StarField:
@@ -62,6 +65,38 @@ class StarField:
         distance = self.tree().query(self.xy, k=[k + 1])[0][:, 0]
         local = k / (np.pi * np.maximum(distance, 1e-3) ** 2)
         return np.maximum(local, n / self.area)
+
+    @cached_property
+    def own_shifts(self) -> FloatArray:
+        """
+        Shifts that bring many stars onto others, as in a lattice; shape (S, 2), likeliest first.
+
+        Most fields have none: of the brightest stars no more pairs have one difference than chance
+        gives.
+        """
+        xy = self.xy[:_COMPARED]
+        n = len(xy)
+        cell = max(3 * float(np.median(self.err)), 1.5)
+        shift = (xy[:, np.newaxis] - xy)[~np.eye(n, dtype=bool)]
+        # Cells overlap by half, so that no difference lies at the edge of all that hold it.
+        corners = [np.floor(shift / cell + offset).astype(np.int64) for offset in (0.0, 0.5)]
+        found = []
+        for offset, corner in zip((0.0, 0.5), corners, strict=True):
+            key, inverse, count = np.unique(
+                corner @ (1 << 32, 1), return_inverse=True, return_counts=True
+            )
+            expected = n**2 * cell**2 / self.area
+            often = np.flatnonzero(count >= max(_OFTEN, _OFTEN_SHARE * n, 10 * expected))
+            if len(often):
+                total = np.zeros((len(key), 2))
+                np.add.at(total, inverse, shift)
+                found.append(np.column_stack((total[often] / count[often, np.newaxis], count[often])))
+        if not found:
+            return np.empty((0, 2))
+        both = np.concatenate(found)
+        both = both[np.argsort(-both[:, 2], kind="stable")]
+        near = cKDTree(both[:, :2]).query_pairs(cell, output_type="ndarray")
+        return np.delete(both, np.unique(near.max(axis=1)), axis=0)[:_SHIFTS, :2]
 
     def index(self, k: int, neighbors: int, last: int | None) -> PatternIndex:
         """Return the index of the patterns of k stars; `last` ends the range of levels."""
@@ -128,18 +163,18 @@ def match_ratios(log_ratios: FloatArray) -> FloatArray:
     return np.maximum(np.exp(log_ratios) - _DISTRACTORS, 0.0) / (1 - _DISTRACTORS)
 
 
-def hope_of(ratios: FloatArray) -> float:
+def hope_of(ratios: FloatArray) -> FloatArray:
     """
     Return the largest sum of log-likelihood ratios for any share of distractors.
 
     Parameters
     ----------
-    ratios : ndarray
+    ratios : ndarray, shape (..., N)
         Of each star, from `log_ratios`.
 
     Returns
     -------
-    float
+    ndarray, shape (...)
 
     Notes
     -----
@@ -148,5 +183,5 @@ def hope_of(ratios: FloatArray) -> float:
     partners, a flexible map finds them by chance. What is accepted takes enough of `log_ratios`.
     """
     match = match_ratios(ratios)
-    shares = _SHARES[:, np.newaxis]
-    return float(np.log(shares + (1 - shares) * match).sum(axis=1).max())
+    sums = [np.log(share + (1 - share) * match).sum(axis=-1) for share in _SHARES]
+    return np.max(sums, axis=0)

@@ -20,7 +20,7 @@ from spalipy_astro.errors import CatalogError, TooFewStarsError
 __all__ = ["StarFlag", "Stars", "as_stars", "read_catalog", "select_stars"]
 
 _DEFAULT_ERROR = 0.1  # px: position error of a catalog that gives none
-_MIN_STARS = 4
+_MIN_STARS = 3
 _NO_FILTER = {"bad_flags": 0, "min_fwhm": None, "min_sep": None, "brightest": None}
 
 

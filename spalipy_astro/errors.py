@@ -1,7 +1,10 @@
 """The exceptions of the package: one base class, few children."""
 
+from typing import Any
+
 __all__ = [
     "AlignmentError",
+    "AmbiguousMatchError",
     "CatalogError",
     "ExportError",
     "FormatError",
@@ -37,8 +40,31 @@ class NoMatchError(AlignmentError):
         super().__init__(message)
         self.log_odds = log_odds
 
-    def __reduce__(self) -> tuple[type, tuple[str, float]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (str(self), self.log_odds)
+
+
+class AmbiguousMatchError(NoMatchError):
+    """
+    Two star lists that two different transforms explain about equally well.
+
+    Attributes
+    ----------
+    log_odds, rival_log_odds : float
+        Natural logarithms of the odds of both transforms against chance.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        log_odds: float = float("-inf"),
+        rival_log_odds: float = float("-inf"),
+    ) -> None:
+        super().__init__(message, log_odds)
+        self.rival_log_odds = rival_log_odds
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (str(self), self.log_odds, self.rival_log_odds)
 
 
 class CatalogError(AlignmentError, ValueError):

@@ -106,6 +106,7 @@ def fit_linear(
     weights: FloatArray | None = None,
     *,
     kind: str = "affine",
+    parity: int | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """
     Fit ``values = matrix @ points + offset`` by weighted least squares.
@@ -115,7 +116,8 @@ def fit_linear(
     points, values : ndarray, shape (N, 2)
     weights : ndarray, shape (N,), optional
     kind : {"affine", "similarity"}
-        A similarity may be a mirrored one: the parity that fits better is taken.
+    parity : {1, -1}, optional
+        That of a similarity, -1 for a mirrored one; by default the one that fits better.
 
     Returns
     -------
@@ -128,18 +130,20 @@ def fit_linear(
     p, v = points - p0, values - v0
     cross = (w[:, None] * v).T @ p
     if kind == "similarity":
-        matrix = _best_similarity(cross, float(np.sum(w[:, None] * p**2)))
+        matrix = _best_similarity(cross, float(np.sum(w[:, None] * p**2)), parity)
     else:
         solution = np.linalg.lstsq((w[:, None] * p).T @ p, cross.T, rcond=1e-12)[0]
         matrix = np.asarray(solution.T, dtype=float)
     return matrix, v0 - matrix @ p0
 
 
-def _best_similarity(cross: FloatArray, spread: float) -> FloatArray:
-    """Return the similarity, of either parity, nearest to a cross-covariance."""
+def _best_similarity(cross: FloatArray, spread: float, parity: int | None) -> FloatArray:
+    """Return the similarity, by default of either parity, nearest to a cross-covariance."""
     proper = (cross[0, 0] + cross[1, 1], cross[1, 0] - cross[0, 1])
     mirror = (cross[0, 0] - cross[1, 1], cross[1, 0] + cross[0, 1])
-    if np.hypot(*proper) >= np.hypot(*mirror):
+    if parity is None:
+        parity = 1 if np.hypot(*proper) >= np.hypot(*mirror) else -1
+    if parity == 1:
         a, b = np.array(proper) / spread
         return np.array([[a, -b], [b, a]])
     a, b = np.array(mirror) / spread

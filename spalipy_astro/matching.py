@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import comb
 
-import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._growth import Growth, grow
-from spalipy_astro._options import positive_number, rotation_range, scale_range
-from spalipy_astro._starfield import StarField, comparable, log_ratios
-from spalipy_astro.errors import NoMatchError, TooFewStarsError
-from spalipy_astro.quads import Patterns, find_patterns
+from spalipy_astro._acceptance import (
+    Candidate,
+    contradict,
+    examine,
+    same_transform,
+    stands_still,
+)
+from spalipy_astro._bounds import Bounds, Priors
+from spalipy_astro._growth import grow
+from spalipy_astro._hypotheses import Hypotheses, ask_witnesses, from_pairs, from_patterns
+from spalipy_astro._starfield import StarField, log_ratios
+from spalipy_astro.errors import AmbiguousMatchError, NoMatchError, TooFewStarsError
+from spalipy_astro.quads import find_patterns
 
 __all__ = ["MIN_LOG_ODDS", "Match", "Priors", "StarField", "match_stars"]
 
@@ -23,15 +32,25 @@ MIN_LOG_ODDS = np.log(1e6)
 """Natural logarithm of the odds at which a match is accepted."""
 
 _DECISIVE = 60.0  # log-odds at which no better hypothesis is looked for
-_MIN_STARS = 4
+_MIN_STARS = 3
 _FIRST_BATCH = 64  # in most pairs of images the first hypotheses are true
 _BATCH = 512  # hypotheses tested at once
-_MANY_PATTERNS = 100_000  # from which on a smaller radius is tried first
-_WITNESSES = 16  # stars around a pattern that are asked about it
 _CONVINCING = 12.0  # log-ratio of the witnesses for which a hypothesis is grown at once
 _PROMISING = 6.0  # ... or at the end of the stage, after better ones
+_PROMISING_PAIR = 0.0  # ... where there are so few stars that all pairs can be tried
 _MAX_GROWN = 20  # hypotheses grown in a stage
 _MAX_TRIES = 3  # hypotheses grown that are one transform
+_BUDGET_OF_PAIRS = 20_000  # hypotheses from pairs of stars, where these are few
+_PERSEVERANCE = 400  # brightest stars among which partners are sought where few have any
+_PATTERNS = 60_000  # ... and how many patterns of them
+_RIVALS = 256  # further hypotheses that are tested once there is a result, at least
+_MAX_RIVALS = 4  # ... and grown
+_SAME = 3.0  # px from where a result puts a pattern: the same hypothesis
+_MAX_MOVES = 4  # times that a better shift is taken up
+_SHIFTED = 150  # stars that are tried at a shift
+_MAX_SHIFTS = 6  # shifts from which growth begins
+_OWN_SHIFT = 0.2  # px: error of a shift
+_OUTVOTED = 0.25  # share of what stands still that moving stars must reach to be believed
 
 
 @dataclass(frozen=True)
@@ -50,53 +69,6 @@ _STAGES = (
     _Stage(720, 7, 0.03, 12_000),
     _Stage(4700, 7, 0.03, 20_000),
 )
-
-
-@dataclass(frozen=True)
-class Priors:
-    """
-    What is known of the transform beforehand.
-
-    Quantities are converted to plain numbers.
-
-    Attributes
-    ----------
-    scale : tuple of float
-        Smallest and largest template px per source px.
-    rotation : tuple of float, optional
-        Smallest and largest angle, degrees counter-clockwise from source to template (for a
-        mirrored transform: of the image of the source's x axis). Angles that differ by 360 are
-        one.
-    parity : {1, -1}, optional
-        -1 for a mirrored transform.
-    max_shift : float, optional
-        Largest distance of the source frame's center from ``target``, px.
-    target : tuple of float, optional
-        Where in the template the center of the source frame is expected; by default the center.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If one of them makes no sense.
-    """
-
-    scale: tuple[float, float] = (0.1, 10.0)
-    rotation: tuple[float, float] | None = None
-    parity: int | None = None
-    max_shift: float | None = None
-    target: tuple[float, float] | None = None
-
-    def __post_init__(self) -> None:
-        plain: dict[str, object] = {"scale": scale_range(self.scale)}
-        if self.rotation is not None:
-            plain["rotation"] = rotation_range(self.rotation)
-        if self.parity not in (None, 1, -1):
-            raise ValueError(f"parity is 1, -1 or None; got {self.parity!r}.")
-        if self.max_shift is not None:
-            distance = "a positive distance in px"
-            plain["max_shift"] = positive_number("max_shift", self.max_shift, distance, u.pix)
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -124,25 +96,6 @@ class Match:
     expected: int
     parity: int
     hypotheses: int
-
-
-@dataclass(frozen=True)
-class _Hypotheses:
-    """Similarities ``a * z + b`` (of the conjugate where mirrored) from pairs of patterns."""
-
-    a: NDArray[np.complex128]
-    b: NDArray[np.complex128]
-    mirrored: NDArray[np.bool_]
-    source: IntArray
-    template: IntArray
-    level: IntArray
-    rms: FloatArray
-
-    def __getitem__(self, item: object) -> _Hypotheses:
-        return _Hypotheses(*(getattr(self, name)[item] for name in self.__dataclass_fields__))
-
-    def __len__(self) -> int:
-        return len(self.a)
 
 
 def match_stars(
@@ -183,81 +136,150 @@ def match_stars(
     odds of all their stars. A union bound over the pairs of stars that can fix a similarity is
     subtracted from the log-odds, so that they hold whatever the number of stars.
     """
-    priors = priors or Priors()
     for name, field in (("source", source), ("template", template)):
         if len(field) < _MIN_STARS:
             raise TooFewStarsError(
-                f"the {name} has {len(field)} usable stars; matching takes at least {_MIN_STARS}. "
+                f"the {name} has {len(field)} usable stars; matching takes at least {_MIN_STARS}, "
+                "and five where scale=, rotation=, parity= and max_shift= are not known. "
                 "Lower the detection threshold, or check the image and its mask."
             )
-    search = _Search(source, template, priors, source_shape, template_shape)
-    return search.run()
+    bounds = Bounds(priors or Priors(), source, template, source_shape, template_shape)
+    search = _Search(source, template, bounds)
+    search.run()
+    best = search.settle()
+    return Match(
+        best.growth.source,
+        best.growth.template,
+        best.log_odds,
+        best.growth.expected,
+        best.parity,
+        search.tested,
+    )
 
 
 class _Search:
-    """One search: the best hypothesis so far, and what has been spent."""
+    """One search: the transforms that were found, and what has been spent."""
 
-    def __init__(
-        self,
-        source: StarField,
-        template: StarField,
-        priors: Priors,
-        source_shape: tuple[int, int] | None,
-        template_shape: tuple[int, int] | None,
-    ) -> None:
-        self.source, self.template, self.priors = source, template, priors
-        self.center = _center(source.xy, source_shape)
-        self.target = priors.target or tuple(_center(template.xy, template_shape))
-        self.frame = _frame(template.xy, template_shape)
-        self.half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
-        n_s, n_t = len(source), len(template)
-        self.log_trials = float(np.log(2.0 * n_s * (n_s - 1) * n_t * (n_t - 1)))
+    def __init__(self, source: StarField, template: StarField, bounds: Bounds) -> None:
+        self.source, self.template, self.bounds = source, template, bounds
+        self.log_trials = bounds.log_trials()
         self.tested = self.grown = 0
-        self.best: tuple[float, Growth, int] | None = None
+        self.found: list[Candidate] = []
         self.seen: dict[tuple[int, ...], int] = {}
 
-    def run(self) -> Match:
+    @property
+    def best(self) -> Candidate | None:
+        """The best transform that nothing speaks against."""
+        sound = [candidate for candidate in self.found if candidate.objection is None]
+        return max(sound, key=lambda candidate: candidate.log_odds, default=None)
+
+    def run(self, stages: Sequence[_Stage] = _STAGES) -> None:
+        """Search until a transform is beyond doubt, or all stages have been tried."""
         few = min(len(self.source), len(self.template))
         done = 0
-        for stage in _STAGES:
-            size = max(len(self.source), len(self.template))
-            if done and done >= size:
+        for stage in stages:
+            if done >= max(len(self.source), len(self.template)):
                 break
             done = stage.stars
             if self._run_stage(stage, 4):
+                return
+        if few < 8 and self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3):
+            return
+        pairs = from_pairs(self.source, self.template, self.bounds, _BUDGET_OF_PAIRS)
+        if pairs is not None and self._test(pairs, promising=_PROMISING_PAIR):
+            return
+        # Where hardly any star has a partner, patterns of near neighbors do not: wider ones.
+        neighbors = _neighbors_for(min(max(len(self.source), len(self.template)), _PERSEVERANCE))
+        self._run_stage(_Stage(_PERSEVERANCE, neighbors, 0.01, 20_000), 4, hopeful=True)
+
+    def settle(self) -> Candidate:
+        """
+        Return the best transform, if nothing else is nearly as good.
+
+        Raises
+        ------
+        NoMatchError
+            If none is good enough.
+        AmbiguousMatchError
+            If two are.
+        """
+        best = self.best
+        if best is None or best.log_odds < MIN_LOG_ODDS:
+            raise NoMatchError(self._complaint(), -np.inf if best is None else best.log_odds)
+        for _ in range(_MAX_MOVES):
+            self._try_shifts(best)
+            if self.best is best:
                 break
-        if few < 8 and not self._accepted():
-            self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3)
-        if self.best is None or not self._accepted():
-            best = -np.inf if self.best is None else self.best[0]
-            raise NoMatchError(self._complaint(), float(best))
-        log_odds, growth, parity = self.best
-        return Match(growth.source, growth.template, log_odds, growth.expected, parity, self.tested)
-
-    def _accepted(self) -> bool:
-        return self.best is not None and self.best[0] >= MIN_LOG_ODDS
-
-    def _complaint(self) -> str:
-        best = "none was worth a closer look"
-        if self.best is not None:
-            best = (
-                f"the best one matches {len(self.best[1].source)} of "
-                f"{self.best[1].expected} expected stars with log-odds {self.best[0]:.1f}"
-            )
-        return (
-            f"no transform matches {len(self.source)} source stars to {len(self.template)} "
-            f"template stars: of {self.tested} hypotheses {best}, where {MIN_LOG_ODDS:.1f} is "
-            "required. Check that both images show the same sky; a lower detection threshold "
-            "gives more stars, and scale=, rotation= or parity= narrow the search."
+            best = self.best or best
+        if stands_still(best, self.source, self.template):
+            self._try_without(best)
+        sound = [candidate for candidate in self.found if candidate.objection is None]
+        rivals = [other for other in sound if contradict(best, other, MIN_LOG_ODDS)]
+        if not rivals:
+            return best
+        rival = max(rivals, key=lambda candidate: candidate.log_odds)
+        # What stands still is on the detector, and stars move: unless they are too few to tell.
+        for still, moving in ((best, rival), (rival, best)):
+            if (
+                stands_still(still, self.source, self.template)
+                and not stands_still(moving, self.source, self.template)
+                and len(moving.growth.source) > _OUTVOTED * len(still.growth.source)
+                and not np.isin(moving.growth.source, still.growth.source).any()
+            ):
+                return moving
+        raise AmbiguousMatchError(
+            f"two transforms explain the {len(self.source)} source and {len(self.template)} "
+            f"template stars: {best.describe()}; and {rival.describe()}. Give scale=, rotation=, "
+            "parity= or max_shift= to exclude one of them, or a mask for what stands still.",
+            best.log_odds,
+            rival.log_odds,
         )
 
-    def _run_stage(self, stage: _Stage, k: int) -> bool:
+    def _complaint(self) -> str:
+        reason = f"of {self.tested} hypotheses none was worth a closer look"
+        if self.found:
+            best = max(self.found, key=lambda candidate: candidate.log_odds)
+            reason = (
+                f"of {self.tested} hypotheses the best one matches {len(best.growth.source)} of "
+                f"{best.growth.expected} expected stars with log-odds {best.log_odds:.1f}, where "
+                f"{MIN_LOG_ODDS:.1f} is required"
+            )
+            if best.objection is not None and best.log_odds >= MIN_LOG_ODDS:
+                reason = (
+                    f"the best of {self.tested} hypotheses matches {len(best.growth.source)} stars "
+                    f"({best.describe()}), but {best.objection}"
+                )
+        return (
+            f"no transform matches {len(self.source)} source stars to {len(self.template)} "
+            f"template stars: {reason}. Check that both images show the same sky; a lower "
+            "detection threshold gives more stars, a mask hides what is no sky, and scale=, "
+            "rotation=, parity= or max_shift= narrow the search."
+        )
+
+    def _run_stage(self, stage: _Stage, k: int, *, hopeful: bool = False) -> bool:
         """Search one stage; True where the search is over."""
         last = _last_level(self.source, stage.stars), _last_level(self.template, stage.stars)
-        neighbors = stage.neighbors if min(len(self.source), len(self.template)) > 12 else 11
+        neighbors = stage.neighbors
+        if min(len(self.source), len(self.template)) <= 12:
+            neighbors = max(neighbors, 11)
         patterns = find_patterns(self.source.levels, k=k, neighbors=neighbors, last=last[0])
         index = self.template.index(k, neighbors, last[1])
-        hypotheses = self._propose(patterns, index.patterns, index.query, stage)
+        hypotheses = from_patterns(
+            self.source,
+            self.template,
+            patterns,
+            index.patterns,
+            index.query,
+            self.bounds,
+            stage.radius,
+            stage.budget,
+        )
+        return self._test(hypotheses, hopeful=hopeful)
+
+    def _test(
+        self, hypotheses: Hypotheses, *, hopeful: bool = False, promising: float = _PROMISING
+    ) -> bool:
+        """Ask witnesses about hypotheses and grow the best; True where the search is over."""
         scores = np.full(len(hypotheses), -np.inf)
         self.grown = 0
         start, size = 0, _FIRST_BATCH
@@ -265,15 +287,20 @@ class _Search:
             rows = slice(start, start + size)
             start, size = start + size, min(2 * size, _BATCH)
             batch = hypotheses[rows]
-            scores[rows] = self._ask_witnesses(batch)
+            scores[rows] = ask_witnesses(
+                self.source, self.template, batch, self.bounds.frame, hopeful=hopeful
+            )
             self.tested += len(batch)
             if self._grow_best(batch, scores[rows], _CONVINCING, 2):
+                self._look_for_rivals(hypotheses, scores, start)
                 return True
         # Among many hypotheses some look promising by chance: the best of all of them first.
-        return self._grow_best(hypotheses, scores, _PROMISING, _MAX_GROWN) or self._accepted()
+        if self._grow_best(hypotheses, scores, promising, _MAX_GROWN):
+            return True
+        return self.best is not None and self.best.log_odds >= MIN_LOG_ODDS
 
     def _grow_best(
-        self, hypotheses: _Hypotheses, scores: FloatArray, threshold: float, most: int
+        self, hypotheses: Hypotheses, scores: FloatArray, threshold: float, most: int
     ) -> bool:
         """Grow the best hypotheses in turn; True where a result is decisive."""
         for i in np.argsort(-scores, kind="stable"):
@@ -285,106 +312,86 @@ class _Search:
             most -= self.grown - before
         return False
 
-    def _propose(self, patterns: Patterns, known: Patterns, query, stage: _Stage) -> _Hypotheses:  # type: ignore[no-untyped-def]
-        """Turn pairs of patterns with equal codes into similarities, the likeliest first."""
-        most = 4 * stage.budget
-        # Among many patterns, half the radius gives enough pairs for a tenth of the work.
-        many = len(patterns.codes) > _MANY_PATTERNS
-        for radius in (stage.radius / 2, stage.radius) if many else (stage.radius,):
-            i, j, distance, flip = self._equal_codes(patterns, query, radius)
-            if len(i) >= most:
-                break
-        if len(i) > most:  # the rest need not be sorted
-            near = np.flatnonzero(distance <= np.partition(distance, most)[most])
-            i, j, distance, flip = i[near], j[near], distance[near], flip[near]
-        order = np.lexsort((j, i, flip, distance))[:most]
-        i, j, flip = i[order], j[order], flip[order]
-        p, q = patterns.stars[i], known.stars[j]
-        z = self.source.xy[p] @ (1, 1j)
-        t = self.template.xy[q] @ (1, 1j)
-        z = np.where(flip[:, np.newaxis], z.conj(), z)
-        z0, t0 = z.mean(axis=1), t.mean(axis=1)
-        zc, tc = z - z0[:, np.newaxis], t - t0[:, np.newaxis]
-        a = np.sum(zc.conj() * tc, axis=1) / np.sum(np.abs(zc) ** 2, axis=1)
-        b = t0 - a * z0
-        rms = np.sqrt(np.mean(np.abs(tc - a[:, np.newaxis] * zc) ** 2, axis=1))
-        found = _Hypotheses(a, b, flip, p, q, patterns.level[i], rms)
-        return found[np.flatnonzero(self._allowed(found))[: stage.budget]]
+    def _look_for_rivals(self, hypotheses: Hypotheses, scores: FloatArray, start: int) -> None:
+        """
+        Grow what else the witnesses are convinced of, once there is a transform beyond doubt.
 
-    def _equal_codes(self, patterns: Patterns, query, radius: float):  # type: ignore[no-untyped-def]
-        """Pair patterns whose codes differ by less than a radius, of both parities if allowed."""
-        parts = []
-        for mirrored in (False, True):
-            if self.priors.parity == (1 if mirrored else -1):
-                continue
-            codes = patterns.codes.copy()
-            if mirrored:
-                codes[:, 1::2] *= -1
-            i, j, distance = query(codes, radius)
-            parts.append((i, j, distance, np.full(len(i), mirrored)))
-        return (np.concatenate(column) for column in zip(*parts, strict=True))
-
-    def _allowed(self, h: _Hypotheses) -> NDArray[np.bool_]:
-        """Apply the priors."""
-        scale = np.abs(h.a)
-        good = (scale >= self.priors.scale[0]) & (scale <= self.priors.scale[1])
-        if self.priors.rotation is not None:
-            low, high = self.priors.rotation
-            off = np.rad2deg(np.angle(h.a * np.exp(-0.5j * np.deg2rad(low + high))))
-            good &= np.abs(off) <= (high - low) / 2
-        if self.priors.max_shift is not None:
-            center = complex(*self.center)
-            image = h.a * np.where(h.mirrored, center.conjugate(), center) + h.b
-            good &= np.abs(image - complex(*self.target)) <= self.priors.max_shift
-        return good
-
-    def _ask_witnesses(self, h: _Hypotheses) -> FloatArray:
-        """Sum the log-ratios of the stars around each pattern."""
-        near, n_template = self._witnesses(h)
-        own = np.any(near[:, :, np.newaxis] == h.source[:, np.newaxis, :], axis=2)
-        z = self.source.xy[near] @ (1, 1j)
-        z = np.where(h.mirrored[:, np.newaxis], z.conj(), z)
-        image = h.a[:, np.newaxis] * z + h.b[:, np.newaxis]
-        pattern = self.template.xy[h.template] @ (1, 1j)
-        middle = pattern.mean(axis=1)
-        size = np.sqrt(np.mean(np.abs(pattern - middle[:, np.newaxis]) ** 2, axis=1))
-        points = np.stack((image.real, image.imag), axis=-1)
-        distance, nearest = np.empty(near.shape), np.empty(near.shape, np.intp)
-        for number in np.unique(n_template):
-            rows = np.flatnonzero(n_template == number)
-            distance[rows], nearest[rows] = self.template.tree(int(number)).query(points[rows])
-        scale = np.abs(h.a)[:, np.newaxis]
-        noise = np.sqrt(
-            (scale * self.source.err[near]) ** 2
-            + self.template.err[nearest] ** 2
-            + h.rms[:, np.newaxis] ** 2
-            + 0.1**2
+        A rival with about as many stars shows itself among as many hypotheses as the best did.
+        """
+        stop = start + max(start, _RIVALS)
+        rest = np.flatnonzero(~self._agree(hypotheses[:stop]))
+        new = rest[rest >= start]
+        scores[new] = ask_witnesses(
+            self.source, self.template, hypotheses[new], self.bounds.frame
         )
-        away = np.abs(image - middle[:, np.newaxis])
-        sigma = noise * (1 + away / size[:, np.newaxis])
-        sigma = np.hypot(sigma, 0.05 / (self.half * scale) * away**2)
-        density = self.template.density[nearest] * n_template[:, np.newaxis] / len(self.template)
-        ratios = log_ratios(distance, density, sigma)
-        outside = np.any((points < self.frame[0]) | (points > self.frame[1]), axis=-1)
-        return np.sum(np.where(own | outside, 0.0, ratios), axis=1)
+        self.tested += len(new)
+        self.grown = 0
+        for i in rest[np.argsort(-scores[rest], kind="stable")]:
+            if scores[i] < _CONVINCING or self.grown >= _MAX_RIVALS:
+                break
+            self._grow(hypotheses[slice(i, i + 1)])
 
-    def _witnesses(self, h: _Hypotheses) -> tuple[IntArray, IntArray]:
-        """Return the stars around each pattern, and among how many template stars to seek them."""
-        near = np.repeat(h.source[:, :1], _WITNESSES + 1, axis=1)  # itself where there are no more
-        n_template = np.empty(len(h), np.intp)
-        # Steps of two in the depth of the template keep its trees few.
-        depth = np.round(np.log2(np.abs(h.a)))
-        for level in np.unique(h.level):
-            rows = np.flatnonzero(h.level == level)
-            found = self.source.levels.neighbors(int(level), _WITNESSES)[h.source[rows, 0]]
-            near[rows, : found.shape[1]] = found
-            size = self.source.levels.sizes[level]
-            for step in np.unique(depth[rows]):
-                number = comparable(self.source, self.template, size, float(2.0**step))
-                n_template[rows[depth[rows] == step]] = number
-        return near, n_template
+    def _agree(self, h: Hypotheses) -> NDArray[np.bool_]:
+        """Tell which hypotheses are the best transform, near enough."""
+        best = self.best
+        if best is None:
+            return np.zeros(len(h), bool)
+        predicted = best.growth.predicted
+        known = np.all(h.source < len(predicted), axis=1)
+        expected = predicted[np.where(known[:, np.newaxis], h.source, 0)].mean(axis=1)
+        image = self.template.xy[h.template].mean(axis=1)
+        near = np.hypot(*(image - expected).T) < _SAME * max(
+            1.0, float(np.sqrt(abs(np.linalg.det(best.matrix))))
+        )
+        return known & near & (h.mirrored == (best.parity < 0))
 
-    def _grow(self, h: _Hypotheses) -> bool:
+    def _try_shifts(self, best: Candidate) -> None:
+        """Try the best transform followed by each shift that brings the template onto itself."""
+        growth, shifts = best.growth, self.template.own_shifts
+        shifts = shifts[[self._may_shift(best, shift) for shift in shifts]]
+        if not len(shifts):
+            return
+        used = growth.source[:_SHIFTED]
+        moved = growth.predicted[used] + shifts[:, np.newaxis]
+        distance, nearest = self.template.tree().query(moved)
+        sigma = np.sqrt(growth.sigma[used] ** 2 + self.template.err[nearest] ** 2 + _OWN_SHIFT**2)
+        ratios = log_ratios(distance, self.template.density[nearest], sigma)
+        scores = ratios.sum(axis=1)
+        scale = float(np.sqrt(abs(np.linalg.det(best.matrix))))
+        for i in np.argsort(-scores, kind="stable")[:_MAX_SHIFTS]:
+            if scores[i] > _CONVINCING:
+                good = ratios[i] > 0
+                self._record((used[good], nearest[i][good]), scale, best.parity)
+
+    def _may_shift(self, best: Candidate, shift: FloatArray) -> bool:
+        """Whether the priors allow the best transform followed by a shift."""
+        return self.bounds.objection(best.matrix, best.offset + shift, 0.0) is None
+
+    def _try_without(self, best: Candidate) -> None:
+        """Search once more without the stars that the best transform matches."""
+        rest = [
+            np.setdiff1d(np.arange(len(field)), matched)
+            for field, matched in (
+                (self.source, best.growth.source),
+                (self.template, best.growth.template),
+            )
+        ]
+        if min(map(len, rest)) < _MIN_STARS:
+            return
+        fields = [
+            StarField(field.xy[rows], field.err[rows])
+            for field, rows in zip((self.source, self.template), rest, strict=True)
+        ]
+        other = _Search(*fields, self.bounds)
+        other.run(_STAGES[:1])
+        self.tested += other.tested
+        found = other.best
+        if found is not None and found.log_odds >= MIN_LOG_ODDS:
+            pairs = rest[0][found.growth.source], rest[1][found.growth.template]
+            growth = replace(found.growth, source=pairs[0], template=pairs[1])
+            self.found.append(replace(found, growth=growth))
+
+    def _grow(self, h: Hypotheses) -> bool:
         """Grow one hypothesis; True where the result is decisive."""
         key = (
             *np.round(np.angle(h.a) / 0.02).astype(int),
@@ -396,23 +403,33 @@ class _Search:
         if self.seen[key] > _MAX_TRIES:
             return False
         self.grown += 1
-        growth = grow(
-            self.source,
-            self.template,
+        before = self.best
+        candidate = self._record(
             (h.source[0], h.template[0]),
             float(np.abs(h.a[0])),
-            self.frame,
+            -1 if h.mirrored[0] else 1,
             int(self.source.levels.sizes[h.level[0]]),
         )
-        if growth is None:
+        if candidate is None or candidate.objection is not None:
             return False
-        log_odds = growth.evidence - self.log_trials
-        before = -np.inf if self.best is None else self.best[0]
-        if log_odds > before:
-            self.best = (log_odds, growth, -1 if h.mirrored[0] else 1)
-        if before > _DECISIVE and log_odds > 0.9 * before:
-            return True  # two patterns lead to the same: there is no more to be found
-        return log_odds > _DECISIVE and len(growth.source) > 0.3 * growth.expected
+        if before is not None and before.log_odds > _DECISIVE:
+            if candidate.log_odds > 0.9 * before.log_odds and same_transform(before, candidate):
+                return True  # two patterns lead to the same: there is no more to be found
+        enough = len(candidate.growth.source) > 0.3 * candidate.growth.expected
+        return candidate.log_odds > _DECISIVE and enough
+
+    def _record(
+        self, pairs: tuple[IntArray, IntArray], scale: float, parity: int, size: int = 0
+    ) -> Candidate | None:
+        """Grow matched pairs and keep what comes of them."""
+        growth = grow(self.source, self.template, pairs, scale, self.bounds.frame, size, parity)
+        if growth is None:
+            return None
+        candidate = examine(
+            growth, self.source, self.template, self.bounds, parity, self.log_trials, MIN_LOG_ODDS
+        )
+        self.found.append(candidate)
+        return candidate
 
 
 def _last_level(field: StarField, stars: int) -> int:
@@ -420,13 +437,9 @@ def _last_level(field: StarField, stars: int) -> int:
     return max(1, int(np.searchsorted(field.levels.sizes, stars, side="right")))
 
 
-def _frame(xy: FloatArray, shape: tuple[int, int] | None) -> FloatArray:
-    """Return the corners of the frame: of the image, or of the box around the stars."""
-    if shape is not None:
-        return np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])
-    return np.array([xy.min(axis=0), xy.max(axis=0)])
-
-
-def _center(xy: FloatArray, shape: tuple[int, int] | None) -> FloatArray:
-    """Return the middle of the frame."""
-    return _frame(xy, shape).mean(axis=0)
+def _neighbors_for(stars: int) -> int:
+    """Return among how many neighbors the patterns of so many stars are sought."""
+    neighbors = 11
+    while neighbors < stars - 1 and stars * comb(neighbors + 1, 3) <= _PATTERNS:
+        neighbors += 1
+    return neighbors
