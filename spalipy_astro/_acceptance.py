@@ -13,7 +13,7 @@ from spalipy_astro._growth import Growth
 from spalipy_astro._starfield import StarField
 from spalipy_astro.fitting import fit_linear
 
-__all__ = ["Candidate", "contradict", "examine", "same_transform", "stands_still"]
+__all__ = ["DOUBT", "Candidate", "contradict", "examine", "same_transform"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -26,6 +26,7 @@ _LINE_WIDTH = 1.5  # px from a line, either side
 _CHANCE = 1e-3  # expected number of lines that chance would make
 _STILL = 0.5  # px: rms motion of what stands still on the detector
 _COMMON = 0.2  # share of pairs in common from which two results are one transform
+DOUBT = np.log(1e3)  # log-odds of stars that move among artifacts that do not
 _MOST = 0.7  # share of the other's matches that makes a rival of a transform of the same stars
 
 
@@ -44,6 +45,9 @@ class Candidate:
     parity : {1, -1}
     objection : str or None
         What speaks against it however good the odds.
+    still : bool
+        Whether all of its stars have the same positions in both frames, as artifacts of a detector
+        have.
     """
 
     growth: Growth
@@ -52,6 +56,7 @@ class Candidate:
     offset: FloatArray
     parity: int
     objection: str | None
+    still: bool
 
     @property
     def pairs(self) -> set[tuple[int, int]]:
@@ -122,7 +127,9 @@ def examine(
                 f"{np.count_nonzero(strung)} of its {len(xy)} stars lie on straight lines, as "
                 "those of a satellite's trail or a bad column do, and the others do not bear it out"
             )
-    return Candidate(growth, log_odds, matrix, offset, parity, objection)
+    motion = xy @ matrix.T + offset - xy
+    still = bool(np.sqrt(np.mean(np.sum(motion**2, axis=1))) < _STILL)
+    return Candidate(growth, log_odds, matrix, offset, parity, objection, still)
 
 
 def _on_few_lines(xy: FloatArray) -> BoolArray:
@@ -174,12 +181,6 @@ def _on_few_lines(xy: FloatArray) -> BoolArray:
     return distance.any(axis=0) & (mean_direction > np.cos(np.deg2rad(20)))
 
 
-def stands_still(candidate: Candidate, source: StarField, template: StarField) -> bool:
-    """Whether the matched points of two frames have the same positions in both."""
-    motion = template.xy[candidate.growth.template] - source.xy[candidate.growth.source]
-    return bool(np.sqrt(np.mean(np.sum(motion**2, axis=1))) < _STILL)
-
-
 def contradict(best: Candidate, other: Candidate, required: float) -> bool:
     """
     Tell whether another transform is so good that the best one is not certain.
@@ -205,6 +206,8 @@ def contradict(best: Candidate, other: Candidate, required: float) -> bool:
         return False
     shared = np.isin(other.growth.source, best.growth.source)
     if np.count_nonzero(shared) < 0.3 * len(shared):
+        if best.still != other.still:
+            return other.log_odds >= DOUBT
         return other.log_odds >= required and not _near(best, other)
     if len(other.growth.source) < _MOST * len(best.growth.source):
         return best.log_odds - other.log_odds < required

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import astropy.units as u
@@ -118,6 +119,12 @@ class Bounds:
         grid = np.linspace(*source_frame, 9)
         x, y = np.meshgrid(grid[:, 0], grid[:, 1])
         self._positions = (x + 1j * y).ravel()
+
+    def narrowed(self, priors: Priors, n_source: int, n_template: int) -> Bounds:
+        """Return the same frames with other priors and numbers of stars."""
+        other = copy(self)
+        other.priors, other._sizes = priors, (n_source, n_template)
+        return other
 
     def allow(
         self, a: NDArray[np.complex128], b: NDArray[np.complex128], mirrored: BoolArray

@@ -20,6 +20,7 @@ Query = Callable[[FloatArray, float], tuple[IntArray, IntArray, FloatArray]]
 
 _MANY_PATTERNS = 100_000  # from which on a smaller radius is tried first
 _WITNESSES = 16  # stars around a pattern that are asked about it
+_MORE_WITNESSES = 48  # ... where most of them know nothing
 _PAIRS = 400_000  # pairs of pairs of stars that are looked at
 
 
@@ -195,7 +196,8 @@ def ask_witnesses(
     ndarray, shape (H,)
     """
     half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
-    near, n_template = _witnesses(source, template, h)
+    number = _MORE_WITNESSES if hopeful else _WITNESSES
+    near, n_template = _witnesses(source, template, h, number)
     own = np.any(near[:, :, np.newaxis] == h.source[:, np.newaxis, :], axis=2)
     z = source.xy[near] @ (1, 1j)
     z = np.where(h.mirrored[:, np.newaxis], z.conj(), z)
@@ -205,9 +207,9 @@ def ask_witnesses(
     size = np.sqrt(np.mean(np.abs(pattern - middle[:, np.newaxis]) ** 2, axis=1))
     points = np.stack((image.real, image.imag), axis=-1)
     distance, nearest = np.empty(near.shape), np.empty(near.shape, np.intp)
-    for number in np.unique(n_template):
-        rows = np.flatnonzero(n_template == number)
-        distance[rows], nearest[rows] = template.tree(int(number)).query(points[rows])
+    for size_t in np.unique(n_template):
+        rows = np.flatnonzero(n_template == size_t)
+        distance[rows], nearest[rows] = template.tree(int(size_t)).query(points[rows])
     scale = np.abs(h.a)[:, np.newaxis]
     noise = np.sqrt(
         (scale * source.err[near]) ** 2
@@ -226,19 +228,19 @@ def ask_witnesses(
 
 
 def _witnesses(
-    source: StarField, template: StarField, h: Hypotheses
+    source: StarField, template: StarField, h: Hypotheses, number: int
 ) -> tuple[IntArray, IntArray]:
     """Return the stars around each pattern, and among how many template stars to seek them."""
-    near = np.repeat(h.source[:, :1], _WITNESSES + 1, axis=1)  # itself where there are no more
+    near = np.repeat(h.source[:, :1], number + 1, axis=1)  # itself where there are no more
     n_template = np.empty(len(h), np.intp)
     # Steps of two in the depth of the template keep its trees few.
     depth = np.round(np.log2(np.abs(h.a)))
     for level in np.unique(h.level):
         rows = np.flatnonzero(h.level == level)
-        found = source.levels.neighbors(int(level), _WITNESSES)[h.source[rows, 0]]
+        found = source.levels.neighbors(int(level), number)[h.source[rows, 0]]
         near[rows, : found.shape[1]] = found
         size = source.levels.sizes[level]
         for step in np.unique(depth[rows]):
-            number = comparable(source, template, size, float(2.0**step))
-            n_template[rows[depth[rows] == step]] = number
+            among = comparable(source, template, size, float(2.0**step))
+            n_template[rows[depth[rows] == step]] = among
     return near, n_template

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._acceptance import (
-    Candidate,
-    contradict,
-    examine,
-    same_transform,
-    stands_still,
-)
+from spalipy_astro._acceptance import DOUBT, Candidate, contradict, examine, same_transform
 from spalipy_astro._bounds import Bounds, Priors
 from spalipy_astro._growth import grow
 from spalipy_astro._hypotheses import Hypotheses, ask_witnesses, from_pairs, from_patterns
@@ -146,7 +141,13 @@ def match_stars(
     bounds = Bounds(priors or Priors(), source, template, source_shape, template_shape)
     search = _Search(source, template, bounds)
     search.run()
-    best = search.settle()
+    while True:
+        try:
+            best = search.settle()
+            break
+        except AmbiguousMatchError:
+            if not search.run():  # more stars may tell two transforms apart
+                raise
     return Match(
         best.growth.source,
         best.growth.template,
@@ -166,6 +167,7 @@ class _Search:
         self.tested = self.grown = 0
         self.found: list[Candidate] = []
         self.seen: dict[tuple[int, ...], int] = {}
+        self._stages = self._all_stages()
 
     @property
     def best(self) -> Candidate | None:
@@ -173,24 +175,27 @@ class _Search:
         sound = [candidate for candidate in self.found if candidate.objection is None]
         return max(sound, key=lambda candidate: candidate.log_odds, default=None)
 
-    def run(self, stages: Sequence[_Stage] = _STAGES) -> None:
-        """Search until a transform is beyond doubt, or all stages have been tried."""
-        few = min(len(self.source), len(self.template))
-        done = 0
-        for stage in stages:
-            if done >= max(len(self.source), len(self.template)):
+    def run(self) -> bool:
+        """Search, or search on; False where all stages have been tried without a result."""
+        return any(stage() for stage in self._stages)
+
+    def _all_stages(self) -> Iterator[Callable[[], bool]]:
+        """Yield what to try, one after the other."""
+        few, many = sorted((len(self.source), len(self.template)))
+        for number, stage in enumerate(_STAGES):
+            if number and _STAGES[number - 1].stars >= many:
                 break
-            done = stage.stars
-            if self._run_stage(stage, 4):
-                return
-        if few < 8 and self._run_stage(_Stage(4700, 7, 0.03, 20_000), 3):
-            return
+            yield partial(self._run_stage, stage, 4)
+        if few < 8:
+            yield partial(self._run_stage, _Stage(4700, 7, 0.03, 20_000), 3)
         pairs = from_pairs(self.source, self.template, self.bounds, _BUDGET_OF_PAIRS)
-        if pairs is not None and self._test(pairs, promising=_PROMISING_PAIR):
-            return
-        # Where hardly any star has a partner, patterns of near neighbors do not: wider ones.
-        neighbors = _neighbors_for(min(max(len(self.source), len(self.template)), _PERSEVERANCE))
-        self._run_stage(_Stage(_PERSEVERANCE, neighbors, 0.01, 20_000), 4, hopeful=True)
+        if pairs is not None:
+            yield partial(self._test, pairs, promising=_PROMISING_PAIR)
+        # Where hardly any star has a partner, few patterns do: triangles, and more witnesses.
+        yield partial(self._run_stage, _Stage(_PERSEVERANCE, 11, 0.003, 12_000), 3, hopeful=True)
+        neighbors = _neighbors_for(min(many, _PERSEVERANCE))
+        stage = _Stage(_PERSEVERANCE, neighbors, 0.01, 12_000)
+        yield partial(self._run_stage, stage, 4, hopeful=True)
 
     def settle(self) -> Candidate:
         """
@@ -211,7 +216,7 @@ class _Search:
             if self.best is best:
                 break
             best = self.best or best
-        if stands_still(best, self.source, self.template):
+        if best.still:
             self._try_without(best)
         sound = [candidate for candidate in self.found if candidate.objection is None]
         rivals = [other for other in sound if contradict(best, other, MIN_LOG_ODDS)]
@@ -221,8 +226,9 @@ class _Search:
         # What stands still is on the detector, and stars move: unless they are too few to tell.
         for still, moving in ((best, rival), (rival, best)):
             if (
-                stands_still(still, self.source, self.template)
-                and not stands_still(moving, self.source, self.template)
+                still.still
+                and not moving.still
+                and moving.log_odds >= MIN_LOG_ODDS
                 and len(moving.growth.source) > _OUTVOTED * len(still.growth.source)
                 and not np.isin(moving.growth.source, still.growth.source).any()
             ):
@@ -382,11 +388,17 @@ class _Search:
             StarField(field.xy[rows], field.err[rows])
             for field, rows in zip((self.source, self.template), rest, strict=True)
         ]
-        other = _Search(*fields, self.bounds)
-        other.run(_STAGES[:1])
+        # Two frames of one detector, as it seems: of one scale and parity.
+        low, high = self.bounds.priors.scale
+        known = replace(self.bounds.priors, scale=(max(low, 0.95), min(high, 1.05)), parity=1)
+        other = _Search(*fields, self.bounds.narrowed(known, *map(len, rest)))
+        other._run_stage(_STAGES[0], 4)
+        pairs = from_pairs(*fields, other.bounds, _BUDGET_OF_PAIRS)
+        if other.best is None and pairs is not None:
+            other._test(pairs, promising=_PROMISING_PAIR)
         self.tested += other.tested
         found = other.best
-        if found is not None and found.log_odds >= MIN_LOG_ODDS:
+        if found is not None and found.log_odds >= DOUBT:
             pairs = rest[0][found.growth.source], rest[1][found.growth.template]
             growth = replace(found.growth, source=pairs[0], template=pairs[1])
             self.found.append(replace(found, growth=growth))

@@ -23,6 +23,8 @@ IntArray = NDArray[np.intp]
 
 _LEVEL_RATIO = 1.6  # between the sizes of neighboring levels
 _SMALLEST_LEVEL = 16
+_PROBES = 200  # codes by which the number of pairs is foretold
+_MOST_PAIRS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,11 @@ class PatternIndex:
         if not len(codes) or not len(self.patterns.codes):
             empty = np.empty(0, np.intp)
             return empty, empty, np.empty(0)
-        other = cKDTree(codes, balanced_tree=False, compact_nodes=False)
+        # All patterns of a lattice have a few codes, which would make as many pairs as there are
+        # patterns squared.
+        some = np.linspace(0, len(codes) - 1, min(len(codes), _PROBES)).astype(np.intp)
+        probed = self._tree.query_ball_point(codes[some], radius, return_length=True)
+        step = max(1, int(probed.mean() * len(codes) // _MOST_PAIRS))
+        other = cKDTree(codes[::step], balanced_tree=False, compact_nodes=False)
         found = other.sparse_distance_matrix(self._tree, radius, output_type="ndarray")
-        return found["i"], found["j"], found["v"]
+        return found["i"] * step, found["j"], found["v"]
