@@ -6,7 +6,6 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asdf
@@ -14,7 +13,7 @@ from asdf.exceptions import AsdfConversionWarning
 from astropy.table import QTable
 
 from spalipy_astro._errormap import ErrorTerm
-from spalipy_astro._files import whole_file
+from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.errors import FormatError
 from spalipy_astro.portable import portable_wcs
 from spalipy_astro.wcs import pack_wcs, unpack_wcs
@@ -90,8 +89,9 @@ def portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
 
 def write(tree: Mapping[str, Any], path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write a tree to an ASDF file, whole or not at all."""
-    with whole_file(path, overwrite=overwrite) as part:
-        asdf.AsdfFile(dict(tree)).write_to(part)
+    # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
+    with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
+        asdf.AsdfFile(dict(tree)).write_to(stream)
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -106,16 +106,15 @@ def read(path: str | os.PathLike[str]) -> Any:
         If it is anything but a whole file of an alignment in a known version.
     """
     name = repr(os.fspath(path))
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {name}.")
+    require_file(path)
     try:
-        with asdf.config_context() as config, warnings.catch_warnings():
+        with open(path, "rb") as stream, asdf.config_context() as config, warnings.catch_warnings():
             config.validate_on_read = True
             # what nobody can convert comes as bare numbers; no transform must be made of these
             warnings.simplefilter("error", AsdfConversionWarning)
             # Not lazy: the alignment must outlive the file.
             with asdf.open(
-                path, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
+                stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
                 tree = dict(file.tree)
     except AsdfConversionWarning as warning:

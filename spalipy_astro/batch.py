@@ -304,7 +304,7 @@ def _tasks(
             stem = folder / name
         task = Task(
             index,
-            os.path.abspath(image) if is_path else image,
+            os.fspath(Path(image).absolute()) if is_path else image,
             source_mask if masks is None else masks[index],
             stem,
             os.fspath(image) if is_path else index,

@@ -16,7 +16,7 @@ def alignment():
     """An alignment of frames that are not square, from stars alone."""
     rng = np.random.default_rng(5)
     xy = rng.uniform((0, 0), (120, 80), (40, 2))
-    found = find_alignment(xy, xy + (3.0, -2.0), spline_order=0)
+    found = find_alignment(xy, xy + np.array([3.0, -2.0]), spline_order=0)
     return replace(found, source_shape=(80, 120), template_shape=(90, 130))
 
 
@@ -81,10 +81,10 @@ def test_catalogs_have_no_shape_to_compare_with(alignment):
     [(1.5, 2.5), (0, 0.1), (np.nan, 0), (0, np.inf), (1,), (1, 2, 3), 5, ("1", "2"), None],
 )
 def test_offset_is_whole(alignment, offset):
-    with pytest.raises(ValueError, match="^offset must be"):
+    with pytest.raises(ValueError, match=r"^offset must be"):
         alignment.resample(np.ones((80, 120)), offset=offset)
     if offset not in [(1.5, 2.5), (0, 0.1)]:
-        with pytest.raises(ValueError, match="^offset must be"):
+        with pytest.raises(ValueError, match=r"^offset must be"):
             resample(np.ones((80, 120)), alignment.transform.inverse, offset=offset)
 
 
@@ -106,26 +106,26 @@ def test_shapes_are_positive_integers(alignment, shape):
         lambda: alignment.coverage(shape),
         lambda: align_many([], np.ones((5, 6)), shape=shape),
     ):
-        with pytest.raises(ValueError, match="^shape must be two positive integers"):
+        with pytest.raises(ValueError, match=r"^shape must be two positive integers"):
             call()
 
 
 @pytest.mark.parametrize("number", [2.5, np.nan, np.inf, True, 0, -1, "2", None, (2, 2)])
 def test_binning_is_whole(alignment, number):
-    with pytest.raises(ValueError, match="^template is the number of pixels"):
+    with pytest.raises(ValueError, match=r"^template is the number of pixels"):
         alignment.binned(template=number)
 
 
 @pytest.mark.parametrize("catalog", [False, True])
 def test_windows_are_whole(alignment, catalog):
     alignment = replace(alignment, source_shape=None) if catalog else alignment
-    with pytest.raises(ValueError, match="^source is a window as two slices of whole numbers"):
+    with pytest.raises(ValueError, match=r"^source is a window as two slices of whole numbers"):
         alignment.cropped(source=np.s_[1.5:20, 3:40])
 
 
 @pytest.mark.parametrize("number", [1.5, 0, np.nan])
 def test_workers_are_whole(number):
-    with pytest.raises(ValueError, match="^n_workers is a number of workers"):
+    with pytest.raises(ValueError, match=r"^n_workers is a number of workers"):
         align_many([], np.ones((5, 6)), n_workers=number)
 
 
