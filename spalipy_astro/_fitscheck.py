@@ -8,8 +8,10 @@ compared with what is there.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -26,6 +28,7 @@ _CARD = 80  # bytes
 _MAX_BLOCKS = 2**14  # of a header: a hundred times the longest in use; more never comes to an END
 _PIECE = 2**20  # bytes that are unpacked at a time
 _MAX_AXES = _MAX_COLUMNS = 999  # of the FITS standard
+_MAX_BLOCKSIZE = 2**16  # pixels that Rice's method codes at a time: 16 or 32 where anybody knows
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _INTEGER = re.compile(rb"= *([+-]?\d+) *(?:/.*)?", re.DOTALL)
 _TEXT = re.compile(rb"= *'([^']*)'")
@@ -65,7 +68,9 @@ def check_fits(stream: BinaryIO, size: int, path: str) -> int:
     end = 0
     for header in _headers(stream, path):
         header.require(stream.tell() + header.length - size)
-        end = stream.seek(_padded(header.length), 1)
+        start = stream.tell()
+        header.check_data(stream, start)
+        end = stream.seek(start + _padded(header.length))
     return min(end, size)
 
 
@@ -94,11 +99,13 @@ def unpack_fits(stream: BinaryIO, path: str) -> BytesIO:
     out = BytesIO()
     for header in _headers(stream, path):
         out.write(header.raw)
-        left = _padded(header.length)
+        start, left = out.tell(), _padded(header.length)
         while left > 0 and (piece := stream.read(min(left, _PIECE))):
             left -= len(piece)
             out.write(piece)
         header.require(left - (_padded(header.length) - header.length))
+        header.check_data(out, start)
+        out.seek(0, 2)
     out.seek(0)
     return out
 
@@ -132,27 +139,39 @@ class _Header:
 
     def _check_table(self) -> None:
         """Compare the widths of the columns with that of a row."""
-        width = 0
-        for number in range(1, self.integer("TFIELDS", default=0, most=_MAX_COLUMNS) + 1):
+        widths = self._widths()
+        row = self.integer("NAXIS1", default=0)
+        if widths is not None and sum(widths) != row:
+            what = f"but the columns (TFORMn) take {sum(widths)} bytes"
+            raise self.damaged("NAXIS1", row, what)
+
+    def _widths(self) -> list[int] | None:
+        """Return the bytes of the columns; None where there is a kind that others may know."""
+        if b"TFIELDS" not in self.cards:
+            return None
+        widths = []
+        for number in range(1, self.integer("TFIELDS", most=_MAX_COLUMNS) + 1):
             form = self.text(f"TFORM{number}")
             if form is None:
                 raise FormatError(f"{self.name} is damaged: it lacks the card TFORM{number}.")
             match = _FORM.match(form.strip())
             if match is None:
-                return  # a kind of column that others may know
+                return None
             repeat, kind = int(match[1] or 1), match[2]
-            width += (repeat + 7) // 8 if kind == "X" else repeat * _BYTES[kind]
-        row = self.integer("NAXIS1", default=0)
-        if width != row and b"TFIELDS" in self.cards:
-            raise self.damaged("NAXIS1", row, f"but the columns (TFORMn) take {width} bytes")
+            widths.append((repeat + 7) // 8 if kind == "X" else repeat * _BYTES[kind])
+        return widths
+
+    def _tiles(self, axes: list[int]) -> list[int]:
+        """Return the lengths of the tiles of a tile-compressed image along its axes."""
+        return [
+            self.integer(f"ZTILE{k}", default=max(n, 1) if k == 1 else 1, least=1)
+            for k, n in enumerate(axes, 1)
+        ]
 
     def _check_tiles(self) -> None:
         """Compare the size of a tile-compressed image with the number of tiles and of bytes."""
         axes = self.axes("ZNAXIS")
-        tiles = [
-            self.integer(f"ZTILE{k}", default=max(n, 1) if k == 1 else 1, least=1)
-            for k, n in enumerate(axes, 1)
-        ]
+        tiles = self._tiles(axes)
         number = math.prod(-(-n // tile) for n, tile in zip(axes, tiles, strict=True))
         rows = self.integer("NAXIS2", default=0)
         size = f"the image, {_listed('ZNAXIS', axes)} in tiles of {tuple(tiles)},"
@@ -161,9 +180,12 @@ class _Header:
         for k in range(1, _MAX_AXES + 1):
             if (name := self.text(f"ZNAME{k}")) is None:
                 break
-            if name.strip() in ("BLOCKSIZE", "BYTEPIX"):
-                self.integer(f"ZVAL{k}", least=1)
-        method = (self.text("ZCMPTYPE") or "").strip()
+            # what libraries take for the size of a buffer
+            if name == "BYTEPIX" and (size_of := self.value(f"ZVAL{k}")) not in (1, 2, 4, 8):
+                raise self.damaged(f"ZVAL{k}", size_of, "it must be 1, 2, 4 or 8 (BYTEPIX)")
+            if name == "BLOCKSIZE":
+                self.integer(f"ZVAL{k}", least=1, most=_MAX_BLOCKSIZE)
+        method = self.text("ZCMPTYPE") or ""
         packed = self.length
         unpacked = self.pixel("ZBITPIX") * math.prod(axes)
         if axes and unpacked > packed * _MAX_RATIO.get(method, _MAX_RATIO_OF_OTHERS):
@@ -171,6 +193,46 @@ class _Header:
                 f"{self.name} is damaged: {size} takes {unpacked} bytes, which cannot come of "
                 f"{packed} bytes by {method or 'no method'}."
             )
+
+    def check_data(self, stream: BinaryIO, start: int) -> None:
+        """
+        Raise where H-compressed tiles are not of the size that the header says.
+
+        Each tile has its size with it, and what unpacks it believes that, without asking whether
+        the image has room for so much.
+        """
+        if not (self.is_true("ZIMAGE") and self.text("ZCMPTYPE") == "HCOMPRESS_1"):
+            return
+        axes, widths = self.axes("ZNAXIS"), self._widths() or []
+        names = [self.text(f"TTYPE{k}") for k in range(1, len(widths) + 1)]
+        if not axes or "COMPRESSED_DATA" not in names:
+            return
+        column = names.index("COMPRESSED_DATA")
+        descriptor = ">qq" if widths[column] == 16 else ">ii"
+        tiles = self._tiles(axes)
+        row, rows = self.integer("NAXIS1"), self.integer("NAXIS2")
+        stream.seek(start)
+        table = stream.read(row * rows)
+        heap = start + self.integer("THEAP", default=row * rows)
+        places = itertools.product(
+            *(range(0, n, tile) for n, tile in zip(axes[::-1], tiles[::-1], strict=True))
+        )
+        for number, place in enumerate(places):
+            at = number * row + sum(widths[:column])
+            length, offset = struct.unpack_from(descriptor, table, at)
+            if length == 0:  # of a tile that is packed in another way
+                continue
+            ends = zip(place, tiles[::-1], axes[::-1], strict=True)
+            shape = [min(tile, n - first) for first, tile, n in ends]
+            stream.seek(heap + max(offset, 0))
+            head = stream.read(10)
+            size = struct.unpack(">2xii", head) if len(head) == 10 else ()
+            if list(size) != [n for n in shape if n != 1]:
+                raise FormatError(
+                    f"{self.path!r} is damaged: tile {number + 1} of HDU {self.number} has the "
+                    f"size {size}, where {_listed('ZNAXIS', axes)} in tiles of {tuple(tiles)} "
+                    f"takes {tuple(shape)}."
+                )
 
     def axes(self, key: str) -> list[int]:
         """Return the lengths of the axes, ``NAXIS`` or ``ZNAXIS``."""
