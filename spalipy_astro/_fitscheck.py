@@ -142,7 +142,9 @@ class _Header:
         widths = self._widths()
         row = self.integer("NAXIS1", default=0)
         if widths is not None and sum(widths) != row:
-            what = f"but the columns (TFORMn) take {sum(widths)} bytes"
+            forms = [f"TFORM{k} = {self.text(f'TFORM{k}')}" for k in range(1, len(widths) + 1)]
+            told = ", ".join([f"TFIELDS = {len(widths)}", *forms[:4], *["..."][: len(forms) > 4]])
+            what = f"but the columns ({told}) take {sum(widths)} bytes"
             raise self.damaged("NAXIS1", row, what)
 
     def _widths(self) -> list[int] | None:

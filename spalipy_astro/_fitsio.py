@@ -271,9 +271,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
                 end = check_fits(file, size, name)
                 file.seek(0)
                 if end < size:
-                    log.warning(
-                        "%s: %d bytes after the last extension are left out", name, size - end
-                    )
+                    log.warning("%s: %d bytes after its last HDU are left out", name, size - end)
                     stream = BytesIO(file.read(end))
             else:
                 stream = unpack_fits(stream, name)

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asdf
@@ -108,7 +109,12 @@ def read(path: str | os.PathLike[str]) -> Any:
     name = repr(os.fspath(path))
     require_file(path)
     try:
-        with open(path, "rb") as stream, asdf.config_context() as config, warnings.catch_warnings():
+        # by its absolute name, in which asdf finds nobody's home
+        with (
+            open(Path(path).absolute(), "rb") as stream,
+            asdf.config_context() as config,
+            warnings.catch_warnings(),
+        ):
             config.validate_on_read = True
             # what nobody can convert comes as bare numbers; no transform must be made of these
             warnings.simplefilter("error", AsdfConversionWarning)
