@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro._errormap import ErrorTerm
 from spalipy_astro._figures import derived_figures
 from spalipy_astro._regrid import SAME, Grid, regrid_backward, regrid_wcs
+from spalipy_astro._shapes import is_whole
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -132,7 +134,7 @@ def binned(alignment: Alignment, source: int, template: int) -> Alignment:
     grids, shapes = [], []
     for name, n in (("source", source), ("template", template)):
         shape = getattr(alignment, f"{name}_shape")
-        if isinstance(n, bool) or n != int(n) or n < 1 or (shape and n > min(shape)):
+        if not is_whole(n) or n < 1 or (shape and n > min(shape)):
             raise ValueError(
                 f"{name} is the number of pixels along a side that become one, from 1 to the size "
                 f"of the image; got {n!r} for the shape {shape}."
@@ -234,10 +236,11 @@ def _bounds(window: Any, shape: Shape | None, name: str) -> tuple[Any, Any]:
         isinstance(window, tuple)
         and len(window) == 2
         and all(isinstance(s, slice) and s.step in (None, 1) for s in window)
+        and all(_is_edge(s.start) and _is_edge(s.stop) for s in window)
     ):
         raise ValueError(
-            f"{name} is a window as two slices, rows and columns, such as np.s_[10:200, 30:400] or "
-            f"the slices_original of a Cutout2D; got {window!r}."
+            f"{name} is a window as two slices of whole numbers, rows and columns, such as "
+            f"np.s_[10:200, 30:400] or the slices_original of a Cutout2D; got {window!r}."
         )
     if shape is None:
         if any(s.start is None or s.stop is None or min(s.start, s.stop) < 0 for s in window):
@@ -251,6 +254,10 @@ def _bounds(window: Any, shape: Shape | None, name: str) -> tuple[Any, Any]:
     if any(stop <= start for start, stop in edges):
         raise ValueError(f"the window {window!r} of the {name} of shape {shape} has no pixels.")
     return edges[0], edges[1]
+
+
+def _is_edge(edge: Any) -> bool:
+    return edge is None or isinstance(edge, Integral)
 
 
 def _text(window: Any) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
-from spalipy_astro.errors import FormatError
+from spalipy_astro._files import require_file
+from spalipy_astro._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+from spalipy_astro.errors import AlignmentError, FormatError
 
 __all__ = [
     "Extension",
     "image_hdus",
     "is_complete",
+    "open_fits",
     "read_image",
     "read_plane",
     "to_hdus",
@@ -36,8 +40,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 2880  # bytes
-_MAGIC = b"SIMPLE  ="
 _COMPANIONS = ("MASK", "UNCERT")  # names that CCDData gives to its extensions
 _UNCERTAINTIES = {
     "std": StdDevUncertainty,
@@ -69,7 +71,7 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     ------
     FileNotFoundError, FormatError
     """
-    with _open(path) as hdus:
+    with open_fits(path) as hdus:
         return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
 
 
@@ -106,7 +108,7 @@ def read_image(
     FormatError
         If it is no FITS file, is truncated, or has no such image.
     """
-    with _open(path) as hdus:
+    with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
         chosen = hdus[index]
         data = _data(chosen, path)
@@ -136,7 +138,7 @@ def read_image(
 
 def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
     """Read the bare pixels of an image; raises as `read_image` does."""
-    with _open(path) as hdus:
+    with open_fits(path) as hdus:
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
 
@@ -197,13 +199,14 @@ def _compressed(hdu: Any) -> Any:
 
 def head_of(path: str | os.PathLike[str]) -> bytes:
     """Return the first bytes of a file, decompressed."""
-    with get_readable_fileobj(os.fspath(path), encoding="binary") as stream:
-        return stream.read(_BLOCK)
+    # an open file: a name might be taken for a URL
+    with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
+        return stream.read(BLOCK)
 
 
 def is_fits(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file begins like a FITS file."""
-    return head_of(path).startswith(_MAGIC)
+    return head_of(path).startswith(MAGIC)
 
 
 def is_complete(path: str | os.PathLike[str]) -> bool:
@@ -219,51 +222,68 @@ def is_complete(path: str | os.PathLike[str]) -> bool:
     bool
         Also True for files that are compressed as a whole, which are not looked into.
     """
-    return _missing_bytes(path) <= 0
-
-
-def _missing_bytes(path: str | os.PathLike[str]) -> int:
-    """Return how many bytes a file lacks of what its headers promise."""
-    size = os.path.getsize(path)
-    end = 0
     with open(path, "rb") as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
-            return 0
+        if stream.read(len(MAGIC)) != MAGIC:
+            return True
         stream.seek(0)
-        while end < size:
-            try:
-                header = fits.Header.fromfile(stream)
-            except (EOFError, OSError, ValueError):
-                if end == 0:
-                    return _BLOCK - size % _BLOCK  # at the least: the first header has no end
-                break  # what follows the last HDU is none of FITS' business
-            axes = [header.get(f"NAXIS{k}", 0) for k in range(1, header.get("NAXIS", 0) + 1)]
-            number = math.prod(axes) if axes else 0
-            number = header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + number)
-            length = abs(header.get("BITPIX", 8)) // 8 * number
-            end = stream.tell() + length  # what is lost of the padding after it is no loss
-            stream.seek(stream.tell() + math.ceil(length / _BLOCK) * _BLOCK)
-            if stream.tell() >= size:
-                break
-    return end - size
+        try:
+            check_fits(stream, os.path.getsize(path), os.fspath(path))
+        except FormatError:
+            return False
+    return True
 
 
-def _open(path: str | os.PathLike[str]) -> Any:
-    """Open a FITS file."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+@contextmanager
+def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
+    """
+    Open a FITS file whose headers promise no more than there is.
+
+    Parameters
+    ----------
+    path : path-like
+        Also compressed as a whole.
+
+    Yields
+    ------
+    `~astropy.io.fits.HDUList`
+        Whatever goes wrong with it in the block, which for a damaged file may be anything, is a
+        FormatError.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no FITS file, is truncated or damaged.
+    """
+    name = os.fspath(path)
+    require_file(path)
     try:
-        found = is_fits(path)
-    except (EOFError, OSError, zlib.error) as error:
-        raise FormatError(f"{os.fspath(path)!r} cannot be read: {error}") from error
-    if not found:
-        raise FormatError(f"{os.fspath(path)!r} is no FITS file: it does not begin like one.")
-    if (missing := _missing_bytes(path)) > 0:
-        raise FormatError(f"{os.fspath(path)!r} is truncated: {missing} bytes are missing.")
-    try:
-        return fits.open(path, memmap=False)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise FormatError(f"{os.fspath(path)!r} is no FITS file or damaged: {error}") from error
+        with ExitStack() as stack:
+            # an open file: astropy takes some names for URLs, and ~ for somebody's home
+            file = stack.enter_context(open(path, "rb"))
+            stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
+            if stream.read(len(MAGIC)) != MAGIC:
+                raise FormatError(f"{name!r} is no FITS file: it does not begin like one.")
+            stream.seek(0)
+            if stream is file:
+                size = os.path.getsize(path)
+                end = check_fits(file, size, name)
+                file.seek(0)
+                if end < size:
+                    log.warning("%s: %d bytes after its last HDU are left out", name, size - end)
+                    stream = BytesIO(file.read(end))
+            else:
+                stream = unpack_fits(stream, name)
+            yield stack.enter_context(fits.open(stream, memmap=False))
+    except (AlignmentError, MemoryError, Warning):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the file system, and it names the file
+        raise FormatError(
+            f"{name!r} is damaged, it cannot be read as FITS ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _shape(hdu: Any) -> tuple[int, ...]:

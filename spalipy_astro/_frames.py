@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,10 +18,11 @@ from astropy.nddata import CCDData, NDData
 
 from spalipy_astro import _windows
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._files import whole_file
+from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro._fitsio import (
     Extension,
     is_complete,
+    is_fits,
     read_image,
     read_plane,
     to_hdus,
@@ -366,7 +368,7 @@ def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment 
         return None
     try:
         alignment = Alignment.read(path)
-    except AlignmentError:
+    except (AlignmentError, OSError):
         alignment = None
     if alignment is not None and alignment.provenance.get("batch") == key:
         return alignment if settings.reuse else None
@@ -375,7 +377,8 @@ def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment 
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
-    """Raise for a file that was not made from the same things."""
+    """Raise for a file that was not made from the same things, or what is no file."""
+    refuse_existing(path, overwrite=True)
     if not settings.overwrite and os.path.lexists(path):
         raise FileExistsError(
             f"{path} exists, but was not made from this source as it is now with this template and "
@@ -386,9 +389,12 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
 def _header_of(path: Path) -> fits.Header:
     """Return the header of an aligned image; an empty one if it cannot be read."""
     try:
-        return fits.Header.fromfile(path)
-    except (EOFError, OSError):
-        return fits.Header()
+        if path.is_file() and is_fits(path):
+            with open(path, "rb") as stream:
+                return fits.Header.fromfile(stream)
+    except (EOFError, OSError, ValueError, zlib.error):
+        pass
+    return fits.Header()
 
 
 def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Mapping
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import asdf
+import numpy as np
 from asdf.exceptions import AsdfConversionWarning
-from astropy.table import QTable
 
 from spalipy_astro._errormap import ErrorTerm
-from spalipy_astro._files import whole_file
+from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.errors import FormatError
 from spalipy_astro.portable import portable_wcs
 from spalipy_astro.wcs import pack_wcs, unpack_wcs
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["from_tree", "portable_tree", "read", "to_tree", "write"]
 
 log = logging.getLogger(__name__)
+
+_COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
+_FIGURES = (
+    *("excess_scatter", "log_odds", "hypotheses", "freedom", "rms_x", "rms_y", "rms"),
+    *("chi2_x", "chi2_y", "scale", "rotation", "shift_x", "shift_y", "distortion", "coverage"),
+)
+_COLUMNS = (
+    *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
+    *("source_row", "template_row", "dx", "dy", "sigma", "used"),
+)
+_MAX_TEXT = 2**24  # bytes of YAML that are looked through; a file of ours has some ten thousand
+_ALIAS = re.compile(rb"[\s\[,]\*\w")
+_FEW = 8  # aliases that cannot do harm; a file of ours has one
+_MAX_NODES = 10**6
 
 
 def to_tree(alignment: Alignment) -> dict[str, Any]:
@@ -43,10 +59,18 @@ def to_tree(alignment: Alignment) -> dict[str, Any]:
 
 
 def from_tree(cls: type[Alignment], tree: Mapping[str, Any]) -> Alignment:
-    """Rebuild an alignment from what an ASDF file holds."""
+    """
+    Rebuild an alignment from what an ASDF file holds.
+
+    Raises
+    ------
+    FormatError
+        If it lacks something without which an alignment cannot be used.
+    """
+    _check_entries(tree)
     return cls(
         transform=tree["transform"],
-        matches=tree.get("matches", QTable()),
+        matches=tree["matches"],
         source_shape=_shape(tree.get("source_shape")),
         template_shape=_shape(tree.get("template_shape")),
         original_wcs=unpack_wcs(tree.get("template_wcs")),
@@ -54,6 +78,33 @@ def from_tree(cls: type[Alignment], tree: Mapping[str, Any]) -> Alignment:
         _errors=tuple(ErrorTerm.from_tree(term) for term in tree.get("errors", ())),
         provenance=dict(tree.get("provenance", {})),
     )
+
+
+def _check_entries(tree: Mapping[str, Any]) -> None:
+    """Raise for what is missing, or is of another kind than what was written."""
+    model = tree["transform"]
+    if (model.n_inputs, model.n_outputs) != (2, 2):
+        raise FormatError(
+            f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
+        )
+    try:
+        model.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError("its transform has no inverse.") from error
+    summary = tree["summary"]
+    for names, kind, words in ((_COUNTS, Integral, "whole number"), (_FIGURES, Real, "number")):
+        for name in names:
+            if not isinstance(summary.get(name), kind):
+                raise FormatError(
+                    f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
+                )
+    matches: Any = tree.get("matches")
+    missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
+    if missing:
+        raise FormatError(f"its table of matches lacks the columns {', '.join(missing)}.")
+    for name in _COLUMNS:
+        if matches[name].dtype.kind not in "biuf":
+            raise FormatError(f"the column {name} of its matches is of type {matches[name].dtype}.")
 
 
 def portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
@@ -90,8 +141,9 @@ def portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
 
 def write(tree: Mapping[str, Any], path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Write a tree to an ASDF file, whole or not at all."""
-    with whole_file(path, overwrite=overwrite) as part:
-        asdf.AsdfFile(dict(tree)).write_to(part)
+    # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
+    with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
+        asdf.AsdfFile(dict(tree)).write_to(stream)
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -106,16 +158,21 @@ def read(path: str | os.PathLike[str]) -> Any:
         If it is anything but a whole file of an alignment in a known version.
     """
     name = repr(os.fspath(path))
-    if not Path(path).exists():
-        raise FileNotFoundError(f"there is no file {name}.")
+    require_file(path)
     try:
-        with asdf.config_context() as config, warnings.catch_warnings():
+        # by its absolute name, in which asdf finds nobody's home
+        with (
+            open(Path(path).absolute(), "rb") as stream,
+            asdf.config_context() as config,
+            warnings.catch_warnings(),
+        ):
+            _check_aliases(stream)
             config.validate_on_read = True
             # what nobody can convert comes as bare numbers; no transform must be made of these
             warnings.simplefilter("error", AsdfConversionWarning)
             # Not lazy: the alignment must outlive the file.
             with asdf.open(
-                path, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
+                stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
                 tree = dict(file.tree)
     except AsdfConversionWarning as warning:
@@ -134,6 +191,31 @@ def read(path: str | os.PathLike[str]) -> Any:
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
     return tree.get("alignment")
+
+
+def _check_aliases(stream: BinaryIO) -> None:
+    """
+    Raise where aliases of aliases make more of a file's text than anybody can read.
+
+    Each level multiplies what is below it, and asdf goes through all of that.
+    """
+    text = stream.read(_MAX_TEXT).partition(b"\n...")[0]
+    stream.seek(0)
+    if len(_ALIAS.findall(text)) > _FEW:
+        if _number_of_nodes(asdf.util.load_yaml(stream), {}) > _MAX_NODES:
+            raise FormatError(f"its aliases make more than {_MAX_NODES} entries of it.")
+        stream.seek(0)
+
+
+def _number_of_nodes(node: Any, known: dict[int, float]) -> float:
+    """Count the entries of a tree, shared ones as often as they occur; infinite for a loop."""
+    if not isinstance(node, Mapping | list):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = np.inf
+        values = node.values() if isinstance(node, Mapping) else node
+        known[id(node)] = 1 + sum(_number_of_nodes(value, known) for value in values)
+    return known[id(node)]
 
 
 def _reason(error: BaseException) -> str:

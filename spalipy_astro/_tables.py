@@ -12,9 +12,11 @@ import numpy as np
 from astropy.io import ascii, fits
 from astropy.nddata import NDData
 from astropy.table import Table
+from astropy.utils.data import get_readable_fileobj
 
 from spalipy_astro._dialects import recognize
-from spalipy_astro._fitsio import head_of, is_fits
+from spalipy_astro._files import require_file
+from spalipy_astro._fitsio import head_of, is_fits, open_fits
 from spalipy_astro.errors import CatalogError, FormatError
 
 __all__ = ["as_table", "is_catalog"]
@@ -126,8 +128,7 @@ def _guess_format(path: Path) -> str | None:
 
 def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -> Table:
     """Read a file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no catalog {str(path)!r}.")
+    require_file(path, what="catalog")
     named = not isinstance(columns, Mapping | None)
     if format is None:
         format = _guess_format(path) or ("ascii" if named else None)
@@ -135,14 +136,14 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
         if format in ("fits", "ldac"):
             return _read_fits(path, hdu)
         if format == "ascii_head":
-            return ascii.read(path, format="sextractor", guess=False)
+            return ascii.read(_lines(path), format="sextractor", guess=False)
         if format == "ascii":
             if not named:
                 raise CatalogError(
                     f"{str(path)!r} is to be read without a header; name its columns, as with "
                     "columns=['NUMBER', 'X_IMAGE', 'Y_IMAGE']."
                 )
-            table = ascii.read(path, format="no_header", guess=False)
+            table = ascii.read(_lines(path), format="no_header", guess=False)
             if len(columns) != len(table.colnames):
                 raise CatalogError(
                     f"{str(path)!r} has {len(table.colnames)} columns; {len(columns)} names were "
@@ -150,8 +151,9 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
                 )
             table.rename_columns(table.colnames, list(columns))
             return table
-        table = Table.read(path, format="ascii.ecsv" if format == "ecsv" else format)
-    except CatalogError:
+        # absolute: a name is taken neither for a URL nor for somebody's home
+        table = Table.read(path.absolute(), format="ascii.ecsv" if format == "ecsv" else format)
+    except (CatalogError, FormatError):
         raise
     except Exception as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
@@ -163,9 +165,15 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
     return table
 
 
+def _lines(path: Path) -> list[str]:
+    """Read a text, also a compressed one: a name with a line break would be taken for the text."""
+    with open(path, "rb") as file, get_readable_fileobj(file) as text:
+        return text.read().splitlines()
+
+
 def _table_hdu(path: Path, hdu: int | str | None) -> int | None:
     """Return the number of the first HDU that holds a catalog of stars, None if there is none."""
-    with fits.open(path) as hdus:
+    with open_fits(path) as hdus:
         if hdu is not None:
             return hdus.index_of(hdu)
         tables = [
@@ -188,7 +196,7 @@ def _read_fits(path: Path, hdu: int | str | None) -> Table:
             f"{str(path)!r} holds no table; if it is an image, read it with "
             "CCDData.read(path, unit='adu')."
         )
-    with fits.open(path, memmap=False) as hdus:
+    with open_fits(path) as hdus:
         unit = hdus[number]
         if not isinstance(unit, fits.BinTableHDU | fits.TableHDU):
             raise CatalogError(f"HDU {hdu!r} of {str(path)!r} is an image, not a table.")

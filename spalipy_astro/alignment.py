@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from spalipy_astro import _points, _windows
 from spalipy_astro._errormap import ErrorTerm, error_at
 from spalipy_astro._figures import Summary, describe_fit, provenance
+from spalipy_astro._shapes import check_image, check_shape, check_whole_offset
 from spalipy_astro.errors import FormatError
 from spalipy_astro.fitting import Fit
 
@@ -175,7 +176,8 @@ class Alignment:
         Parameters
         ----------
         data : CCDData, NDData or array_like, shape (..., ny, nx)
-            The image; leading axes are planes that share the geometry.
+            The image, of the source's shape; leading axes are planes that share the geometry. For
+            a part of the source, or binned pixels, see `cropped` and `binned`.
         method : str, optional
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
@@ -186,7 +188,7 @@ class Alignment:
         shape : tuple of int, optional
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
-            Template pixel that is the output's pixel ``[0, 0]``; default (0, 0).
+            Template pixel that is the output's pixel ``[0, 0]``, whole numbers; default (0, 0).
         output : {"template", "union"}, optional
             The template's grid, or that grid enlarged to hold both full frames.
         min_weight : float, optional
@@ -212,11 +214,13 @@ class Alignment:
         Raises
         ------
         ValueError
-            If there is no shape to resample to, or an option is unknown.
+            If ``data`` has not the source's shape, there is no shape to resample to, or an option
+            is unknown or no whole number.
         """
         from spalipy_astro import resampling
 
-        offset = (int(offset[0]), int(offset[1]))
+        check_image(data, self.source_shape, name="data", frame="source", planes=True)
+        offset = check_whole_offset(offset)
         if output == "union":
             if shape is not None or offset != (0, 0):
                 raise ValueError("output='union' finds its own grid; leave shape and offset out.")
@@ -229,6 +233,7 @@ class Alignment:
             raise ValueError(
                 "the template was a catalog and has no shape; give the output's as shape=(ny, nx)."
             )
+        shape = check_shape(shape)
         return resampling.resample(
             data,
             self.transform.inverse,
@@ -278,6 +283,7 @@ class Alignment:
         shape = self.template_shape if shape is None else shape
         if shape is None:
             raise ValueError("the template was a catalog and has no shape; give one.")
+        shape = check_shape(shape)
         out = np.zeros(shape, np.uint8)
         if self.source_shape is not None:
             inside = _windows.footprint(self.transform.inverse, self.source_shape, shape)
@@ -338,7 +344,8 @@ class Alignment:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If the aligned source and the template are not on one grid.
+            If an image has not the shape of its frame, or the aligned source and the template are
+            not on one grid.
         """
         from spalipy_astro.report import report_alignment
 

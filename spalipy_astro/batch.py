@@ -34,6 +34,7 @@ from spalipy_astro._frames import (
 )
 from spalipy_astro._pool import Processes, available_cores, run, started
 from spalipy_astro._prepare import Frame, prepare
+from spalipy_astro._shapes import check_shape, is_whole
 from spalipy_astro._tables import is_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
 from spalipy_astro.registration import find_alignment
@@ -159,6 +160,7 @@ def align_many(
     the source cannot be searched for stars: all 803712 good pixels ... have the same value 7...
     """
     _check(grid, executor, n_workers, options)
+    shape = None if shape is None else check_shape(shape)
     if not alignments and output is not None and (not resample or grid == "union"):
         raise ValueError(
             "alignments=False leaves nothing to write without resample=True, and with grid='union' "
@@ -268,7 +270,7 @@ def _check(grid: str, executor: Any, n_workers: int | None, options: Mapping[str
         raise ValueError(f"grid is 'template' or 'union'; got {grid!r}.")
     if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
         raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
-    if n_workers is not None and n_workers < 1:
+    if n_workers is not None and not (is_whole(n_workers) and n_workers >= 1):
         raise ValueError(f"n_workers is a number of workers, or None; got {n_workers!r}.")
     known = set(signature(find_alignment).parameters) - {"source", "template", "source_mask"}
     unknown = sorted(set(options) - known)
@@ -302,7 +304,7 @@ def _tasks(
             stem = folder / name
         task = Task(
             index,
-            os.path.abspath(image) if is_path else image,
+            os.fspath(Path(image).absolute()) if is_path else image,
             source_mask if masks is None else masks[index],
             stem,
             os.fspath(image) if is_path else index,
@@ -395,7 +397,7 @@ def _rehearse(template: Frame, settings: Settings) -> None:
 
 def _window_of_template(template: Frame, shape: tuple[int, int] | None) -> Window | None:
     """Return the template's grid."""
-    shape = template.shape if shape is None else (int(shape[0]), int(shape[1]))
+    shape = template.shape if shape is None else shape
     return None if shape is None else ((0, 0), shape)
 
 

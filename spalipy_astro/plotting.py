@@ -38,6 +38,7 @@ from spalipy_astro._residuals import (
     plot_residuals_by_flux,
     plot_residuals_by_position,
 )
+from spalipy_astro._shapes import check_frames
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -170,7 +171,13 @@ def plot_matches(
     `~matplotlib.axes.Axes`
         Circles are stars that the fit used, crosses those that it clipped. Of the stars without a
         match, squares are those of the template, triangles those of the source.
+
+    Raises
+    ------
+    ValueError
+        If the image has not the template's shape, or a table no positions.
     """
+    check_frames(alignment, image=image)
     ax = axes_or_new(ax)
     if image is not None:
         plot_image(image, ax)
@@ -228,7 +235,13 @@ def plot_alignment(
     Returns
     -------
     `~matplotlib.figure.Figure`
+
+    Raises
+    ------
+    ValueError
+        If an image has not the shape of its frame.
     """
+    check_frames(alignment, source=source, aligned=aligned, template=template)
     if source is None or aligned is None or template is None:
         figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
         plot_matches(alignment, axes[0], image=template)

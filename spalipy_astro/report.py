@@ -10,10 +10,12 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from astropy.nddata import NDData
 from astropy.table import Table
 
 from spalipy_astro import _html
 from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._shapes import check_frames
 from spalipy_astro._verdict import Verdict, judge, judge_sequence
 from spalipy_astro.errors import AlignmentError
 
@@ -68,13 +70,19 @@ def report_alignment(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If the aligned source and the template are not on one grid.
+        If an image has not the shape of its frame, or the aligned source and the template are not
+        on one grid.
     """
     refuse_existing(path, overwrite=overwrite)
+    check_frames(alignment, source=source, template=template)
+    if template is None:
+        check_frames(alignment, aligned=aligned)
     figures = _Figures()
     if aligned is None and source is not None:
-        shape = np.shape(template) if template is not None else None
-        if shape is not None or alignment.template_shape is not None:
+        shape = alignment.template_shape
+        if shape is None and template is not None:
+            shape = np.shape(template.data if isinstance(template, NDData) else template)
+        if shape is not None:
             aligned = alignment.resample(source, shape=shape)
     verdict = judge(alignment)
     body = [

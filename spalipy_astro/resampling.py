@@ -33,6 +33,7 @@ from spalipy_astro._interpolation import (
 from spalipy_astro._lazy import interpolate_lazily, is_dask
 from spalipy_astro._pixelmap import PixelMap
 from spalipy_astro._profiles import KERNELS
+from spalipy_astro._shapes import check_shape, is_finite_pair
 from spalipy_astro._stale import fresh_meta
 
 __all__ = ["METHODS", "resample", "resample_flags", "warm_up"]
@@ -159,9 +160,9 @@ def resample(
            [ 4.5,  5.5,  6.5,  nan],
            [ 8.5,  9.5, 10.5,  nan]])
     """
-    _check_options(backward, method, min_weight, flags_method, n_threads)
+    _check_options(backward, offset, method, min_weight, flags_method, n_threads)
     planes = _planes(data, mask, uncertainty)
-    shape = planes.data.shape[-2:] if shape is None else _check_shape(shape)
+    shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
     pixelmap = PixelMap(backward, shape, offset)
     options = Options(
         method,
@@ -248,10 +249,10 @@ def resample_flags(
     array([[0, 4, 0, 0, 0, 0],
            [0, 0, 0, 0, 0, 0]], dtype=uint8)
     """
-    _check_options(backward, "nearest", 1.0, flags_method, n_threads)
+    _check_options(backward, offset, "nearest", 1.0, flags_method, n_threads)
     flags = np.asanyarray(flags)
     shape = flags.shape if shape is None else shape
-    pixelmap = PixelMap(backward, _check_shape(shape), offset)
+    pixelmap = PixelMap(backward, check_shape(shape), offset)
     return _flags(flags, pixelmap, flags_method, radius, n_threads)
 
 
@@ -286,7 +287,12 @@ def _flags(
 
 
 def _check_options(
-    backward: Model, method: str, min_weight: float, flags_method: str, n_threads: int | None
+    backward: Model,
+    offset: Any,
+    method: str,
+    min_weight: float,
+    flags_method: str,
+    n_threads: int | None,
 ) -> None:
     """Raise an error that says what is wrong with the arguments."""
     if not isinstance(backward, Model):
@@ -299,6 +305,8 @@ def _check_options(
             "backward must map two inputs onto two outputs, got "
             f"{backward.n_inputs} and {backward.n_outputs}."
         )
+    if not is_finite_pair(offset):
+        raise ValueError(f"offset must be two finite numbers (x0, y0), px; got {offset!r}.")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if flags_method not in ("nearest", "or"):
@@ -312,14 +320,6 @@ def _check_options(
 def _is_positive(number: Any) -> bool:
     """Whether something is a positive integer."""
     return isinstance(number, Integral) and int(number) > 0
-
-
-def _check_shape(shape: Any) -> tuple[int, int]:
-    """Return a shape of two positive integers."""
-    sizes = tuple(shape) if np.ndim(shape) == 1 else ()
-    if len(sizes) != 2 or not all(_is_positive(n) for n in sizes):
-        raise ValueError(f"shape must be two positive integers (ny, nx); got {shape!r}.")
-    return int(sizes[0]), int(sizes[1])
 
 
 def _planes(data: Any, mask: Any, uncertainty: Any) -> Planes:

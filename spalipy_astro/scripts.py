@@ -102,7 +102,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         _align_one(options)
     except UsageError as error:
         parser.error(str(error))
-    except (AlignmentError, ImportError, OSError, ValueError) as error:
+    except (AlignmentError, ImportError, MemoryError, OSError, ValueError) as error:
         print(f"{parser.prog}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -299,7 +299,8 @@ def _draw(
     shown = {"source": image, **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
-        figure.savefig(part, dpi=150)
+        # told the format, matplotlib does not add a suffix to a name that has none
+        figure.savefig(part, dpi=150, format=part.suffix[1:] or "png")
     pyplot.close(figure)
 
 

@@ -1,0 +1,98 @@
+"""Files that are like those of `Alignment.write`, and not whole, are refused when they are read."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.table import QTable
+
+from spalipy_astro import Alignment, FormatError, find_alignment
+
+
+@pytest.fixture(scope="module")
+def alignment():
+    xy = np.random.default_rng(5).uniform((0, 0), (120, 80), (40, 2))
+    return find_alignment(xy, xy + np.array([3.0, -2.0]), spline_order=0)
+
+
+@pytest.fixture
+def raw(alignment, tmp_path):
+    alignment.write(tmp_path / "a.asdf")
+    return (tmp_path / "a.asdf").read_bytes()
+
+
+def test_every_figure_is_asked_for(alignment, raw, tmp_path):
+    path = tmp_path / "b.asdf"
+    start = raw.index(b"summary:")
+    for name in alignment.summary():
+        at = start + re.search(rf"\b{name}:".encode(), raw[start:]).start()
+        path.write_bytes(raw[:at] + b"x" + raw[at + 1 :])
+        with pytest.raises(FormatError, match=rf"b\.asdf' .* has None as {name}, where a"):
+            Alignment.read(path)
+
+
+@pytest.mark.parametrize("value", [b"text", b"null", b"[1]", b"1.5"])
+def test_figures_are_numbers(raw, tmp_path, value):
+    path = tmp_path / "b.asdf"
+    path.write_bytes(raw.replace(b"n_matched: 40", b"n_matched: " + value))
+    with pytest.raises(FormatError, match="as n_matched, where a whole number is needed"):
+        Alignment.read(path)
+
+
+def test_every_column_is_asked_for(alignment, tmp_path):
+    path = tmp_path / "b.asdf"
+    for name in alignment.matches.colnames:
+        matches = alignment.matches.copy()
+        matches.remove_column(name)
+        replace(alignment, matches=matches).write(path, overwrite=True)
+        with pytest.raises(FormatError, match=f"lacks the columns {name}"):
+            Alignment.read(path)
+    replace(alignment, matches=QTable()).write(path, overwrite=True)
+    with pytest.raises(FormatError, match="lacks the columns x_source, y_source"):
+        Alignment.read(path)
+    matches = alignment.matches.copy()
+    matches["dx"] = ["text"] * len(matches)
+    replace(alignment, matches=matches).write(path, overwrite=True)
+    with pytest.raises(FormatError, match="the column dx of its matches is of type"):
+        Alignment.read(path)
+
+
+def test_a_table_is_asked_for(raw, tmp_path):
+    path = tmp_path / "b.asdf"
+    path.write_bytes(raw.replace(b"\n  matches:", b"\n  matchez:"))
+    with pytest.raises(FormatError, match="lacks the columns x_source"):
+        Alignment.read(path)
+
+
+@pytest.mark.parametrize("levels", [6, 40])
+def test_aliases_of_aliases(raw, tmp_path, levels):
+    lines = ["b0: &b0 [x,x,x,x,x,x,x,x,x]"]
+    lines += [f"b{k}: &b{k} [{','.join([f'*b{k - 1}'] * 9)}]" for k in range(1, levels + 1)]
+    at = raw.index(b"alignment:")
+    path = tmp_path / "b.asdf"
+    path.write_bytes(raw[:at] + "\n".join(lines).encode() + b"\n" + raw[at:])
+    start = time.process_time()
+    with pytest.raises(FormatError, match="aliases make more than"):
+        Alignment.read(path)
+    assert time.process_time() - start < 3
+
+
+def test_an_entry_that_holds_itself(raw, tmp_path):
+    at = raw.index(b"alignment:")
+    path = tmp_path / "b.asdf"
+    path.write_bytes(raw[:at] + b"b: &b [" + b",".join([b"*b"] * 9) + b"]\n" + raw[at:])
+    start = time.process_time()
+    with pytest.raises(FormatError):
+        Alignment.read(path)
+    assert time.process_time() - start < 3
+
+
+def test_some_aliases_do_no_harm(alignment, raw, tmp_path):
+    at = raw.index(b"alignment:")
+    path = tmp_path / "b.asdf"
+    path.write_bytes(raw[:at] + b"a: &a [x,x]\nb: [" + b",".join([b"*a"] * 50) + b"]\n" + raw[at:])
+    assert Alignment.read(path).transform(1.0, 2.0) == alignment.transform(1.0, 2.0)
