@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._growth import Growth, grow
-from spalipy_astro._options import positive_number, rotation_range, scale_range
+from spalipy_astro._options import choice, positive_number, rotation_range, scale_range
 from spalipy_astro._starfield import StarField, comparable, log_ratios
 from spalipy_astro.errors import NoMatchError, TooFewStarsError
 from spalipy_astro.quads import Patterns, find_patterns
@@ -90,8 +90,7 @@ class Priors:
         plain: dict[str, object] = {"scale": scale_range(self.scale)}
         if self.rotation is not None:
             plain["rotation"] = rotation_range(self.rotation)
-        if self.parity not in (None, 1, -1):
-            raise ValueError(f"parity is 1, -1 or None; got {self.parity!r}.")
+        plain["parity"] = choice("parity", self.parity, (None, 1, -1), "1, -1 or None")
         if self.max_shift is not None:
             distance = "a positive distance in px"
             plain["max_shift"] = positive_number("max_shift", self.max_shift, distance, u.pix)
