@@ -36,7 +36,7 @@ from spalipy_astro._pixelmap import PixelMap
 from spalipy_astro._profiles import KERNELS
 from spalipy_astro._stale import fresh_meta
 
-__all__ = ["METHODS", "check_method", "resample", "resample_flags", "warm_up"]
+__all__ = ["METHODS", "resample", "resample_flags", "warm_up"]
 
 METHODS = (*KERNELS, "adaptive", "exact", "drizzle")
 """Names of the methods of `resample`."""

@@ -24,7 +24,7 @@ from spalipy_astro._options import positive_number
 from spalipy_astro._tables import as_table, is_catalog
 from spalipy_astro.errors import CatalogError
 
-__all__ = ["SkyPlane", "epoch_of", "is_sky_catalog", "project_catalog", "sky_options"]
+__all__ = ["SkyPlane", "epoch_of", "is_sky_catalog", "project_catalog"]
 
 FloatArray = NDArray[np.float64]
 
