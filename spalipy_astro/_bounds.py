@@ -9,7 +9,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._options import positive_number, rotation_range, scale_range
+from spalipy_astro._options import choice, positive_number, rotation_range, scale_range
 from spalipy_astro._starfield import StarField
 
 __all__ = ["Bounds", "Priors"]
@@ -70,8 +70,7 @@ class Priors:
         plain: dict[str, object] = {"scale": scale_range(self.scale)}
         if self.rotation is not None:
             plain["rotation"] = rotation_range(self.rotation)
-        if self.parity not in (None, 1, -1):
-            raise ValueError(f"parity is 1, -1 or None; got {self.parity!r}.")
+        plain["parity"] = choice("parity", self.parity, (None, 1, -1), "1, -1 or None")
         if self.max_shift is not None:
             distance = "a positive distance in px"
             plain["max_shift"] = positive_number("max_shift", self.max_shift, distance, u.pix)
@@ -138,7 +137,9 @@ class Bounds:
             shift = np.full(len(a), np.inf)
             rows = np.flatnonzero(good)
             shift[rows] = self._shifts(a[rows], b[rows], mirrored[rows])
-            good &= shift <= self.priors.max_shift + _SLACK_SHIFT * self._half * np.maximum(scale, 1)
+            good &= shift <= self.priors.max_shift + _SLACK_SHIFT * self._half * np.maximum(
+                scale, 1
+            )
         return good
 
     def objection(self, matrix: FloatArray, offset: FloatArray, tolerance: float) -> str | None:

@@ -381,9 +381,7 @@ def _turn(
     if bending > 0:
         away = cKDTree(known).query(xy)[0]
         unseen = bending * 0.5 * _BENDING * scale / half * away**2
-    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(
-        _noise2(source.err[: sizes[0]], 0.0, scale)
-    )
+    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
     sigma = np.sqrt(own**2 + error**2 + unseen**2)
     inside = np.all(
         (predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]),

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from spalipy_astro._options import detection_options, in_data_units
 from spalipy_astro._tables import as_table, is_catalog
 from spalipy_astro.catalog import Stars, as_stars
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import ImageError
-from spalipy_astro.images import as_image
+from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
+from spalipy_astro.images import Image, as_image
 from spalipy_astro.matching import StarField
 
 __all__ = ["Frame", "prepare"]
@@ -80,12 +81,33 @@ def prepare(
     else:
         plain = as_image(image, name=name, mask=mask)
         shape, wcs = plain.data.shape, plain.wcs
+        options = in_data_units(detection_options(**detection), image, name=name)
         try:
-            table = find_stars(plain.data, mask=plain.mask, error=plain.error, **detection)
+            table = find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
         except ImageError as error:
             raise ImageError(f"the {name} cannot be searched for stars: {error}") from error
-    stars = as_stars(table, name=name, select=select)
+    try:
+        stars = as_stars(table, name=name, select=select)
+    except TooFewStarsError as error:
+        if shape is None or not _is_negative(plain, options):
+            raise
+        raise TooFewStarsError(
+            f"{error} The {name} looks like a negative, with dark stars on a bright sky: align "
+            "its largest value minus its data."
+        ) from error
     if shape is not None:
         # Sources more crowded than that are blends, and strangers in each other's gates.
         stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+
+
+def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:
+    """Whether an image without stars has enough of them once its sign is turned."""
+    # saturation and gain belong to the data as they were
+    known = {**options, "gain": None, "saturation": None}
+    try:
+        table = find_stars(-image.data.astype(float), mask=image.mask, error=image.error, **known)
+        as_stars(table)
+    except AlignmentError:
+        return False
+    return True

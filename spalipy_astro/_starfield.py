@@ -79,18 +79,19 @@ class StarField:
         cell = max(3 * float(np.median(self.err)), 1.5)
         shift = (xy[:, np.newaxis] - xy)[~np.eye(n, dtype=bool)]
         # Cells overlap by half, so that no difference lies at the edge of all that hold it.
-        corners = [np.floor(shift / cell + offset).astype(np.int64) for offset in (0.0, 0.5)]
         found = []
-        for offset, corner in zip((0.0, 0.5), corners, strict=True):
+        for half in (0.0, 0.5):
+            corner = np.floor(shift / cell + half).astype(np.int64)
             key, inverse, count = np.unique(
                 corner @ (1 << 32, 1), return_inverse=True, return_counts=True
             )
             expected = n**2 * cell**2 / self.area
             often = np.flatnonzero(count >= max(_OFTEN, _OFTEN_SHARE * n, 10 * expected))
             if len(often):
-                total = np.zeros((len(key), 2))
-                np.add.at(total, inverse, shift)
-                found.append(np.column_stack((total[often] / count[often, np.newaxis], count[often])))
+                mean = [
+                    np.bincount(inverse, weights=axis)[often] / count[often] for axis in shift.T
+                ]
+                found.append(np.column_stack((*mean, count[often])))
         if not found:
             return np.empty((0, 2))
         both = np.concatenate(found)

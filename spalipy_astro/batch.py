@@ -18,6 +18,7 @@ from astropy.table import QTable
 
 from spalipy_astro._best import best_template
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._findoptions import FindOptions
 from spalipy_astro._fitsio import Extension, read_image
 from spalipy_astro._frames import (
     DETECTION,
@@ -32,9 +33,10 @@ from spalipy_astro._frames import (
     guarded,
     stem_of,
 )
+from spalipy_astro._options import check_names, whole_number
 from spalipy_astro._pool import Processes, available_cores, run, started
 from spalipy_astro._prepare import Frame, prepare
-from spalipy_astro._shapes import check_shape, is_whole
+from spalipy_astro._shapes import check_shape
 from spalipy_astro._tables import is_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
 from spalipy_astro.registration import find_alignment
@@ -159,7 +161,10 @@ def align_many(
     >>> print(table["reason"][1])  # doctest: +ELLIPSIS
     the source cannot be searched for stars: all 803712 good pixels ... have the same value 7...
     """
-    _check(grid, executor, n_workers, options)
+    from spalipy_astro.resampling import check_method
+
+    _check(grid, executor, n_workers, min_matched, options)
+    check_method(method, fill_value)
     shape = None if shape is None else check_shape(shape)
     if not alignments and output is not None and (not resample or grid == "union"):
         raise ValueError(
@@ -264,21 +269,21 @@ class _Work:
                 yield index, result
 
 
-def _check(grid: str, executor: Any, n_workers: int | None, options: Mapping[str, Any]) -> None:
+def _check(
+    grid: str, executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]
+) -> None:
     """Raise for arguments that make no sense."""
     if grid not in ("template", "union"):
         raise ValueError(f"grid is 'template' or 'union'; got {grid!r}.")
     if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
         raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
-    if n_workers is not None and not (is_whole(n_workers) and n_workers >= 1):
-        raise ValueError(f"n_workers is a number of workers, or None; got {n_workers!r}.")
-    known = set(signature(find_alignment).parameters) - {"source", "template", "source_mask"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise TypeError(
-            f"align_many has no option {', '.join(unknown)}; those of find_alignment are "
-            f"{', '.join(sorted(known))}."
-        )
+    if n_workers is not None:
+        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+    whole_number("min_matched", min_matched, "a number of stars", least=0)
+    own = set(signature(align_many).parameters)
+    known = set(signature(find_alignment).parameters) - {"source"}
+    check_names("align_many()", options, (own | known) - {"options"})
+    FindOptions(**{name: value for name, value in options.items() if name != "template_mask"})
 
 
 def _tasks(

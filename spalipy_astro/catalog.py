@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from astropy.table import QTable, Table
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro._dialects import SPALIPY, recognize, translate, values_of
+from spalipy_astro._options import check_names, number, positive_number, whole_number
 from spalipy_astro._starflag import UNUSABLE, StarFlag
 from spalipy_astro._tables import as_table
 from spalipy_astro.errors import CatalogError, TooFewStarsError
@@ -21,7 +23,7 @@ __all__ = ["StarFlag", "Stars", "as_stars", "read_catalog", "select_stars"]
 
 _DEFAULT_ERROR = 0.1  # px: position error of a catalog that gives none
 _MIN_STARS = 3
-_NO_FILTER = {"bad_flags": 0, "min_fwhm": None, "min_sep": None, "brightest": None}
+_NO_FILTER: dict[str, Any] = {"bad_flags": 0, "min_fwhm": None, "min_sep": None, "brightest": None}
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,52 @@ def select_stars(
     ValueError
         If a filter makes no sense.
     """
-    return table[_selected(table, bad_flags, min_fwhm, min_sep, brightest)]
+    filters = {"bad_flags": bad_flags, "min_fwhm": min_fwhm}
+    filters |= {"min_sep": min_sep, "brightest": brightest}
+    return table[_selected(table, **as_filters(filters))]
+
+
+def as_filters(filters: Any, *, prefix: str = "") -> dict[str, Any]:
+    """
+    Check what says which rows of a catalog to leave out.
+
+    Parameters
+    ----------
+    filters : mapping
+        Keyword arguments of `select_stars`; lengths may have units.
+    prefix : str, optional
+        What to put before their names in error messages.
+
+    Returns
+    -------
+    dict
+        All keyword arguments of `select_stars`, as plain numbers and None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one makes no sense.
+    """
+    if not isinstance(filters, Mapping):
+        names = ", ".join(_NO_FILTER)
+        raise TypeError(f"select is a mapping with one or more of {names}; got {filters!r}.")
+    check_names("select", filters, _NO_FILTER)
+    plain = {**_NO_FILTER, **filters}
+    bits = "a sum of StarFlag bits"
+    plain["bad_flags"] = whole_number(f"{prefix}bad_flags", plain["bad_flags"], bits, least=0)
+    for label in ("min_fwhm", "min_sep"):
+        if plain[label] is not None:
+            length = number(f"{prefix}{label}", plain[label], "a length in px", u.pix)
+            if not 0 <= length < np.inf:
+                raise ValueError(f"{prefix}{label} is a length in px; got {plain[label]!r}.")
+            plain[label] = length
+    if plain["brightest"] is not None:
+        rule = "a number of stars, or a fraction of them up to 1"
+        few = positive_number(f"{prefix}brightest", plain["brightest"], rule)
+        if few > 1 and few % 1:
+            raise ValueError(f"{prefix}brightest is {rule}; got {plain['brightest']!r}.")
+        plain["brightest"] = few
+    return plain
 
 
 def as_stars(
@@ -237,7 +284,7 @@ def as_stars(
     rows = rows[(flag[rows] & int(UNUSABLE)) == 0]
     usable = len(rows)
     if select:
-        rows = rows[_selected(table[rows], **{**_NO_FILTER, **select})]
+        rows = rows[_selected(table[rows], **as_filters(select))]
     xy = np.column_stack([values_of(table[column])[rows] for column in ("x", "y")])
     flux = np.full(len(rows), np.nan)
     if "flux" in table.colnames:
@@ -279,11 +326,6 @@ def _selected(
     brightest: float | None,
 ) -> NDArray[np.intp]:
     """Return the rows that pass the filters."""
-    if bad_flags != int(bad_flags) or bad_flags < 0:
-        raise ValueError(f"bad_flags is a sum of StarFlag bits; got {bad_flags!r}.")
-    for label, value in (("min_fwhm", min_fwhm), ("min_sep", min_sep)):
-        if value is not None and not value >= 0:
-            raise ValueError(f"{label} is a length in px; got {value!r}.")
     rows = np.arange(len(table))
     if bad_flags:
         flag = np.asarray(_asked_for(table, "flag", "bad_flags"), np.int64)
@@ -301,13 +343,9 @@ def _selected(
     return rows
 
 
-def _brightest(table: Table, rows: NDArray[np.intp], number: float) -> NDArray[np.intp]:
+def _brightest(table: Table, rows: NDArray[np.intp], count: float) -> NDArray[np.intp]:
     """Return which of the rows are the brightest; without fluxes the first ones are."""
-    if not number > 0 or (number > 1 and number != int(number)):
-        raise ValueError(
-            f"brightest is a number of stars, or a fraction of them up to 1; got {number!r}."
-        )
-    keep = int(number) if number > 1 else int(np.ceil(number * len(rows)))
+    keep = int(count) if count > 1 else int(np.ceil(count * len(rows)))
     if "flux" not in table.colnames:
         return np.arange(len(rows))[:keep]
     flux = np.nan_to_num(values_of(table["flux"])[rows], nan=-np.inf)

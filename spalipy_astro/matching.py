@@ -327,9 +327,7 @@ class _Search:
         stop = start + max(start, _RIVALS)
         rest = np.flatnonzero(~self._agree(hypotheses[:stop]))
         new = rest[rest >= start]
-        scores[new] = ask_witnesses(
-            self.source, self.template, hypotheses[new], self.bounds.frame
-        )
+        scores[new] = ask_witnesses(self.source, self.template, hypotheses[new], self.bounds.frame)
         self.tested += len(new)
         self.grown = 0
         for i in rest[np.argsort(-scores[rest], kind="stable")]:

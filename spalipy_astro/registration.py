@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._findoptions import FindOptions
+from spalipy_astro._options import check_names, detection_options, in_data_units
 from spalipy_astro._prepare import Frame, prepare
 from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
@@ -71,6 +74,11 @@ def align(
     >>> aligned.shape == template.shape
     True
     """
+    from spalipy_astro.resampling import check_method
+
+    known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
+    check_names("align()", options, known)
+    check_method(method, fill_value)
     alignment = find_alignment(source, template, **options)
     return alignment.resample(
         source,
@@ -90,9 +98,9 @@ def find_alignment(
     source_mask: Any = None,
     template_mask: Any = None,
     threshold: float = 5.0,
-    fwhm: float | None = None,
-    gain: float | None = None,
-    saturation: float | None = None,
+    fwhm: Any = None,
+    gain: Any = None,
+    saturation: Any = None,
     select: Mapping[str, Any] | None = None,
     scale: tuple[Any, Any] | None = None,
     rotation: tuple[Any, Any] | None = None,
@@ -124,7 +132,7 @@ def find_alignment(
         Bad pixels in addition to the images' own.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
-    fwhm, gain, saturation : float, optional
+    fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
         What is known of the images, see `detect_stars`; measured by default.
     select : mapping, optional
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
@@ -152,9 +160,10 @@ def find_alignment(
         Fit polynomials of this degree, 1 to 5, instead of a penalized spline.
     position, radius, pixel_scale, epoch : optional
         For a catalog of sky positions: where the source points, a `~astropy.coordinates.SkyCoord`;
-        how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec; when
-        it was taken, `~astropy.time.Time` or Julian years, for proper motions. By default what the
-        source's WCS and header say; without these the whole catalog is searched, at any scale.
+        how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec (a
+        `~astropy.units.Quantity` may also be per pixel); when it was taken, a
+        `~astropy.time.Time` or Julian years, for proper motions. By default what the source's WCS
+        and header say; without these the whole catalog is searched, at any scale.
 
     Returns
     -------
@@ -186,42 +195,48 @@ def find_alignment(
     >>> x, y = alignment.transform(500.0, 300.0)
     >>> print(f"{x:.1f} {y:.1f}")  # doctest: +SKIP
     """
-    given = Priors(Priors.scale if scale is None else scale, rotation, parity, max_shift)
-    _check_fit_options(affine, spline_order, smoothing, polynomial)
-    if use_wcs not in (True, False, "auto"):
-        raise ValueError(f"use_wcs is 'auto', True or False; got {use_wcs!r}.")
-    detection: dict[str, Any] = {
-        "select": select,
-        "threshold": threshold,
-        "fwhm": fwhm,
-        "gain": gain,
-        "saturation": saturation,
-    }
+    given = FindOptions(
+        threshold=threshold,
+        fwhm=fwhm,
+        gain=gain,
+        saturation=saturation,
+        select=select,
+        scale=scale,
+        rotation=rotation,
+        parity=parity,
+        max_shift=max_shift,
+        use_wcs=use_wcs,
+        affine=affine,
+        spline_order=spline_order,
+        smoothing=smoothing,
+        polynomial=polynomial,
+        position=position,
+        radius=radius,
+        pixel_scale=pixel_scale,
+        epoch=epoch,
+    )
+    sky, on_sky = given.sky, is_sky_catalog(template)
+    named = " and ".join(name for name, option in sky.items() if option is not None)
+    if named and not on_sky:
+        raise ValueError(f"{named}: for catalogs of sky positions only, and the template is none.")
     start = time.perf_counter()
-    one = prepare(source, name="source", mask=source_mask, **detection)
-    sky: dict[str, Any] | None = None
-    if is_sky_catalog(template):
-        epoch = epoch_of(source) if epoch is None else epoch
-        sky = {"position": position, "radius": radius, "pixel_scale": pixel_scale, "epoch": epoch}
-        two, priors, guessed = _sky_frame(template, one, given, scale, sky, select)
-    elif any(option is not None for option in (position, radius, pixel_scale, epoch)):
-        raise ValueError(
-            "position, radius, pixel_scale and epoch are for catalogs of sky positions; the "
-            "template is none."
-        )
+    one = prepare(source, name="source", mask=source_mask, **given.detection)
+    priors, guessed = given.priors, None
+    if on_sky:
+        sky["epoch"] = epoch_of(source) if given.epoch is None else given.epoch
+        two, priors, guessed = _sky_frame(template, one, priors, given.scale, sky, given.select)
     else:
-        priors = given
-        two = prepare(template, name="template", mask=template_mask, **detection)
+        two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
-    match = _match(one, two, priors, use_wcs)
-    if sky is not None and guessed:
+    match = _match(one, two, priors, given.use_wcs)
+    if guessed is not None:
         # once more on pixels of the size of the source's: guessed ones may be far too coarse
         matrix, _ = fit_linear(
             one.stars.xy[match.source], two.stars.xy[match.template], kind="similarity"
         )
         sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
-        two, priors, _ = _sky_frame(template, one, priors, None, sky, select)
-        match = _match(one, two, priors, use_wcs)
+        two, priors, _ = _sky_frame(template, one, priors, None, sky, given.select)
+        match = _match(one, two, priors, given.use_wcs)
     matched = time.perf_counter()
     s, t = one.stars.take(match.source), two.stars.take(match.template)
     fit = fit_backward(
@@ -229,26 +244,11 @@ def find_alignment(
         t.xy,
         source_err=s.err,
         template_err=t.err,
-        affine=affine,
-        spline_order=spline_order,
-        smoothing=smoothing,
-        polynomial=polynomial,
+        **given.fit,
     )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched
-    options = {
-        "threshold": threshold,
-        "scale": None if scale is None else given.scale,
-        "rotation": given.rotation,
-        "parity": given.parity,
-        "max_shift": given.max_shift,
-        "use_wcs": use_wcs,
-        "affine": affine,
-        "spline_order": spline_order,
-        "smoothing": smoothing,
-        "polynomial": polynomial,
-    }
-    return Alignment._of_fit(fit, match, one, two, times=times, options=options)
+    return Alignment._of_fit(fit, match, one, two, times=times, options=given.recorded)
 
 
 @one_blas_thread()
@@ -257,9 +257,9 @@ def detect_stars(
     *,
     mask: Any = None,
     threshold: float = 5.0,
-    fwhm: float | None = None,
-    gain: float | None = None,
-    saturation: float | None = None,
+    fwhm: Any = None,
+    gain: Any = None,
+    saturation: Any = None,
 ) -> QTable:
     """
     Find and measure the stars of an image.
@@ -272,11 +272,11 @@ def detect_stars(
         Bad pixels in addition to the image's own.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
-    fwhm : float, optional
+    fwhm : float or `~astropy.units.Quantity`, optional
         Full width at half maximum of the stars, px; measured by default.
-    gain : float, optional
+    gain : float or `~astropy.units.Quantity`, optional
         Electrons per data unit; estimated from the sky noise by default.
-    saturation : float, optional
+    saturation : float or `~astropy.units.Quantity`, optional
         Data value from which on a pixel is saturated; by default found from the data.
 
     Returns
@@ -289,17 +289,13 @@ def detect_stars(
     ------
     ImageError
         If the image has the wrong dimensions, no good pixels, or no contrast.
+    TypeError, ValueError
+        If an option makes no sense, or has a unit that does not suit the image's.
     """
     plain = as_image(image, mask=mask)
-    return find_stars(
-        plain.data,
-        mask=plain.mask,
-        error=plain.error,
-        threshold=threshold,
-        fwhm=fwhm,
-        gain=gain,
-        saturation=saturation,
-    )
+    options = detection_options(threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation)
+    options = in_data_units(options, image)
+    return find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
 
 
 def _sky_frame(
@@ -325,20 +321,6 @@ def _sky_frame(
     if sky["pixel_scale"] is not None and scale is None:
         priors = replace(priors, scale=(1 / 1.2, 1.2))
     return frame, priors, plane.pixel_scale if plane.guessed else None
-
-
-def _check_fit_options(
-    affine: str, spline_order: int, smoothing: float | None, polynomial: int | None
-) -> None:
-    """Raise ValueError for options of the fit that make no sense."""
-    if affine not in ("affine", "similarity"):
-        raise ValueError(f"affine is 'affine' or 'similarity'; got {affine!r}.")
-    if spline_order not in range(6):
-        raise ValueError(f"spline_order is 0 to 5; got {spline_order!r}.")
-    if polynomial is not None and polynomial not in range(1, 6):
-        raise ValueError(f"polynomial is a degree from 1 to 5, or None; got {polynomial!r}.")
-    if smoothing is not None and not smoothing > 0:
-        raise ValueError(f"smoothing is positive, or None for the best; got {smoothing!r}.")
 
 
 def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match:

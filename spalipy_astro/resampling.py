@@ -31,6 +31,7 @@ from spalipy_astro._interpolation import (
     interpolate_flags,
 )
 from spalipy_astro._lazy import interpolate_lazily, is_dask
+from spalipy_astro._options import number
 from spalipy_astro._pixelmap import PixelMap
 from spalipy_astro._profiles import KERNELS
 from spalipy_astro._shapes import check_shape, is_finite_pair
@@ -160,7 +161,8 @@ def resample(
            [ 4.5,  5.5,  6.5,  nan],
            [ 8.5,  9.5, 10.5,  nan]])
     """
-    _check_options(backward, offset, method, min_weight, flags_method, n_threads)
+    check_method(method, fill_value)
+    _check_options(backward, offset, min_weight, flags_method, n_threads)
     planes = _planes(data, mask, uncertainty)
     shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
     pixelmap = PixelMap(backward, shape, offset)
@@ -249,7 +251,7 @@ def resample_flags(
     array([[0, 4, 0, 0, 0, 0],
            [0, 0, 0, 0, 0, 0]], dtype=uint8)
     """
-    _check_options(backward, offset, "nearest", 1.0, flags_method, n_threads)
+    _check_options(backward, offset, 1.0, flags_method, n_threads)
     flags = np.asanyarray(flags)
     shape = flags.shape if shape is None else shape
     pixelmap = PixelMap(backward, check_shape(shape), offset)
@@ -286,13 +288,27 @@ def _flags(
     return interpolate_flags(flags, pixelmap, float(radius), n_threads=n_threads)
 
 
+def check_method(method: Any, fill_value: Any) -> None:
+    """
+    Check how to interpolate, and what to fill in, before there is anything to resample.
+
+    Parameters
+    ----------
+    method, fill_value
+        As for `resample`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one makes no sense.
+    """
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    number("fill_value", fill_value, "a number, or NaN")
+
+
 def _check_options(
-    backward: Model,
-    offset: Any,
-    method: str,
-    min_weight: float,
-    flags_method: str,
-    n_threads: int | None,
+    backward: Model, offset: Any, min_weight: float, flags_method: str, n_threads: int | None
 ) -> None:
     """Raise an error that says what is wrong with the arguments."""
     if not isinstance(backward, Model):
@@ -307,8 +323,6 @@ def _check_options(
         )
     if not is_finite_pair(offset):
         raise ValueError(f"offset must be two finite numbers (x0, y0), px; got {offset!r}.")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
     if flags_method not in ("nearest", "or"):
         raise ValueError(f"flags_method must be 'nearest' or 'or'; got {flags_method!r}.")
     if not 0 < min_weight <= 1:

@@ -20,6 +20,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from spalipy_astro._dialects import recognize
+from spalipy_astro._options import positive_number
 from spalipy_astro._tables import as_table, is_catalog
 from spalipy_astro.errors import CatalogError
 
@@ -114,6 +115,40 @@ def epoch_of(image: Any) -> Time | None:
     return None
 
 
+def sky_options(position: Any, radius: Any, pixel_scale: Any, epoch: Any) -> dict[str, Any]:
+    """
+    Check what is said of where and when the source was taken.
+
+    Parameters
+    ----------
+    position, radius, pixel_scale, epoch
+        As for `project_catalog`.
+
+    Returns
+    -------
+    dict
+        The same; the radius in degrees, the pixel scale in arcsec and the epoch in Julian years as
+        plain numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one makes no sense.
+    """
+    if position is not None and not (isinstance(position, SkyCoord) and position.isscalar):
+        raise TypeError(f"position is one SkyCoord; got {position!r}.")
+    if radius is not None:
+        radius = positive_number("radius", radius, "a positive angle, in deg by itself", u.deg)
+    if pixel_scale is not None:
+        size = "a positive angle, in arcsec by itself"
+        pixel_scale = positive_number("pixel_scale", pixel_scale, size, u.arcsec, u.arcsec / u.pix)
+    if isinstance(epoch, Time) and epoch.isscalar:
+        epoch = float(epoch.jyear)
+    elif epoch is not None:
+        epoch = positive_number("epoch", epoch, "one Time, or a number of Julian years", u.yr)
+    return {"position": position, "radius": radius, "pixel_scale": pixel_scale, "epoch": epoch}
+
+
 def project_catalog(
     catalog: Any,
     *,
@@ -141,8 +176,8 @@ def project_catalog(
         How far around to look, in degrees if it has no unit; by default the diagonal of the source,
         or everywhere if no pixel scale is known.
     pixel_scale : `~astropy.units.Quantity` or float, optional
-        Size of the source's pixels, in arcsec if it has no unit, within 20 %; by default from its
-        WCS, or guessed.
+        Size of the source's pixels, in arcsec if it has no unit, within 20 %; an angle, or an angle
+        per pixel. By default from its WCS, or guessed.
     epoch : `~astropy.time.Time` or float, optional
         When the source was taken, in Julian years if it is a number. Without it stars stay where
         the catalog has them.
@@ -164,12 +199,11 @@ def project_catalog(
     """
     if isinstance(catalog, SkyCoord):
         catalog = Table({"sky": np.atleast_1d(catalog)})
+    given = sky_options(position, radius, pixel_scale, epoch)
     table = as_table(catalog, name="template")
-    sky = _sky_of(table, epoch)
-    if position is not None and not (isinstance(position, SkyCoord) and position.isscalar):
-        raise TypeError(f"position is one SkyCoord; got {position!r}.")
+    sky = _sky_of(table, given["epoch"])
     known = _seen_by(source_wcs, source_size)
-    scale = None if pixel_scale is None else _angle(pixel_scale, u.arcsec, "pixel_scale")
+    scale = given["pixel_scale"]
     if known is not None:
         position = known[0] if position is None else position
         scale = known[1] if scale is None else scale
@@ -183,8 +217,8 @@ def project_catalog(
     middle = position.icrs
     distance = sky[finite].separation(middle).deg
     limit = _WIDEST
-    if radius is not None:
-        limit = min(limit, _angle(radius, u.deg, "radius"))
+    if given["radius"] is not None:
+        limit = min(limit, given["radius"])
     elif scale is not None and source_size is not None:
         limit = min(limit, float(np.hypot(*source_size)) * scale / 3600)
     rows = finite[distance <= limit]
@@ -211,15 +245,6 @@ def project_catalog(
     wcs.wcs.set()
     out = Table({"x": xy[:, 0], "y": xy[:, 1]})
     return SkyPlane(*_with_fluxes(out, table, rows, scale), wcs, scale, guessed)
-
-
-def _angle(value: Any, unit: u.Unit, name: str) -> float:
-    """Return an angle as a number in a unit."""
-    number = u.Quantity(value, unit).to_value(unit) if not hasattr(value, "unit") else None
-    number = value.to_value(unit) if number is None else number
-    if np.ndim(number) or not 0 < number < np.inf:
-        raise ValueError(f"{name} is a positive angle; got {value!r}.")
-    return float(number)
 
 
 def _position_columns(table: Table) -> tuple[str, ...] | None:
@@ -251,7 +276,7 @@ def _column(table: Table, name: str, unit: Any = None) -> FloatArray | None:
     return values if unit is None or own is None else (values * own).to_value(unit)
 
 
-def _sky_of(table: Table, epoch: Any) -> SkyCoord:
+def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
     """Return the positions in ICRS, moved to the epoch where proper motions are known."""
     columns = _position_columns(table)
     if columns is None:
@@ -284,9 +309,8 @@ def _sky_of(table: Table, epoch: Any) -> SkyCoord:
             "the template catalog has proper motions but does not say from when on: give it a "
             "column ref_epoch (Julian years), or obstime to its SkyCoord, or leave them out."
         )
-    until = epoch.jyear if isinstance(epoch, Time) else float(epoch)
     pm_ra, pm_dec = (np.nan_to_num(rate) for rate in rates)
-    return _moved(sky, pm_ra, pm_dec, until - np.nan_to_num(since, nan=until))
+    return _moved(sky, pm_ra, pm_dec, epoch - np.nan_to_num(since, nan=epoch))
 
 
 def _moved(sky: SkyCoord, pm_ra: FloatArray, pm_dec: FloatArray, years: Any) -> SkyCoord:

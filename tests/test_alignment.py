@@ -96,6 +96,24 @@ def test_coverage(alignment, pair):
     assert np.all(np.isfinite(aligned.data[(coverage & Coverage.NO_DATA) == 0]).mean() > 0.97)
 
 
+def test_covered_fraction():
+    """
+    The share of the overlap among the stars, counted on the grid of 64 x 64 points by hand.
+
+    The last star of each list has no partner and makes the frame: 1261 x 631 px in the template,
+    with points every 20 px along x and every 10 along y, and 605 x 395 in the source. The overlap
+    has x of 200 to 800 and y of 40 to 430, 31 x 40 points, of which 9 x 14 lie between the corners.
+    """
+    corners = np.array([[230.0, 195.0], [410.0, 195.0], [230.0, 335.0], [410.0, 335.0]])
+    inner = np.random.default_rng(3).uniform(corners[0], corners[3], (40, 2))
+    stars = np.vstack((corners, inner))
+    source = np.vstack((stars - [200, 40], [[604, 394]]))
+    template = np.vstack((stars, [[1260, 630]]))
+    summary = find_alignment(source, template).summary()
+    assert summary["n_used"] == 44
+    assert summary["coverage"] == pytest.approx(9 * 14 / (31 * 40), rel=1e-12)
+
+
 def test_union_holds_both_frames(alignment, pair):
     whole = alignment.resample(pair.source, output="union", conserve_flux=False)
     inner = alignment.resample(pair.source, conserve_flux=False)

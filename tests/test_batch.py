@@ -500,8 +500,12 @@ def test_a_bar_without_tqdm(night, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"treshold": 5}, TypeError, "treshold"),
+        ({"treshold": 5}, TypeError, r"align_many\(\) has no option 'treshold'; .* threshold"),
+        ({"outptu": "."}, TypeError, "did you mean output"),
         ({"threshold": -5}, ValueError, "-5"),
+        ({"method": "foo"}, ValueError, "^method must be one of"),
+        ({"fill_value": "x"}, TypeError, "^fill_value"),
+        ({"min_matched": "few"}, TypeError, "^min_matched"),
         ({"scale": (2, 1)}, ValueError, "scale"),
         ({"use_wcs": True}, ValueError, "celestial"),
         ({"grid": "both"}, ValueError, "both"),
@@ -512,6 +516,16 @@ def test_a_bar_without_tqdm(night, monkeypatch):
 def test_arguments_that_make_no_sense(night, options, error, message):
     with pytest.raises(error, match=message):
         align_many(night[1], night[0], **options)
+
+
+def test_arguments_are_checked_before_the_first_frame():
+    def frames():
+        raise AssertionError("a frame was asked for")
+        yield
+
+    for option in ({"method": "foo"}, {"fill_value": "x"}, {"threshold": 0}, {"rotation": 5}):
+        with pytest.raises((TypeError, ValueError), match=f"^{next(iter(option))}"):
+            align_many(frames(), "best", **option)
 
 
 def test_a_path_is_no_list(files):

@@ -212,6 +212,30 @@ def test_priors(right, wrong):
         match_stars(*fields(lists), priors=Priors(**wrong))
 
 
+@pytest.mark.parametrize("n", [12, 30])
+@pytest.mark.parametrize("strangers", [1, 9, 28])
+def test_odds_are_paid_for_all_pairs_of_stars(n, strangers):
+    """
+    Stars beyond the other frame are no evidence, but more pairs that could fix a similarity.
+
+    Of n stars there are n (n - 1) ordered pairs, of n + k there are (n + k) (n + k - 1): the odds
+    are lower by the ratio of these numbers, and by nothing else.
+    """
+    rng = np.random.default_rng(n)
+    xy = rng.uniform(0, 1, (n, 2)) * SHAPE[::-1]
+    beyond = [1.5 * SHAPE[1], 0] + rng.uniform(0, 1, (strangers, 2)) * SHAPE[::-1]
+    template = StarField(xy, np.full(n, 0.1))
+    shapes = {"source_shape": (SHAPE[0], 3 * SHAPE[1]), "template_shape": SHAPE}
+    few, many = (
+        match_stars(StarField(source, np.full(len(source), 0.1)), template, **shapes)
+        for source in (xy, np.vstack((xy, beyond)))
+    )
+    assert len(few.source) == len(many.source) == n
+    total = n + strangers
+    ratio = total * (total - 1) / (n * (n - 1))
+    assert few.log_odds - many.log_odds == pytest.approx(np.log(ratio), abs=1e-9)
+
+
 def test_log_ratios_average_to_one_under_chance():
     """The expectation of a likelihood ratio under chance is 1, whatever the density."""
     rng = np.random.default_rng(11)

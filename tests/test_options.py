@@ -7,10 +7,24 @@ import re
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import Angle
+from astropy.coordinates import Angle, SkyCoord
+from astropy.nddata import CCDData
+from astropy.time import Time
 
-from spalipy_astro._options import positive_number, rotation_range, scale_range
+from spalipy_astro._findoptions import FindOptions
+from spalipy_astro._options import (
+    check_names,
+    choice,
+    detection_options,
+    in_data_units,
+    positive_number,
+    rotation_range,
+    scale_range,
+    whole_number,
+)
 from spalipy_astro.matching import Priors
+
+KADU = u.def_unit("kadu", 1000 * u.adu)
 
 
 @pytest.mark.parametrize(
@@ -140,3 +154,101 @@ def test_priors_hold_plain_numbers():
     for option, value in (("scale", 1), ("rotation", 0), ("parity", 2), ("max_shift", "far")):
         with pytest.raises((TypeError, ValueError), match=f"^{option} is "):
             Priors(**{option: value})
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.int16(3), np.array(3), 3 * u.one])
+def test_whole_numbers(value):
+    found = whole_number("degree", value, "0 to 5", least=0, most=5)
+    assert (found, type(found)) == (3, int)
+
+
+@pytest.mark.parametrize("value", [-1, 6, 2.5, np.nan, np.inf, "3", None, True, [3], 3 * u.pix])
+def test_no_whole_numbers(value):
+    with pytest.raises((TypeError, ValueError), match=r"^degree is 0 to 5; got"):
+        whole_number("degree", value, "0 to 5", least=0, most=5)
+
+
+def test_choices():
+    assert choice("parity", np.int8(-1), (None, 1, -1), "1, -1 or None") == -1
+    assert type(choice("parity", -1.0, (None, 1, -1), "1, -1 or None")) is int
+    for value in (2, "1", [1], np.array([1, -1]), np.nan):
+        with pytest.raises(ValueError, match=r"^parity is 1, -1 or None; got"):
+            choice("parity", value, (None, 1, -1), "1, -1 or None")
+
+
+def test_names_of_options():
+    check_names("align()", ["scale"], ["scale", "rotation"])
+    with pytest.raises(
+        TypeError, match=r"^align\(\) has no option 'rotatoin'; did you mean rotation"
+    ):
+        check_names("align()", ["scale", "rotatoin"], ["scale", "rotation"])
+    with pytest.raises(TypeError, match="no option 'xyz'; it has rotation, scale"):
+        check_names("align()", ["xyz"], ["scale", "rotation"])
+
+
+def test_units_of_data():
+    options = detection_options(gain=1500 * u.electron / KADU, saturation=60 * KADU)
+    image = CCDData(np.zeros((3, 4)), unit="adu")
+    plain = {"threshold": 5.0, "fwhm": None, "gain": 1.5, "saturation": 60000.0}
+    assert in_data_units(options, image) == pytest.approx(plain)
+    assert in_data_units(detection_options(gain=1.5, saturation=60000), image) == plain
+    without = np.zeros((3, 4))
+    assert in_data_units(detection_options(gain=1.5, saturation=60000), without) == plain
+    with pytest.raises(
+        ValueError, match=r"^gain .* the source a plain number, as its data have no"
+    ):
+        in_data_units(options, without, name="source")
+    image = CCDData(np.zeros((3, 4)), unit="electron")
+    with pytest.raises(ValueError, match=r"^saturation .* for the image in electron; got .* kadu"):
+        in_data_units(detection_options(saturation=60 * KADU), image)
+
+
+OPTIONS = {
+    "threshold": (5 * u.one, 5.0),
+    "fwhm": (2.5 * u.pix, 2.5),
+    "select": ({"min_sep": 3 * u.pix}, None),
+    "max_shift": (300 * u.pix, 300.0),
+    "smoothing": (2 * u.one, 2.0),
+    "radius": (30 * u.arcmin, 0.5),
+    "pixel_scale": (0.9 * u.arcsec / u.pix, 0.9),
+    "epoch": (Time(2016.5, format="jyear"), 2016.5),
+    "spline_order": (3.0, 3),
+    "polynomial": (np.int64(2), 2),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_become_plain(option):
+    given, plain = OPTIONS[option]
+    found = getattr(FindOptions(**{option: given}), option)
+    if option == "select":
+        plain = {"bad_flags": 0, "min_fwhm": None, "min_sep": 3.0, "brightest": None}
+    assert found == (pytest.approx(plain) if isinstance(plain, float) else plain)
+    assert type(found) is type(plain)
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [{"threshold": v} for v in ("5", 0, -3, np.nan, np.inf, None, (5,), True, 5 * u.adu)]
+    + [{"fwhm": v} for v in ((2, 3), 0.1, 200, "3", 2 * u.arcsec, [2, 3] * u.pix, -3 * u.pix)]
+    + [{"gain": v} for v in (0, -1, "1.5", np.nan, (1, 2), -1 * u.electron / u.adu)]
+    + [{"saturation": v} for v in ("full", np.nan, (1, 2), [1, 2] * u.adu)]
+    + [{"select": v} for v in (5, "bright", {"min_fhwm": 2}, {"brightest": 1.5}, {"min_sep": "3"})]
+    + [{"select": {k: v}} for k in ("bad_flags", "min_fwhm", "brightest") for v in (-1, "x", [1])]
+    + [{"parity": v} for v in (0, "1", [1, -1])]
+    + [{"max_shift": v} for v in ("far", 0, -1, np.nan, np.inf, 3 * u.arcsec, (3, 4))]
+    + [{"use_wcs": v} for v in ("never", None, 2, [True])]
+    + [{"affine": v} for v in ("rigid", None, ["affine"])]
+    + [{"spline_order": v} for v in (-1, 6, 2.5, "3", None, [3])]
+    + [{"smoothing": v} for v in (0, -1, "auto", np.nan, np.inf, 2 * u.pix)]
+    + [{"polynomial": v} for v in (0, 7, 1.5, "3", [2])]
+    + [{"position": v} for v in ((150, 20), "M31", SkyCoord([1, 2], [3, 4], unit="deg"))]
+    + [{"radius": v} for v in (0, -1, "wide", 5 * u.pix, np.nan, [1, 2] * u.deg)]
+    + [{"pixel_scale": v} for v in (0, "1 arcsec", 1 * u.pix, 2 * u.pix / u.arcsec, (1, 1))]
+    + [{"epoch": v} for v in ("2016.5", np.nan, Time([2015, 2016], format="jyear"), 3 * u.m)],
+    ids=repr,
+)
+def test_what_makes_no_sense_is_named(unlike):
+    option = next(iter(unlike))
+    with pytest.raises((TypeError, ValueError), match=f"^{option}[: ]"):
+        FindOptions(**unlike)

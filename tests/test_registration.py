@@ -298,6 +298,47 @@ def test_senseless_options(make_sky_pair, option, words):
         find_alignment(pair.source, pair.template, **option)
 
 
+def test_options_with_units(make_sky_pair):
+    pair = make_sky_pair()
+    units = {"fwhm": 3 * u.pix, "gain": 2 * u.electron / u.adu, "saturation": 5e4 * u.adu}
+    plain = {"fwhm": 3.0, "gain": 2.0, "saturation": 5e4}
+    one, two = (find_alignment(pair.source, pair.template, **given) for given in (units, plain))
+    np.testing.assert_array_equal(one.transform(*GRID.T), two.transform(*GRID.T))
+    one, two = (detect_stars(pair.source, **given) for given in (units, plain))
+    np.testing.assert_array_equal(one["x"], two["x"])
+    with pytest.raises(ValueError, match=r"^saturation is a data value, for the source a plain"):
+        find_alignment(pair.source.data, pair.template.data, saturation=5e4 * u.adu)
+
+
+@pytest.mark.parametrize(
+    ("option", "error", "words"),
+    [
+        (
+            {"treshold": 3},
+            TypeError,
+            r"^align\(\) has no option 'treshold'; did you mean threshold",
+        ),
+        ({"metod": "exact"}, TypeError, "did you mean method"),
+        ({"method": "foo"}, ValueError, "^method must be one of nearest"),
+        ({"fill_value": "x"}, TypeError, "^fill_value is a number"),
+        ({"radius": 1}, ValueError, "^radius: for catalogs of sky positions"),
+    ],
+)
+def test_align_checks_its_options_first(option, error, words):
+    with pytest.raises(error, match=words):
+        align(None, None, **option)
+
+
+def test_a_negative_is_told(make_sky_pair):
+    pair = make_sky_pair()
+    source = pair.source.data.max() - pair.source.data
+    with pytest.raises(TooFewStarsError, match="source looks like a negative"):
+        find_alignment(source, pair.template)
+    with pytest.raises(TooFewStarsError, match="0 usable") as caught:
+        find_alignment(np.random.default_rng(0).normal(size=source.shape), pair.template)
+    assert "negative" not in str(caught.value)
+
+
 def test_everything_has_one_base_class():
     for error in (CatalogError, ImageError, NoMatchError, TooFewStarsError):
         assert issubclass(error, AlignmentError)

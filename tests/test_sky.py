@@ -214,6 +214,9 @@ def test_radius_and_epoch():
     position = SkyCoord(10.0, 5.0, unit="deg")
     assert len(project_catalog(table, position=position, radius=0.5).table) == 2
     assert len(project_catalog(table, position=position, radius=200 * u.arcmin).table) == 3
+    scales = (300.0, 300 * u.arcsec, 300 * u.arcsec / u.pix, 5 * u.arcmin / u.pix)
+    planes = [project_catalog(table, pixel_scale=scale) for scale in scales]
+    assert_allclose([plane.pixel_scale for plane in planes], 300, rtol=1e-14)
     image = CCDData(np.zeros((3, 4)), unit="adu", meta={"DATE-OBS": "2012-06-17T01:56:40"})
     assert epoch_of(image).jyear == pytest.approx(2012.46, abs=0.01)
     image.meta["MJD-OBS"] = 58000.0
