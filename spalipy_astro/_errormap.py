@@ -10,8 +10,8 @@ import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 
+from spalipy_astro._covariance import Covariance
 from spalipy_astro._splinespace import SplineSpace
-from spalipy_astro.fitting import Covariance
 
 __all__ = ["ErrorTerm", "error_at"]
 
@@ -45,7 +45,7 @@ class ErrorTerm:
     def to_tree(self) -> dict[str, Any]:
         """Return what an ASDF file holds of it."""
         space = self.covariance.space
-        return {
+        tree = {
             "bounds": [list(side) for side in space.bounds],
             "shape": [space.n_y, space.n_x],
             "degree": space.degree,
@@ -54,6 +54,9 @@ class ErrorTerm:
             "transform": self.transform,
             "scale": self.scale,
         }
+        if self.covariance.bending is not None:
+            tree["bending"] = self.covariance.bending
+        return tree
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> ErrorTerm:
@@ -62,7 +65,12 @@ class ErrorTerm:
         bounds = ((float(x_lo), float(x_hi)), (float(y_lo), float(y_hi)))
         n_y, n_x = tree["shape"]
         space = SplineSpace(bounds, n_x, n_y, tree["degree"], tree["null_order"])
-        covariance = Covariance(space, np.array(tree["factor"], dtype=float))
+        bending = tree.get("bending")  # files of earlier versions have none
+        covariance = Covariance(
+            space,
+            np.array(tree["factor"], dtype=float),
+            None if bending is None else np.array(bending, dtype=float),
+        )
         return cls(covariance, tree["transform"], float(tree["scale"]))
 
 

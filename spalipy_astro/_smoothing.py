@@ -224,7 +224,7 @@ def solve(system: System, smoothing: tuple[float, float]) -> Posterior:
     misfit = system.total - float(np.sum(half**2))
     inverse_factor = scale * linalg.lapack.dtrtri(factor, lower=1)[0]
     freedom = len(penalty) - float(penalty @ np.sum(inverse_factor**2, axis=0))
-    noise = system.noise(misfit)
+    noise = max(system.noise(misfit), _NO_NOISE)
     return Posterior(
         coefficients=basis @ solution,
         factor=np.sqrt(noise) * (basis @ inverse_factor.T),

@@ -200,10 +200,25 @@ class Design:
         """Return maps, shape (size, K), at the points: shape (N, K)."""
         return np.concatenate([block @ coefficients for _, block in self._blocks()])
 
-    def error(self, factor: FloatArray) -> FloatArray:
-        """Return the errors, shape (N,), that go with ``factor @ factor.T`` as the covariance."""
-        products = (block @ factor for _, block in self._blocks())
+    def error(self, factor: FloatArray, rest: FloatArray | None = None) -> FloatArray:
+        """
+        Return the errors, shape (N,), that go with ``factor @ factor.T`` as the covariance.
+
+        ``rest``, shape (N, k), is added to the functions times ``factor``, shape (size, k): what
+        else the same k independent variables cause at the points.
+        """
+        products = (
+            block @ factor if rest is None else block @ factor + rest[part]
+            for part, block in self._blocks()
+        )
         return np.concatenate([np.sqrt(np.einsum("nk,nk->n", p, p)) for p in products])
+
+    def adjoint(self, values: FloatArray) -> FloatArray:
+        """Return the functions' products with values at the points, (N, K): shape (size, K)."""
+        total = np.zeros((self.space.size, values.shape[1]))
+        for part, block in self._blocks():
+            total += block.T @ values[part]
+        return total
 
     def normal_equations(
         self, values: FloatArray, weights: FloatArray

@@ -14,6 +14,8 @@ from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
+from spalipy_astro._bending import Pairs
+from spalipy_astro._covariance import Covariance, covariance_of
 from spalipy_astro._reml import choose_smoothing
 from spalipy_astro._smoothing import Posterior, System, solve
 from spalipy_astro._splinespace import Design, SplineSpace
@@ -33,28 +35,7 @@ _AMPLITUDE = (
     0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
 )
 _PRIOR_COUNT = 40.0  # how many residuals the catalogs' own position errors are worth
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """
-    Uncertainty of the fitted map, for `Alignment.error`.
-
-    Attributes
-    ----------
-    space : SplineSpace
-        Spline space in template pixels.
-    factor : ndarray, shape (size, k)
-        ``factor @ factor.T`` is the covariance of the coefficients of one component, in
-        source px**2.
-    """
-
-    space: SplineSpace
-    factor: FloatArray
-
-    def error(self, template_xy: FloatArray) -> FloatArray:
-        """Return the 1-sigma error along each axis at template positions, in source px."""
-        return self.space.at(template_xy).error(self.factor)
+_GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
 
 
 @dataclass(frozen=True)
@@ -234,8 +215,21 @@ def fit_backward(
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
         if np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
             break  # the next fit would be the same
-    fit = _take_apart(design, posterior, template_xy, before[0], mean)
-    return replace(fit, used=before[0], sigma=np.sqrt(sigma2), residuals=residuals, floor=before[1])
+    used, floor = before
+    if not known:  # all of the variance is scatter then, and a guess at it in units of that
+        variance, prior = sigma2, (_GUESS_COUNT, _GUESS**2 / float(np.median(sigma2[used])))
+    pairs = Pairs(template_xy, source_xy - mean, variance, floor if known else 0.0, used, prior)
+    fit = _take_apart(design, posterior, template_xy, used, mean)
+    return replace(
+        fit,
+        used=used,
+        sigma=np.sqrt(sigma2),
+        residuals=residuals,
+        floor=floor,
+        covariance=covariance_of(
+            design, posterior, pairs, known=known, rigid=affine == "similarity"
+        ),
+    )
 
 
 def _pair_variance(
