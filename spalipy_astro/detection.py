@@ -111,6 +111,7 @@ def find_stars(
     [30.2, 70.5, 110.8, 130.1]
     """
     # imported where stars are sought: whoever opens an alignment need not wait for them
+    from spalipy_astro._trails import find_trails
     from spalipy_astro.background import estimate_background
     from spalipy_astro.mosaic import is_mosaic, luminance
     from spalipy_astro.peaks import find_peaks
@@ -139,7 +140,7 @@ def find_stars(
     else:
         # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
-    frame = Frame(source, background, inverse_gain, limit)
+    frame = Frame(source, background, inverse_gain, limit, trails=find_trails(source, background))
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
@@ -234,10 +235,13 @@ def _measure(
     frame: Frame, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
 ) -> QTable:
     """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+    from spalipy_astro._trails import on_trails
+
     fwhm = profile.fwhm
     order = np.argsort(-peaks.snr, kind="stable")
     pixel = np.column_stack((peaks.x, peaks.y))[order]
-    frame = frame.find_saturation(pixel)
+    trailed = on_trails(frame.trails, *pixel.T)
+    frame = frame.find_saturation(pixel[~trailed])
     fits, saturated, bad, pixel = _fit(frame, profile, pixel, peaks.snr[order], threshold)
     x, y = fits.position.T
     ny, nx = frame.source.shape
@@ -255,6 +259,7 @@ def _measure(
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+    flag[_is_trail(frame, fits)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     columns = {
         "x": fits.position[:, 0],
@@ -329,6 +334,16 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
         sharp = np.zeros(len(fits), dtype=bool)
     unlike = ~fits.converged | (np.abs(fits.width - 1) > 0.2) | (fits.chi2 > 8)
     return sharp | (saturated & unlike)
+
+
+def _is_trail(frame: Frame, fits: Fits) -> NDArray:
+    """Tell what lies on a trail, except for stars that are far brighter than it."""
+    out = np.zeros(len(fits), dtype=bool)
+    for trail in frame.trails:
+        rows = np.flatnonzero(trail.holds(*fits.position.T))
+        if len(rows):
+            out[rows[fits.flux[rows] < 8 * np.median(fits.flux[rows])]] = True
+    return out
 
 
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
