@@ -15,7 +15,7 @@ _FALSE_ALARM = 1e-3
 _MIN_POINTS = 5
 _MOST_LINES = 32
 _MOST_TRIES = 20  # cells in a row that turn out to hold no line
-_N_ANGLES = 360
+_ANGLES = {60: 90, 200: 180, np.inf: 360}  # up to so many points
 _AROUND = 6  # cells on either side with which two cells are compared
 _TILE_POINTS = 1500
 _WIDTHS = (0.1, 0.25, 0.5, 1.0)  # of the strips, in units of the tolerance
@@ -187,20 +187,21 @@ class _Cells:
         offset = xy - center
         radius = max(float(np.hypot(*offset.T).max()), tolerance)
         # neither half a step of the angle nor its scatter takes a line out of two cells
-        step = max(radius * np.pi / _N_ANGLES, 2 * tolerance)
+        self.n_angles = next(n for most, n in _ANGLES.items() if len(xy) <= most)
+        step = max(radius * np.pi / self.n_angles, 2 * tolerance)
         self.n_cells = int(np.ceil(2 * radius / step)) + 2 * _AROUND + 2
-        vectors = _unit_vectors(_N_ANGLES)
+        vectors = _unit_vectors(self.n_angles)
         distance = offset.astype(np.float32) @ (vectors / np.float32(step))
         distance += np.float32(self.n_cells / 2)
         self.cell = distance.astype(np.int32)
-        self.cell += np.arange(_N_ANGLES, dtype=np.int32) * np.int32(self.n_cells)
+        self.cell += np.arange(self.n_angles, dtype=np.int32) * np.int32(self.n_cells)
         self.members = np.ones(len(xy), dtype=bool)
-        self.seen = np.zeros(_N_ANGLES * self.n_cells, dtype=bool)
+        self.seen = np.zeros(self.n_angles * self.n_cells, dtype=bool)
         self._weigh()
 
     def _weigh(self) -> None:
         """Compare each cell and the next with the cells around them."""
-        size = _N_ANGLES * self.n_cells
+        size = self.n_angles * self.n_cells
         count = np.bincount(self.cell[self.members].ravel(), minlength=size)
         # the cells at both ends of an angle are empty: no sum reaches into the next angle
         pairs = count[:-1] + count[1:]
@@ -230,7 +231,7 @@ class _Cells:
         self._weigh()
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _unit_vectors(number: int) -> NDArray[np.float32]:
     """Return vectors of half a turn, shape (2, number)."""
     angle = (np.arange(number) + 0.5) * np.pi / number

@@ -27,7 +27,7 @@ class StarFlag(IntFlag):
     UNSTABLE = 128
     """The centroid did not converge."""
     TRAIL = 256
-    """Part of a straight line: a satellite's or aircraft's trail, a bad column, a bleed, a spike."""
+    """Part of a straight line: the trail of a satellite or aircraft, a bad column, a bleed."""
 
 
 # Sources with these flags are no stars, or have no position worth the name.

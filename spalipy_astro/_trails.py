@@ -16,11 +16,12 @@ _FINE_BIN = 8  # of small images
 _SMALL = 600  # px
 _FEWEST_BINS = 8
 _CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of a trail
-_SIDE = 3  # bins between a line and those beside it
+_SIDES = (2, 4)  # bins between a line and those beside it
 _SHORTEST = 3  # log2 of the number of bins
-_GATE = 6.5  # sigma
+_GATE = 5.7  # sigma
+_LIT_SHARE = {8: 0.85, np.inf: 0.6}  # of so many bins of a line, by length
 _MOST_TRAILS = 40
-_MOST_MISSES = 3
+_MOST_MISSES = 6
 _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 5
 _REACH = 32  # px on either side
@@ -62,7 +63,7 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
     The image is averaged in coarse bins, in units of their noise and clipped, so that a star
     counts no more than the faint light of a trail. Sums over all lines of 8, 16, 32, ... bins come
     from a fast discrete Radon transform (Brady 1998, doi:10.1137/S0097539793256673). Where one
-    exceeds those on both sides by 6.5 sigma, the pixels decide: along a trail, most blocks of 24 px
+    exceeds those on both sides by 5.7 sigma, the pixels decide: along a trail, most blocks of 24 px
     have a median above those of the sky on both sides, which stars, between which there is sky, do
     not raise.
     """
@@ -78,14 +79,19 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
         if segment is None:
             break
         start, end = bins.pixel(segment[:2]), bins.pixel(segment[2:])
-        found = _follow(source, background, start, end, 1.5 * size + 4)
+        found = None
+        if bins.is_lit(segment):
+            found = _follow(source, background, start, end, 1.5 * size + 4, trails)
         if found is None:
             misses += 1
             bins.erase(start, end, size)
             continue
-        trails.append(found)
-        ends = [found.point + t * found.along for t in found.ends]
-        bins.erase(*ends, size + found.half_width)
+        while found is not None and len(trails) < _MOST_TRAILS:
+            # a bin has room for more than one line
+            trails.append(found)
+            ends = [found.point + t * found.along for t in found.ends]
+            bins.erase(*ends, size + found.half_width)
+            found = _follow(source, background, start, end, 1.5 * size + 4, trails)
         bins.erase(start, end, size)
     return tuple(trails)
 
@@ -96,22 +102,25 @@ class _Bins:
     def __init__(self, source: PixelSource, background: Background, size: int) -> None:
         ny, nx = source.shape
         self.shape = max(ny // size, 1), max(nx // size, 1)
-        # every other row tells enough
-        rows_of = np.round(np.linspace(0, ny, self.shape[0] + 1)).astype(np.intp) // 2
+        rows_of = np.round(np.linspace(0, ny, self.shape[0] + 1)).astype(np.intp)
         columns_of = np.round(np.linspace(0, nx, self.shape[1] + 1)).astype(np.intp)
-        total = np.empty(self.shape, np.float32)
+        lines = np.empty((self.shape[0], nx), np.float32)
         for k in range(self.shape[0]):
-            rows = source.rows(slice(2 * rows_of[k], 2 * rows_of[k + 1], 2))
-            total[k] = np.add.reduceat(rows.sum(axis=0), columns_of[:-1])
-        number = np.diff(rows_of)[:, None] * np.diff(columns_of)
-        self.edges = rows_of * 2.0 - 0.5, columns_of - 0.5
-        center = [(e[1:] + e[:-1]) / 2 for e in self.edges]
+            # every other row tells enough
+            np.add.reduce(source.rows(slice(rows_of[k], rows_of[k + 1], 2)), axis=0, out=lines[k])
+        total = np.add.reduceat(lines, columns_of[:-1], axis=1)
+        number = (np.diff(rows_of)[:, None] + 1) // 2 * np.diff(columns_of)
+        center = [(edges[1:] + edges[:-1] - 1) / 2 for edges in (rows_of, columns_of)]
         level, noise = _on_grid(background, *center)
         light = (total / number - level) * (np.sqrt(number) / noise)
         good = np.isfinite(light)
-        low, middle, high = np.percentile(light[good], (16, 50, 84)) if good.any() else (0, 0, 1)
-        # the noise of a bin is larger than that of independent pixels: stars, and what they share
-        light = (light - middle) / max((middle - low), 0.5 * (high - low), 1.0)
+        values = light[good]
+        low, middle = 0.0, 1.0
+        if len(values):
+            ranks = int(0.16 * len(values)), len(values) // 2
+            low, middle = np.partition(values, ranks)[list(ranks)]
+        # neighboring pixels may share their noise; stars only add
+        light = (light - middle) / max(middle - low, 1.0)
         light[~good] = 0
         self.light = np.clip(light, *_CLIP).astype(np.float32)
         self.size = [ny / self.shape[0], nx / self.shape[1]]
@@ -120,6 +129,14 @@ class _Bins:
         """Turn the place ``(row, column)`` of a bin into ``(x, y)`` in px."""
         row, column = place
         return np.array([(column + 0.5) * self.size[1] - 0.5, (row + 0.5) * self.size[0] - 0.5])
+
+    def is_lit(self, segment: NDArray[np.intp]) -> bool:
+        """Tell whether there is light in most bins of a line, and not much in a few."""
+        n = int(np.abs(segment[2:] - segment[:2]).max()) + 1
+        row, column = np.round(np.linspace(segment[:2], segment[2:], n)).astype(np.intp).T
+        inside = (row >= 0) & (column >= 0) & (row < self.shape[0]) & (column < self.shape[1])
+        share = float(np.mean(self.light[row[inside], column[inside]] > 0.5))
+        return share > next(least for most, least in _LIT_SHARE.items() if n <= most)
 
     def erase(self, start: NDArray, end: NDArray, reach: float) -> None:
         """Leave no light near a segment."""
@@ -153,14 +170,19 @@ def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
     square[1, :ny, 0, :nx] = light[:, ::-1]
     square[2, :nx, 0, :ny] = light.T
     square[3, :nx, 0, :ny] = light.T[:, ::-1]
-    best, where = _GATE, None
+    # stars and trails elsewhere are part of the noise
+    best, where = _GATE * max(float(light.std()), 1.0), None
     for level in range(1, levels + 1):
         square = _longer(square)
         if level < _SHORTEST:
             continue
-        width = 2 * size - _SIDE
-        middle = square[..., _SIDE:width]
-        contrast = middle - np.maximum(square[..., : width - _SIDE], square[..., 2 * _SIDE :])
+        near, far = _SIDES
+        width = 2 * size - 2 * far
+        middle, a, b, c, d = (
+            square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
+        )
+        # on each side the darker, lest a parallel trail hides this one
+        contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
         k = int(contrast.argmax())
         value = float(contrast.flat[k]) / 2 ** (level / 2)
         if value > best:
@@ -169,9 +191,8 @@ def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
         return None
     level, quadrant, strip, shear, column = (int(w) for w in where)
     length = 2**level
-    ends = np.array(
-        [[strip * length, column + _SIDE], [strip * length + length - 1, column + _SIDE + shear]]
-    )
+    row, column = strip * length, column + _SIDES[1]
+    ends = np.array([[row, column], [row + length - 1, column + shear]])
     if quadrant % 2:
         ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
     if quadrant > 1:
@@ -205,22 +226,29 @@ def _follow(
     start: NDArray,
     end: NDArray,
     reach: float,
+    known: list[Trail],
 ) -> Trail | None:
     """Look at the pixels along a line: where its light begins and ends, and how wide it is."""
+    trail = None
     for _ in range(2):
-        strip = _Strip(source, background, start, end, int(reach))
+        strip = _Strip(source, background, start, end, int(reach), known)
         fitted = strip.refine()
         if fitted is None:
             return None
-        start, end = fitted
+        trail = _Strip(source, background, *fitted, _REACH, known).trail()
+        if trail is None:
+            return None
+        # again along all of its length
+        start, end = (trail.point + t * trail.along for t in trail.ends)
         reach = 12
-    return _Strip(source, background, start, end, _REACH).trail()
+    return trail
 
 
 class _Strip:
     """Medians of blocks of pixels along a line, and their distance from it.
 
-    They are in units of the pixel noise, above the sky at their place; NaN beyond the image.
+    They are in units of the pixel noise, above the sky at their place; NaN beyond the image and on
+    trails that are known already.
     """
 
     def __init__(
@@ -230,6 +258,7 @@ class _Strip:
         start: NDArray,
         end: NDArray,
         reach: int,
+        known: list[Trail],
     ) -> None:
         self.length = float(np.hypot(*(end - start)))
         self.start = start
@@ -243,10 +272,12 @@ class _Strip:
         normal = np.array([-self.along[1], self.along[0]])
         x = start[0] + t[:, None] * self.along[0] + self.u * normal[0]
         y = start[1] + t[:, None] * self.along[1] + self.u * normal[1]
-        values = source.at(np.round(x).astype(np.intp), np.round(y).astype(np.intp))
+        values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
         line = np.clip(x[:, reach], 0, nx - 1), np.clip(y[:, reach], 0, ny - 1)
         level, noise = background.at(*line)
         values = (values - level[:, None]) / noise[:, None]
+        for other in known:
+            values[other.holds(x, y)] = np.nan
         values[~np.isfinite(values)] = np.nan
         blocks = values.reshape(n, _BLOCK, len(self.u))
         seen = np.isfinite(blocks).sum(axis=1) >= _BLOCK // 2
@@ -265,7 +296,7 @@ class _Strip:
             return None
         light = self.light[here]
         light = light - _middle(light)[:, None]
-        light = np.clip(np.nan_to_num(light), -3, 6)
+        light = np.arcsinh(np.nan_to_num(light))
         smooth = np.zeros_like(light)
         smooth[:, 1:-1] = light[:, 1:-1] + 0.6 * (light[:, 2:] + light[:, :-2])
         place = np.clip(self.t[here] / self.length, 0, 1)
@@ -299,13 +330,15 @@ class _Strip:
         noise = 1.4826 * float(np.nanmedian(np.abs(outer - _middle(outer)[:, None])))
         noise = max(noise, 0.1)
         core = light[:, distance <= 1]
-        shine = np.where(np.isnan(core).all(axis=1), 0, np.nansum(core, axis=1)) / np.sqrt(3)
-        lit = shine > _LIT * noise
-        run = _longest_run(lit)
+        # blocks that nothing is known of, beyond the image or on another trail, make no gap
+        known = np.flatnonzero(np.isfinite(core).all(axis=1))
+        shine = np.nansum(core, axis=1) / np.sqrt(3)
+        run = _longest_run(shine[known] > _LIT * noise)
         if run is None:
             return None
-        first, last = run
-        rows = np.flatnonzero(lit[first : last + 1]) + first
+        first, last = (int(known[k]) for k in run)
+        rows = known[(known >= first) & (known <= last)]
+        rows = rows[shine[rows] > _LIT * noise]
         if len(rows) < _FEWEST_BLOCKS or np.median(shine[rows]) < 4 * noise:
             return None
         profile = _middle(light[rows].T)

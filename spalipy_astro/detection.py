@@ -10,7 +10,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro.catalog import StarFlag
+from spalipy_astro._starflag import UNUSABLE, StarFlag
 from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ __all__ = ["find_stars"]
 
 # Of narrower stars a hot pixel cannot be told.
 _UNDERSAMPLED = 1.3
+# A star on a trail, of this many times the flux of the trail's peaks, is hardly shifted by it.
+_FAR_BRIGHTER = 8
+# Among so many of the brightest sources chains of dashes are sought.
+_DASHES = 60
 
 
 def find_stars(
@@ -259,7 +263,7 @@ def _measure(
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
-    flag[_is_trail(frame, fits)] |= StarFlag.TRAIL
+    flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     columns = {
         "x": fits.position[:, 0],
@@ -336,13 +340,19 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
     return sharp | (saturated & unlike)
 
 
-def _is_trail(frame: Frame, fits: Fits) -> NDArray:
-    """Tell what lies on a trail, except for stars that are far brighter than it."""
+def _is_trail(frame: Frame, fits: Fits, flag: NDArray) -> NDArray:
+    """Tell what lies on a trail, but for stars that are far brighter than it, and dashes."""
+    from spalipy_astro._lines import on_lines
+
     out = np.zeros(len(fits), dtype=bool)
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
         if len(rows):
-            out[rows[fits.flux[rows] < 8 * np.median(fits.flux[rows])]] = True
+            out[rows[fits.flux[rows] < _FAR_BRIGHTER * np.median(fits.flux[rows])]] = True
+    # the lights of an aircraft are as bright as the brightest stars
+    rows = np.flatnonzero(~out & (flag & int(UNUSABLE) == 0))
+    rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_DASHES]]
+    out[rows[on_lines(fits.position[rows]) >= 0]] = True
     return out
 
 
