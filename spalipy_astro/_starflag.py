@@ -26,7 +26,9 @@ class StarFlag(IntFlag):
     """Wider than the stars of the image: a galaxy or a nebula."""
     UNSTABLE = 128
     """The centroid did not converge."""
+    TRAIL = 256
+    """Part of a straight line: the trail of a satellite or aircraft, a bad column, a bleed."""
 
 
 # Sources with these flags are no stars, or have no position worth the name.
-UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.BAD_PIXELS
+UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.BAD_PIXELS | StarFlag.TRAIL

@@ -60,6 +60,22 @@ class PixelSource:
             out[~(np.isfinite(error) & (error > 0))] = np.nan
         return out
 
+    def at(self, x: NDArray, y: NDArray) -> NDArray[np.float32]:
+        """Return pixels at integer positions; NaN where bad or outside."""
+        ny, nx = self.shape
+        inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+        out = self._convert(self.data[y, x])
+        bad = ~(inside & np.isfinite(out))
+        if self.mask is not None:
+            bad |= np.asarray(self.mask[y, x], dtype=bool)
+        if self.error is not None:
+            error = self.error[y, x]
+            bad |= ~(np.isfinite(error) & (error > 0))
+        if self.blank is not None:
+            bad |= out == np.float32(self.blank)
+        return np.where(bad, np.float32(np.nan), out)
+
     def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
         """Squares of the error array around integer positions."""
         error = _squares(self.error, x, y, radius) / self.scale

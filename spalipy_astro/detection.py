@@ -10,7 +10,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro.catalog import StarFlag
+from spalipy_astro._starflag import UNUSABLE, StarFlag
 from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ __all__ = ["find_stars"]
 
 # Of narrower stars a hot pixel cannot be told.
 _UNDERSAMPLED = 1.3
+# A star on a trail, of this many times the flux of the trail's peaks, is hardly shifted by it.
+_FAR_BRIGHTER = 8
+# Among so many of the brightest sources chains of dashes are sought.
+_DASHES = 60
 
 
 def find_stars(
@@ -111,6 +115,7 @@ def find_stars(
     [30.2, 70.5, 110.8, 130.1]
     """
     # imported where stars are sought: whoever opens an alignment need not wait for them
+    from spalipy_astro._trails import find_trails
     from spalipy_astro.background import estimate_background
     from spalipy_astro.mosaic import is_mosaic, luminance
     from spalipy_astro.peaks import find_peaks
@@ -139,7 +144,7 @@ def find_stars(
     else:
         # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
-    frame = Frame(source, background, inverse_gain, limit)
+    frame = Frame(source, background, inverse_gain, limit, trails=find_trails(source, background))
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
@@ -234,10 +239,13 @@ def _measure(
     frame: Frame, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
 ) -> QTable:
     """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+    from spalipy_astro._trails import on_trails
+
     fwhm = profile.fwhm
     order = np.argsort(-peaks.snr, kind="stable")
     pixel = np.column_stack((peaks.x, peaks.y))[order]
-    frame = frame.find_saturation(pixel)
+    trailed = on_trails(frame.trails, *pixel.T)
+    frame = frame.find_saturation(pixel[~trailed])
     fits, saturated, bad, pixel = _fit(frame, profile, pixel, peaks.snr[order], threshold)
     x, y = fits.position.T
     ny, nx = frame.source.shape
@@ -255,6 +263,7 @@ def _measure(
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+    flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     columns = {
         "x": fits.position[:, 0],
@@ -329,6 +338,22 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
         sharp = np.zeros(len(fits), dtype=bool)
     unlike = ~fits.converged | (np.abs(fits.width - 1) > 0.2) | (fits.chi2 > 8)
     return sharp | (saturated & unlike)
+
+
+def _is_trail(frame: Frame, fits: Fits, flag: NDArray) -> NDArray:
+    """Tell what lies on a trail, but for stars that are far brighter than it, and dashes."""
+    from spalipy_astro._lines import on_lines
+
+    out = np.zeros(len(fits), dtype=bool)
+    for trail in frame.trails:
+        rows = np.flatnonzero(trail.holds(*fits.position.T))
+        if len(rows):
+            out[rows[fits.flux[rows] < _FAR_BRIGHTER * np.median(fits.flux[rows])]] = True
+    # the lights of an aircraft are as bright as the brightest stars
+    rows = np.flatnonzero(~out & (flag & int(UNUSABLE) == 0))
+    rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_DASHES]]
+    out[rows[on_lines(fits.position[rows]) >= 0]] = True
+    return out
 
 
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro._trails import Trail, on_trails
 from spalipy_astro.background import Background, PixelSource, find_pile_up
 from spalipy_astro.centroids import Fits, fit_stars
 from spalipy_astro.peaks import find_peaks
@@ -48,6 +49,7 @@ class Frame:
     inverse_gain: float
     saturation: float
     model_error: float = 0.01
+    trails: tuple[Trail, ...] = ()
 
     def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
         """Squares around pixels less the sky, their sky variance, and where they saturate.
@@ -192,6 +194,9 @@ def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
             frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
         )
         order = np.argsort(-peaks.snr, kind="stable")
+        if frame.trails:
+            # no stars: neither their width nor where they saturate says anything
+            order = order[~on_trails(frame.trails, peaks.x[order], peaks.y[order])]
         pixel = np.column_stack((peaks.x, peaks.y))[order]
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
