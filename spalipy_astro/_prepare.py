@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from spalipy_astro._lines import on_lines
 from spalipy_astro._options import detection_options, in_data_units
 from spalipy_astro._tables import as_table, is_catalog
+from spalipy_astro._verify import Box, good_box
 from spalipy_astro.catalog import Stars, as_stars
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
@@ -19,6 +21,8 @@ from spalipy_astro.matching import StarField
 __all__ = ["Frame", "prepare"]
 
 _PIXELS_PER_STAR = 60
+_LINED = 3000  # brightest entries of a catalog among which lines are sought
+_LEAST = 3  # stars that must be left
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Frame:
         Its WCS.
     n_detected : int
         Number of sources before flagged ones were left out.
+    box : tuple of float or None
+        Where the image has good pixels.
     """
 
     stars: Stars
@@ -45,6 +51,7 @@ class Frame:
     shape: tuple[int, int] | None
     wcs: Any
     n_detected: int
+    box: Box | None = None
 
 
 def prepare(
@@ -95,10 +102,20 @@ def prepare(
             f"{error} The {name} looks like a negative, with dark stars on a bright sky: align "
             "its largest value minus its data."
         ) from error
-    if shape is not None:
-        # Sources more crowded than that are blends, and strangers in each other's gates.
-        stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+    if shape is None:
+        stars = _without_lines(stars)
+        return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+    # Sources more crowded than that are blends, and strangers in each other's gates.
+    stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
+    field = StarField(stars.xy, stars.search_err)
+    return Frame(stars, field, shape, wcs, len(table), good_box(plain.data, plain.mask))
+
+
+def _without_lines(stars: Stars) -> Stars:
+    """Leave out what is strung along lines, as the trails and flashes in a catalog are."""
+    strung = np.zeros(len(stars), bool)
+    strung[:_LINED] = on_lines(stars.xy[:_LINED]) >= 0
+    return stars if np.count_nonzero(~strung) < _LEAST else stars.take(np.flatnonzero(~strung))
 
 
 def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:

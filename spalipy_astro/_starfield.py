@@ -82,7 +82,7 @@ class StarField:
         found = []
         for half in (0.0, 0.5):
             corner = np.floor(shift / cell + half).astype(np.int64)
-            key, inverse, count = np.unique(
+            _, inverse, count = np.unique(
                 corner @ (1 << 32, 1), return_inverse=True, return_counts=True
             )
             expected = n**2 * cell**2 / self.area

@@ -16,6 +16,7 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._findoptions import FindOptions
 from spalipy_astro._options import check_names, detection_options, in_data_units
 from spalipy_astro._prepare import Frame, prepare
+from spalipy_astro._verify import verify
 from spalipy_astro._wcsprior import similarity_between
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalog import as_stars
@@ -27,6 +28,8 @@ from spalipy_astro.matching import Match, Priors, StarField, match_stars
 from spalipy_astro.sky import epoch_of, is_sky_catalog, project_catalog
 
 __all__ = ["align", "detect_stars", "find_alignment"]
+
+_ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
 def align(
@@ -246,6 +249,17 @@ def find_alignment(
         template_err=t.err,
         **given.fit,
     )
+    boxes = None if one.box is None or two.box is None else (one.box, two.box)
+    aligned_already = priors.max_shift is not None and priors.max_shift <= _ALIGNED
+    verify(
+        fit,
+        s.xy,
+        t.xy,
+        source_shape=one.shape,
+        template_shape=two.shape,
+        boxes=None if aligned_already else boxes,
+        log_odds=match.log_odds,
+    )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched
     return Alignment._of_fit(fit, match, one, two, times=times, options=given.recorded)
@@ -339,9 +353,10 @@ def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match
                 scale=(low, high) if low < high else priors.scale,
                 rotation=priors.rotation or (angle - 5.0, angle + 5.0),
                 parity=priors.parity or sign,
-                target=target,
-                max_shift=priors.max_shift or 0.25 * float(np.hypot(*one.shape)) * scale,
             )
+            if priors.max_shift is None:
+                reach = 0.25 * float(np.hypot(*one.shape)) * scale
+                narrow = replace(narrow, target=target, max_shift=reach)
             try:
                 return match_stars(one.field, two.field, priors=narrow, **shapes)
             except NoMatchError:
