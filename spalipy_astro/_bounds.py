@@ -115,7 +115,7 @@ class Bounds:
             self._target = complex(*priors.target)
         elif source_shape is not None and template_shape is not None:
             self._target = complex(*self.frame.mean(axis=0))
-        grid = np.linspace(*source_frame, 9)
+        grid = np.linspace(source_frame[0], source_frame[1], 9)
         x, y = np.meshgrid(grid[:, 0], grid[:, 1])
         self._positions = (x + 1j * y).ravel()
 

@@ -125,7 +125,8 @@ def _overlap(
     if source_shape is None or template_shape is None:
         return template_xy
     x, y = spread(template_shape, _GRID)
-    there = inside(*fit.backward(x, y), source_shape)
+    source_x, source_y = fit.backward(x, y)
+    there = inside(source_x, source_y, source_shape)
     return np.concatenate((template_xy, np.column_stack((x, y))[there]))
 
 

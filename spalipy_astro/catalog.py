@@ -271,7 +271,7 @@ def as_stars(
     CatalogError
         If columns are missing, or values are not finite, not positive or not distinct.
     TooFewStarsError
-        If fewer than four usable stars are left.
+        If fewer than three usable stars are left.
     """
     table = as_table(catalog, name=name)
     if recognize(table) is SPALIPY and {"x", "y"} <= set(table.colnames):

@@ -119,17 +119,21 @@ def match_stars(
     Raises
     ------
     TooFewStarsError
-        If a list has fewer than four stars.
+        If a list has fewer than three stars.
     NoMatchError
-        If no transform is better than chance by `MIN_LOG_ODDS`.
+        If no transform is better than chance by `MIN_LOG_ODDS`, or something else speaks against
+        each that is.
+    AmbiguousMatchError
+        If two transforms are.
 
     Notes
     -----
     The method of Lang et al. (2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782), between two
     images: patterns of equal code propose similarities, both parities alike; the stars around the
     pattern bear witness for or against them; the best are grown over the frame and accepted by the
-    odds of all their stars. A union bound over the pairs of stars that can fix a similarity is
-    subtracted from the log-odds, so that they hold whatever the number of stars.
+    odds of all their stars. A union bound over the pairs of stars that can fix a similarity within
+    the priors is subtracted from the log-odds, so that they hold whatever the number of stars.
+    What is accepted must also span two dimensions, keep to the priors, and have no rival.
     """
     for name, field in (("source", source), ("template", template)):
         if len(field) < _MIN_STARS:
@@ -373,32 +377,24 @@ class _Search:
 
     def _try_without(self, best: Candidate) -> None:
         """Search once more without the stars that the best transform matches."""
-        rest = [
-            np.setdiff1d(np.arange(len(field)), matched)
-            for field, matched in (
-                (self.source, best.growth.source),
-                (self.template, best.growth.template),
-            )
-        ]
-        if min(map(len, rest)) < _MIN_STARS:
+        source, s_rows = _without(self.source, best.growth.source)
+        template, t_rows = _without(self.template, best.growth.template)
+        if min(len(source), len(template)) < _MIN_STARS:
             return
-        fields = [
-            StarField(field.xy[rows], field.err[rows])
-            for field, rows in zip((self.source, self.template), rest, strict=True)
-        ]
         # Two frames of one detector, as it seems: of one scale and parity.
         low, high = self.bounds.priors.scale
         known = replace(self.bounds.priors, scale=(max(low, 0.95), min(high, 1.05)), parity=1)
-        other = _Search(*fields, self.bounds.narrowed(known, *map(len, rest)))
+        bounds = self.bounds.narrowed(known, len(source), len(template))
+        other = _Search(source, template, bounds)
         other._run_stage(_STAGES[0], 4)
-        pairs = from_pairs(*fields, other.bounds, _BUDGET_OF_PAIRS)
+        pairs = from_pairs(source, template, bounds, _BUDGET_OF_PAIRS)
         if other.best is None and pairs is not None:
             other._test(pairs, promising=_PROMISING_PAIR)
         self.tested += other.tested
         found = other.best
         if found is not None and found.log_odds >= DOUBT:
-            pairs = rest[0][found.growth.source], rest[1][found.growth.template]
-            growth = replace(found.growth, source=pairs[0], template=pairs[1])
+            s, t = s_rows[found.growth.source], t_rows[found.growth.template]
+            growth = replace(found.growth, source=s, template=t)
             self.found.append(replace(found, growth=growth))
 
     def _grow(self, h: Hypotheses) -> bool:
@@ -440,6 +436,12 @@ class _Search:
         )
         self.found.append(candidate)
         return candidate
+
+
+def _without(field: StarField, matched: IntArray) -> tuple[StarField, IntArray]:
+    """Return the stars that are not matched, and their indices."""
+    rows = np.setdiff1d(np.arange(len(field)), matched)
+    return StarField(field.xy[rows], field.err[rows]), rows
 
 
 def _last_level(field: StarField, stars: int) -> int:

@@ -149,7 +149,9 @@ def find_alignment(
     parity : {1, -1}, optional
         -1 if one of the images is mirrored, 1 if none is; unknown by default.
     max_shift : float or `~astropy.units.Quantity`, optional
-        Largest distance in px that the center of the source can lie from the template's.
+        Largest distance in px that the center of the source can lie from the template's. Of
+        catalogs, which have no frame, the largest distance by which positions differ, where they
+        differ least.
     use_wcs : {"auto", True, False}, optional
         Whether celestial WCS of both images narrow the search. With "auto" they are dropped where
         no match is found with their help.
@@ -177,9 +179,13 @@ def find_alignment(
     ImageError
         If an image has the wrong dimensions, no good pixels, or no contrast.
     TooFewStarsError
-        If an image has fewer than four usable stars.
+        If an image has fewer than three usable stars.
     NoMatchError
-        If no transform explains the stars better than chance does.
+        If no transform explains the stars better than chance does, or the one that does cannot be
+        defended: it rests on a line or on what stands still, breaks the priors, folds the image or
+        is too uncertain.
+    AmbiguousMatchError
+        If two different transforms explain the stars.
     CatalogError
         If a catalog lacks what it must have.
     TypeError, ValueError
