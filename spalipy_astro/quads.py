@@ -24,7 +24,7 @@ IntArray = NDArray[np.intp]
 _LEVEL_RATIO = 1.6  # between the sizes of neighboring levels
 _SMALLEST_LEVEL = 16
 _PROBES = 200  # codes by which the number of pairs is foretold
-_MOST_PAIRS = 4_000_000
+_MOST_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
