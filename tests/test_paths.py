@@ -16,6 +16,8 @@ from spalipy_astro._tables import is_catalog
 from spalipy_astro.report import report_sequence
 from spalipy_astro.scripts import align_fits
 
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names and pipes")
+
 NAMES = ("n#1", "n?b=c", "n;b", "n%41", "n\nb", "~", "~root", "n[1]", "file:n", "n é", "x" * 200)
 
 
