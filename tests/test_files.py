@@ -9,7 +9,6 @@ import pytest
 from spalipy_astro import FormatError
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 
-
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, links and pipes")
 
 
