@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro._errormap import ErrorTerm
 from spalipy_astro._figures import derived_figures
 from spalipy_astro._regrid import SAME, Grid, regrid_backward, regrid_wcs
-from spalipy_astro._shapes import is_whole
+from spalipy_astro._shapes import check_shape, is_whole
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -101,7 +101,9 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
     )
 
 
-def shifted(alignment: Alignment, source: Any, template: Any) -> Alignment:
+def shifted(
+    alignment: Alignment, source: Any, template: Any, shapes: tuple[Any, Any] = (None, None)
+) -> Alignment:
     """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
     grids = []
     for name, shift in (("source", source), ("template", template)):
@@ -110,7 +112,11 @@ def shifted(alignment: Alignment, source: Any, template: Any) -> Alignment:
             raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
         grids.append(Grid((-float(array[0]), -float(array[1]))))
     what = f"shifted(source={source}, template={template})"
-    return _regridded(alignment, what, grids, (alignment.source_shape, alignment.template_shape))
+    of_source, of_template = (
+        getattr(alignment, name) if shape is None else check_shape(shape, name=name)
+        for name, shape in zip(("source_shape", "template_shape"), shapes, strict=True)
+    )
+    return _regridded(alignment, what, grids, (of_source, of_template))
 
 
 def cropped(alignment: Alignment, source: Any, template: Any) -> Alignment:

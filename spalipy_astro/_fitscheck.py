@@ -296,8 +296,8 @@ class _Header:
                 if key.encode() in self.cards:
                     told += f", {key} = {self.integer(key)}"
             raise FormatError(
-                f"{self.path!r} is truncated, or its header is damaged: HDU {self.number} takes "
-                f"{self.length} bytes ({told}), of which {missing} bytes are missing."
+                f"{self.path!r} is truncated: its HDU {self.number} takes {self.length} bytes "
+                f"({told}), of which {missing} bytes are missing."
             )
 
     @property

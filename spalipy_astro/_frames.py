@@ -18,7 +18,7 @@ from astropy.nddata import CCDData, NDData
 
 from spalipy_astro import _windows
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro._fitsio import (
     Extension,
     is_complete,
@@ -345,8 +345,7 @@ def _image(task: Task, settings: Settings) -> CCDData:
 def _state(thing: Any) -> Any:
     """Return what changes whenever a file or an image changes."""
     if isinstance(thing, str | os.PathLike):
-        if not os.path.isfile(thing):
-            raise FileNotFoundError(f"there is no file {os.fspath(thing)!r}")
+        require_file(thing)
         state = os.stat(thing)
         return os.path.abspath(thing), state.st_size, state.st_mtime_ns
     if isinstance(thing, NDData):

@@ -155,5 +155,8 @@ def _remedy(shape: tuple[int, ...], expected: Shape, name: str, frame: str, plan
             f"alignment.binned({frame}={factor}). {known}"
         )
     if ny >= my and nx >= mx:
-        return f"trim it as the {frame} was, {name}[y0:y1, x0:x1]. {known}"
+        return (
+            f"trim it as the {frame} was, {name}[y0:y1, x0:x1], or take the alignment to the whole "
+            f"frame, alignment.shifted({frame}=(x0, y0), {frame}_shape={(ny, nx)}). {known}"
+        )
     return known

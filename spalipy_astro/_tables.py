@@ -137,6 +137,8 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
             return _read_fits(path, hdu)
         if format == "ascii_head":
             return ascii.read(_lines(path), format="sextractor", guess=False)
+        if format == "ecsv":
+            return ascii.read(_lines(path), format="ecsv", guess=False)
         if format == "ascii":
             if not named:
                 raise CatalogError(
@@ -152,7 +154,7 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
             table.rename_columns(table.colnames, list(columns))
             return table
         # absolute: a name is taken neither for a URL nor for somebody's home
-        table = Table.read(path.absolute(), format="ascii.ecsv" if format == "ecsv" else format)
+        table = Table.read(path.absolute(), format=format)
     except (CatalogError, FormatError):
         raise
     except Exception as error:

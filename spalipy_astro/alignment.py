@@ -536,6 +536,8 @@ class Alignment:
         *,
         source: tuple[float, float] | None = None,
         template: tuple[float, float] | None = None,
+        source_shape: tuple[int, int] | None = None,
+        template_shape: tuple[int, int] | None = None,
     ) -> Alignment:
         """
         Return the alignment of images that have moved on their arrays.
@@ -544,15 +546,23 @@ class Alignment:
         ----------
         source, template : tuple of float, optional
             Shift ``(dx, dy)`` in px: what was at ``(x, y)`` is at ``(x + dx, y + dy)``.
+        source_shape, template_shape : tuple of int, optional
+            Shapes ``(ny, nx)`` of the new arrays, such as those of the whole frames of which the
+            images are parts; by default they are kept.
 
         Returns
         -------
         Alignment
-            Shapes are kept; the template's WCS moves along.
+            The template's WCS moves along.
+
+        Raises
+        ------
+        ValueError
+            If a shift is not two finite numbers, or a shape not two positive integers.
         """
         from spalipy_astro import _algebra
 
-        return _algebra.shifted(self, source, template)
+        return _algebra.shifted(self, source, template, (source_shape, template_shape))
 
     def cropped(
         self,

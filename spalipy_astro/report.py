@@ -189,7 +189,7 @@ def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwri
 
     page = _html.page(title, "\n".join(piece for piece in body if piece), __version__)
     with whole_file(path, overwrite=overwrite) as part:
-        part.write_bytes(page.encode("utf-8"))
+        part.write_bytes(page.encode("utf-8", "backslashreplace"))  # of names that are no text
 
 
 def _verdict(title: str, verdict: Verdict) -> str:

@@ -163,7 +163,7 @@ def _align_several(options: argparse.Namespace) -> int:
         if row["status"] == "ok":
             done = " (done before)" if row["resumed"] else ""
             figures = f"{row['n_matched']} stars, rms {row['rms']:.3f} px"
-            print(f"{row['source']} -> {row['aligned']}: {figures}{done}")
+            print(_printable(f"{row['source']} -> {row['aligned']}: {figures}{done}"))
         else:
             print(f"{row['source']}: {row['reason']}", file=sys.stderr)
     failed = int((table["status"] == "failed").sum())
@@ -213,13 +213,19 @@ def _align_one(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         s = alignment.summary()
-        print(f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px")
+        words = f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px"
+        print(_printable(words))
         if options.verbose:
             print(s)
     with whole_file(output, overwrite=options.overwrite) as part:
         write_hdus(hdus, part)
     if trouble:
         raise trouble[0]
+
+
+def _printable(words: str) -> str:
+    """Escape the bytes of file names that are no text in the file system's encoding."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _marked(path: str, mark: str) -> Path:

@@ -10,6 +10,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 
 from spalipy_astro._fitsio import Extension, read_image
+from spalipy_astro._shapes import check_image
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
 
@@ -73,7 +74,7 @@ def coadd_inputs(
     AlignmentError
         If no source was aligned.
     ValueError
-        If the template has no shape.
+        If the template has no shape, or a source has no longer the shape of which it was aligned.
 
     Examples
     --------
@@ -89,6 +90,8 @@ def coadd_inputs(
     for row in _good_rows(table, "source", "files as sources"):
         alignment = Alignment.read(row["asdf"]) if "asdf" in table.colnames else row["alignment"]
         image = read_image(row["source"], hdu=hdu)
+        name = repr(str(row["source"]))
+        check_image(image, alignment.source_shape, name=name, frame="source")
         data = np.array(image.data, np.result_type(image.data, np.float32))
         if image.mask is not None:
             data[image.mask] = np.nan

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 import pytest
 
 from spalipy_astro import FormatError
 from spalipy_astro._files import refuse_existing, require_file, whole_file
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, links and pipes")
 
 
 def _fail_halfway(path, *, overwrite):
@@ -64,6 +67,7 @@ def test_dangling_link_counts_as_existing(tmp_path):
         refuse_existing(link, overwrite=False)
 
 
+@posix
 @pytest.mark.parametrize("chain", [1, 2])
 def test_links_are_followed(tmp_path, chain):
     (tmp_path / "there").mkdir()
@@ -84,6 +88,7 @@ def test_links_are_followed(tmp_path, chain):
         pytest.fail("the block must not run")
 
 
+@posix
 def test_dangling_links_are_followed_and_loops_refused(tmp_path):
     link = tmp_path / "link"
     link.symlink_to("nowhere")
@@ -107,6 +112,7 @@ def test_dangling_links_are_followed_and_loops_refused(tmp_path):
         pytest.fail("the block must not run")
 
 
+@posix
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("kind", ["a named pipe", "a folder", "a device"])
@@ -152,10 +158,11 @@ def test_a_folder_that_is_not_there_is_named_as_given(tmp_path, monkeypatch):
 
 ODD_NAMES = (
     *("a#1", "a?b=c", "a;b", "a%41", "a\nb", "~", "~root", "-", " ", "a[1]", "a b", "http:", "é"),
-    *("file:b", "\udcff", "x" * 250),
+    *("file:b", "x" * 250, *(["\udcff"] if sys.platform == "linux" else [])),
 )
 
 
+@posix
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_name_is_a_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

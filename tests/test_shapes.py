@@ -71,6 +71,19 @@ def test_what_the_remedies_name_works(alignment):
     assert np.isfinite(alignment.binned(source=2).resample(half)).mean() > 0.7
 
 
+def test_a_part_leads_to_the_whole(alignment):
+    image = np.random.default_rng(0).normal(size=(100, 140))
+    shapes = {"source_shape": (100, 140), "template_shape": (110, 150)}
+    whole = alignment.shifted(source=(11, 9), template=(11, 9), **shapes)
+    assert (whole.source_shape, whole.template_shape) == ((100, 140), (110, 150))
+    part = alignment.resample(image[9:89, 11:131])
+    moved = whole.resample(image)
+    np.testing.assert_allclose(moved[20:80, 30:110], part[11:71, 19:99], atol=1e-9)
+    for name in shapes:
+        with pytest.raises(ValueError, match=rf"^{name} must be two positive integers"):
+            alignment.shifted(**{name: (3.5, 4)})
+
+
 def test_catalogs_have_no_shape_to_compare_with(alignment):
     of_catalog = replace(alignment, source_shape=None)
     assert of_catalog.resample(np.ones((30, 40))).shape == (90, 130)

@@ -72,3 +72,12 @@ def test_what_cannot_be_stacked(batch, make_sky_pair):
         coadd_inputs(table[1:2])
     with pytest.raises(ValueError, match="files as sources"):
         coadd_inputs(align_many([template], template))
+
+
+def test_a_source_that_is_another_one_now(batch, tmp_path):
+    table, _ = batch
+    fits.writeto(tmp_path / "s.fits", np.ones((5, 6)))
+    table = table[table["status"] == "ok"]
+    table["source"] = [str(tmp_path / "s.fits")] * len(table)
+    with pytest.raises(ValueError, match=r"s\.fits' has shape \(5, 6\), but the source of this"):
+        coadd_inputs(table)
