@@ -14,8 +14,8 @@ __all__ = ["on_lines"]
 _FALSE_ALARM = 1e-3
 _MIN_POINTS = 5
 _MOST_LINES = 32
-_MOST_TRIES = 20  # cells in a row that turn out to hold no line
-_ANGLES = {60: 90, 200: 180, np.inf: 360}  # up to so many points
+_MOST_TRIES = 20  # cells in a row that turn out to hold no line; fewer for few points
+_ANGLES = {30: 90, 60: 180, np.inf: 360}  # up to so many points
 _AROUND = 6  # cells on either side with which two cells are compared
 _TILE_POINTS = 1500
 _WIDTHS = (0.1, 0.25, 0.5, 1.0)  # of the strips, in units of the tolerance
@@ -107,8 +107,8 @@ def on_lines(
 
     Not all segments are tried. A Hough transform counts points by angle and distance; the cells
     that have more than their neighbors are looked at, most improbable first, up to 32 lines and
-    until 20 in a row turn out to be none. Of more than 1500 points as many parts of the field as
-    it takes are transformed by themselves, so that the time grows with N.
+    until up to 20 in a row turn out to be none. Of more than 1500 points as many parts of the
+    field as it takes are transformed by themselves, so that the time grows with N.
 
     Where most points of a line are on further lines in other directions, the points are a lattice
     (a mask of dots, the ends of fibers), and nothing is on a line.
@@ -153,7 +153,7 @@ def _find_lines(xy: NDArray, tolerance: float, limit: float) -> list[_Line]:
     tiles = max(1, int(np.ceil(np.sqrt(len(xy) / _TILE_POINTS))))
     place = np.minimum((xy - low) / size * tiles, tiles - 1).astype(np.intp)
     part = place[:, 1] * tiles + place[:, 0]
-    tries = max(_MOST_TRIES // tiles**2, 4)
+    tries = max(min(_MOST_TRIES, len(xy) // 6) // tiles**2, 8 if tiles == 1 else 4)
     for k in range(tiles**2):
         members = np.flatnonzero((part == k) & free) if tiles > 1 else np.arange(len(xy))
         if len(members) < _MIN_POINTS:

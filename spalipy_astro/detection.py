@@ -24,10 +24,10 @@ __all__ = ["find_stars"]
 
 # Of narrower stars a hot pixel cannot be told.
 _UNDERSAMPLED = 1.3
-# A star on a trail, of this many times the flux of the trail's peaks, is hardly shifted by it.
-_FAR_BRIGHTER = 8
+# A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
+_BRIGHTER = 2.5
 # Among so many of the brightest sources chains of dashes are sought.
-_DASHES = 60
+_DASHES = 50
 
 
 def find_stars(
@@ -341,14 +341,16 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
 
 
 def _is_trail(frame: Frame, fits: Fits, flag: NDArray) -> NDArray:
-    """Tell what lies on a trail, but for stars that are far brighter than it, and dashes."""
+    """Tell what lies on a trail, but for stars that stand out from it, and chains of dashes."""
     from spalipy_astro._lines import on_lines
 
     out = np.zeros(len(fits), dtype=bool)
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
         if len(rows):
-            out[rows[fits.flux[rows] < _FAR_BRIGHTER * np.median(fits.flux[rows])]] = True
+            excess = fits.flux[rows] / np.median(fits.flux[rows])
+            like = (np.abs(fits.width[rows] - 1) < 0.2) & (fits.chi2[rows] < excess)
+            out[rows[~like | (excess < _BRIGHTER)]] = True
     # the lights of an aircraft are as bright as the brightest stars
     rows = np.flatnonzero(~out & (flag & int(UNUSABLE) == 0))
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_DASHES]]
