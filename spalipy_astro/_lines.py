@@ -24,7 +24,7 @@ _PAIR_POINTS = 32
 _SEGMENT_POINTS = 160
 _MOST_CELLS = 64
 _GATE = 7.0  # ln of the odds against chance of a cell that is worth a look
-_SLACK = 6.0  # how much a strip may gain when its line is fitted
+_SLACK = 8.0  # how much a strip may gain when its line is fitted
 _ANCHORS = 9
 
 
@@ -238,6 +238,13 @@ def _unit_vectors(number: int) -> NDArray[np.float32]:
     return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
 
 
+@lru_cache(maxsize=64)
+def _pairs(number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all pairs of so many indices."""
+    one, two = np.triu_indices(number, 1)
+    return one, two
+
+
 def _project(xy: NDArray, point: NDArray, along: NDArray) -> tuple[NDArray, NDArray]:
     """Return the coordinates along a line and across it."""
     dx, dy = xy[:, 0] - point[0], xy[:, 1] - point[1]
@@ -260,7 +267,7 @@ def _best_line(
     along = np.linalg.svd(spread, full_matrices=False)[2][0]
     order = np.argsort(spread @ along, kind="stable")
     some = order[_spread_out(len(order), _PAIR_POINTS)]
-    one, two = np.triu_indices(len(some), 1)
+    one, two = _pairs(len(some))
     start, end = pool[some[one]], pool[some[two]]
     length = np.hypot(*(end - start).T)
     start, end, length = (a[length > 0] for a in (start, end, length))
@@ -272,21 +279,26 @@ def _best_line(
     t = dx * direction[:, :1] + dy * direction[:, 1:]
     u = np.abs(dy * direction[:, :1] - dx * direction[:, 1:])
     between = (t >= -tolerance) & (t <= length[:, None] + tolerance)
+    half = np.array(_WIDTHS)[:, None] * tolerance
     wide = 4 * tolerance
-    around = np.count_nonzero(between & (u <= wide), axis=1)
+    u[~between] = np.inf
+    around = np.count_nonzero(u <= wide, axis=1)
+    number = np.array([np.count_nonzero(u <= h, axis=1) for h in half[:, 0]])
+    beside = around - number
+    mean = np.where(beside > 2, beside, 0.3) * (half / (wide - half))
+    mean = np.maximum(mean, 2 * half * length * density)
+    number = np.maximum(number - 2, 1)  # besides the ends
+    gains = number * np.log(number / mean) - number + mean
+    gains[number < mean] = 0
     best: _Line | None = None
-    for width in _WIDTHS:
-        half = width * tolerance
-        number = np.count_nonzero(between & (u <= half), axis=1)
-        beside = around - number
-        mean = np.where(beside > 2, beside, 0.3) * (half / (wide - half))
-        mean = np.maximum(mean, 2 * half * length * density)
-        gain = number * np.log(np.maximum(number, 1) / mean) - number + mean
+    for width, gain in zip(half[:, 0], gains, strict=True):
+        if gain.max() < -limit - _SLACK:
+            continue
         hopeful = np.argsort(-gain, kind="stable")[:3]
         for k in hopeful[gain[hopeful] > -limit - _SLACK]:
             point, along = start[k], direction[k]
             for _ in range(3):
-                line = _best_segment(xy, free, point, along, half, tolerance, density)
+                line = _best_segment(xy, free, point, along, width, tolerance, density)
                 if line is None:
                     break
                 if best is None or line.chance < best.chance:

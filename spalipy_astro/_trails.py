@@ -372,7 +372,9 @@ class _Strip:
             half += 1
         if _LENGTH * half > (last - first + 1) * _BLOCK:
             return None
-        ends = (float(self.t[first]) - _BLOCK, float(self.t[last]) + _BLOCK)
+        # beyond the last whole block there may be light as well
+        at_end = last == len(self.t) - 1
+        ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
         return Trail(self.start, self.along, ends, half + 2.0)
 
 

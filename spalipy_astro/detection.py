@@ -287,6 +287,7 @@ def _fit(
 
     Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
     """
+    from spalipy_astro._trails import on_trails
     from spalipy_astro.centroids import Fits
     from spalipy_astro.probe import first_flux, fit_all, window_radius
 
@@ -295,7 +296,9 @@ def _fit(
     noise = frame.background.at(*pixel.T)[1]
     fits = Fits.start(pixel, first_flux(snr * noise, fwhm))
     saturated, bad = fit_all(frame, profile, fits, pixel, radius, search=True)
-    hidden = _companions(fits, saturated | bad, threshold, fwhm)
+    # what is left of a trail when stars were fitted to it is no star either
+    spoiled = saturated | bad | on_trails(frame.trails, *pixel.T)
+    hidden = _companions(fits, spoiled, threshold, fwhm)
     if len(hidden) == 0:
         return fits, saturated, bad, pixel
     strength, place = fits.companion[hidden, 0], fits.companion[hidden, 1:]
