@@ -14,8 +14,8 @@ __all__ = ["on_lines"]
 _FALSE_ALARM = 1e-3
 _MIN_POINTS = 5
 _MOST_LINES = 32
-_MOST_TRIES = 20  # cells in a row that turn out to hold no line
-_ANGLES = {60: 90, 200: 180, np.inf: 360}  # up to so many points
+_MOST_TRIES = 20  # cells in a row that turn out to hold no line; fewer for few points
+_ANGLES = {30: 90, 60: 180, np.inf: 360}  # up to so many points
 _AROUND = 6  # cells on either side with which two cells are compared
 _TILE_POINTS = 1500
 _WIDTHS = (0.1, 0.25, 0.5, 1.0)  # of the strips, in units of the tolerance
@@ -24,7 +24,7 @@ _PAIR_POINTS = 32
 _SEGMENT_POINTS = 160
 _MOST_CELLS = 64
 _GATE = 7.0  # ln of the odds against chance of a cell that is worth a look
-_SLACK = 6.0  # how much a strip may gain when its line is fitted
+_SLACK = 8.0  # how much a strip may gain when its line is fitted
 _ANCHORS = 9
 
 
@@ -107,8 +107,8 @@ def on_lines(
 
     Not all segments are tried. A Hough transform counts points by angle and distance; the cells
     that have more than their neighbors are looked at, most improbable first, up to 32 lines and
-    until 20 in a row turn out to be none. Of more than 1500 points as many parts of the field as
-    it takes are transformed by themselves, so that the time grows with N.
+    until up to 20 in a row turn out to be none. Of more than 1500 points as many parts of the
+    field as it takes are transformed by themselves, so that the time grows with N.
 
     Where most points of a line are on further lines in other directions, the points are a lattice
     (a mask of dots, the ends of fibers), and nothing is on a line.
@@ -153,7 +153,7 @@ def _find_lines(xy: NDArray, tolerance: float, limit: float) -> list[_Line]:
     tiles = max(1, int(np.ceil(np.sqrt(len(xy) / _TILE_POINTS))))
     place = np.minimum((xy - low) / size * tiles, tiles - 1).astype(np.intp)
     part = place[:, 1] * tiles + place[:, 0]
-    tries = max(_MOST_TRIES // tiles**2, 4)
+    tries = max(min(_MOST_TRIES, len(xy) // 6) // tiles**2, 8 if tiles == 1 else 4)
     for k in range(tiles**2):
         members = np.flatnonzero((part == k) & free) if tiles > 1 else np.arange(len(xy))
         if len(members) < _MIN_POINTS:
@@ -238,6 +238,13 @@ def _unit_vectors(number: int) -> NDArray[np.float32]:
     return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
 
 
+@lru_cache(maxsize=64)
+def _pairs(number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return all pairs of so many indices."""
+    one, two = np.triu_indices(number, 1)
+    return one, two
+
+
 def _project(xy: NDArray, point: NDArray, along: NDArray) -> tuple[NDArray, NDArray]:
     """Return the coordinates along a line and across it."""
     dx, dy = xy[:, 0] - point[0], xy[:, 1] - point[1]
@@ -260,7 +267,7 @@ def _best_line(
     along = np.linalg.svd(spread, full_matrices=False)[2][0]
     order = np.argsort(spread @ along, kind="stable")
     some = order[_spread_out(len(order), _PAIR_POINTS)]
-    one, two = np.triu_indices(len(some), 1)
+    one, two = _pairs(len(some))
     start, end = pool[some[one]], pool[some[two]]
     length = np.hypot(*(end - start).T)
     start, end, length = (a[length > 0] for a in (start, end, length))
@@ -272,21 +279,26 @@ def _best_line(
     t = dx * direction[:, :1] + dy * direction[:, 1:]
     u = np.abs(dy * direction[:, :1] - dx * direction[:, 1:])
     between = (t >= -tolerance) & (t <= length[:, None] + tolerance)
+    half = np.array(_WIDTHS)[:, None] * tolerance
     wide = 4 * tolerance
-    around = np.count_nonzero(between & (u <= wide), axis=1)
+    u[~between] = np.inf
+    around = np.count_nonzero(u <= wide, axis=1)
+    number = np.array([np.count_nonzero(u <= h, axis=1) for h in half[:, 0]])
+    beside = around - number
+    mean = np.where(beside > 2, beside, 0.3) * (half / (wide - half))
+    mean = np.maximum(mean, 2 * half * length * density)
+    number = np.maximum(number - 2, 1)  # besides the ends
+    gains = number * np.log(number / mean) - number + mean
+    gains[number < mean] = 0
     best: _Line | None = None
-    for width in _WIDTHS:
-        half = width * tolerance
-        number = np.count_nonzero(between & (u <= half), axis=1)
-        beside = around - number
-        mean = np.where(beside > 2, beside, 0.3) * (half / (wide - half))
-        mean = np.maximum(mean, 2 * half * length * density)
-        gain = number * np.log(np.maximum(number, 1) / mean) - number + mean
+    for width, gain in zip(half[:, 0], gains, strict=True):
+        if gain.max() < -limit - _SLACK:
+            continue
         hopeful = np.argsort(-gain, kind="stable")[:3]
         for k in hopeful[gain[hopeful] > -limit - _SLACK]:
             point, along = start[k], direction[k]
             for _ in range(3):
-                line = _best_segment(xy, free, point, along, half, tolerance, density)
+                line = _best_segment(xy, free, point, along, width, tolerance, density)
                 if line is None:
                     break
                 if best is None or line.chance < best.chance:

@@ -26,6 +26,10 @@ _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 5
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
+_LIT_BLOCKS = 0.75  # of a trail
+_LENGTH = 10  # times the half width
+_SPIKE = 500  # px: a longer trail is not that of a star
+_QUANTILE = 0.3  # of a block's pixels
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,17 @@ class Trail:
     along: NDArray[np.float64]
     ends: tuple[float, float]
     half_width: float
+
+    @property
+    def length(self) -> float:
+        """Length in px."""
+        return self.ends[1] - self.ends[0]
+
+    def perpendicular(self) -> tuple[NDArray, NDArray]:
+        """Return the ends of a segment across the middle, where a star has its other spikes."""
+        center = self.point + sum(self.ends) / 2 * self.along
+        normal = self.length / 2 * np.array([-self.along[1], self.along[0]])
+        return center - normal, center + normal
 
     def holds(self, x: NDArray, y: NDArray) -> NDArray[np.bool_]:
         """Tell which positions lie on the trail."""
@@ -64,8 +79,8 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
     counts no more than the faint light of a trail. Sums over all lines of 8, 16, 32, ... bins come
     from a fast discrete Radon transform (Brady 1998, doi:10.1137/S0097539793256673). Where one
     exceeds those on both sides by 5.7 sigma, the pixels decide: along a trail, most blocks of 24 px
-    have a median above those of the sky on both sides, which stars, between which there is sky, do
-    not raise.
+    are brighter than the sky on both sides even in their darker pixels, where between stars there
+    is sky.
     """
     shape = source.shape
     size = _BIN if min(shape) >= _SMALL else _FINE_BIN
@@ -89,8 +104,11 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
         while found is not None and len(trails) < _MOST_TRAILS:
             # a bin has room for more than one line
             trails.append(found)
-            ends = [found.point + t * found.along for t in found.ends]
-            bins.erase(*ends, size + found.half_width)
+            first, last = (found.point + t * found.along for t in found.ends)
+            bins.erase(first, last, size + found.half_width)
+            if found.length < _SPIKE:
+                across = _follow(source, background, *found.perpendicular(), 12, trails)
+                trails += [] if across is None else [across]
             found = _follow(source, background, start, end, 1.5 * size + 4, trails)
         bins.erase(start, end, size)
     return tuple(trails)
@@ -123,6 +141,7 @@ class _Bins:
         light = (light - middle) / max(middle - low, 1.0)
         light[~good] = 0
         self.light = np.clip(light, *_CLIP).astype(np.float32)
+        self.known = good
         self.size = [ny / self.shape[0], nx / self.shape[1]]
 
     def pixel(self, place: NDArray) -> NDArray[np.float64]:
@@ -135,7 +154,9 @@ class _Bins:
         n = int(np.abs(segment[2:] - segment[:2]).max()) + 1
         row, column = np.round(np.linspace(segment[:2], segment[2:], n)).astype(np.intp).T
         inside = (row >= 0) & (column >= 0) & (row < self.shape[0]) & (column < self.shape[1])
-        share = float(np.mean(self.light[row[inside], column[inside]] > 0.5))
+        row, column = row[inside], column[inside]
+        lit = self.light[row, column][self.known[row, column]] > 0.5
+        share = float(np.mean(lit)) if len(lit) else 0.0
         return share > next(least for most, least in _LIT_SHARE.items() if n <= most)
 
     def erase(self, start: NDArray, end: NDArray, reach: float) -> None:
@@ -147,7 +168,9 @@ class _Bins:
         t = x * along[0] + y * along[1]
         u = y * along[0] - x * along[1]
         near = (t > -reach - self.size[0]) & (t < length + reach + self.size[0])
-        self.light[near & (np.abs(u) < reach)] = 0
+        near &= np.abs(u) < reach
+        self.light[near] = 0
+        self.known[near] = False
 
 
 def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
@@ -171,7 +194,8 @@ def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
     square[2, :nx, 0, :ny] = light.T
     square[3, :nx, 0, :ny] = light.T[:, ::-1]
     # stars and trails elsewhere are part of the noise
-    best, where = _GATE * max(float(light.std()), 1.0), None
+    best = _GATE * max(float(light.std()), 1.0)
+    where: tuple[int, ...] = ()
     for level in range(1, levels + 1):
         square = _longer(square)
         if level < _SHORTEST:
@@ -186,10 +210,10 @@ def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
         k = int(contrast.argmax())
         value = float(contrast.flat[k]) / 2 ** (level / 2)
         if value > best:
-            best, where = value, (level, *np.unravel_index(k, contrast.shape))
-    if where is None:
+            best, where = value, (level, *map(int, np.unravel_index(k, contrast.shape)))
+    if not where:
         return None
-    level, quadrant, strip, shear, column = (int(w) for w in where)
+    level, quadrant, strip, shear, column = where
     length = 2**level
     row, column = strip * length, column + _SIDES[1]
     ends = np.array([[row, column], [row + length - 1, column + shear]])
@@ -245,7 +269,7 @@ def _follow(
 
 
 class _Strip:
-    """Medians of blocks of pixels along a line, and their distance from it.
+    """The darker pixels of blocks along a line, and their distance from it.
 
     They are in units of the pixel noise, above the sky at their place; NaN beyond the image and on
     trails that are known already.
@@ -280,14 +304,11 @@ class _Strip:
             values[other.holds(x, y)] = np.nan
         values[~np.isfinite(values)] = np.nan
         blocks = values.reshape(n, _BLOCK, len(self.u))
-        seen = np.isfinite(blocks).sum(axis=1) >= _BLOCK // 2
-        blocks[~np.isfinite(blocks)] = np.inf  # sorted to the end
-        blocks.sort(axis=1)
         number = np.isfinite(blocks).sum(axis=1)
-        middle = np.maximum(number - 1, 0)
-        low = np.take_along_axis(blocks, (middle // 2)[:, None], axis=1)[:, 0]
-        high = np.take_along_axis(blocks, ((middle + 1) // 2)[:, None], axis=1)[:, 0]
-        self.light = np.where(seen, (low + high) / 2, np.nan)
+        blocks.sort(axis=1)  # NaN to the end
+        rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
+        light = np.take_along_axis(blocks, rank[:, None], axis=1)[:, 0]
+        self.light = np.where(number >= _BLOCK // 2, light, np.nan)
 
     def refine(self) -> tuple[NDArray, NDArray] | None:
         """Fit the line to the light near the segment that it was given for."""
@@ -338,15 +359,22 @@ class _Strip:
             return None
         first, last = (int(known[k]) for k in run)
         rows = known[(known >= first) & (known <= last)]
+        number = len(rows)
         rows = rows[shine[rows] > _LIT * noise]
-        if len(rows) < _FEWEST_BLOCKS or np.median(shine[rows]) < 4 * noise:
+        if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
+            return None
+        if np.median(shine[rows]) < 4 * noise:
             return None
         profile = _middle(light[rows].T)
         floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
         half = 1.0
         while half < 12 and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
             half += 1
-        ends = (float(self.t[first]) - _BLOCK, float(self.t[last]) + _BLOCK)
+        if _LENGTH * half > (last - first + 1) * _BLOCK:
+            return None
+        # beyond the last whole block there may be light as well
+        at_end = last == len(self.t) - 1
+        ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
         return Trail(self.start, self.along, ends, half + 2.0)
 
 

@@ -24,10 +24,10 @@ __all__ = ["find_stars"]
 
 # Of narrower stars a hot pixel cannot be told.
 _UNDERSAMPLED = 1.3
-# A star on a trail, of this many times the flux of the trail's peaks, is hardly shifted by it.
-_FAR_BRIGHTER = 8
+# A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
+_BRIGHTER = 2.5
 # Among so many of the brightest sources chains of dashes are sought.
-_DASHES = 60
+_DASHES = 50
 
 
 def find_stars(
@@ -287,6 +287,7 @@ def _fit(
 
     Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
     """
+    from spalipy_astro._trails import on_trails
     from spalipy_astro.centroids import Fits
     from spalipy_astro.probe import first_flux, fit_all, window_radius
 
@@ -295,7 +296,9 @@ def _fit(
     noise = frame.background.at(*pixel.T)[1]
     fits = Fits.start(pixel, first_flux(snr * noise, fwhm))
     saturated, bad = fit_all(frame, profile, fits, pixel, radius, search=True)
-    hidden = _companions(fits, saturated | bad, threshold, fwhm)
+    # what is left of a trail when stars were fitted to it is no star either
+    spoiled = saturated | bad | on_trails(frame.trails, *pixel.T)
+    hidden = _companions(fits, spoiled, threshold, fwhm)
     if len(hidden) == 0:
         return fits, saturated, bad, pixel
     strength, place = fits.companion[hidden, 0], fits.companion[hidden, 1:]
@@ -341,14 +344,16 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
 
 
 def _is_trail(frame: Frame, fits: Fits, flag: NDArray) -> NDArray:
-    """Tell what lies on a trail, but for stars that are far brighter than it, and dashes."""
+    """Tell what lies on a trail, but for stars that stand out from it, and chains of dashes."""
     from spalipy_astro._lines import on_lines
 
     out = np.zeros(len(fits), dtype=bool)
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
         if len(rows):
-            out[rows[fits.flux[rows] < _FAR_BRIGHTER * np.median(fits.flux[rows])]] = True
+            excess = fits.flux[rows] / np.median(fits.flux[rows])
+            like = (np.abs(fits.width[rows] - 1) < 0.2) & (fits.chi2[rows] < excess)
+            out[rows[~like | (excess < _BRIGHTER)]] = True
     # the lights of an aircraft are as bright as the brightest stars
     rows = np.flatnonzero(~out & (flag & int(UNUSABLE) == 0))
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_DASHES]]

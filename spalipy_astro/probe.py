@@ -328,7 +328,10 @@ def noise_law(frame: Frame, fits: Fits, fixed_gain: bool) -> tuple[float, float]
     relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
-        misfit = np.abs(np.log(observed / expected)).mean(axis=2)
+        # in place: to allocate large arrays takes as long as to fill them
+        np.divide(observed, expected, out=expected)
+        np.log(expected, out=expected)
+        misfit = np.abs(expected, out=expected).mean(axis=2)
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]
         if len(gains) > 1:
