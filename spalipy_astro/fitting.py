@@ -223,7 +223,7 @@ def fit_backward(
         residuals=residuals,
         floor=floor,
         covariance=covariance_of(
-            design, posterior, pairs, known=known, rigid=affine == "similarity"
+            design, posterior, pairs, residuals, known=known, rigid=affine == "similarity"
         ),
     )
 
