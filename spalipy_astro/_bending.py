@@ -3,8 +3,8 @@ The distortion that a fit may have missed: where there are few stars, or none.
 
 The covariance of a penalized fit holds for the smoothness that was chosen. It says nothing of a
 distortion that so few stars do not show, that their scatter hides, or that goes on beyond them.
-That is described here by polynomials of second and third degree, as the distortions of lenses are,
-whose size is told by what a plane leaves of the stars' positions.
+That is described here by polynomials of low degree, as the distortions of lenses are, whose size is
+told by what a plane leaves of the stars' positions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
-N_TERMS = 7
+# By degree: lenses have the third, off the center of the second as well, and a little of the others.
+_WEIGHTS = {2: 1.0, 3: 1.0, 4: 0.15, 5: 0.15}
+N_TERMS = sum(degree + 1 for degree in _WEIGHTS)
 
 # Bending at the corners of the stars' box before anything is known of it: px, and its 1-sigma width
 # in powers of ten. Most pairs of images hardly have any, and some have many pixels.
 _SIZE, _SIZE_DEX = 0.05, 1.3
-_SIZES = 10.0 ** np.arange(-3.5, 2.1, 0.2)
+_SIZES = 10.0 ** np.arange(-3.5, 2.1, 0.25)
 # What so few pairs made the fit take for scatter may be bending instead, and so may be what makes
 # the pairs outlying that it clipped.
 _FEW = 40
@@ -98,23 +100,28 @@ def bending_terms(bounds: Bounds, points: FloatArray) -> FloatArray:
     Parameters
     ----------
     bounds : ((x_lo, x_hi), (y_lo, y_hi))
-        A rectangle at whose corners they are about one.
+        A rectangle at whose corners they are about as large as their weights.
     points : ndarray, shape (N, 2)
 
     Returns
     -------
     ndarray, shape (N, N_TERMS)
-        Weighed so that factors of equal variance bend alike in all directions.
+        Of independent factors of one variance, the bending is alike in all directions.
     """
-    (x_lo, x_hi), (y_lo, y_hi) = bounds
-    half = 0.5 * math.hypot(x_hi - x_lo, y_hi - y_lo)
-    u = (points[:, 0] - 0.5 * (x_lo + x_hi)) / half
-    v = (points[:, 1] - 0.5 * (y_lo + y_hi)) / half
-    uu, uv, vv = u * u, u * v, v * v
-    two, three = math.sqrt(2.0), math.sqrt(3.0)
+    half = 0.5 * math.hypot(*(high - low for low, high in bounds))
+    powers = []
+    for axis, (low, high) in enumerate(bounds):
+        u = (points[:, axis] - 0.5 * (low + high)) / half
+        powers.append([np.ones_like(u), u])
+        for _ in range(max(_WEIGHTS) - 1):
+            powers[axis].append(powers[axis][-1] * u)
     terms = np.empty((len(points), N_TERMS))
-    for k, term in enumerate((uu, two * uv, vv, uu * u, three * uu * v, three * vv * u, vv * v)):
-        terms[:, k] = term
+    column = 0
+    for degree, weight in _WEIGHTS.items():
+        for i in range(degree + 1):
+            factor = weight * math.sqrt(math.comb(degree, i))
+            np.multiply(factor * powers[0][degree - i], powers[1][i], out=terms[:, column])
+            column += 1
     return terms
 
 
@@ -146,7 +153,10 @@ def bending_of(pairs: Pairs, terms: FloatArray, residuals: FloatArray) -> Bendin
         floor2 += float(odds.sum()) * floor**2
         mean += case.axes @ ((odds @ case.gain)[:, np.newaxis] * case.pull)
         spread += case.axes * (odds @ case.deviation**_POWER) @ case.axes.T
-    power, axes = np.linalg.eigh(spread / total)
+    if len(cases) == 1:
+        power, axes = odds @ case.deviation**_POWER / total, case.axes
+    else:
+        power, axes = np.linalg.eigh(spread / total)
     return Bending(mean / total, axes * power.clip(0.0) ** (1 / _POWER), floor2 / total)
 
 
