@@ -65,6 +65,11 @@ def spread(pulls):
     return np.diff(np.percentile(pulls, [15.87, 84.13]))[0] / 2
 
 
+def claimed_to_true(off, error):
+    """Return the ratio of the rms errors of a fit; NaN without any point."""
+    return np.sqrt(np.mean(error**2) / np.mean(off**2)) if len(error) else np.nan
+
+
 @pytest.mark.parametrize(
     ("numbers", "corners"),
     [
@@ -85,21 +90,14 @@ def test_errors_are_honest_with_any_number_of_stars(numbers, corners):
                 for known in (True, False):
                     for seed in range(4 if n < 30 else 2 if n < 80 else 1):
                         off, error, inside = fitted(n, corner, part, known=known, seed=seed)
-                        claims.append(np.sqrt(np.mean(2 * error**2) / np.mean(off**2) / 2))
+                        claims.append(claimed_to_true(off[inside], error[inside]))
                         for where in (True, False):
                             here = (off / error[:, np.newaxis])[inside == where].ravel()
                             some = np.random.default_rng(0).choice(here, 100) if len(here) else []
                             pulls[where].append(some)
-    print(
-        numbers,
-        spread(np.concatenate(pulls[True])),
-        spread(np.concatenate(pulls[False])),
-        np.median(claims),
-        len(claims),
-    )
     assert 0.8 < spread(np.concatenate(pulls[True])) < 1.2
     assert 0.7 < spread(np.concatenate(pulls[False])) < 1.5
-    assert 0.7 < np.median(claims) < 1.4
+    assert 0.7 < np.nanmedian(claims) < 1.4
 
 
 def test_a_distortion_that_is_not_fitted_is_an_error():
@@ -149,7 +147,7 @@ def test_the_bending_is_found():
     found = bending_of(pairs_of(values, points, 1e-6), terms, np.zeros((200, 2)))
     np.testing.assert_allclose(found.mean[:7], factors[:7], atol=0.01)
     np.testing.assert_allclose(terms @ found.mean, terms @ factors, atol=0.003)
-    assert np.linalg.norm(terms @ found.spread, axis=1).max() < 0.001
+    assert np.linalg.norm(terms @ found.spread, axis=1).max() < 0.002
 
 
 @pytest.mark.parametrize("bend", [0.0, 3.0])
