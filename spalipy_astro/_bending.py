@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
-# By degree: lenses have the third, off the center of the second as well, and a little of the others.
+# By degree: lenses have the third, off their center the second as well, and little of the others.
 _WEIGHTS = {2: 1.0, 3: 1.0, 4: 0.15, 5: 0.15}
 N_TERMS = sum(degree + 1 for degree in _WEIGHTS)
 
