@@ -3,20 +3,20 @@ The distortion that a fit may have missed: where there are few stars, or none.
 
 The covariance of a penalized fit holds for the smoothness that was chosen. It says nothing of a
 distortion that so few stars do not show, that their scatter hides, or that goes on beyond them.
-That is described here by polynomials of second and third degree, as the distortions of lenses are,
-whose size is told by what a plane leaves of the stars' positions.
+That is described here by polynomials of low degree, as the distortions of lenses are, whose size is
+told by what a plane leaves of the stars' positions.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, special
+from scipy import special
 
 __all__ = ["N_TERMS", "Bending", "Pairs", "bending_of", "bending_terms"]
 
@@ -24,18 +24,19 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
-_DEGREES = (2, 3)
-N_TERMS = sum(degree + 1 for degree in _DEGREES)
+# By degree: lenses have the third, off their center the second as well, and little of the others.
+_WEIGHTS = {2: 1.0, 3: 1.0, 4: 0.15, 5: 0.15}
+N_TERMS = sum(degree + 1 for degree in _WEIGHTS)
 
 # Bending at the corners of the stars' box before anything is known of it: px, and its 1-sigma width
 # in powers of ten. Most pairs of images hardly have any, and some have many pixels.
 _SIZE, _SIZE_DEX = 0.05, 1.3
-_SIZES = 10.0 ** np.arange(-3.5, 2.01, 0.1)
-# Scatter that the fit found unexplained may be bending instead: shares of it that are tried.
-_SHARES = np.array([0.0, 0.3, 0.6, 1.0])
-# So may be pairs that it clipped, as long as it cannot bend freely itself; or they are wrong.
+_SIZES = 10.0 ** np.arange(-3.5, 2.1, 0.25)
+# What so few pairs made the fit take for scatter may be bending instead, and so may be what makes
+# the pairs outlying that it clipped.
 _FEW = 40
-_WRONG = 0.01  # share of wrong pairs
+_SHARES = np.array([0.0, 0.3, 0.6, 1.0])  # of the scatter, that are tried
+_WRONG = 0.01  # share of pairs that are wrong and no bending
 # Deviations are averaged by this power over what is possible: variances (2) would be those of the
 # least likely sizes, and the error not one that two errors in three stay below.
 _POWER = 0.5
@@ -99,25 +100,29 @@ def bending_terms(bounds: Bounds, points: FloatArray) -> FloatArray:
     Parameters
     ----------
     bounds : ((x_lo, x_hi), (y_lo, y_hi))
-        A rectangle at whose corners they are about one.
+        A rectangle at whose corners they are about as large as their weights.
     points : ndarray, shape (N, 2)
 
     Returns
     -------
     ndarray, shape (N, N_TERMS)
-        Weighed so that factors of equal variance bend alike in all directions.
+        Of independent factors of one variance, the bending is alike in all directions.
     """
-    (x_lo, x_hi), (y_lo, y_hi) = bounds
-    half = 0.5 * math.hypot(x_hi - x_lo, y_hi - y_lo)
-    u = (points[:, 0] - 0.5 * (x_lo + x_hi)) / half
-    v = (points[:, 1] - 0.5 * (y_lo + y_hi)) / half
-    return np.column_stack(
-        [
-            math.sqrt(math.comb(degree, i)) * u ** (degree - i) * v**i
-            for degree in _DEGREES
-            for i in range(degree + 1)
-        ]
-    )
+    half = 0.5 * math.hypot(*(high - low for low, high in bounds))
+    powers = []
+    for axis, (low, high) in enumerate(bounds):
+        u = (points[:, axis] - 0.5 * (low + high)) / half
+        powers.append([np.ones_like(u), u])
+        for _ in range(max(_WEIGHTS) - 1):
+            powers[axis].append(powers[axis][-1] * u)
+    terms = np.empty((len(points), N_TERMS))
+    column = 0
+    for degree, weight in _WEIGHTS.items():
+        for i in range(degree + 1):
+            factor = weight * math.sqrt(math.comb(degree, i))
+            np.multiply(factor * powers[0][degree - i], powers[1][i], out=terms[:, column])
+            column += 1
+    return terms
 
 
 def bending_of(pairs: Pairs, terms: FloatArray, residuals: FloatArray) -> Bending:
@@ -148,7 +153,10 @@ def bending_of(pairs: Pairs, terms: FloatArray, residuals: FloatArray) -> Bendin
         floor2 += float(odds.sum()) * floor**2
         mean += case.axes @ ((odds @ case.gain)[:, np.newaxis] * case.pull)
         spread += case.axes * (odds @ case.deviation**_POWER) @ case.axes.T
-    power, axes = linalg.eigh(spread / total)
+    if len(cases) == 1:
+        power, axes = odds @ case.deviation**_POWER / total, case.axes
+    else:
+        power, axes = np.linalg.eigh(spread / total)
     return Bending(mean / total, axes * power.clip(0.0) ** (1 / _POWER), floor2 / total)
 
 
@@ -164,37 +172,48 @@ class _Case(NamedTuple):
 
 def _cases(pairs: Pairs, terms: FloatArray, residuals: FloatArray) -> Iterator[tuple[float, _Case]]:
     """Yield what follows from each hypothesis on the scatter, with it, and on clipped pairs."""
-    used, everyone = pairs.used, np.ones(len(pairs.used), bool)
-    choices = [used] if used.all() or len(used) > _FEW else [used, everyone]
+    used = pairs.used
+    if len(used) > _FEW:  # what the fit has found need not be doubted then
+        yield pairs.floor, _solve(_chosen(pairs, used, pairs.floor), terms[used])
+        return
+    known2 = float(np.median(pairs.variance))
     # wrong pairs are anywhere as far as the farthest one
     reach2 = float(np.max(np.sum(residuals**2, axis=1)))
-    for chosen in choices:
-        n_wrong = np.count_nonzero(~chosen) if len(choices) > 1 else 0
+    for chosen in [used] if used.all() else [used, np.ones(len(used), bool)]:
+        n_wrong = np.count_nonzero(~chosen)
         for share in _SHARES if pairs.floor > 0 else _SHARES[:1]:
             floor = float(share * pairs.floor)
-            some = replace(
-                pairs,
-                points=pairs.points[chosen],
-                values=pairs.values[chosen],
-                variance=pairs.variance[chosen],
-                floor=floor,
-            )
-            # Errors of positions that are wrong by far are as rare as Cauchy's distribution says.
-            prior = -math.log1p(floor**2 / float(np.median(pairs.variance)))
+            # Errors that are wrong by far are as rare as in Cauchy's distribution.
+            prior = -math.log1p(floor**2 / known2)
             if n_wrong:
                 prior += n_wrong * math.log(_WRONG / (math.pi * reach2))
-            case = _solve(some, terms[chosen])
+            case = _solve(_chosen(pairs, chosen, floor), terms[chosen])
             yield floor, case._replace(log_odds=case.log_odds + prior)
+
+
+def _chosen(pairs: Pairs, which: BoolArray, floor: float) -> Pairs:
+    """Return some of the pairs, with other scatter."""
+    return Pairs(
+        pairs.points[which],
+        pairs.values[which],
+        pairs.variance[which],
+        floor,
+        which[which],
+        pairs.noise_prior,
+    )
 
 
 def _solve(pairs: Pairs, terms: FloatArray) -> _Case:
     """Solve for the bending, for every size of it; all pairs are used."""
     points, sigma2 = pairs.points, pairs.sigma2
-    root = np.sqrt(1 / sigma2)[:, np.newaxis]
     plane = np.column_stack((np.ones(len(points)), points - points.mean(axis=0)))
-    plane, triangle = linalg.qr(root * plane, mode="economic")
-    free, rest = (root * a - plane @ (plane.T @ (root * a)) for a in (terms, pairs.values))
-    strength, axes = linalg.eigh(free.T @ free)
+    # All that is asked of the points is in the triangle: what the terms and the values have in
+    # common once the plane is taken off them.
+    columns = np.hstack((plane, terms, pairs.values)) / np.sqrt(sigma2)[:, np.newaxis]
+    triangle = np.zeros((3 + N_TERMS + 2, 3 + N_TERMS + 2))
+    triangle[: len(points)] = np.linalg.qr(columns, mode="r")
+    free, rest = triangle[3:, 3:-2], triangle[3:, -2:]
+    strength, axes = np.linalg.eigh(free.T @ free)
     strength = strength.clip(0.0)
     pull = axes.T @ (free.T @ rest)
     count, factor = pairs.noise_prior
@@ -211,7 +230,7 @@ def _solve(pairs: Pairs, terms: FloatArray) -> _Case:
         - 0.5 * freedom * np.log(left)
         - 0.5 * (freedom - count) * math.log(math.pi)
         - np.sum(np.log(sigma2))
-        - 2 * np.sum(np.log(np.abs(np.diag(triangle)) + 1e-300))
+        - 2 * np.sum(np.log(np.abs(np.diag(triangle)[:3]) + 1e-300))
         - np.sum(np.log1p(size2[:, np.newaxis] * strength), axis=1)
         - 0.5 * unlikely**2
     )

@@ -48,7 +48,13 @@ class Covariance:
 
 
 def covariance_of(
-    design: Design, posterior: Posterior, pairs: Pairs, *, known: bool, rigid: bool
+    design: Design,
+    posterior: Posterior,
+    pairs: Pairs,
+    residuals: FloatArray,
+    *,
+    known: bool,
+    rigid: bool,
 ) -> Covariance:
     """
     Return the covariance of a fit.
@@ -61,6 +67,8 @@ def covariance_of(
         The fit.
     pairs : Pairs
         What was fitted.
+    residuals : ndarray, shape (N, 2)
+        What the fit leaves of the values.
     known : bool
         Whether the catalogs gave the errors; otherwise their scatter alone tells them.
     rigid : bool
@@ -73,7 +81,6 @@ def covariance_of(
     space, used, sigma2 = design.space, pairs.used, pairs.sigma2
     weights = np.where(used, 1 / sigma2, 0.0)
     terms = bending_terms(space.bounds, pairs.points)
-    residuals = pairs.values - design.evaluate(posterior.coefficients)
     missed = bending_of(pairs, terms, residuals)
     unit = posterior.factor / np.sqrt(posterior.noise)
     # What the fit makes of the polynomials is no error of it.
@@ -87,9 +94,10 @@ def covariance_of(
         noise = (misfit + count * factor) / (measured + count)
     elif not known:
         noise = (measured * noise + count * factor) / (measured + count)
-    if known:
-        # Some of the scatter may be the bending, which is accounted for.
-        noise *= float(np.median(pairs.variance[used] + missed.floor2) / np.median(sigma2[used]))
+    if missed.floor2 < pairs.floor**2:
+        # The rest of the scatter is the bending, which is accounted for.
+        known2 = float(np.median(pairs.variance[used]))
+        noise *= (known2 + missed.floor2) / (known2 + pairs.floor**2)
     # Errors in units of a scatter that few values tell follow Student's distribution: 68 % of them
     # are within this.
     student = float(special.stdtrit(max(measured + count, 1.0), special.ndtr(1.0)))

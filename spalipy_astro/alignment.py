@@ -145,7 +145,8 @@ class Alignment:
         Notes
         -----
         From the Bayesian covariance of the penalized fit (Wahba 1983, J. R. Stat. Soc. B, 45, 133),
-        which allows for the bias of smoothing.
+        which allows for the bias of smoothing, and from the distortion that the stars let be where
+        the fit has none: between few stars, and beyond them. Of true errors, 68 % are smaller.
         """
         if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")

@@ -227,7 +227,7 @@ def fit_backward(
         residuals=residuals,
         floor=floor,
         covariance=covariance_of(
-            design, posterior, pairs, known=known, rigid=affine == "similarity"
+            design, posterior, pairs, residuals, known=known, rigid=affine == "similarity"
         ),
     )
 
@@ -265,7 +265,7 @@ def _robust_start(
         coefficients = np.linalg.lstsq(design * w, source_xy * w, rcond=1e-10)[0]
         residuals = source_xy - design @ coefficients
         distance2 = np.sum(residuals**2, axis=1)
-        cut = 4.685**2 * max(np.median(distance2) / _CHI2_MEDIAN, 1e-12)
+        cut = 4.685**2 * max(_median(distance2) / _CHI2_MEDIAN, 1e-12)
         before, robust = robust, np.clip(1 - distance2 / cut, 0, None) ** 2 + 1e-6
         if np.max(np.abs(robust - before)) < 1e-2:
             break
@@ -301,7 +301,14 @@ def _excess_scatter(distance2: FloatArray, variance: FloatArray) -> float:
     A ratio exceeds the expectation where ``distance**2 / expectation - variance`` exceeds floor**2:
     half of them do where floor**2 is the median of that.
     """
-    return float(np.sqrt(max(np.median(distance2 / _CHI2_MEDIAN - variance), 0.0)))
+    return float(np.sqrt(max(_median(distance2 / _CHI2_MEDIAN - variance), 0.0)))
+
+
+def _median(values: FloatArray) -> float:
+    """Return the median, several times as fast as numpy's own on a few hundred values."""
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    parted = np.partition(values, [low, high])
+    return float(parted[low] + parted[high]) / 2
 
 
 def _choose_space(

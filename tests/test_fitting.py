@@ -231,3 +231,24 @@ def test_no_smoothness_is_likelier_than_the_chosen_one(seed):
     chosen = system.criterion(*np.log10(choose_smoothing(system)))
     steps = system.center + np.arange(-10, 7, 0.25)
     assert chosen < min(system.criterion(low, high) for low in steps for high in steps) + 0.01
+
+
+@pytest.mark.parametrize(("error", "kept"), [(5.0, True), (7.0, False)])
+def test_a_star_that_draws_the_fit_to_itself_is_clipped(error, kept):
+    """
+    The residual of a lone star is a part of its error only, here 0.48 of it.
+
+    24 stars at x = -10 and 10, one at x = 50: its leverage is 1 / 25 + 48**2 / 4800 = 0.52. An
+    error of 7 sigma leaves a residual of 7 * 0.48, the square of which, 11.3, is below the 17 from
+    which pairs are clipped; in units of its own variance, 0.48, it is 23.5. Of 5 sigma, it is 12.
+    """
+    y = np.linspace(-30, 30, 12)
+    template = np.array([*((-10.0, v) for v in y), *((10.0, v) for v in y), (50.0, 0.0)])
+    source = template.copy()
+    source[-1, 1] += 0.1 * error
+    known = {"source_err": np.full(25, 0.1), "template_err": np.zeros(25)}
+    fit = fit_backward(source, template, **known, spline_order=0)
+    assert fit.used[:-1].all()
+    assert fit.used[-1] == kept
+    off = fit.residuals[-1, 1]
+    assert off == pytest.approx(0.1 * error * (0.48 if kept else 1.0), rel=1e-6)
