@@ -2,7 +2,7 @@
 
 from spalipy_astro.alignment import Alignment, Coverage
 from spalipy_astro.batch import align_many
-from spalipy_astro.catalog import StarFlag, read_catalog
+from spalipy_astro.catalogs import StarFlag, read_catalog
 from spalipy_astro.errors import (
     AlignmentError,
     CatalogError,
@@ -12,11 +12,7 @@ from spalipy_astro.errors import (
     NoMatchError,
     TooFewStarsError,
 )
-from spalipy_astro.models import (
-    FITSWCSTransform,
-    InverseSplineDistortion2D,
-    SplineDistortion2D,
-)
+from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
 from spalipy_astro.registration import align, detect_stars, find_alignment
 
 try:

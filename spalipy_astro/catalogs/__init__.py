@@ -1,0 +1,20 @@
+"""Star catalogs: every dialect read into one table, and positions on the sky onto a plane."""
+
+from spalipy_astro.catalogs._catalog import Stars, as_stars, read_catalog, select_stars
+from spalipy_astro.catalogs._flags import StarFlag
+from spalipy_astro.catalogs._read import as_table, is_catalog
+from spalipy_astro.catalogs._sky import SkyPlane, epoch_of, is_sky_catalog, project_catalog
+
+__all__ = [
+    "SkyPlane",
+    "StarFlag",
+    "Stars",
+    "as_stars",
+    "as_table",
+    "epoch_of",
+    "is_catalog",
+    "is_sky_catalog",
+    "project_catalog",
+    "read_catalog",
+    "select_stars",
+]

@@ -1,0 +1,382 @@
+"""The whole method on one screen: detect, match, fit, wrap, resample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+
+from spalipy_astro._blas import one_blas_thread
+from spalipy_astro.alignment import Alignment
+from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
+from spalipy_astro.detection import find_stars
+from spalipy_astro.errors import NoMatchError
+from spalipy_astro.fitting import fit_backward, fit_linear
+from spalipy_astro.io import as_image
+from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.registration._prepare import Frame, prepare
+from spalipy_astro.wcs import similarity_between
+
+__all__ = ["align", "detect_stars", "find_alignment"]
+
+
+def align(
+    source: Any,
+    template: Any,
+    *,
+    method: str = "lanczos3",
+    conserve_flux: bool = True,
+    fill_value: float = np.nan,
+    output: str = "template",
+    n_threads: int | None = None,
+    **options: Any,
+) -> Any:
+    """
+    Align an image to another one of the same sky.
+
+    Parameters
+    ----------
+    source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
+        The image to resample.
+    template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
+        The image whose pixel grid is wanted. A catalog will not do: it has no grid.
+    method, conserve_flux, fill_value, output, n_threads
+        How to resample; see `Alignment.resample`.
+    **options
+        How to find the transform; see `find_alignment`.
+
+    Returns
+    -------
+    CCDData, NDData or ndarray, shape (my, mx)
+        The source on the template's grid, of the type of ``source``, with mask, uncertainty, unit
+        and header; its WCS is the template's.
+
+    Raises
+    ------
+    AlignmentError
+        If there is no transform that can be defended; see `find_alignment`.
+
+    Examples
+    --------
+    >>> from spalipy_astro import align
+    >>> from spalipy_astro.example import example_pair
+    >>> source, template = example_pair()
+    >>> aligned = align(source, template)
+    >>> aligned.shape == template.shape
+    True
+    """
+    alignment = find_alignment(source, template, **options)
+    return alignment.resample(
+        source,
+        method=method,
+        conserve_flux=conserve_flux,
+        fill_value=fill_value,
+        output=output,
+        n_threads=n_threads,
+    )
+
+
+@one_blas_thread()
+def find_alignment(
+    source: Any,
+    template: Any,
+    *,
+    source_mask: Any = None,
+    template_mask: Any = None,
+    threshold: float = 5.0,
+    fwhm: float | None = None,
+    gain: float | None = None,
+    saturation: float | None = None,
+    select: Mapping[str, Any] | None = None,
+    scale: tuple[float, float] | None = None,
+    rotation: tuple[float, float] | None = None,
+    parity: int | None = None,
+    max_shift: float | None = None,
+    use_wcs: bool | str = "auto",
+    affine: str = "affine",
+    spline_order: int = 5,
+    smoothing: float | None = None,
+    polynomial: int | None = None,
+    position: SkyCoord | None = None,
+    radius: Any = None,
+    pixel_scale: Any = None,
+    epoch: Any = None,
+) -> Alignment:
+    """
+    Find the transform from one image's pixels to another's.
+
+    Parameters
+    ----------
+    source, template : CCDData, NDData, array_like of shape (ny, nx), or a catalog
+        Two images of the same sky, or catalogs of their stars: a `~astropy.table.Table` with
+        columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
+        ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
+        reads. No WCS is needed. The template may also be a catalog of sky positions, such as a
+        table of Gaia's with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
+        alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
+    source_mask, template_mask : array_like of bool, optional
+        Bad pixels in addition to the images' own.
+    threshold : float, optional
+        Smallest signal-to-noise ratio of a star.
+    fwhm, gain, saturation : float, optional
+        What is known of the images, see `detect_stars`; measured by default.
+    select : mapping, optional
+        Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
+        ``brightest``, as for `read_catalog`. By default the method sees to it.
+    scale : tuple of float, optional
+        Smallest and largest possible template px per source px; by default (0.1, 10).
+    rotation : tuple of float, optional
+        Angle and tolerance in degrees, from the source's x axis to its image in the template,
+        counter-clockwise from +x to +y.
+    parity : {1, -1}, optional
+        -1 if one of the images is mirrored, 1 if none is; unknown by default.
+    max_shift : float, optional
+        Largest distance in px that the center of the source can lie from the template's.
+    use_wcs : {"auto", True, False}, optional
+        Whether celestial WCS of both images narrow the search. With "auto" they are dropped where
+        no match is found with their help.
+    affine : {"affine", "similarity"}, optional
+        Kind of the linear part. A similarity admits no distortion.
+    spline_order : int, optional
+        Degree of the distortion spline, 1 to 5; 0 for the linear part alone.
+    smoothing : float, optional
+        A fixed weight of the spline's roughness, in place of the one that the data choose.
+    polynomial : int, optional
+        Fit polynomials of this degree, 1 to 5, instead of a penalized spline.
+    position, radius, pixel_scale, epoch : optional
+        For a catalog of sky positions: where the source points, a `~astropy.coordinates.SkyCoord`;
+        how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec; when
+        it was taken, `~astropy.time.Time` or Julian years, for proper motions. By default what the
+        source's WCS and header say; without these the whole catalog is searched, at any scale.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    ImageError
+        If an image has the wrong dimensions, no good pixels, or no contrast.
+    TooFewStarsError
+        If an image has fewer than four usable stars.
+    NoMatchError
+        If no transform explains the stars better than chance does.
+    CatalogError
+        If a catalog lacks what it must have.
+    TypeError, ValueError
+        If an argument makes no sense.
+
+    References
+    ----------
+    .. [1] Lang, D. et al. 2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782
+
+    Examples
+    --------
+    >>> from spalipy_astro import find_alignment
+    >>> from spalipy_astro.example import example_pair
+    >>> source, template = example_pair()
+    >>> alignment = find_alignment(source, template)
+    >>> x, y = alignment.transform(500.0, 300.0)
+    >>> print(f"{x:.1f} {y:.1f}")  # doctest: +SKIP
+    """
+    priors = _priors(scale, rotation, parity, max_shift)
+    _check_fit_options(affine, spline_order, smoothing, polynomial)
+    if use_wcs not in (True, False, "auto"):
+        raise ValueError(f"use_wcs is 'auto', True or False; got {use_wcs!r}.")
+    detection: dict[str, Any] = {
+        "select": select,
+        "threshold": threshold,
+        "fwhm": fwhm,
+        "gain": gain,
+        "saturation": saturation,
+    }
+    start = time.perf_counter()
+    one = prepare(source, name="source", mask=source_mask, **detection)
+    sky: dict[str, Any] | None = None
+    if is_sky_catalog(template):
+        epoch = epoch_of(source) if epoch is None else epoch
+        sky = {"position": position, "radius": radius, "pixel_scale": pixel_scale, "epoch": epoch}
+        two, priors, guessed = _sky_frame(template, one, priors, scale, sky, select)
+    elif any(option is not None for option in (position, radius, pixel_scale, epoch)):
+        raise ValueError(
+            "position, radius, pixel_scale and epoch are for catalogs of sky positions; the "
+            "template is none."
+        )
+    else:
+        two = prepare(template, name="template", mask=template_mask, **detection)
+    detected = time.perf_counter()
+    match = _match(one, two, priors, use_wcs)
+    if sky is not None and guessed:
+        # once more on pixels of the size of the source's: guessed ones may be far too coarse
+        matrix, _ = fit_linear(
+            one.stars.xy[match.source], two.stars.xy[match.template], kind="similarity"
+        )
+        sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
+        two, priors, _ = _sky_frame(template, one, priors, None, sky, select)
+        match = _match(one, two, priors, use_wcs)
+    matched = time.perf_counter()
+    s, t = one.stars.take(match.source), two.stars.take(match.template)
+    fit = fit_backward(
+        s.xy,
+        t.xy,
+        source_err=s.err,
+        template_err=t.err,
+        affine=affine,
+        spline_order=spline_order,
+        smoothing=smoothing,
+        polynomial=polynomial,
+    )
+    times = {"detect": detected - start, "match": matched - detected}
+    times["fit"] = time.perf_counter() - matched
+    options = {
+        "threshold": threshold,
+        "scale": scale,
+        "rotation": rotation,
+        "parity": parity,
+        "max_shift": max_shift,
+        "use_wcs": use_wcs,
+        "affine": affine,
+        "spline_order": spline_order,
+        "smoothing": smoothing,
+        "polynomial": polynomial,
+    }
+    return Alignment._of_fit(fit, match, one, two, times=times, options=options)
+
+
+@one_blas_thread()
+def detect_stars(
+    image: Any,
+    *,
+    mask: Any = None,
+    threshold: float = 5.0,
+    fwhm: float | None = None,
+    gain: float | None = None,
+    saturation: float | None = None,
+) -> QTable:
+    """
+    Find and measure the stars of an image.
+
+    Parameters
+    ----------
+    image : CCDData, NDData or array_like, shape (ny, nx)
+        The image; its mask and uncertainty are used.
+    mask : array_like of bool, optional
+        Bad pixels in addition to the image's own.
+    threshold : float, optional
+        Smallest signal-to-noise ratio of a star.
+    fwhm : float, optional
+        Full width at half maximum of the stars, px; measured by default.
+    gain : float, optional
+        Electrons per data unit; estimated from the sky noise by default.
+    saturation : float, optional
+        Data value from which on a pixel is saturated; by default found from the data.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        One row per source, brightest first: ``x``, ``y`` (0-based px), ``x_err``, ``y_err``,
+        ``flux``, ``flux_err``, ``fwhm``, ``snr`` and ``flag`` (`StarFlag` bits).
+
+    Raises
+    ------
+    ImageError
+        If the image has the wrong dimensions, no good pixels, or no contrast.
+    """
+    plain = as_image(image, mask=mask)
+    return find_stars(
+        plain.data,
+        mask=plain.mask,
+        error=plain.error,
+        threshold=threshold,
+        fwhm=fwhm,
+        gain=gain,
+        saturation=saturation,
+    )
+
+
+def _sky_frame(
+    catalog: Any,
+    source: Frame,
+    priors: Priors,
+    scale: tuple[float, float] | None,
+    sky: Mapping[str, Any],
+    select: Mapping[str, Any] | None,
+) -> tuple[Frame, Priors, float | None]:
+    """Prepare a catalog of sky positions; tell its pixel scale where that was guessed."""
+    shape = source.shape
+    size = tuple(np.ptp(source.stars.xy, axis=0) + 1) if shape is None else shape[::-1]
+    plane = project_catalog(catalog, source_wcs=source.wcs, source_size=size, **sky)
+    stars = as_stars(plane.table, name="template", select=select)
+    frame = Frame(
+        replace(stars, row=plane.row[stars.row]),
+        StarField(stars.xy, stars.search_err),
+        None,
+        plane.wcs,
+        len(plane.table),
+    )
+    if sky["pixel_scale"] is not None and scale is None:
+        priors = replace(priors, scale=(1 / 1.2, 1.2))
+    return frame, priors, plane.pixel_scale if plane.guessed else None
+
+
+def _priors(
+    scale: tuple[float, float] | None,
+    rotation: tuple[float, float] | None,
+    parity: int | None,
+    max_shift: float | None,
+) -> Priors:
+    """Check what the user knows of the transform."""
+    scale = (0.1, 10.0) if scale is None else scale
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise ValueError(f"scale is (smallest, largest), both positive; got {scale!r}.")
+    if rotation is not None and (len(rotation) != 2 or rotation[1] <= 0):
+        raise ValueError(f"rotation is (angle, tolerance) in degrees; got {rotation!r}.")
+    if parity not in (None, 1, -1):
+        raise ValueError(f"parity is 1, -1 or None; got {parity!r}.")
+    if max_shift is not None and not max_shift >= 0:
+        raise ValueError(f"max_shift is a distance in px; got {max_shift!r}.")
+    return Priors(scale, rotation, parity, max_shift)
+
+
+def _check_fit_options(
+    affine: str, spline_order: int, smoothing: float | None, polynomial: int | None
+) -> None:
+    """Raise ValueError for options of the fit that make no sense."""
+    if affine not in ("affine", "similarity"):
+        raise ValueError(f"affine is 'affine' or 'similarity'; got {affine!r}.")
+    if spline_order not in range(6):
+        raise ValueError(f"spline_order is 0 to 5; got {spline_order!r}.")
+    if polynomial is not None and polynomial not in range(1, 6):
+        raise ValueError(f"polynomial is a degree from 1 to 5, or None; got {polynomial!r}.")
+    if smoothing is not None and not smoothing > 0:
+        raise ValueError(f"smoothing is positive, or None for the best; got {smoothing!r}.")
+
+
+def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match:
+    """Match with the help of both WCS where there are any, else without."""
+    shapes = {"source_shape": one.shape, "template_shape": two.shape}
+    if use_wcs:
+        known = similarity_between(one.wcs, two.wcs, one.shape)
+        if known is None and use_wcs is True:
+            raise ValueError("use_wcs=True takes a celestial WCS on both images.")
+        if known is not None and one.shape is not None:
+            scale, angle, sign, target = known
+            narrow = replace(
+                priors,
+                scale=(max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)),
+                rotation=priors.rotation or (angle, 5.0),
+                parity=priors.parity or sign,
+                target=target,
+                max_shift=priors.max_shift or 0.25 * float(np.hypot(*one.shape)) * scale,
+            )
+            try:
+                return match_stars(one.field, two.field, priors=narrow, **shapes)
+            except NoMatchError:
+                if use_wcs is True:
+                    raise
+    return match_stars(one.field, two.field, priors=priors, **shapes)

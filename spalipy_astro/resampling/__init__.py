@@ -1,0 +1,10 @@
+"""An image onto another grid."""
+
+from spalipy_astro.resampling._resample import METHODS, resample, resample_flags, warm_up
+
+__all__ = [
+    "METHODS",
+    "resample",
+    "resample_flags",
+    "warm_up",
+]

@@ -1,0 +1,469 @@
+"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_loops``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro import _loops
+from spalipy_astro.resampling._kernels import KERNELS
+from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
+
+__all__ = [
+    "Options",
+    "Planes",
+    "Result",
+    "Window",
+    "averaging_steps",
+    "cores",
+    "float_type",
+    "for_each",
+    "from_variance",
+    "interpolate",
+    "interpolate_flags",
+    "source_window",
+    "to_variance",
+]
+
+FloatArray = NDArray[np.floating[Any]]
+Positions = tuple[FloatArray, FloatArray]
+
+_BLOCK = 1 << 22  # source pixels in memory at once, for each thread
+_SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
+_MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
+
+
+@dataclass(frozen=True)
+class Planes:
+    """
+    What is resampled: arrays with the shape of ``data``, (..., ny, nx).
+
+    Attributes
+    ----------
+    data : array
+        Anything that can be sliced into arrays of real numbers.
+    mask : array of bool or None
+        True where a pixel is bad.
+    spread : array or None
+        The uncertainties.
+    kind : {"std", "var", "ivar"}
+        What they are.
+    frame : (width, height)
+        Size of the source.
+    corner : (x, y)
+        Source pixel of ``data[..., 0, 0]``; other than (0, 0) for a window of the source.
+    """
+
+    data: Any
+    mask: Any
+    spread: Any
+    kind: str
+    frame: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the resampled pixels."""
+        return float_type(self.data.dtype)
+
+    def read(self) -> Planes:
+        """Read dask arrays into memory."""
+        data, mask, spread = (
+            None if array is None else np.asanyarray(array)
+            for array in (self.data, self.mask, self.spread)
+        )
+        return Planes(data, mask, spread, self.kind, self.frame, self.corner)
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How to interpolate; see `spalipy_astro.resampling.resample`.
+
+    ``steps`` are those that output pixels are averaged in, see `averaging_steps`.
+    """
+
+    method: str
+    conserve_flux: bool
+    fill_value: float
+    min_weight: float
+    steps: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Resampled planes, all of shape (..., ny, nx); ``footprint`` and ``spread`` may be None."""
+
+    data: NDArray[Any]
+    mask: NDArray[np.bool_]
+    footprint: NDArray[np.float32] | None
+    spread: NDArray[Any] | None
+
+
+def float_type(dtype: np.dtype) -> np.dtype:
+    """
+    Type that holds the values of another one: float32 where that is enough, else float64.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    """
+    if dtype.kind not in "fiub":
+        raise TypeError(f"pixels must be real numbers, got an array of type {dtype}.")
+    small = 4 if dtype.kind == "f" else 2  # float32 counts to 2**24 only
+    return np.dtype(np.float32 if dtype.itemsize <= small else np.float64)
+
+
+def cores() -> int:
+    """Cores given to this process."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def averaging_steps(pixelmap: PixelMap, method: str) -> tuple[int, int]:
+    """
+    Return the steps along x and y to divide output pixels into, where these are the larger ones.
+
+    The interpolated source is not band-limited: steps must be short, or as long as its pixels,
+    which are the period of what it has beyond the band.
+    """
+    if method == "nearest":
+        return 1, 1
+    size_x, size_y = pixelmap.pixel_sizes()
+    return _steps(size_x), _steps(size_y)
+
+
+def _steps(size: float) -> int:
+    """Return the number of steps for a pixel."""
+    if size <= _SAME_SCALE:
+        return 1
+    number = int(np.ceil(size / 1.03))
+    if size / number < 0.95:
+        number = int(np.ceil(size / 0.7))
+    return min(number, _MOST_STEPS)
+
+
+def interpolate(
+    planes: Planes,
+    pixelmap: PixelMap,
+    options: Options,
+    *,
+    footprint: bool = False,
+    n_threads: int | None = None,
+) -> Result:
+    """Interpolate all planes at the positions of an output grid."""
+    worker = _Interpolator(planes, pixelmap, options, footprint)
+    for_each(worker, tiles(pixelmap.shape, options.steps), n_threads)
+    lead = planes.data.shape[:-2]
+    full = (*lead, *pixelmap.shape)
+    return Result(
+        worker.out.reshape(full),
+        worker.bad.reshape(full),
+        worker.footprint.reshape(full) if footprint else None,
+        None if worker.spread is None else worker.spread.reshape(full),
+    )
+
+
+def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: int | None) -> None:
+    """Call a function for all tiles, shared over threads; errors surface here."""
+    todo = list(todo)
+    n_threads = min(cores() if n_threads is None else n_threads, len(todo))
+    if n_threads <= 1:
+        for tile in todo:
+            function(tile)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(function, todo):
+            pass
+
+
+@cache
+def _tables(method: str, dtype: np.dtype) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
+    """Argument ``kernel`` of `_loops.interpolate_tile`."""
+    kernel = KERNELS[method]
+    table = kernel.table()
+    return tuple(range(kernel.taps)), table.astype(dtype), table
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    The rectangle of source pixels that a tile needs; it may stick out of the frame.
+
+    Attributes
+    ----------
+    x0, x1, y0, y1 : int
+        First and last + 1 pixel along the axes.
+    """
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+    def grown(self, number: int) -> Window:
+        """Return the window with more pixels to all sides."""
+        return Window(self.x0 - number, self.x1 + number, self.y0 - number, self.y1 + number)
+
+    def joined(self, other: Window | None) -> Window:
+        """Return the smallest window that holds both."""
+        if other is None:
+            return self
+        return Window(
+            min(self.x0, other.x0),
+            max(self.x1, other.x1),
+            min(self.y0, other.y0),
+            max(self.y1, other.y1),
+        )
+
+    def cut(
+        self, corner: tuple[int, int], shape: tuple[int, ...]
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Slices of an array that begins at ``corner``, and of the window, where both overlap."""
+        ny, nx = shape[-2:]
+        x0, x1 = max(self.x0, corner[0]), min(self.x1, corner[0] + nx)
+        y0, y1 = max(self.y0, corner[1]), min(self.y1, corner[1] + ny)
+        return (
+            (slice(y0 - corner[1], y1 - corner[1]), slice(x0 - corner[0], x1 - corner[0])),
+            (slice(y0 - self.y0, y1 - self.y0), slice(x0 - self.x0, x1 - self.x0)),
+        )
+
+
+def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
+    """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
+    extent = np.empty(4)
+    _loops.source_extent(*positions, frame, extent)
+    x_min, x_max, y_min, y_max = extent.tolist()
+    if x_max < x_min:
+        return None
+    # two more columns: the spare lanes of the vector instructions read them
+    return Window(
+        int(np.floor(x_min - radius)) - 1,
+        int(np.ceil(x_max + radius)) + 4,
+        int(np.floor(y_min - radius)) - 1,
+        int(np.ceil(y_max + radius)) + 2,
+    )
+
+
+def plan_tile(
+    pixelmap: PixelMap, tile: Tile, frame: tuple[int, int], options: Options
+) -> tuple[Positions, Positions | None, Window | None]:
+    """Return the source positions of a tile, those to average over, and the window it needs."""
+    kernel, steps = KERNELS[options.method], options.steps
+    positions = pixelmap.tile(tile)
+    window = source_window(positions, frame, kernel.radius)
+    if steps == (1, 1) or window is None:
+        return positions, None, window
+    ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
+    fine = pixelmap.fine_tile(tile, steps, ends)
+    # `_loops.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
+    return positions, fine, window
+
+
+class _Interpolator:
+    """The work for one tile, with the arrays it is written to."""
+
+    def __init__(
+        self, planes: Planes, pixelmap: PixelMap, options: Options, footprint: bool
+    ) -> None:
+        self._planes, self._pixelmap, self._options = planes, pixelmap, options
+        self._indices = list(np.ndindex(planes.data.shape[:-2]))
+        self._kernel = KERNELS[options.method]
+        self._factors = [self._kernel.factors(number) for number in options.steps]
+        number, shape = len(self._indices), pixelmap.shape
+        self.out = np.empty((number, *shape), planes.dtype)
+        self.bad = np.empty((number, *shape), bool)
+        self.footprint = np.empty((number if footprint else 0, *shape), np.float32)
+        self.spread = None
+        if planes.spread is not None:
+            self.spread = np.empty((number, *shape), float_type(planes.spread.dtype))
+
+    def __call__(self, tile: Tile) -> None:
+        frame = self._planes.frame
+        positions, fine, window = plan_tile(self._pixelmap, tile, frame, self._options)
+        if window is None:
+            self._fill(tile)
+        elif window.size > _BLOCK and tile.quarters():
+            for part in tile.quarters():
+                self(part)
+        else:
+            at_once = max(_BLOCK // window.size, 1)
+            for first in range(0, len(self._indices), at_once):
+                self._run(tile, slice(first, first + at_once), window, positions, fine)
+
+    def _run(
+        self,
+        tile: Tile,
+        some: slice,
+        window: Window,
+        positions: Positions,
+        fine: Positions | None,
+    ) -> None:
+        """Interpolate some of the planes, or average what is interpolated at finer steps."""
+        options = self._options
+        block, variance = self._load(self._indices[some], window)
+        corner = window.x0, window.y0, window.shape[1]
+        source = block, variance, corner, self._planes.frame
+        kernel = _tables(options.method, self._planes.dtype)
+        rule = options.conserve_flux, float(options.min_weight), float(options.fill_value)
+        box = tile.row, tile.column
+        out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
+        outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
+        if fine is None:
+            room = _room_to_interpolate(tile.columns, kernel)
+            _loops.interpolate_tile(source, *positions, kernel, rule, box, room, outputs)
+        else:
+            values = self._interpolate_finely(source, fine, kernel)
+            both = (*kernel[:2], *self._factors, options.steps)
+            room = _room_to_average(tile.columns, values, both)
+            _loops.average_tile(source, *positions, both, values, rule, box, room, outputs)
+        if self.spread is not None:
+            from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
+
+    def _interpolate_finely(
+        self, source: tuple[Any, ...], fine: Positions, kernel: tuple[Any, ...]
+    ) -> NDArray[Any]:
+        """Interpolate at the steps that are averaged over; NaN where a pixel is bad."""
+        planes, (rows, columns) = source[0].shape[0], fine[0].shape
+        out = np.empty((planes, rows - 2, columns - 2), self._planes.dtype)
+        empty = (0, 0, 0)
+        outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
+        source = source[0], np.empty((0, 0)), *source[2:]
+        rule, room = (False, 1.0, np.nan), _room_to_interpolate(columns - 2, kernel)
+        _loops.interpolate_tile(source, *fine, kernel, rule, (0, 0), room, outputs)
+        return out
+
+    def _fill(self, tile: Tile) -> None:
+        """Write a tile that lies outside of the source."""
+        self.out[tile.slices] = self._options.fill_value
+        self.bad[tile.slices] = True
+        self.footprint[tile.slices] = 0
+        if self.spread is not None:
+            self.spread[tile.slices] = 0 if self._planes.kind == "ivar" else np.nan
+
+    def _load(
+        self, indices: list[tuple[int, ...]], window: Window
+    ) -> tuple[NDArray[Any], FloatArray]:
+        """Read a window of the source, NaN where it must not be used, and its variance, there 0."""
+        planes = self._planes
+        inner, outer = window.cut(planes.corner, planes.data.shape)
+        block = np.full((len(indices), *window.shape), np.nan, planes.dtype)
+        variance = np.zeros((len(indices) if planes.spread is not None else 0, *window.shape))
+        for k, index in enumerate(indices):
+            view = block[k][outer]
+            view[...] = planes.data[index][inner]
+            if planes.mask is not None:
+                np.copyto(view, np.nan, where=planes.mask[index][inner])
+            if planes.spread is not None:
+                values = variance[k][outer]
+                values[...] = planes.spread[index][inner]
+                to_variance(planes.kind, values)
+                usable = np.isfinite(view)
+                usable &= values >= 0
+                usable &= values < np.inf
+                bad = ~usable
+                np.copyto(view, np.nan, where=bad)
+                np.copyto(values, 0.0, where=bad)
+        return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
+
+
+def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.interpolate_tile`."""
+    taps, table = kernel[:2]
+    size = len(taps) * table.shape[1]
+    return (
+        np.empty(columns, np.int64),
+        np.empty((2, columns), np.int64),
+        np.empty((2, columns)),
+        *(np.empty(columns) for _ in range(3)),
+        np.empty(size),
+        np.empty(size, table.dtype),
+    )
+
+
+def _room_to_average(
+    columns: int, fine: NDArray[Any], kernel: tuple[Any, ...]
+) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.average_tile`, which lets steps be 1.5 source pixels."""
+    table, factors_x, factors_y = kernel[1:4]
+    side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
+    return (
+        np.empty(fine.shape[2]),
+        *(np.empty((len(fine), columns)) for _ in range(3)),
+        np.empty(side),
+        np.empty(side**2, table.dtype),
+    )
+
+
+def to_variance(kind: str, values: FloatArray) -> None:
+    """Convert uncertainties to variances, in place."""
+    if kind == "std":
+        np.square(values, out=values)
+    elif kind == "ivar":
+        with np.errstate(divide="ignore"):
+            np.divide(1.0, values, out=values)
+
+
+def from_variance(kind: str, variance: FloatArray, out: NDArray[Any]) -> None:
+    """Convert variances, NaN where a pixel is bad, to uncertainties."""
+    if kind == "std":
+        np.sqrt(variance, out=out, casting="same_kind")
+    elif kind == "ivar":
+        with np.errstate(divide="ignore"):
+            out[...] = np.where(np.isnan(variance), 0.0, 1 / variance)
+    else:
+        out[...] = variance
+
+
+def interpolate_flags(
+    flags: Any, pixelmap: PixelMap, radius: float, *, n_threads: int | None = None
+) -> NDArray[Any]:
+    """
+    Resample a plane of flag bits, (ny, nx).
+
+    Bits are those of the nearest pixel if the radius is 0, else of all pixels closer than that, in
+    pixels of the source, or in pixels of the output if these are larger somewhere.
+    """
+    dtype = np.dtype(np.uint8) if flags.dtype.kind == "b" else flags.dtype.newbyteorder("=")
+    out = np.zeros(pixelmap.shape, dtype)
+    frame = flags.shape[1], flags.shape[0]
+    radius *= max(1.0, *pixelmap.pixel_sizes())
+
+    def run(tile: Tile) -> None:
+        x, y = pixelmap.tile(tile)
+        window = source_window((x, y), frame, radius)
+        if window is None:
+            return
+        if window.size > _BLOCK and tile.quarters():
+            for part in tile.quarters():
+                run(part)
+            return
+        inner, outer = window.cut((0, 0), flags.shape)
+        block = np.zeros(window.shape, dtype)
+        block[outer] = flags[inner]
+        corner = window.x0, window.y0
+        _loops.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+
+    for_each(run, tiles(pixelmap.shape), n_threads)
+    return out.astype(flags.dtype.newbyteorder("="), copy=False)
