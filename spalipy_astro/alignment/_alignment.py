@@ -19,13 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 from spalipy_astro import _geometry
 from spalipy_astro.alignment import _points
 from spalipy_astro.alignment._error import ErrorTerm, error_at
-from spalipy_astro.alignment._summary import Summary, describe_fit, provenance
+from spalipy_astro.alignment._summary import Summary
+from spalipy_astro.alignment._supplied import supplied
 from spalipy_astro.errors import FormatError
-from spalipy_astro.fitting import Fit
+from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
-    from spalipy_astro.matching import Match
-    from spalipy_astro.registration import Frame
     from spalipy_astro.wcs import FITSExport
 
 __all__ = ["Alignment", "Coverage", "Summary"]
@@ -302,9 +301,7 @@ class Alignment:
         -------
         `~matplotlib.figure.Figure`
         """
-        from spalipy_astro.visualization import plot_alignment
-
-        return plot_alignment(self, **images)
+        return supplied("plot")(self, **images)
 
     def report(
         self,
@@ -341,9 +338,7 @@ class Alignment:
         ValueError
             If the aligned source and the template are not on one grid.
         """
-        from spalipy_astro.report import report_alignment
-
-        report_alignment(
+        supplied("report")(
             self,
             path,
             source=source,
@@ -632,10 +627,7 @@ class Alignment:
         ExportError
             If tables cannot be as exact as ``tolerance`` demands.
         """
-        from spalipy_astro.io import _asdf_file
-
-        tree = _asdf_file.portable_tree(self, tolerance) if portable else {"alignment": self}
-        _asdf_file.write({"wcs": self.wcs, **tree}, path, overwrite=overwrite)
+        supplied("write")(self, path, overwrite=overwrite, portable=portable, tolerance=tolerance)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Alignment:
@@ -661,9 +653,7 @@ class Alignment:
             If it is no ASDF file, is damaged, holds no alignment, or was written by a later
             version.
         """
-        from spalipy_astro.io import _asdf_file
-
-        alignment = _asdf_file.read(path)
+        alignment = supplied("read")(path)
         if not isinstance(alignment, cls):
             raise FormatError(
                 f"{os.fspath(path)!r} holds {type(alignment).__name__} under 'alignment', not an "
@@ -673,50 +663,9 @@ class Alignment:
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        from spalipy_astro import __version__
-
         return {
             "ALGNVERS": (__version__, "version of spalipy_astro"),
             "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
             "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
             "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
         }
-
-    def _to_tree(self) -> dict[str, Any]:
-        """Return what the ASDF file holds."""
-        from spalipy_astro.io import _asdf_file
-
-        return _asdf_file.to_tree(self)
-
-    @classmethod
-    def _from_tree(cls, tree: Mapping[str, Any]) -> Alignment:
-        """Rebuild from what the ASDF file holds."""
-        from spalipy_astro.io import _asdf_file
-
-        return _asdf_file.from_tree(cls, tree)
-
-    @classmethod
-    def _of_fit(
-        cls,
-        fit: Fit,
-        match: Match,
-        source: Frame,
-        template: Frame,
-        *,
-        options: Mapping[str, Any] | None = None,
-        **extra: Any,
-    ) -> Alignment:
-        """Wrap a fit of two frames."""
-        transform = fit.backward.inverse
-        matches, summary = describe_fit(fit, transform, match, source, template)
-        return cls(
-            transform=transform,
-            matches=matches,
-            source_shape=source.shape,
-            template_shape=template.shape,
-            original_wcs=template.wcs,
-            _summary=summary,
-            _errors=(ErrorTerm(fit.covariance, transform, summary["scale"]),),
-            provenance=provenance(options or {}),
-            **extra,
-        )

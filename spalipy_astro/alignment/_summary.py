@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
@@ -13,13 +13,18 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro.fitting import Fit, fit_linear
+from spalipy_astro.fitting import fit_linear
+from spalipy_astro.version import __version__
 
-if TYPE_CHECKING:
-    from spalipy_astro.matching import Match
-    from spalipy_astro.registration import Frame
-
-__all__ = ["Summary", "derived_figures", "describe_fit", "provenance"]
+__all__ = [
+    "Summary",
+    "box_of",
+    "center_of",
+    "derived_figures",
+    "figures_of",
+    "provenance",
+    "scale_of",
+]
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, int]
@@ -77,45 +82,6 @@ class Summary(Mapping[str, Any]):
         return f"<table>{rows}</table>"
 
 
-def describe_fit(
-    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame
-) -> tuple[QTable, dict[str, Any]]:
-    """Return the matched stars of a fit, brightest first, and its figures of merit."""
-    s, t = source.stars.take(match.source), template.stars.take(match.template)
-    boxes = tuple(f.shape or _box(f.stars.xy) for f in (source, template))
-    images = np.column_stack(transform(*np.vstack((s.xy, _center(boxes[0]))).T))
-    offsets = t.xy - images[:-1]
-    forward = np.linalg.inv(fit.matrix)
-    matches = QTable(
-        {
-            "x_source": s.xy[:, 0],
-            "y_source": s.xy[:, 1],
-            "x_template": t.xy[:, 0],
-            "y_template": t.xy[:, 1],
-            "flux_source": s.flux,
-            "flux_template": t.flux,
-            "source_row": s.row,
-            "template_row": t.row,
-            "dx": offsets[:, 0],
-            "dy": offsets[:, 1],
-            "sigma": fit.sigma * _scale_of(forward),
-            "used": fit.used,
-        }
-    )
-    at_stars = (s.xy - fit.offset) @ forward.T
-    return matches, {
-        "n_source": len(source.stars),
-        "n_template": len(template.stars),
-        "n_expected": int(match.expected),
-        "excess_scatter": float(fit.floor * _scale_of(forward)),
-        "log_odds": float(match.log_odds),
-        "hypotheses": int(match.hypotheses),
-        "freedom": float(fit.freedom),
-        **_scatter(matches, fit.freedom),
-        **_describe(transform, matches, forward, images[-1], at_stars, boxes, fit.freedom),
-    }
-
-
 def derived_figures(
     known: Mapping[str, Any],
     transform: Model,
@@ -125,10 +91,10 @@ def derived_figures(
 ) -> dict[str, Any]:
     """Collect the figures of a transform that was made of others; `known` has what they say."""
     boxes = tuple(
-        shape or _box(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
+        shape or box_of(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
         for side, shape in (("source", source_shape), ("template", template_shape))
     )
-    points = np.vstack((np.column_stack(_geometry.spread(boxes[0], 17)), _center(boxes[0])))
+    points = np.vstack((np.column_stack(_geometry.spread(boxes[0], 17)), center_of(boxes[0])))
     images = np.column_stack(transform(*points.T))
     good = np.isfinite(images[:-1]).all(axis=1)
     forward, offset = fit_linear(points[:-1][good], images[:-1][good])
@@ -136,8 +102,46 @@ def derived_figures(
     freedom = float(known["freedom"])
     return {
         **known,
+        **figures_of(transform, matches, forward, images[-1], at_stars, boxes, freedom),
+    }
+
+
+def figures_of(
+    transform: Model,
+    matches: QTable,
+    forward: NDArray[Any],
+    middle: FloatArray,
+    affine_xy: FloatArray,
+    boxes: tuple[Any, ...],
+    freedom: float,
+) -> dict[str, Any]:
+    """
+    Collect the figures that follow from a transform and its matches.
+
+    Parameters
+    ----------
+    transform : `~astropy.modeling.Model`
+        Source px -> template px.
+    matches : `~astropy.table.QTable`
+        As `Alignment.matches`.
+    forward : ndarray, shape (2, 2)
+        Its linear part.
+    middle : ndarray, shape (2,)
+        Where the transform sends the source's center, template px.
+    affine_xy : ndarray, shape (N, 2)
+        Where its linear part sends the stars.
+    boxes : tuple of tuple of float
+        Shapes ``(ny, nx)`` of source and template.
+    freedom : float
+        Parameters that the fit made effective use of, for each axis.
+
+    Returns
+    -------
+    dict
+    """
+    return {
         **_scatter(matches, freedom),
-        **_describe(transform, matches, forward, images[-1], at_stars, boxes, freedom),
+        **_describe(transform, matches, forward, middle, affine_xy, boxes, freedom),
     }
 
 
@@ -176,7 +180,7 @@ def _describe(
     It sends the source's center to ``middle``; its linear part sends the stars to ``affine_xy``.
     """
     used = np.asarray(matches["used"], dtype=bool)
-    shift = middle - _center(boxes[1])
+    shift = middle - center_of(boxes[1])
     xy = np.column_stack((matches["x_template"], matches["y_template"]))[used]
     bend = 0.0
     if freedom > 3.01 and used.any():
@@ -185,7 +189,7 @@ def _describe(
         bend = np.hypot(*(images - affine_xy[used]).T).max()
     determinant = np.linalg.det(forward)
     return {
-        "scale": _scale_of(forward),
+        "scale": scale_of(forward),
         "rotation": float(np.degrees(np.arctan2(forward[1, 0], forward[0, 0]))),
         "parity": 1 if determinant > 0 else -1,
         "shift_x": float(shift[0]),
@@ -195,17 +199,17 @@ def _describe(
     }
 
 
-def _scale_of(forward: NDArray[Any]) -> float:
+def scale_of(forward: NDArray[Any]) -> float:
     """Return the scale of a linear map."""
     return float(np.sqrt(abs(np.linalg.det(forward))))
 
 
-def _center(box: tuple[float, ...]) -> FloatArray:
+def center_of(box: tuple[float, ...]) -> FloatArray:
     """Return the center of a frame of that shape."""
     return (np.array(box[::-1]) - 1) / 2
 
 
-def _box(xy: FloatArray) -> tuple[float, ...]:
+def box_of(xy: FloatArray) -> tuple[float, ...]:
     """Return the shape of the smallest frame from pixel (0, 0) that shows all positions."""
     return tuple(xy.max(axis=0)[::-1] + 1)
 
@@ -224,8 +228,6 @@ def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
 def _versions() -> dict[str, str]:
     """Return the versions of what makes transforms; to look them up takes some ms."""
     from importlib.metadata import version
-
-    from spalipy_astro import __version__
 
     others = ("astropy", "gwcs", "numpy", "photutils", "scipy")
     return {"spalipy_astro": __version__, **{name: version(name) for name in others}}

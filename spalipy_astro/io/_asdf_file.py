@@ -7,21 +7,18 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asdf
 from asdf.exceptions import AsdfConversionWarning
 from astropy.table import QTable
 
 from spalipy_astro._files import whole_file
-from spalipy_astro.alignment import ErrorTerm
+from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
-if TYPE_CHECKING:
-    from spalipy_astro.alignment import Alignment
-
-__all__ = ["from_tree", "portable_tree", "read", "to_tree", "write"]
+__all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +38,9 @@ def to_tree(alignment: Alignment) -> dict[str, Any]:
     return {key: value for key, value in tree.items() if value is not None}
 
 
-def from_tree(cls: type[Alignment], tree: Mapping[str, Any]) -> Alignment:
+def from_tree(tree: Mapping[str, Any]) -> Alignment:
     """Rebuild an alignment from what an ASDF file holds."""
-    return cls(
+    return Alignment(
         transform=tree["transform"],
         matches=tree.get("matches", QTable()),
         source_shape=_shape(tree.get("source_shape")),
@@ -55,7 +52,7 @@ def from_tree(cls: type[Alignment], tree: Mapping[str, Any]) -> Alignment:
     )
 
 
-def portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
+def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
     """Return what a file for those without this package holds."""
     shape = alignment.source_shape
     if shape is None:
@@ -87,15 +84,23 @@ def portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
     }
 
 
-def write(tree: Mapping[str, Any], path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write a tree to an ASDF file, whole or not at all."""
+def write_alignment(
+    alignment: Alignment,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    portable: bool = False,
+    tolerance: float = 0.01,
+) -> None:
+    """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
+    tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     with whole_file(path, overwrite=overwrite) as part:
-        asdf.AsdfFile(dict(tree)).write_to(part)
+        asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(part)
 
 
-def read(path: str | os.PathLike[str]) -> Any:
+def read_alignment(path: str | os.PathLike[str]) -> Any:
     """
-    Read the alignment of a file.
+    Read what stands under "alignment" in an ASDF file; see `Alignment.read`.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
 from spalipy_astro.registration._prepare import Frame, prepare
+from spalipy_astro.registration._result import alignment_of
 from spalipy_astro.wcs import similarity_between
 
 __all__ = ["align", "detect_stars", "find_alignment"]
@@ -245,7 +246,7 @@ def find_alignment(
         "smoothing": smoothing,
         "polynomial": polynomial,
     }
-    return Alignment._of_fit(fit, match, one, two, times=times, options=options)
+    return alignment_of(fit, match, one, two, times=times, options=options)
 
 
 @one_blas_thread()

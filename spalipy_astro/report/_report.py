@@ -16,6 +16,7 @@ from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.report import _html
 from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
+from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -177,8 +178,6 @@ class _Figures:
 
 def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwrite: bool) -> None:
     """Write the page whole or not at all."""
-    from spalipy_astro import __version__
-
     page = _html.page(title, "\n".join(piece for piece in body if piece), __version__)
     with whole_file(path, overwrite=overwrite) as part:
         part.write_bytes(page.encode("utf-8"))

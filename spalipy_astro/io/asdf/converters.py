@@ -92,20 +92,22 @@ class InverseFITSWCSTransformConverter(TransformConverterBase):
 
 
 class AlignmentConverter(Converter):
-    """Write an alignment as the tree that it makes of itself."""
+    """Write an alignment as a tree of what it was made of."""
 
     tags = (f"{_TAGS}alignment-1.*",)
     types = ("spalipy_astro.alignment.Alignment",)
 
     def to_yaml_tree(self, alignment: Any, tag: str, ctx: Any) -> dict[str, Any]:
-        """Ask the alignment for its tree."""
-        return alignment._to_tree()
+        """Take the alignment apart."""
+        from spalipy_astro.io._asdf_file import to_tree
+
+        return to_tree(alignment)
 
     def from_yaml_tree(self, node: dict[str, Any], tag: str, ctx: Any) -> Any:
-        """Make the alignment of its tree."""
-        from spalipy_astro.alignment import Alignment
+        """Put the alignment together."""
+        from spalipy_astro.io._asdf_file import from_tree
 
-        return Alignment._from_tree(dict(node))
+        return from_tree(dict(node))
 
 
 CONVERTERS = (
