@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
@@ -17,11 +16,9 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro.alignment import _points
+from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._summary import Summary
-from spalipy_astro.alignment._supplied import supplied
-from spalipy_astro.errors import FormatError
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
@@ -287,66 +284,10 @@ class Alignment:
         out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
         return out
 
-    def plot(self, **images: Any) -> Any:
-        """
-        Draw matches, residuals and distortion.
-
-        Parameters
-        ----------
-        **images
-            ``source``, ``template`` and ``aligned`` images to show too; see
-            `spalipy_astro.visualization.plot_alignment`.
-
-        Returns
-        -------
-        `~matplotlib.figure.Figure`
-        """
-        return supplied("plot")(self, **images)
-
-    def report(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        source: Any = None,
-        template: Any = None,
-        aligned: Any = None,
-        title: str = "Alignment report",
-        overwrite: bool = False,
-    ) -> None:
-        """
-        Write an HTML page about the alignment, which needs no other file and no network.
-
-        Parameters
-        ----------
-        path : path-like
-            The file. It is written whole or not at all.
-        source, template : CCDData, NDData or array_like, optional
-            The images. With both the page has a viewer that blinks and subtracts them.
-        aligned : CCDData, NDData or array_like, optional
-            The source on the template's grid; resampled from ``source`` by default.
-        title : str, optional
-            What to write above.
-        overwrite : bool, optional
-            Replace a file that exists.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and may not be replaced.
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If the aligned source and the template are not on one grid.
-        """
-        supplied("report")(
-            self,
-            path,
-            source=source,
-            template=template,
-            aligned=aligned,
-            title=title,
-            overwrite=overwrite,
-        )
+    plot = _supplied.plot
+    report = _supplied.report
+    write = _supplied.write
+    read = classmethod(_supplied.read)
 
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
@@ -594,72 +535,6 @@ class Alignment:
         from spalipy_astro.alignment import _derive
 
         return _derive.binned(self, source, template)
-
-    def write(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        portable: bool = False,
-        tolerance: float = 1e-3,
-    ) -> None:
-        """
-        Save to an ASDF file.
-
-        Parameters
-        ----------
-        path : path-like
-            The file. It is written whole or not at all.
-        overwrite : bool, optional
-            Replace a file that exists.
-        portable : bool, optional
-            Write for those who do not have spalipy_astro: under ``"wcs"`` a `gwcs.WCS` with tables
-            in place of splines, under ``"alignment"`` matches, summary, shapes and provenance as
-            they are, and under ``"portable"`` the ``error`` of the tables (px), their ``step`` and
-            ``tolerance``. `read` does not take such a file.
-        tolerance : float, optional
-            Largest error of the tables, in px; see `spalipy_astro.wcs.portable_wcs`.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and may not be replaced.
-        ExportError
-            If tables cannot be as exact as ``tolerance`` demands.
-        """
-        supplied("write")(self, path, overwrite=overwrite, portable=portable, tolerance=tolerance)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Alignment:
-        """
-        Open a file that `write` made.
-
-        Nothing that stands in the file is executed.
-
-        Parameters
-        ----------
-        path : path-like
-            The file.
-
-        Returns
-        -------
-        Alignment
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        FormatError
-            If it is no ASDF file, is damaged, holds no alignment, or was written by a later
-            version.
-        """
-        alignment = supplied("read")(path)
-        if not isinstance(alignment, cls):
-            raise FormatError(
-                f"{os.fspath(path)!r} holds {type(alignment).__name__} under 'alignment', not an "
-                "Alignment; it was not made by Alignment.write."
-            )
-        return alignment
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""

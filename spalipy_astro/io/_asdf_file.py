@@ -90,7 +90,7 @@ def write_alignment(
     *,
     overwrite: bool = False,
     portable: bool = False,
-    tolerance: float = 0.01,
+    tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
