@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
+from astropy.nddata import NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,6 +20,7 @@ from spalipy_astro import _geometry
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._summary import Summary
+from spalipy_astro.typing import ImageLike
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ class Alignment:
 
     def resample(
         self,
-        data: Any,
+        data: ImageLike,
         *,
         method: str = "lanczos3",
         conserve_flux: bool = True,
@@ -160,8 +162,8 @@ class Alignment:
         offset: tuple[int, int] = (0, 0),
         output: str = "template",
         min_weight: float = 0.75,
-        mask: Any = None,
-        uncertainty: Any = None,
+        mask: ArrayLike | None = None,
+        uncertainty: NDUncertainty | None = None,
         flags_method: str = "nearest",
         return_footprint: bool = False,
         n_threads: int | None = None,

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from spalipy_astro.errors import FormatError
+from spalipy_astro.typing import ImageLike
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -63,9 +64,9 @@ def report(
     self: Alignment,
     path: str | os.PathLike[str],
     *,
-    source: Any = None,
-    template: Any = None,
-    aligned: Any = None,
+    source: ImageLike | None = None,
+    template: ImageLike | None = None,
+    aligned: ImageLike | None = None,
     title: str = "Alignment report",
     overwrite: bool = False,
 ) -> None:

@@ -9,11 +9,11 @@ from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
@@ -36,13 +36,14 @@ from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
 from spalipy_astro.io import Extension, read_image
 from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
 __all__ = ["align_many"]
 
 
 def align_many(
     sources: Iterable[Any],
-    template: Any,
+    template: ImageLike | CatalogLike | SkyCoord,
     *,
     output: str | os.PathLike[str] | None = None,
     resample: bool = True,
@@ -60,7 +61,7 @@ def align_many(
     executor: str | Executor = "processes",
     client: Any = None,
     progress: bool | None = None,
-    **options: Any,
+    **options: Unpack[AlignmentOptions],
 ) -> QTable:
     """
     Align many images to one template.
@@ -268,7 +269,7 @@ def _check(grid: str, executor: Any, n_workers: int | None, options: Mapping[str
         raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
     if n_workers is not None and n_workers < 1:
         raise ValueError(f"n_workers is a number of workers, or None; got {n_workers!r}.")
-    known = set(signature(find_alignment).parameters) - {"source", "template", "source_mask"}
+    known = set(AlignmentOptions.__annotations__)
     unknown = sorted(set(options) - known)
     if unknown:
         raise TypeError(

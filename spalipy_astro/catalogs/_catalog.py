@@ -16,6 +16,7 @@ from spalipy_astro.catalogs._dialects import SPALIPY, recognize, translate, valu
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table
 from spalipy_astro.errors import CatalogError, TooFewStarsError
+from spalipy_astro.typing import CatalogLike
 
 __all__ = ["StarFlag", "Stars", "as_stars", "read_catalog", "select_stars"]
 
@@ -64,7 +65,7 @@ class Stars:
 
 
 def read_catalog(
-    catalog: Any,
+    catalog: CatalogLike,
     *,
     format: str | None = None,
     columns: Sequence[str] | Mapping[str, str] | None = None,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spalipy_astro.catalogs._dialects import recognize
 from spalipy_astro.catalogs._read import as_table, is_catalog
 from spalipy_astro.errors import CatalogError
+from spalipy_astro.typing import CatalogLike
 
 __all__ = ["SkyPlane", "epoch_of", "is_sky_catalog", "project_catalog"]
 
@@ -115,12 +116,12 @@ def epoch_of(image: Any) -> Time | None:
 
 
 def project_catalog(
-    catalog: Any,
+    catalog: CatalogLike | SkyCoord,
     *,
     position: SkyCoord | None = None,
     radius: Any = None,
     pixel_scale: Any = None,
-    epoch: Any = None,
+    epoch: Time | float | None = None,
     source_wcs: Any = None,
     source_size: tuple[float, float] | None = None,
 ) -> SkyPlane:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
+from astropy.time import Time
+from numpy.typing import ArrayLike
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro.alignment import Alignment
@@ -21,21 +23,22 @@ from spalipy_astro.io import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
 from spalipy_astro.registration._prepare import Frame, prepare
 from spalipy_astro.registration._result import alignment_of
+from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions
 from spalipy_astro.wcs import similarity_between
 
 __all__ = ["align", "detect_stars", "find_alignment"]
 
 
 def align(
-    source: Any,
-    template: Any,
+    source: ImageLike,
+    template: ImageLike,
     *,
     method: str = "lanczos3",
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     output: str = "template",
     n_threads: int | None = None,
-    **options: Any,
+    **options: Unpack[PairOptions],
 ) -> Any:
     """
     Align an image to another one of the same sky.
@@ -84,11 +87,11 @@ def align(
 
 @one_blas_thread()
 def find_alignment(
-    source: Any,
-    template: Any,
+    source: ImageLike | CatalogLike,
+    template: ImageLike | CatalogLike | SkyCoord,
     *,
-    source_mask: Any = None,
-    template_mask: Any = None,
+    source_mask: ArrayLike | None = None,
+    template_mask: ArrayLike | None = None,
     threshold: float = 5.0,
     fwhm: float | None = None,
     gain: float | None = None,
@@ -106,7 +109,7 @@ def find_alignment(
     position: SkyCoord | None = None,
     radius: Any = None,
     pixel_scale: Any = None,
-    epoch: Any = None,
+    epoch: Time | float | None = None,
 ) -> Alignment:
     """
     Find the transform from one image's pixels to another's.
@@ -251,9 +254,9 @@ def find_alignment(
 
 @one_blas_thread()
 def detect_stars(
-    image: Any,
+    image: ImageLike,
     *,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     threshold: float = 5.0,
     fwhm: float | None = None,
     gain: float | None = None,

@@ -16,6 +16,7 @@ from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.report import _html
 from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
+from spalipy_astro.typing import ImageLike
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def report_alignment(
     alignment: Alignment,
     path: str | os.PathLike[str],
     *,
-    source: Any = None,
-    template: Any = None,
-    aligned: Any = None,
+    source: ImageLike | None = None,
+    template: ImageLike | None = None,
+    aligned: ImageLike | None = None,
     title: str = "Alignment report",
     overwrite: bool = False,
 ) -> None:

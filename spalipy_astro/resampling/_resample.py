@@ -34,6 +34,7 @@ from spalipy_astro.resampling._interpolate import (
 )
 from spalipy_astro.resampling._kernels import KERNELS
 from spalipy_astro.resampling._pixelmap import PixelMap
+from spalipy_astro.typing import ImageLike
 
 __all__ = ["METHODS", "resample", "resample_flags", "warm_up"]
 
@@ -44,7 +45,7 @@ _KINDS = {StdDevUncertainty: "std", VarianceUncertainty: "var", InverseVariance:
 
 
 def resample(
-    data: Any,
+    data: ImageLike,
     backward: Model,
     *,
     shape: tuple[int, int] | None = None,
@@ -53,7 +54,7 @@ def resample(
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     min_weight: float = 0.75,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     uncertainty: NDUncertainty | None = None,
     flags_method: str = "nearest",
     wcs: Any = None,
