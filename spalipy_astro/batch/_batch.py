@@ -16,8 +16,8 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
-from spalipy_astro._blas import one_blas_thread
-from spalipy_astro.batch._pool import Processes, available_cores, run, started
+from spalipy_astro._blas import available_cores, one_blas_thread
+from spalipy_astro.batch._pool import Processes, run, started
 from spalipy_astro.batch._task import (
     DETECTION,
     FIGURES,
@@ -35,7 +35,7 @@ from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
 from spalipy_astro.io import Extension, read_image
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import StarFrame, find_alignment, prepare
 from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
 __all__ = ["align_many"]
@@ -345,7 +345,7 @@ def _shown(
     return tqdm(results, total=total, desc=title, unit="frame")
 
 
-def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tuple[Any, Frame]:
+def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tuple[Any, StarFrame]:
     """Find the stars of the template; return what to call it, too."""
     label = type(template).__name__
     if isinstance(template, str | os.PathLike):
@@ -380,7 +380,7 @@ def _with_stars(
     return [replace(task, frame=frames[task.index]) for task in tasks if task.index in frames]
 
 
-def _rehearse(template: Frame, settings: Settings) -> None:
+def _rehearse(template: StarFrame, settings: Settings) -> None:
     """
     Align the template to itself.
 
@@ -392,7 +392,7 @@ def _rehearse(template: Frame, settings: Settings) -> None:
         pass
 
 
-def _window_of_template(template: Frame, shape: tuple[int, int] | None) -> Window | None:
+def _window_of_template(template: StarFrame, shape: tuple[int, int] | None) -> Window | None:
     """Return the template's grid."""
     shape = template.shape if shape is None else (int(shape[0]), int(shape[1]))
     return None if shape is None else ((0, 0), shape)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -21,20 +20,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Processes", "available_cores", "run", "started"]
+from spalipy_astro._blas import available_cores
+
+__all__ = ["Processes", "run", "started"]
 
 Function = Callable[[Any], Any]
 _UNGUARDED = (
     "worker processes do not start. A script must start them within "
     "'if __name__ == \"__main__\":'; executor='threads' does without them."
 )
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.io import Extension, is_complete, read_image, read_plane, to_hdus, write_hdus
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = [
     "DETECTION",
@@ -73,7 +73,7 @@ class Task:
         Where to write: the path without ``_aligned.fits`` and ``_alignment.asdf``.
     label : str or int
         What to call it in the table.
-    frame : Frame, optional
+    frame : StarFrame, optional
         Its stars, if they were found before.
     """
 
@@ -82,7 +82,7 @@ class Task:
     mask: Any = None
     stem: Path | None = None
     label: str | int = 0
-    frame: Frame | None = None
+    frame: StarFrame | None = None
 
     @property
     def asdf(self) -> Path | None:
@@ -106,7 +106,7 @@ class Settings:
     ----------
     find : mapping
         Keyword arguments of `find_alignment`.
-    template : Frame, optional
+    template : StarFrame, optional
     resample : mapping
         Keyword arguments of `spalipy_astro.resampling.resample`.
     window : Window, optional
@@ -123,7 +123,7 @@ class Settings:
     """
 
     find: Mapping[str, Any]
-    template: Frame | None = None
+    template: StarFrame | None = None
     resample: Mapping[str, Any] = field(default_factory=dict)
     window: Window | None = None
     hdu: Extension | None = None
@@ -196,7 +196,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def find_frame(settings: Settings, task: Task) -> Frame:
+def find_frame(settings: Settings, task: Task) -> StarFrame:
     """Find the stars of a source."""
     image = _image(task, settings)
     detection = {key: settings.find[key] for key in DETECTION if key in settings.find}
@@ -296,7 +296,7 @@ def _digest(*parts: Any) -> str:
     return total.hexdigest()
 
 
-def _identity_of_template(template: Frame | None) -> str:
+def _identity_of_template(template: StarFrame | None) -> str:
     """Return a short name for a template's stars, grid and WCS."""
     if template is None:
         return ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.matching import match_stars
-from spalipy_astro.registration import Frame
+from spalipy_astro.registration import StarFrame
 
 __all__ = ["best_template"]
 
@@ -16,13 +16,13 @@ _JURY = 5  # frames spread over the sequence that others are matched with
 _CANDIDATES = 3  # of the frames with most stars
 
 
-def best_template(frames: Mapping[int, Frame]) -> int:
+def best_template(frames: Mapping[int, StarFrame]) -> int:
     """
     Choose the frame that has most stars in common with others.
 
     Parameters
     ----------
-    frames : mapping of int to Frame
+    frames : mapping of int to StarFrame
         At least one.
 
     Returns
@@ -69,7 +69,7 @@ def best_template(frames: Mapping[int, Frame]) -> int:
     return max(scores, key=lambda key: (scores[key], -key))
 
 
-def _common_stars(one: Frame, two: Frame) -> int:
+def _common_stars(one: StarFrame, two: StarFrame) -> int:
     """Return how many stars two frames have in common."""
     try:
         match = match_stars(one.field, two.field, source_shape=one.shape, template_shape=two.shape)

@@ -35,7 +35,7 @@ from spalipy_astro.commands._arguments import (
 )
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, image_hdus, read_image, read_plane, to_hdus, write_hdus
-from spalipy_astro.registration import Frame, find_alignment, prepare
+from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
 
@@ -107,7 +107,7 @@ def _is_folder(name: str) -> bool:
 class _Template:
     """The template's stars on its grid, and its image where there is one."""
 
-    frame: Frame
+    frame: StarFrame
     image: CCDData | None
 
 
@@ -233,7 +233,7 @@ def _alignment(
     """Find or read the alignment."""
     if template is None:
         return Alignment.read(options.apply)
-    source: CCDData | Frame = image
+    source: CCDData | StarFrame = image
     if options.source_cat:
         select = find.get("select")
         stars = prepare(options.source_cat, name="source", select=select)

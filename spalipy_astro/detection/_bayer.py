@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro.detection._background import PixelSource, find_pile_up
+from spalipy_astro.detection._pixels import PixelSource, find_pile_up
 
 __all__ = ["is_mosaic", "luminance"]
 

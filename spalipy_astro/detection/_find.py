@@ -14,9 +14,9 @@ from spalipy_astro.catalogs import StarFlag
 from spalipy_astro.errors import ImageError
 
 if TYPE_CHECKING:
-    from spalipy_astro.detection._background import PixelSource
+    from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._peaks import Peaks
-    from spalipy_astro.detection._probe import Frame
+    from spalipy_astro.detection._pixels import PixelSource
     from spalipy_astro.detection._psf import Profile
     from spalipy_astro.detection._starfit import Fits
 
@@ -113,8 +113,9 @@ def find_stars(
     # imported where stars are sought: whoever opens an alignment need not wait for them
     from spalipy_astro.detection._background import estimate_background
     from spalipy_astro.detection._bayer import is_mosaic, luminance
+    from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._peaks import find_peaks
-    from spalipy_astro.detection._probe import Frame, measure_profile
+    from spalipy_astro.detection._probe import measure_profile
 
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
@@ -139,7 +140,7 @@ def find_stars(
     else:
         # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
-    frame = Frame(source, background, inverse_gain, limit)
+    frame = Exposure(source, background, inverse_gain, limit)
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
@@ -164,7 +165,7 @@ def find_stars(
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     """Check the arrays and wrap them."""
-    from spalipy_astro.detection._background import PixelSource
+    from spalipy_astro.detection._pixels import PixelSource
 
     if isinstance(data, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(data)
@@ -231,7 +232,7 @@ def _check_all(source: PixelSource) -> None:
 
 
 def _measure(
-    frame: Frame, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
+    frame: Exposure, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
 ) -> QTable:
     """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
     fwhm = profile.fwhm
@@ -272,7 +273,7 @@ def _measure(
 
 
 def _fit(
-    frame: Frame, profile: Profile, pixel: NDArray, snr: NDArray, threshold: float
+    frame: Exposure, profile: Profile, pixel: NDArray, snr: NDArray, threshold: float
 ) -> tuple[Fits, NDArray, NDArray, NDArray]:
     """Fit stars at peaks, then those found in the residuals with the stars around them.
 
@@ -301,7 +302,7 @@ def _fit(
 
 
 def _position_errors(
-    frame: Frame, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
+    frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
 ) -> tuple[NDArray, dict[str, float]]:
     """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
     from spalipy_astro.detection._probe import noise_law

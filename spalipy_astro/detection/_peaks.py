@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _loops
-from spalipy_astro.detection._background import Background, PixelSource
+from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["Peaks", "find_peaks", "gaussian_kernel"]
 

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro.detection._background import Background, PixelSource, find_pile_up
+from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
 from spalipy_astro.detection._starfit import Fits, fit_stars
 
 __all__ = [
-    "Frame",
     "first_flux",
     "fit_all",
     "measure_profile",
@@ -29,58 +28,12 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
-_PROBE_STARS = 400
 _PROBE_SNR = 10.0
-_PEAK_RADIUS = 4
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
 # Pixels from which on a part of the image is looked at first.
 _LARGE = 2_000_000
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The image and what is known of it."""
-
-    source: PixelSource
-    background: Background
-    inverse_gain: float
-    saturation: float
-    model_error: float = 0.01
-
-    def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Squares around pixels less the sky, their sky variance, and where they saturate.
-
-        Bad and saturated pixels are NaN.
-        """
-        x, y = pixel.T
-        stamps = self.source.stamps(x, y, radius)
-        with np.errstate(invalid="ignore"):
-            saturated = stamps >= np.float32(self.saturation)
-        stamps[saturated] = np.nan
-        level, noise = self.background.at(x, y)
-        stamps -= level.astype(np.float32)[:, None, None]
-        if self.source.error is not None:
-            variance = self.source.variances(x, y, radius)
-        else:
-            variance = (noise.astype(np.float32) ** 2)[:, None, None]
-        return stamps, variance, saturated
-
-    def find_saturation(self, pixel: NDArray) -> Frame:
-        """Set the saturation level, if it is not known, from the brightest sources."""
-        if np.isfinite(self.saturation) or len(pixel) == 0:
-            return self
-        x, y = pixel[:_PROBE_STARS].T
-        stamps = self.source.stamps(x, y, _PEAK_RADIUS)
-        sky = float(np.median(self.background.level))
-        largest = float(np.fmax.reduce(stamps, axis=None))
-        if not largest > sky:
-            return self
-        k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
-        # squares overlap: count pixels, not their copies
-        _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
-        return replace(self, saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))
 
 
 def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
@@ -105,7 +58,7 @@ def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
 
 
 def fit_all(
-    frame: Frame,
+    frame: Exposure,
     profile: Profile,
     fits: Fits,
     pixel: NDArray,
@@ -184,7 +137,7 @@ class _Sample:
         return float(np.median(below)) < 0.15
 
 
-def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
+def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
     large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
     for every in (4, 1) if large else (1,):
@@ -195,7 +148,7 @@ def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
         pixel = np.column_stack((peaks.x, peaks.y))[order]
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
-        top = np.arange(min(len(pixel), _PROBE_STARS))
+        top = np.arange(min(len(pixel), PROBE_STARS))
         frame = frame.find_saturation(pixel)
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
@@ -217,7 +170,9 @@ def _sample(frame: Frame, guess: float, sharpest: float) -> _Sample:
     return _Sample(guess, pixel, fits, sound, good, size)
 
 
-def measure_profile(frame: Frame, fwhm: float | None, fixed_gain: bool) -> tuple[Frame, Profile]:
+def measure_profile(
+    frame: Exposure, fwhm: float | None, fixed_gain: bool
+) -> tuple[Exposure, Profile]:
     """Measure PSF and noise on the brightest sources that look like stars.
 
     A cosmic ray or hot pixel is narrower than the PSF or does not fit it, galaxies and blends
@@ -233,7 +188,7 @@ def measure_profile(frame: Frame, fwhm: float | None, fixed_gain: bool) -> tuple
     return _refine(frame, sample, fixed_gain)
 
 
-def _sample_at_scale(frame: Frame) -> _Sample:
+def _sample_at_scale(frame: Exposure) -> _Sample:
     """Choose the width of the filter to which the sources answer."""
     first = _sample(frame, _FIRST_FWHM, _SHARPEST)
     if first.fits_its_scale:
@@ -253,7 +208,7 @@ def _sample_at_scale(frame: Frame) -> _Sample:
     return first
 
 
-def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Profile]:
+def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposure, Profile]:
     """Fit the PSF to the stars among the bright sources, and to these the noise."""
     pixel, fits, good = sample.pixel, sample.fits, sample.good
     profile, size = Profile(sample.guess), sample.size
@@ -295,7 +250,7 @@ def _refine(frame: Frame, sample: _Sample, fixed_gain: bool) -> tuple[Frame, Pro
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
 
-def noise_law(frame: Frame, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
+def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
     """Photon variance per unit of light and relative error of the model, from the residuals.
 
     They are those for which the squared residuals in the cores of bright stars deviate the least

@@ -15,12 +15,13 @@ from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro.errors import TooFewStarsError
+from spalipy_astro.fitting._linear import fit_linear
 from spalipy_astro.fitting._reml import choose_smoothing
 from spalipy_astro.fitting._smoothing import Posterior, System, solve
 from spalipy_astro.fitting._splinespace import Design, SplineSpace
 from spalipy_astro.models import SplineDistortion2D
 
-__all__ = ["Covariance", "Fit", "fit_backward", "fit_linear"]
+__all__ = ["Covariance", "Fit", "fit_backward"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -98,52 +99,6 @@ class Fit:
     floor: float
     noise: float
     covariance: Covariance
-
-
-def fit_linear(
-    points: FloatArray,
-    values: FloatArray,
-    weights: FloatArray | None = None,
-    *,
-    kind: str = "affine",
-) -> tuple[FloatArray, FloatArray]:
-    """
-    Fit ``values = matrix @ points + offset`` by weighted least squares.
-
-    Parameters
-    ----------
-    points, values : ndarray, shape (N, 2)
-    weights : ndarray, shape (N,), optional
-    kind : {"affine", "similarity"}
-        A similarity may be a mirrored one: the parity that fits better is taken.
-
-    Returns
-    -------
-    matrix : ndarray, shape (2, 2)
-    offset : ndarray, shape (2,)
-    """
-    w = np.ones(len(points)) if weights is None else weights
-    w = w / np.sum(w)
-    p0, v0 = w @ points, w @ values
-    p, v = points - p0, values - v0
-    cross = (w[:, None] * v).T @ p
-    if kind == "similarity":
-        matrix = _best_similarity(cross, float(np.sum(w[:, None] * p**2)))
-    else:
-        solution = np.linalg.lstsq((w[:, None] * p).T @ p, cross.T, rcond=1e-12)[0]
-        matrix = np.asarray(solution.T, dtype=float)
-    return matrix, v0 - matrix @ p0
-
-
-def _best_similarity(cross: FloatArray, spread: float) -> FloatArray:
-    """Return the similarity, of either parity, nearest to a cross-covariance."""
-    proper = (cross[0, 0] + cross[1, 1], cross[1, 0] - cross[0, 1])
-    mirror = (cross[0, 0] - cross[1, 1], cross[1, 0] + cross[0, 1])
-    if np.hypot(*proper) >= np.hypot(*mirror):
-        a, b = np.array(proper) / spread
-        return np.array([[a, -b], [b, a]])
-    a, b = np.array(mirror) / spread
-    return np.array([[a, b], [b, -a]])
 
 
 def fit_backward(

@@ -14,13 +14,13 @@ from spalipy_astro.errors import ImageError
 from spalipy_astro.io import as_image
 from spalipy_astro.matching import StarField
 
-__all__ = ["Frame", "prepare"]
+__all__ = ["StarFrame", "prepare"]
 
 _PIXELS_PER_STAR = 60
 
 
 @dataclass(frozen=True)
-class Frame:
+class StarFrame:
     """
     One side of an alignment: its stars, ready for matching.
 
@@ -52,14 +52,14 @@ def prepare(
     mask: Any = None,
     select: Mapping[str, Any] | None = None,
     **detection: Any,
-) -> Frame:
+) -> StarFrame:
     """
     Detect or read the stars of one side.
 
     Parameters
     ----------
-    image : CCDData, NDData, array_like, `~astropy.table.Table` or Frame
-        An image or a catalog, as for `find_alignment`; a `Frame` is handed back.
+    image : CCDData, NDData, array_like, `~astropy.table.Table` or StarFrame
+        An image or a catalog, as for `find_alignment`; a `StarFrame` is handed back.
     name : str, optional
         What to call it in error messages.
     mask : array_like of bool, optional
@@ -70,9 +70,9 @@ def prepare(
 
     Returns
     -------
-    Frame
+    StarFrame
     """
-    if isinstance(image, Frame):
+    if isinstance(image, StarFrame):
         return image
     if is_catalog(image):
         table, shape, wcs = as_table(image, name=name), None, None
@@ -87,4 +87,4 @@ def prepare(
     if shape is not None:
         # Sources more crowded than that are blends, and strangers in each other's gates.
         stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    return Frame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+    return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))

@@ -21,7 +21,7 @@ from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
-from spalipy_astro.registration._prepare import Frame, prepare
+from spalipy_astro.registration._prepare import StarFrame, prepare
 from spalipy_astro.registration._result import alignment_of
 from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions
 from spalipy_astro.wcs import similarity_between
@@ -305,18 +305,18 @@ def detect_stars(
 
 def _sky_frame(
     catalog: Any,
-    source: Frame,
+    source: StarFrame,
     priors: Priors,
     scale: tuple[float, float] | None,
     sky: Mapping[str, Any],
     select: Mapping[str, Any] | None,
-) -> tuple[Frame, Priors, float | None]:
+) -> tuple[StarFrame, Priors, float | None]:
     """Prepare a catalog of sky positions; tell its pixel scale where that was guessed."""
     shape = source.shape
     size = tuple(np.ptp(source.stars.xy, axis=0) + 1) if shape is None else shape[::-1]
     plane = project_catalog(catalog, source_wcs=source.wcs, source_size=size, **sky)
     stars = as_stars(plane.table, name="template", select=select)
-    frame = Frame(
+    frame = StarFrame(
         replace(stars, row=plane.row[stars.row]),
         StarField(stars.xy, stars.search_err),
         None,
@@ -361,7 +361,7 @@ def _check_fit_options(
         raise ValueError(f"smoothing is positive, or None for the best; got {smoothing!r}.")
 
 
-def _match(one: Frame, two: Frame, priors: Priors, use_wcs: bool | str) -> Match:
+def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) -> Match:
     """Match with the help of both WCS where there are any, else without."""
     shapes = {"source_shape": one.shape, "template_shape": two.shape}
     if use_wcs:

@@ -20,7 +20,7 @@ from spalipy_astro.alignment import (
 )
 from spalipy_astro.fitting import Fit
 from spalipy_astro.matching import Match
-from spalipy_astro.registration._prepare import Frame
+from spalipy_astro.registration._prepare import StarFrame
 
 __all__ = ["alignment_of"]
 
@@ -28,8 +28,8 @@ __all__ = ["alignment_of"]
 def alignment_of(
     fit: Fit,
     match: Match,
-    source: Frame,
-    template: Frame,
+    source: StarFrame,
+    template: StarFrame,
     *,
     options: Mapping[str, Any],
     times: Mapping[str, float],
@@ -43,7 +43,7 @@ def alignment_of(
         The transform.
     match : Match
         The pairs of stars that it was fitted to.
-    source, template : Frame
+    source, template : StarFrame
         The two sides.
     options : mapping
         What the user asked for, to be kept with the result.
@@ -70,7 +70,7 @@ def alignment_of(
 
 
 def _describe_fit(
-    fit: Fit, transform: Model, match: Match, source: Frame, template: Frame
+    fit: Fit, transform: Model, match: Match, source: StarFrame, template: StarFrame
 ) -> tuple[QTable, dict[str, Any]]:
     """Return the matched stars of a fit, brightest first, and its figures of merit."""
     s, t = source.stars.take(match.source), template.stars.take(match.template)

@@ -7,15 +7,9 @@ from typing import Any
 import numpy as np
 from astropy.modeling import Model
 
-from spalipy_astro.resampling._interpolate import (
-    Options,
-    Planes,
-    Result,
-    float_type,
-    interpolate,
-    plan_tile,
-)
+from spalipy_astro.resampling._interpolate import interpolate, plan_tile
 from spalipy_astro.resampling._pixelmap import PixelMap, tiles
+from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 
 __all__ = ["interpolate_lazily", "is_dask"]
 

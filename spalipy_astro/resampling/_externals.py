@@ -10,7 +10,8 @@ from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, HighLevelWCSMixin
 from numpy.typing import NDArray
 
-from spalipy_astro.resampling._interpolate import (
+from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
+from spalipy_astro.resampling._tiles import (
     Options,
     Planes,
     Result,
@@ -20,7 +21,6 @@ from spalipy_astro.resampling._interpolate import (
     source_window,
     to_variance,
 )
-from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
 
 __all__ = ["drizzle", "reproject"]
 

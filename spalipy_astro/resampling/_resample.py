@@ -23,17 +23,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._header import fresh_meta
-from spalipy_astro.resampling._interpolate import (
-    Options,
-    Planes,
-    Result,
-    averaging_steps,
-    float_type,
-    interpolate,
-    interpolate_flags,
-)
+from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
 from spalipy_astro.resampling._kernels import KERNELS
 from spalipy_astro.resampling._pixelmap import PixelMap
+from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 from spalipy_astro.typing import ImageLike
 
 __all__ = ["METHODS", "resample", "resample_flags", "warm_up"]
