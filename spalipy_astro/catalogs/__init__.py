@@ -1,11 +1,14 @@
 """Star catalogs: every dialect read into one table, and positions on the sky onto a plane."""
 
 from spalipy_astro.catalogs._catalog import Stars, as_stars, read_catalog, select_stars
+from spalipy_astro.catalogs._dialects import Dialect, Position, register_dialect, unregister_dialect
 from spalipy_astro.catalogs._flags import StarFlag
 from spalipy_astro.catalogs._read import as_table, is_catalog
 from spalipy_astro.catalogs._sky import SkyPlane, epoch_of, is_sky_catalog, project_catalog
 
 __all__ = [
+    "Dialect",
+    "Position",
     "SkyPlane",
     "StarFlag",
     "Stars",
@@ -16,5 +19,7 @@ __all__ = [
     "is_sky_catalog",
     "project_catalog",
     "read_catalog",
+    "register_dialect",
     "select_stars",
+    "unregister_dialect",
 ]

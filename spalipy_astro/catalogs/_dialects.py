@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from spalipy_astro.catalogs._flags import StarFlag
 from spalipy_astro.errors import CatalogError
 
-__all__ = ["SPALIPY", "Dialect", "recognize", "translate", "values_of"]
+__all__ = [
+    "SPALIPY",
+    "Dialect",
+    "Position",
+    "recognize",
+    "register_dialect",
+    "translate",
+    "unregister_dialect",
+    "values_of",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +35,7 @@ class Position:
     Attributes
     ----------
     x, y : str
+        Columns of positions, px.
     axes : tuple of str
         Standard deviations along x and y.
     variances : tuple of str
@@ -47,26 +57,37 @@ class Dialect:
     """
     The columns of one program; of each tuple the first that a catalog has is taken.
 
+    Names of columns are compared without regard to case.
+
     Attributes
     ----------
     name : str
-    origin : int
+        What ``meta["dialect"]`` of a catalog says.
+    origin : {0, 1}
         Number of the first pixel.
     positions : tuple of Position
+        Columns of positions, the best ones first.
     key : tuple of str
         Columns without which it is not this dialect.
     flux : tuple of (str, str)
         Columns of flux and of its error.
     magnitude : tuple of str
-        Columns for want of a flux.
+        Columns of magnitudes, used if there is no flux.
     fwhm : tuple of str
+        Columns of the full width at half maximum, px.
     half_light_radius : tuple of str
         Twice this is the FWHM of a Gaussian.
     moments : tuple of str
         Standard deviations along both axes of the profile.
     flag : tuple of str
+        Columns of flags.
     bits : dict
         The dialect's flag bits in ours; empty if they are the same.
+
+    Raises
+    ------
+    ValueError
+        If the origin is neither 0 nor 1, or there are no positions.
     """
 
     name: str
@@ -80,6 +101,16 @@ class Dialect:
     moments: tuple[str, ...] = ()
     flag: tuple[str, ...] = ()
     bits: Mapping[int, StarFlag] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.origin not in (0, 1):
+            raise ValueError(
+                f"origin is the number of the first pixel, 0 or 1; got {self.origin!r}."
+            )
+        if not self.positions or not all(isinstance(one, Position) for one in self.positions):
+            raise ValueError(
+                f"positions is a tuple of at least one Position; got {self.positions!r}."
+            )
 
 
 def _sextractor_position(kind: str) -> Position:
@@ -193,6 +224,83 @@ PSF_PHOTOMETRY = Dialect(
 DIALECTS = (SEP, SPALIPY, SEXTRACTOR, PSF_PHOTOMETRY, PHOTUTILS)
 """Asked in this order: an array of sep has columns x and y, too, but other flags."""
 
+_registered: dict[str, Dialect] = {}
+
+
+def register_dialect(dialect: Dialect, *, overwrite: bool = False) -> None:
+    """
+    Teach the package the columns of another program.
+
+    Parameters
+    ----------
+    dialect : Dialect
+        What it calls its columns. It is asked before those that come with the package and those
+        that were registered earlier: give it a ``key`` if its positions have common names.
+    overwrite : bool, optional
+        Whether to replace one of the same name that was registered.
+
+    Raises
+    ------
+    TypeError
+        If it is no dialect.
+    ValueError
+        If there is one of this name.
+
+    Notes
+    -----
+    It holds for this process. Worker processes of `~spalipy_astro.align_many` know it if a module
+    that they import registers it.
+
+    Examples
+    --------
+    >>> from astropy.table import Table
+    >>> from spalipy_astro import read_catalog
+    >>> from spalipy_astro.catalogs import Dialect, Position, register_dialect, unregister_dialect
+    >>> positions = (Position("XCENTER", "YCENTER"),)
+    >>> register_dialect(Dialect("daofind", origin=1, positions=positions, magnitude=("MAG",)))
+    >>> stars = read_catalog(Table({"XCENTER": [11.0], "YCENTER": [21.0], "MAG": [-5.0]}))
+    >>> stars.meta["dialect"], float(stars["x"][0]), float(stars["flux"][0])
+    ('daofind', 10.0, 100.0)
+    >>> unregister_dialect("daofind")
+    """
+    if not isinstance(dialect, Dialect):
+        raise TypeError(f"dialect is a Dialect; got {type(dialect).__name__}.")
+    if dialect.name in {own.name for own in DIALECTS}:
+        raise ValueError(
+            f"dialect {dialect.name!r} comes with the package; give yours another name."
+        )
+    if dialect.name in _registered and not overwrite:
+        raise ValueError(
+            f"dialect {dialect.name!r} is registered already; overwrite=True replaces it."
+        )
+    _registered.pop(dialect.name, None)
+    _registered[dialect.name] = dialect
+
+
+def unregister_dialect(name: str) -> None:
+    """
+    Forget a dialect that was registered.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in _registered:
+        known = ", ".join(map(repr, _registered)) or "none"
+        raise ValueError(f"name is that of a registered dialect ({known}); got {name!r}.")
+    del _registered[name]
+
+
+def _dialects() -> tuple[Dialect, ...]:
+    """Return all dialects in the order in which they are asked."""
+    return (*reversed(_registered.values()), *DIALECTS)
+
 
 def recognize(table: Table) -> Dialect | None:
     """
@@ -208,7 +316,7 @@ def recognize(table: Table) -> Dialect | None:
         None if no pair of columns is known to hold positions.
     """
     known = _lookup(table)
-    for dialect in DIALECTS:
+    for dialect in _dialects():
         if all(name.lower() in known for name in dialect.key) and _position(known, dialect):
             return dialect
     return None
@@ -242,7 +350,7 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
         raise CatalogError(
             f"no columns of the {name} catalog are known to hold positions; it has "
             f"{', '.join(table.colnames) or 'none'}. Known are "
-            + "; ".join(f"{p.x}, {p.y}" for d in DIALECTS for p in d.positions[-1:])
+            + "; ".join(f"{p.x}, {p.y}" for d in _dialects() for p in d.positions[-1:])
             + ". Say which to take, as with columns={'x': 'XCEN', 'y': 'YCEN'}, and origin=1 if "
             "the first pixel has the number 1."
         )
