@@ -24,6 +24,7 @@ from spalipy_astro.typing import ImageLike
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
     from spalipy_astro.wcs import FITSExport
 
 __all__ = ["Alignment", "Coverage", "Summary"]
@@ -155,7 +156,7 @@ class Alignment:
         self,
         data: ImageLike,
         *,
-        method: str = "lanczos3",
+        method: str | Kernel = "lanczos3",
         conserve_flux: bool = True,
         fill_value: float = np.nan,
         shape: tuple[int, int] | None = None,
@@ -175,7 +176,7 @@ class Alignment:
         ----------
         data : CCDData, NDData or array_like, shape (..., ny, nx)
             The image; leading axes are planes that share the geometry.
-        method : str, optional
+        method : str or `~spalipy_astro.resampling.Kernel`, optional
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional

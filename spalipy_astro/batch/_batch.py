@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -38,6 +38,9 @@ from spalipy_astro.io import Extension, read_image
 from spalipy_astro.registration import StarFrame, find_alignment, prepare
 from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+
 __all__ = ["align_many"]
 
 
@@ -51,7 +54,7 @@ def align_many(
     overwrite: bool = False,
     grid: str = "template",
     shape: tuple[int, int] | None = None,
-    method: str = "lanczos3",
+    method: str | Kernel = "lanczos3",
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     hdu: Extension | None = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spalipy_astro.io import Extension
+from spalipy_astro.resampling import METHODS
 
 __all__ = [
     "WITHOUT_EFFECT",
@@ -21,7 +22,6 @@ __all__ = [
     "parser_of_align_fits_simple",
 ]
 
-_METHODS = ("nearest", "bilinear", "bicubic", "lanczos3", "adaptive", "exact", "drizzle")
 _OF_ORDER = ("nearest", "bilinear", "bicubic", "bicubic", "lanczos3", "lanczos3")
 _STATUS = (
     "Exit status: 0 all went well; 1 the work failed, of several sources for at least one; 2 the "
@@ -125,7 +125,7 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
     )
     add(
         "--method",
-        choices=_METHODS,
+        choices=METHODS,
         help="how to interpolate (default: lanczos3)",
     )
     add(

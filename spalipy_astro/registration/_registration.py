@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -26,6 +26,9 @@ from spalipy_astro.registration._result import alignment_of
 from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions
 from spalipy_astro.wcs import similarity_between
 
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+
 __all__ = ["align", "detect_stars", "find_alignment"]
 
 
@@ -33,7 +36,7 @@ def align(
     source: ImageLike,
     template: ImageLike,
     *,
-    method: str = "lanczos3",
+    method: str | Kernel = "lanczos3",
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     output: str = "template",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _loops
-from spalipy_astro.resampling._kernels import KERNELS
+from spalipy_astro.resampling._kernels import Kernel, kernel_of
 from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
 from spalipy_astro.resampling._tiles import (
     Options,
@@ -33,7 +33,7 @@ _SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no
 _MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
 
 
-def averaging_steps(pixelmap: PixelMap, method: str) -> tuple[int, int]:
+def averaging_steps(pixelmap: PixelMap, method: str | Kernel) -> tuple[int, int]:
     """
     Return the steps along x and y to divide output pixels into, where these are the larger ones.
 
@@ -77,10 +77,12 @@ def interpolate(
     )
 
 
-@cache
-def _tables(method: str, dtype: np.dtype) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
+@lru_cache(maxsize=16)
+def _tables(
+    method: str | Kernel, dtype: np.dtype
+) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
     """Argument ``kernel`` of `_loops.interpolate_tile`."""
-    kernel = KERNELS[method]
+    kernel = kernel_of(method)
     table = kernel.table()
     return tuple(range(kernel.taps)), table.astype(dtype), table
 
@@ -89,7 +91,7 @@ def plan_tile(
     pixelmap: PixelMap, tile: Tile, frame: tuple[int, int], options: Options
 ) -> tuple[Positions, Positions | None, Window | None]:
     """Return the source positions of a tile, those to average over, and the window it needs."""
-    kernel, steps = KERNELS[options.method], options.steps
+    kernel, steps = kernel_of(options.method), options.steps
     positions = pixelmap.tile(tile)
     window = source_window(positions, frame, kernel.radius)
     if steps == (1, 1) or window is None:
@@ -109,7 +111,7 @@ class _Interpolator:
     ) -> None:
         self._planes, self._pixelmap, self._options = planes, pixelmap, options
         self._indices = list(np.ndindex(planes.data.shape[:-2]))
-        self._kernel = KERNELS[options.method]
+        self._kernel = kernel_of(options.method)
         self._factors = [self._kernel.factors(number) for number in options.steps]
         number, shape = len(self._indices), pixelmap.shape
         self.out = np.empty((number, *shape), planes.dtype)

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
-from spalipy_astro.resampling._kernels import KERNELS
+from spalipy_astro.resampling._kernels import KERNELS, Kernel, has_kernel, kernel_of
 from spalipy_astro.resampling._pixelmap import PixelMap
 from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 from spalipy_astro.typing import ImageLike
@@ -43,7 +43,7 @@ def resample(
     *,
     shape: tuple[int, int] | None = None,
     offset: tuple[float, float] = (0, 0),
-    method: str = "lanczos3",
+    method: str | Kernel = "lanczos3",
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     min_weight: float = 0.75,
@@ -70,12 +70,13 @@ def resample(
         Shape ``(ny, nx)`` of the output; by default that of ``data``.
     offset : (x0, y0), optional
         Template position of the output's pixel ``[0, 0]``; default (0, 0).
-    method : str, optional
+    method : str or Kernel, optional
         ``"lanczos3"`` (default), ``"bicubic"`` (Keys, a = -1/2), ``"bilinear"`` or ``"nearest"``.
         Where the output's pixels are larger than the source's, by more than a tenth somewhere, the
         first three are widened accordingly, so that nothing is lost between the pixels.
         ``"adaptive"`` and ``"exact"`` are those of `reproject`, ``"drizzle"`` (of full pixels) that
-        of STScI's package ``drizzle``; these read dask arrays into memory.
+        of STScI's package ``drizzle``; these read dask arrays into memory. A `Kernel` of your own
+        is treated as the first three are.
     conserve_flux : bool, optional
         Whether to multiply by the area of each output pixel in the source, so that the flux of
         objects is kept (default), instead of surface brightness.
@@ -162,13 +163,13 @@ def resample(
         bool(conserve_flux),
         float(fill_value),
         float(min_weight),
-        averaging_steps(pixelmap, method) if method in KERNELS else (1, 1),
+        averaging_steps(pixelmap, method) if has_kernel(method) else (1, 1),
     )
-    if method in KERNELS and is_dask(planes.data):
+    if has_kernel(method) and is_dask(planes.data):
         result = interpolate_lazily(
             planes, backward, shape, offset, options, footprint=return_footprint
         )
-    elif method in KERNELS:
+    elif has_kernel(method):
         result = interpolate(
             planes, pixelmap, options, footprint=return_footprint, n_threads=n_threads
         )
@@ -280,7 +281,11 @@ def _flags(
 
 
 def _check_options(
-    backward: Model, method: str, min_weight: float, flags_method: str, n_threads: int | None
+    backward: Model,
+    method: str | Kernel,
+    min_weight: float,
+    flags_method: str,
+    n_threads: int | None,
 ) -> None:
     """Raise an error that says what is wrong with the arguments."""
     if not isinstance(backward, Model):
@@ -293,8 +298,10 @@ def _check_options(
             "backward must map two inputs onto two outputs, got "
             f"{backward.n_inputs} and {backward.n_outputs}."
         )
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}.")
+    if not isinstance(method, Kernel) and method not in METHODS:
+        raise ValueError(
+            f"method must be one of {', '.join(METHODS)}, or a Kernel; got {method!r}."
+        )
     if flags_method not in ("nearest", "or"):
         raise ValueError(f"flags_method must be 'nearest' or 'or'; got {flags_method!r}.")
     if not 0 < min_weight <= 1:
@@ -429,7 +436,7 @@ def _carry(
     n_threads: int | None,
 ) -> None:
     """Give the output the flags and the PSF of the source."""
-    kernel = KERNELS.get(options.method, KERNELS["bilinear"])
+    kernel = kernel_of(options.method if has_kernel(options.method) else "bilinear")
     arguments = pixelmap, flags_method, kernel.radius, n_threads
     flags = getattr(data, "flags", None)
     if isinstance(flags, FlagCollection):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _loops
 from spalipy_astro._blas import available_cores
+from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._pixelmap import Tile
 
 __all__ = [
@@ -81,7 +82,7 @@ class Options:
     ``steps`` are those that output pixels are averaged in, see `averaging_steps`.
     """
 
-    method: str
+    method: str | Kernel
     conserve_flux: bool
     fill_value: float
     min_weight: float
