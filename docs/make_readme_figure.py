@@ -9,7 +9,7 @@ from PIL import Image
 
 from spalipy_astro import find_alignment
 from spalipy_astro.example import example_pair
-from spalipy_astro.plotting import plot_alignment
+from spalipy_astro.visualization import plot_alignment
 
 
 def main() -> None:

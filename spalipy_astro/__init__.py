@@ -1,8 +1,9 @@
 """Detection-based registration of astronomical images."""
 
 from spalipy_astro.alignment import Alignment, Coverage
+from spalipy_astro.alignment import supply as _supply
 from spalipy_astro.batch import align_many
-from spalipy_astro.catalog import StarFlag, read_catalog
+from spalipy_astro.catalogs import StarFlag, read_catalog
 from spalipy_astro.errors import (
     AlignmentError,
     AmbiguousMatchError,
@@ -13,17 +14,9 @@ from spalipy_astro.errors import (
     NoMatchError,
     TooFewStarsError,
 )
-from spalipy_astro.models import (
-    FITSWCSTransform,
-    InverseSplineDistortion2D,
-    SplineDistortion2D,
-)
+from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
 from spalipy_astro.registration import align, detect_stars, find_alignment
-
-try:
-    from spalipy_astro._version import __version__
-except ImportError:  # a checkout that was never installed
-    __version__ = "0.0.dev0"
+from spalipy_astro.version import __version__
 
 __all__ = [
     "Alignment",
@@ -47,3 +40,9 @@ __all__ = [
     "find_alignment",
     "read_catalog",
 ]
+
+# made by rooms above the alignment, which are imported when the method is called
+_supply("plot", "spalipy_astro.visualization", "plot_alignment")
+_supply("report", "spalipy_astro.report", "report_alignment")
+_supply("read", "spalipy_astro.io", "read_alignment")
+_supply("write", "spalipy_astro.io", "write_alignment")

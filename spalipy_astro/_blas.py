@@ -1,7 +1,8 @@
-"""One thread for linear algebra: as fast for small matrices, and the same bits everywhere."""
+"""Cores; one thread for linear algebra: as fast for small matrices, the same bits everywhere."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -9,7 +10,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-__all__ = ["one_blas_thread"]
+__all__ = ["available_cores", "one_blas_thread"]
 
 _lock = Lock()
 _users = 0
@@ -41,3 +42,10 @@ def one_blas_thread() -> Iterator[None]:
             if _users == 0:
                 _limits.restore_original_limits()
                 _limits = None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

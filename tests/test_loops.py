@@ -16,9 +16,9 @@ import spalipy_astro
 from spalipy_astro import _loops
 from spalipy_astro._loops import _machinecode
 from spalipy_astro._loops._machinecode import Loop
-from spalipy_astro._profiles import KERNELS
 from spalipy_astro.example import example_pair
 from spalipy_astro.resampling import resample, resample_flags
+from spalipy_astro.resampling._kernels import KERNELS
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="object code is used on Linux only")
 

@@ -13,7 +13,7 @@ from astropy.table import Table
 from numpy.testing import assert_allclose, assert_array_equal
 
 from spalipy_astro import Alignment, align, align_many, detect_stars, find_alignment
-from spalipy_astro._arguments import parser_of_align_fits
+from spalipy_astro.commands import parser_of_align_fits
 
 GUIDE = Path(__file__).parents[1] / "docs" / "howto" / "migration_from_spalipy.rst"
 ARGUMENTS_OF_SPALIPY = """

@@ -1,4 +1,4 @@
-"""Inner loops of the estimate of the sky: private to `spalipy_astro.background`."""
+"""Inner loops of the estimate of the sky: private to `spalipy_astro.detection`."""
 
 from __future__ import annotations
 

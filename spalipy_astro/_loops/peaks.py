@@ -1,4 +1,4 @@
-"""Inner loops of the search for peaks: private to `spalipy_astro.peaks`."""
+"""Inner loops of the search for peaks: private to `spalipy_astro.detection`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inner loops of the fit of the PSF: private to `spalipy_astro.psf`."""
+"""Inner loops of the fit of the PSF: private to `spalipy_astro.detection`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inner loops of the fit of stars: private to `spalipy_astro.centroids`.
+"""Inner loops of the fit of stars: private to `spalipy_astro.detection`.
 
 The loops over the pixels of a star are many and short so that each has few arrays and can be
 vectorized; one loop over everything takes six times as long.  Single precision is enough for sums

@@ -1,0 +1,26 @@
+"""The result: a transform, what supports it, and what can be done with it."""
+
+from spalipy_astro.alignment._alignment import Alignment, Coverage
+from spalipy_astro.alignment._error import ErrorTerm
+from spalipy_astro.alignment._summary import (
+    Summary,
+    box_of,
+    center_of,
+    figures_of,
+    provenance,
+    scale_of,
+)
+from spalipy_astro.alignment._supplied import supply
+
+__all__ = [
+    "Alignment",
+    "Coverage",
+    "ErrorTerm",
+    "Summary",
+    "box_of",
+    "center_of",
+    "figures_of",
+    "provenance",
+    "scale_of",
+    "supply",
+]

@@ -1,0 +1,566 @@
+"""The result: a transform, what supports it, and what can be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntFlag
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.modeling import Model
+from astropy.nddata import NDUncertainty
+from astropy.table import QTable, Table
+from numpy.typing import ArrayLike, NDArray
+
+from spalipy_astro import _geometry
+from spalipy_astro._checks import check_image, check_shape, check_whole_offset
+from spalipy_astro.alignment import _points, _supplied
+from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._summary import Summary
+from spalipy_astro.typing import ImageLike
+from spalipy_astro.version import __version__
+
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+    from spalipy_astro.wcs import FITSExport
+
+__all__ = ["Alignment", "Coverage", "Summary"]
+
+FloatArray = NDArray[np.float64]
+
+
+class Coverage(IntFlag):
+    """Bits of `Alignment.coverage`."""
+
+    NO_DATA = 1
+    """The pixel lies outside the source frame."""
+    EXTRAPOLATED = 2
+    """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Alignment:
+    """
+    The transform from a source's pixels to a template's, and what supports it.
+
+    `find_alignment` makes one and `Alignment.read` opens one from a file.
+
+    Attributes
+    ----------
+    transform : `~astropy.modeling.Model`
+        Source px -> template px; ``transform.inverse`` goes back. Points are ``(x, y)``, 0-based,
+        with pixel centers on integers.
+    matches : `~astropy.table.QTable`
+        The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
+        ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
+        (rows of the catalogs), ``dx``, ``dy`` (residuals: template position minus transformed
+        source position, template px), ``sigma`` (their expected scatter along each axis), ``used``
+        (False where clipped).
+    source_shape, template_shape : tuple of int or None
+        Shapes ``(ny, nx)`` of the images; None where there was only a catalog.
+    original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
+        The template's own WCS.
+    provenance : dict
+        Versions of the packages and the options that made the transform, and the ``steps`` by which
+        it was derived from others.
+    times : dict
+        Seconds that detection, matching and fitting took.
+    """
+
+    transform: Model
+    matches: QTable
+    source_shape: tuple[int, int] | None
+    template_shape: tuple[int, int] | None
+    original_wcs: Any
+    _summary: Mapping[str, Any]
+    _errors: tuple[ErrorTerm, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def _wcs_pair(self) -> tuple[Any, Any]:
+        from spalipy_astro.wcs import build_wcs
+
+        return build_wcs(
+            self.transform,
+            self.original_wcs,
+            source_shape=self.source_shape,
+            template_shape=self.template_shape,
+        )
+
+    @property
+    def wcs(self) -> Any:
+        """The source's `gwcs.WCS`: source_detector -> template_detector, and on to any sky."""
+        return self._wcs_pair[0]
+
+    @property
+    def template_wcs(self) -> Any:
+        """The WCS of the template's pixels with the same world, for reproject's output."""
+        return self._wcs_pair[1]
+
+    def summary(self) -> Summary:
+        """
+        Return the figures of merit.
+
+        Returns
+        -------
+        Summary
+            A mapping that prints itself as a table.
+        """
+        return Summary(self._summary)
+
+    def __repr__(self) -> str:
+        s = self._summary
+        return (
+            f"<Alignment of {s['n_used']} stars, rms {s['rms']:.3f} px, scale {s['scale']:.5f}, "
+            f"rotation {s['rotation']:.3f} deg, log-odds {s['log_odds']:.0f}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(label)}</th><td>{escape(line)}</td></tr>"
+            for label, line in self.summary()._rows()
+        )
+        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+
+    def error(self, x: ArrayLike, y: ArrayLike) -> Any:
+        """
+        Return the 1-sigma error of the transform.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Source px.
+
+        Returns
+        -------
+        ndarray or float
+            Standard deviation along each axis, template px. It grows with the distance from the
+            matched stars. The star's own position error is not in it.
+
+        Notes
+        -----
+        From the Bayesian covariance of the penalized fit (Wahba 1983, J. R. Stat. Soc. B, 45, 133),
+        which allows for the bias of smoothing, and from the distortion that the stars let be where
+        the fit has none: between few stars, and beyond them. Of true errors, 68 % are smaller.
+        """
+        if not self._errors:
+            raise ValueError("this alignment was made without a fit and has no error estimate.")
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        error = error_at(self._errors, x, y)
+        return error if x.ndim else float(error)
+
+    def resample(
+        self,
+        data: ImageLike,
+        *,
+        method: str | Kernel = "lanczos3",
+        conserve_flux: bool = True,
+        fill_value: float = np.nan,
+        shape: tuple[int, int] | None = None,
+        offset: tuple[int, int] = (0, 0),
+        output: str = "template",
+        min_weight: float = 0.75,
+        mask: ArrayLike | None = None,
+        uncertainty: NDUncertainty | None = None,
+        flags_method: str = "nearest",
+        return_footprint: bool = False,
+        n_threads: int | None = None,
+    ) -> Any:
+        """
+        Put an image with the source's geometry on the template's grid.
+
+        Parameters
+        ----------
+        data : CCDData, NDData or array_like, shape (..., ny, nx)
+            The image, of the source's shape; leading axes are planes that share the geometry. For
+            a part of the source, or binned pixels, see `cropped` and `binned`.
+        method : str or `~spalipy_astro.resampling.Kernel`, optional
+            ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
+            ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
+        conserve_flux : bool, optional
+            Whether to conserve flux (default) or surface brightness.
+        fill_value : float, optional
+            Value of pixels without data.
+        shape : tuple of int, optional
+            Shape ``(ny, nx)`` of the output; by default that of the template.
+        offset : (x0, y0), optional
+            Template pixel that is the output's pixel ``[0, 0]``, whole numbers; default (0, 0).
+        output : {"template", "union"}, optional
+            The template's grid, or that grid enlarged to hold both full frames.
+        min_weight : float, optional
+            Share of an output pixel's weight that must be on good pixels for it to be good;
+            default 0.75.
+        mask, uncertainty
+            For plain arrays: as those of CCDData.
+        flags_method : {"nearest", "or"}, optional
+            Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
+            kernel.
+        return_footprint : bool, optional
+            Whether to return, too, what share of each pixel's weight is on good pixels.
+        n_threads : int, optional
+            Threads; by default as many as the process has cores.
+
+        Returns
+        -------
+        CCDData, NDData or ndarray
+            Of the type of ``data``. Pixels without data are masked and have ``fill_value``.
+        footprint : ndarray, shape (ny, nx)
+            Only if ``return_footprint``.
+
+        Raises
+        ------
+        ValueError
+            If ``data`` has not the source's shape, there is no shape to resample to, or an option
+            is unknown or no whole number.
+        """
+        from spalipy_astro import resampling
+
+        check_image(data, self.source_shape, name="data", frame="source", planes=True)
+        offset = check_whole_offset(offset)
+        if output == "union":
+            if shape is not None or offset != (0, 0):
+                raise ValueError("output='union' finds its own grid; leave shape and offset out.")
+            offset, shape = self._union()
+        elif output != "template":
+            raise ValueError(f"output is 'template' or 'union'; got {output!r}.")
+        elif shape is None:
+            shape = self.template_shape
+        if shape is None:
+            raise ValueError(
+                "the template was a catalog and has no shape; give the output's as shape=(ny, nx)."
+            )
+        shape = check_shape(shape)
+        return resampling.resample(
+            data,
+            self.transform.inverse,
+            shape=shape,
+            offset=offset,
+            method=method,
+            conserve_flux=conserve_flux,
+            fill_value=fill_value,
+            min_weight=min_weight,
+            mask=mask,
+            uncertainty=uncertainty,
+            flags_method=flags_method,
+            return_footprint=return_footprint,
+            wcs=self._wcs_of_window(offset, shape),
+            provenance=self._cards(),
+            n_threads=n_threads,
+        )
+
+    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
+        """Return the FITS WCS of a window of the template's grid, if there is one."""
+        if self.original_wcs is None:
+            return None
+        from spalipy_astro.wcs import shifted_wcs  # gwcs comes in with it
+
+        return shifted_wcs(self.original_wcs, offset, shape)
+
+    def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return offset ``(x, y)`` and shape of the window that holds both frames."""
+        if self.source_shape is None or self.template_shape is None:
+            raise ValueError("output='union' takes the shapes of two images; one was a catalog.")
+        return _geometry.union(self.transform, self.source_shape, self.template_shape)
+
+    def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """
+        Tell which template pixels the source covers, and where the transform is extrapolated.
+
+        Parameters
+        ----------
+        shape : tuple of int, optional
+            Shape ``(ny, nx)``; by default that of the template.
+
+        Returns
+        -------
+        ndarray of uint8, shape (ny, nx)
+            `Coverage` bits: 0 inside the source frame and among matched stars.
+        """
+        shape = self.template_shape if shape is None else shape
+        if shape is None:
+            raise ValueError("the template was a catalog and has no shape; give one.")
+        shape = check_shape(shape)
+        out = np.zeros(shape, np.uint8)
+        if self.source_shape is not None:
+            inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
+            out[~inside] |= np.uint8(Coverage.NO_DATA)
+        used = self.matches[np.asarray(self.matches["used"])]
+        xy = np.column_stack((used["x_template"], used["y_template"]))
+        out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
+        return out
+
+    plot = _supplied.plot
+    report = _supplied.report
+    write = _supplied.write
+    read = classmethod(_supplied.read)
+
+    def to_fits_header(
+        self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
+    ) -> FITSExport:
+        """
+        Describe the sky of the source image by a FITS header.
+
+        Parameters
+        ----------
+        kind : {"sip", "tpv", "tab"}, optional
+            How distortions are written: see `spalipy_astro.wcs.to_fits_header`.
+        tolerance : float, optional
+            Largest error allowed anywhere on the source, in source px.
+
+        Returns
+        -------
+        FITSExport
+            ``header``, ``tables`` (extensions that belong to it; for ``"tab"`` only) and ``error``
+            in source px, which the card ``ALGNWERR`` tells, too.
+
+        Raises
+        ------
+        ExportError
+            If the template has no sky, or no header of this kind is exact enough.
+        ValueError
+            If the source was a catalog, or an option makes no sense.
+        """
+        from spalipy_astro.wcs import to_fits_header
+
+        if self.source_shape is None:
+            raise ValueError("the source was a catalog: without an image there is no header of it.")
+        return to_fits_header(
+            self.transform.inverse,
+            self.original_wcs,
+            self.source_shape,
+            kind=kind,
+            tolerance=tolerance,
+        )
+
+    def pixel_to_sky(self, x: ArrayLike, y: ArrayLike) -> SkyCoord:
+        """
+        Return the sky at source pixels.
+
+        Parameters
+        ----------
+        x, y : array_like
+            Source px.
+
+        Returns
+        -------
+        `~astropy.coordinates.SkyCoord`
+            In the celestial frame of the template.
+
+        Raises
+        ------
+        ValueError
+            If the template has no sky.
+        """
+        return _points.pixel_to_sky(self.wcs, x, y)
+
+    def sky_to_pixel(self, sky: SkyCoord) -> tuple[Any, Any]:
+        """
+        Return the source pixels of positions on the sky.
+
+        Parameters
+        ----------
+        sky : `~astropy.coordinates.SkyCoord`
+            In any celestial frame.
+
+        Returns
+        -------
+        x, y : ndarray or float
+            Source px.
+
+        Raises
+        ------
+        ValueError
+            If the template has no sky.
+        """
+        return _points.sky_to_pixel(self.wcs, sky)
+
+    def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
+        """
+        Move the positions in a table from the source to the template.
+
+        Parameters
+        ----------
+        table : `~astropy.table.Table`
+            Positions in source px, without units or in pixels. For the way back use
+            ``alignment.inverse.transform_table``.
+        columns : tuple of str, optional
+            Names of the columns that hold them.
+
+        Returns
+        -------
+        `~astropy.table.Table`
+            A copy with positions in template px. Where there are columns of the same names with
+            ``_err`` appended, these 1-sigma errors are transformed, too; the error of the transform
+            itself is not in them (see `error`).
+
+        Raises
+        ------
+        ValueError
+            If there are no such columns, or they are not in px.
+        """
+        return _points.map_table(table, self.transform, columns)
+
+    def transform_polygon(
+        self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
+    ) -> FloatArray:
+        """
+        Move the outline of a region from the source to the template.
+
+        Parameters
+        ----------
+        vertices : array_like, shape (N, 2)
+            Source px.
+        tolerance : float, optional
+            How far the straight edges of the result may run beside the image of the edges, in
+            template px. Vertices are added where distortion bends an edge by more.
+        closed : bool, optional
+            Whether an edge leads from the last vertex to the first, as in a polygon (default), or
+            not, as in a path.
+
+        Returns
+        -------
+        ndarray, shape (M, 2)
+            Template px. The images of the given vertices are among them, in their order.
+
+        Raises
+        ------
+        ValueError
+            If the vertices or the tolerance make no sense.
+        """
+        return _points.map_polygon(vertices, self.transform, tolerance=tolerance, closed=closed)
+
+    @cached_property
+    def inverse(self) -> Alignment:
+        """
+        The alignment of the template with the source; its own inverse is this very object.
+
+        Where there is sky it is that of the template, seen through the transform.
+        """
+        from spalipy_astro.alignment import _derive
+
+        inverse = _derive.inverted(self)
+        inverse.__dict__["inverse"] = self
+        return inverse
+
+    def then(self, other: Alignment) -> Alignment:
+        """
+        Chain two alignments: from this one's source to the other's template.
+
+        Parameters
+        ----------
+        other : Alignment
+            Its source is the template of this one, on the same pixels.
+
+        Returns
+        -------
+        Alignment
+            Its matches are the stars that both have. Its errors are those of both, taken to be
+            independent. Its odds are those of the less certain one.
+
+        Raises
+        ------
+        ValueError
+            If the shapes of the image in the middle differ.
+        """
+        from spalipy_astro.alignment import _derive
+
+        return _derive.composed(self, other)
+
+    def shifted(
+        self,
+        *,
+        source: tuple[float, float] | None = None,
+        template: tuple[float, float] | None = None,
+        source_shape: tuple[int, int] | None = None,
+        template_shape: tuple[int, int] | None = None,
+    ) -> Alignment:
+        """
+        Return the alignment of images that have moved on their arrays.
+
+        Parameters
+        ----------
+        source, template : tuple of float, optional
+            Shift ``(dx, dy)`` in px: what was at ``(x, y)`` is at ``(x + dx, y + dy)``.
+        source_shape, template_shape : tuple of int, optional
+            Shapes ``(ny, nx)`` of the new arrays, such as those of the whole frames of which the
+            images are parts; by default they are kept.
+
+        Returns
+        -------
+        Alignment
+            The template's WCS moves along.
+
+        Raises
+        ------
+        ValueError
+            If a shift is not two finite numbers, or a shape not two positive integers.
+        """
+        from spalipy_astro.alignment import _derive
+
+        return _derive.shifted(self, source, template, (source_shape, template_shape))
+
+    def cropped(
+        self,
+        *,
+        source: tuple[slice, slice] | None = None,
+        template: tuple[slice, slice] | None = None,
+    ) -> Alignment:
+        """
+        Return the alignment of cut-outs.
+
+        Parameters
+        ----------
+        source, template : tuple of slice, optional
+            The slices, rows first, that cut the data: ``np.s_[100:300, 50:400]``, or the
+            ``slices_original`` of a `~astropy.nddata.Cutout2D`.
+
+        Returns
+        -------
+        Alignment
+            Also with the matched stars outside the cut-outs, on which the transform rests.
+
+        Raises
+        ------
+        ValueError
+            If a window is no two slices with step 1, or has no pixels.
+        """
+        from spalipy_astro.alignment import _derive
+
+        return _derive.cropped(self, source, template)
+
+    def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
+        """
+        Return the alignment of images with pixels binned.
+
+        Parameters
+        ----------
+        source, template : int, optional
+            How many pixels along each side become one, from pixel (0, 0) on; rests are cut off, as
+            by `astropy.nddata.block_reduce`.
+
+        Returns
+        -------
+        Alignment
+
+        Raises
+        ------
+        ValueError
+            If a number is not a whole one from 1 to the size of the image.
+        """
+        from spalipy_astro.alignment import _derive
+
+        return _derive.binned(self, source, template)
+
+    def _cards(self) -> dict[str, Any]:
+        """Return the provenance cards of an aligned image."""
+        return {
+            "ALGNVERS": (__version__, "version of spalipy_astro"),
+            "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
+            "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
+            "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
+        }

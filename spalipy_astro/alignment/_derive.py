@@ -1,0 +1,273 @@
+"""Alignments made of alignments: the way back, one after the other, other pixel grids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.modeling import Model
+from astropy.modeling.models import Identity
+from astropy.table import QTable
+from scipy.spatial import cKDTree
+
+from spalipy_astro._checks import check_shape, is_whole
+from spalipy_astro.alignment._error import ErrorTerm
+from spalipy_astro.alignment._summary import derived_figures
+from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
+
+if TYPE_CHECKING:
+    from spalipy_astro.alignment._alignment import Alignment
+
+__all__ = ["binned", "composed", "cropped", "inverted", "shifted"]
+
+Shape = tuple[int, int]
+
+_SAME_STAR = 1.0  # px: positions of one star in two catalogs of the image in the middle
+
+
+def inverted(alignment: Alignment) -> Alignment:
+    """Return the alignment of the template with the source."""
+    transform = alignment.transform.inverse
+    scale = alignment._summary["scale"]
+    old = alignment.matches
+    matches = old.copy()
+    for name in ("x", "y", "flux"):
+        matches[f"{name}_source"], matches[f"{name}_template"] = (
+            old[f"{name}_template"],
+            old[f"{name}_source"],
+        )
+    matches["source_row"], matches["template_row"] = old["template_row"], old["source_row"]
+    matches["sigma"] = old["sigma"] / scale
+    terms = tuple(
+        ErrorTerm(
+            term.covariance,
+            Identity(2) if term.transform is alignment.transform else transform | term.transform,
+            term.scale / scale,
+        )
+        for term in alignment._errors
+    )
+    known = dict(alignment._summary)
+    known["n_source"], known["n_template"] = known["n_template"], known["n_source"]
+    known["excess_scatter"] /= scale
+    return _derive(
+        alignment,
+        "inverse",
+        transform=transform,
+        matches=_with_residuals(matches, transform),
+        shapes=(alignment.template_shape, alignment.source_shape),
+        known=known,
+        # the sky of the source is what the alignment made of it
+        original_wcs=alignment.wcs if len(alignment.wcs.available_frames) > 2 else None,
+        _errors=terms,
+    )
+
+
+def composed(first: Alignment, second: Alignment) -> Alignment:
+    """Return the alignment of the first one's source with the second one's template."""
+    shapes = first.template_shape, second.source_shape
+    if None not in shapes and shapes[0] != shapes[1]:
+        raise ValueError(
+            f"the first alignment ends on a frame of shape {shapes[0]}, the second starts on one "
+            f"of shape {shapes[1]}; a.then(b) takes the template of a to be the source of b."
+        )
+    transform = first.transform | second.transform
+    scale = second._summary["scale"]
+    terms = [replace(term, scale=term.scale * scale) for term in first._errors]
+    terms += [replace(term, transform=first.transform | term.transform) for term in second._errors]
+    a, b = first._summary, second._summary
+    known = {
+        "n_source": a["n_source"],
+        "n_template": b["n_template"],
+        "n_expected": min(a["n_expected"], b["n_expected"]),
+        "excess_scatter": float(np.hypot(a["excess_scatter"] * scale, b["excess_scatter"])),
+        "log_odds": min(a["log_odds"], b["log_odds"]),
+        "hypotheses": max(a["hypotheses"], b["hypotheses"]),
+        "freedom": max(a["freedom"], b["freedom"]),
+    }
+    return _derive(
+        first,
+        "then",
+        transform=transform,
+        matches=_with_residuals(_joined(first.matches, second.matches, scale), transform),
+        shapes=(first.source_shape, second.template_shape),
+        known=known,
+        original_wcs=second.original_wcs,
+        # of two terms one may know nothing of its error
+        _errors=tuple(terms) if first._errors and second._errors else (),
+        extra={"then": dict(second.provenance)},
+    )
+
+
+def shifted(
+    alignment: Alignment, source: Any, template: Any, shapes: tuple[Any, Any] = (None, None)
+) -> Alignment:
+    """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
+    grids = []
+    for name, shift in (("source", source), ("template", template)):
+        array = np.asarray((0, 0) if shift is None else shift, dtype=float)
+        if array.shape != (2,) or not np.isfinite(array).all():
+            raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
+        grids.append(Grid((-float(array[0]), -float(array[1]))))
+    what = f"shifted(source={source}, template={template})"
+    of_source, of_template = (
+        getattr(alignment, name) if shape is None else check_shape(shape, name=name)
+        for name, shape in zip(("source_shape", "template_shape"), shapes, strict=True)
+    )
+    return _regridded(alignment, what, grids, (of_source, of_template))
+
+
+def cropped(alignment: Alignment, source: Any, template: Any) -> Alignment:
+    """Return the alignment of windows of the images, given as slices ``(rows, columns)``."""
+    grids, shapes = [], []
+    for name, window in (("source", source), ("template", template)):
+        shape = getattr(alignment, f"{name}_shape")
+        if window is None:
+            grids.append(SAME)
+            shapes.append(shape)
+        else:
+            (y0, y1), (x0, x1) = _bounds(window, shape, name)
+            grids.append(Grid((float(x0), float(y0))))
+            shapes.append((y1 - y0, x1 - x0))
+    what = f"cropped(source={_text(source)}, template={_text(template)})"
+    return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
+
+
+def binned(alignment: Alignment, source: int, template: int) -> Alignment:
+    """Return the alignment of images whose pixels are binned, n by n."""
+    grids, shapes = [], []
+    for name, n in (("source", source), ("template", template)):
+        shape = getattr(alignment, f"{name}_shape")
+        if not is_whole(n) or n < 1 or (shape and n > min(shape)):
+            raise ValueError(
+                f"{name} is the number of pixels along a side that become one, from 1 to the size "
+                f"of the image; got {n!r} for the shape {shape}."
+            )
+        middle = (int(n) - 1) / 2
+        grids.append(Grid((middle, middle), int(n)))
+        shapes.append(None if shape is None else (shape[0] // int(n), shape[1] // int(n)))
+    what = f"binned(source={source}, template={template})"
+    return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
+
+
+def _regridded(
+    alignment: Alignment, what: str, grids: list[Grid], shapes: tuple[Shape | None, Shape | None]
+) -> Alignment:
+    """Return the alignment of other pixel grids of the same two images."""
+    source, template = grids
+    transform = regrid_backward(alignment.transform.inverse, source, template).inverse
+    matches = alignment.matches.copy()
+    for name, grid in (("source", source), ("template", template)):
+        xy = np.column_stack((matches[f"x_{name}"], matches[f"y_{name}"]))
+        matches[f"x_{name}"], matches[f"y_{name}"] = grid.to_new(xy).T
+    matches["sigma"] = matches["sigma"] / template.step
+    terms = tuple(
+        ErrorTerm(
+            term.covariance,
+            term.transform if source == SAME else source.model | term.transform,
+            term.scale / template.step,
+        )
+        for term in alignment._errors
+    )
+    known = dict(alignment._summary)
+    known["excess_scatter"] /= template.step
+    return _derive(
+        alignment,
+        what,
+        transform=transform,
+        matches=_with_residuals(matches, transform),
+        shapes=shapes,
+        known=known,
+        original_wcs=regrid_wcs(alignment.original_wcs, template, shapes[1]),
+        _errors=terms,
+    )
+
+
+def _derive(
+    alignment: Alignment,
+    what: str,
+    *,
+    transform: Model,
+    matches: QTable,
+    shapes: tuple[Shape | None, Shape | None],
+    known: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Alignment:
+    """Return an alignment that was made of another one."""
+    steps = [*alignment.provenance.get("steps", []), what]
+    return replace(
+        alignment,
+        transform=transform,
+        matches=matches,
+        source_shape=shapes[0],
+        template_shape=shapes[1],
+        _summary=derived_figures(known, transform, matches, *shapes),
+        provenance={**alignment.provenance, "steps": steps, **(extra or {})},
+        **fields,
+    )
+
+
+def _with_residuals(matches: QTable, transform: Model) -> QTable:
+    """Write the residuals of a transform into a table of matches."""
+    x, y = transform(np.asarray(matches["x_source"]), np.asarray(matches["y_source"]))
+    matches["dx"], matches["dy"] = matches["x_template"] - x, matches["y_template"] - y
+    return matches
+
+
+def _joined(first: QTable, second: QTable, scale: float) -> QTable:
+    """Return the stars that both tables have, by their positions on the image in the middle."""
+    a = np.column_stack((first["x_template"], first["y_template"]))
+    b = np.column_stack((second["x_source"], second["y_source"]))
+    out = first.copy()
+    if len(a) and len(b):
+        distance, there = cKDTree(b).query(a)
+        _, back = cKDTree(a).query(b)
+        rows = np.flatnonzero((distance <= _SAME_STAR) & (back[there] == np.arange(len(a))))
+    else:
+        rows = there = np.empty(0, dtype=int)
+    out, other = out[rows], second[there[rows]]
+    for name in ("x_template", "y_template", "flux_template", "template_row"):
+        out[name] = other[name]
+    out["sigma"] = np.hypot(out["sigma"] * scale, other["sigma"])
+    out["used"] = out["used"] & other["used"]
+    return out
+
+
+def _bounds(window: Any, shape: Shape | None, name: str) -> tuple[Any, Any]:
+    """Return first and last + 1 row and column of a window."""
+    if not (
+        isinstance(window, tuple)
+        and len(window) == 2
+        and all(isinstance(s, slice) and s.step in (None, 1) for s in window)
+        and all(_is_edge(s.start) and _is_edge(s.stop) for s in window)
+    ):
+        raise ValueError(
+            f"{name} is a window as two slices of whole numbers, rows and columns, such as "
+            f"np.s_[10:200, 30:400] or the slices_original of a Cutout2D; got {window!r}."
+        )
+    if shape is None:
+        if any(s.start is None or s.stop is None or min(s.start, s.stop) < 0 for s in window):
+            raise ValueError(
+                f"the {name} was a catalog and has no shape; give the window's first and last row "
+                f"and column as numbers from 0, not {window!r}."
+            )
+        edges = tuple((s.start, s.stop) for s in window)
+    else:
+        edges = tuple(s.indices(n)[:2] for s, n in zip(window, shape, strict=True))
+    if any(stop <= start for start, stop in edges):
+        raise ValueError(f"the window {window!r} of the {name} of shape {shape} has no pixels.")
+    return edges[0], edges[1]
+
+
+def _is_edge(edge: Any) -> bool:
+    return edge is None or isinstance(edge, Integral)
+
+
+def _text(window: Any) -> str:
+    """Write a window as its slices are written."""
+    if window is None:
+        return "None"
+    return "[" + ", ".join(f"{s.start}:{s.stop}" for s in window) + "]"

@@ -1,0 +1,174 @@
+"""
+Methods of an alignment that other rooms supply: figures, pages and files.
+
+These rooms know what an alignment is, so the alignment must not know them. The package tells it
+where they are, and they are imported when a method is first called: each takes a while.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spalipy_astro.errors import FormatError
+from spalipy_astro.typing import ImageLike
+
+if TYPE_CHECKING:
+    from spalipy_astro.alignment._alignment import Alignment
+
+__all__ = ["plot", "read", "report", "supply", "write"]
+
+_PLACES: dict[str, tuple[str, str]] = {}
+
+
+def supply(method: str, module: str, function: str) -> None:
+    """
+    Say which function a method calls.
+
+    Parameters
+    ----------
+    method : str
+        Name of a method of `Alignment`.
+    module, function : str
+        Where the function is, and its name there.
+    """
+    _PLACES[method] = (module, function)
+
+
+def _supplied(method: str) -> Callable:
+    """Import the function that a method calls."""
+    module, function = _PLACES[method]
+    return getattr(import_module(module), function)
+
+
+def plot(self: Alignment, **images: Any) -> Any:
+    """
+    Draw matches, residuals and distortion.
+
+    Parameters
+    ----------
+    **images
+        ``source``, ``template`` and ``aligned`` images to show too; see
+        `spalipy_astro.visualization.plot_alignment`.
+
+    Returns
+    -------
+    `~matplotlib.figure.Figure`
+    """
+    return _supplied("plot")(self, **images)
+
+
+def report(
+    self: Alignment,
+    path: str | os.PathLike[str],
+    *,
+    source: ImageLike | None = None,
+    template: ImageLike | None = None,
+    aligned: ImageLike | None = None,
+    title: str = "Alignment report",
+    overwrite: bool = False,
+) -> None:
+    """
+    Write an HTML page about the alignment, which needs no other file and no network.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It is written whole or not at all.
+    source, template : CCDData, NDData or array_like, optional
+        The images. With both the page has a viewer that blinks and subtracts them.
+    aligned : CCDData, NDData or array_like, optional
+        The source on the template's grid; resampled from ``source`` by default.
+    title : str, optional
+        What to write above.
+    overwrite : bool, optional
+        Replace a file that exists.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If an image has not the shape of its frame, or the aligned source and the template are not
+        on one grid.
+    """
+    _supplied("report")(
+        self,
+        path,
+        source=source,
+        template=template,
+        aligned=aligned,
+        title=title,
+        overwrite=overwrite,
+    )
+
+
+def write(
+    self: Alignment,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    portable: bool = False,
+    tolerance: float = 1e-3,
+) -> None:
+    """
+    Save to an ASDF file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It is written whole or not at all.
+    overwrite : bool, optional
+        Replace a file that exists.
+    portable : bool, optional
+        Write for those who do not have spalipy_astro: under ``"wcs"`` a `gwcs.WCS` with tables
+        in place of splines, under ``"alignment"`` matches, summary, shapes and provenance as
+        they are, and under ``"portable"`` the ``error`` of the tables (px), their ``step`` and
+        ``tolerance``. `read` does not take such a file.
+    tolerance : float, optional
+        Largest error of the tables, in px; see `spalipy_astro.wcs.portable_wcs`.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    ExportError
+        If tables cannot be as exact as ``tolerance`` demands.
+    """
+    _supplied("write")(self, path, overwrite=overwrite, portable=portable, tolerance=tolerance)
+
+
+def read(cls: type[Alignment], path: str | os.PathLike[str]) -> Alignment:
+    """
+    Open a file that `write` made.
+
+    Nothing that stands in the file is executed.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no ASDF file, is damaged, holds no alignment, or was written by a later
+        version.
+    """
+    alignment = _supplied("read")(path)
+    if not isinstance(alignment, cls):
+        raise FormatError(
+            f"{os.fspath(path)!r} holds {type(alignment).__name__} under 'alignment', not an "
+            "Alignment; it was not made by Alignment.write."
+        )
+    return alignment

@@ -1,0 +1,466 @@
+"""Many sources to one template: one row for each, whatever happens to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+
+from spalipy_astro._blas import available_cores, one_blas_thread
+from spalipy_astro._checks import check_names, check_shape, whole_number
+from spalipy_astro.batch._pool import Processes, run, started
+from spalipy_astro.batch._task import (
+    DETECTION,
+    FIGURES,
+    Outcome,
+    Settings,
+    Task,
+    Window,
+    align_frame,
+    describe,
+    find_frame,
+    guarded,
+    stem_of,
+)
+from spalipy_astro.batch._template import best_template
+from spalipy_astro.catalogs import is_catalog, is_sky_catalog
+from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
+from spalipy_astro.io import Extension, read_image
+from spalipy_astro.registration import FindOptions, StarFrame, find_alignment, prepare
+from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
+
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+
+__all__ = ["align_many"]
+
+
+def align_many(
+    sources: Iterable[Any],
+    template: ImageLike | CatalogLike | SkyCoord,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    resample: bool = True,
+    alignments: bool = True,
+    overwrite: bool = False,
+    grid: str = "template",
+    shape: tuple[int, int] | None = None,
+    method: str | Kernel = "lanczos3",
+    conserve_flux: bool = True,
+    fill_value: float = np.nan,
+    hdu: Extension | None = None,
+    source_mask: Any = None,
+    min_matched: int = 0,
+    n_workers: int | None = 1,
+    executor: str | Executor = "processes",
+    client: Any = None,
+    progress: bool | None = None,
+    **options: Unpack[AlignmentOptions],
+) -> QTable:
+    """
+    Align many images to one template.
+
+    Parameters
+    ----------
+    sources : iterable, or `ccdproc.ImageFileCollection`
+        Paths of FITS files, CCDData, NDData or arrays of shape (ny, nx). They are read one by one.
+    template : path, CCDData, NDData, array_like, catalog or "best"
+        As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
+        ``"best"`` it is one of the sources: one that has most stars in common with others.
+    output : path-like, optional
+        Folder to write to, made if it is new: for each source ``NAME_alignment.asdf``, which
+        `Alignment.read` opens, and ``NAME_aligned.fits``, which has the data and the extensions
+        ``MASK`` and ``UNCERT`` as CCDData writes them. Without it nothing is resampled or written.
+    resample : bool, optional
+        Whether to write aligned images, or the alignments alone.
+    alignments : bool, optional
+        Whether to write alignments, or the aligned images alone, which takes a fifth less time;
+        their headers then tell a later run that they are done.
+    overwrite : bool, optional
+        Whether to replace files that are there. By default those of the same source, template and
+        options are taken for done, and others are an error in their row.
+    grid : {"template", "union"}, optional
+        The grid of all aligned images: the template's, or that grid enlarged to hold all frames.
+    shape : tuple of int, optional
+        Shape ``(ny, nx)`` of the grid if the template is a catalog.
+    method, conserve_flux, fill_value
+        How to resample; see `Alignment.resample`.
+    hdu : int, str or (str, int), optional
+        Extension of files, of the sources and of the template; by default the first image.
+    source_mask : array_like or path, or list of them, optional
+        Bad pixels in addition to the images' own: of all sources, or a list with one (or None) for
+        each. Every non-zero pixel of a file is bad.
+    min_matched : int, optional
+        Smallest number of matched stars; by default the odds against chance decide alone.
+    n_workers : int, optional
+        How many sources to work on at a time; 1 by default, None for as many as there are cores.
+    executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
+        Where to do so if ``n_workers`` is not 1. Worker processes take a second to start; a pool of
+        your own (of processes that are spawned) serves many calls.
+    client : `dask.distributed.Client` or str, optional
+        A cluster to work on instead, or its address. Its workers must find the files at the same
+        paths.
+    progress : bool, optional
+        Whether to show a bar (with tqdm); by default on a terminal and in a notebook.
+    **options
+        How to find the transforms; see `find_alignment`.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        One row for each source, in their order: ``source`` (path or number), ``status`` ("ok" or
+        "failed"), ``reason`` (in words, if failed), ``n_matched``, ``rms``, ``log_odds``,
+        ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in `Alignment.summary`;
+        NaN or 0 if failed), ``time`` (seconds) and ``resumed`` (done by an earlier run). With
+        ``output``: ``aligned`` and ``asdf``, the paths of the files (empty if there is none; no
+        ``asdf`` without ``alignments``); else
+        ``alignment``, the `Alignment` or None. ``meta`` has ``template`` (its path, or number among
+        the sources), and ``shape`` (ny, nx) and ``offset`` (x, y) of the grid.
+
+    Raises
+    ------
+    AlignmentError
+        If the template cannot be used. What is wrong with a source stands in its row.
+    TypeError, ValueError
+        If an argument makes no sense.
+    ImportError
+        If ``progress`` is asked for and tqdm is not installed.
+
+    Notes
+    -----
+    The stars of the template are found and indexed once. Results do not depend on where they were
+    computed, bit for bit, as long as the software and the kind of processor are the same. Nor does
+    the memory needed depend on the number of sources, but for the alignments in the table, about
+    0.3 MB each, where there is no ``output``, and for the stars of all frames with
+    ``template="best"``.
+
+    Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spalipy_astro import align_many
+    >>> from spalipy_astro.example import example_pair
+    >>> source, template = example_pair()
+    >>> table = align_many([source, np.full(source.shape, 7.0)], template)
+    >>> print(table["source", "status", "parity"])
+    source status parity
+    ------ ------ ------
+         0     ok      1
+         1 failed      0
+    >>> print(table["reason"][1])  # doctest: +ELLIPSIS
+    the source cannot be searched for stars: all 803712 good pixels ... have the same value 7...
+    """
+    from spalipy_astro.resampling import check_method
+
+    _check(grid, executor, n_workers, min_matched, options)
+    check_method(method, fill_value)
+    shape = None if shape is None else check_shape(shape)
+    if not alignments and output is not None and (not resample or grid == "union"):
+        raise ValueError(
+            "alignments=False leaves nothing to write without resample=True, and with grid='union' "
+            "the alignments are read again once all are known; leave it out."
+        )
+    if isinstance(sources, str | os.PathLike):
+        raise TypeError(f"sources is a list of images; got one path, {os.fspath(sources)!r}.")
+    if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
+        sources = sources.files_filtered(include_path=True)
+    best = isinstance(template, str) and template == "best"
+    folder = None if output is None else Path(output).absolute()
+    settings = Settings(
+        find={key: value for key, value in options.items() if key != "template_mask"},
+        resample={"method": method, "conserve_flux": conserve_flux, "fill_value": fill_value},
+        hdu=hdu,
+        min_matched=min_matched,
+        overwrite=overwrite,
+        reuse=not overwrite,
+        alignments=alignments,
+    )
+    seen: list[Task] = []
+    tasks: Iterable[Task] = _tasks(sources, source_mask, folder, seen)
+    if best or grid == "union" or isinstance(sources, Sequence):
+        tasks = list(tasks)
+    outcomes: dict[int, Outcome] = {}
+    n_workers = available_cores() if n_workers is None else n_workers
+    most = len(tasks) if isinstance(tasks, list) else None
+    with (
+        one_blas_thread(),
+        _cluster(client) as cluster,
+        started(
+            executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
+        ) as workers,
+    ):
+        work = _Work(n_workers, workers, cluster, progress)
+        if best:
+            tasks = _with_stars(work.each(find_frame, settings, tasks, "stars"), tasks, outcomes)
+            frames = {task.index: task.frame for task in tasks if task.frame is not None}
+            chosen = best_template(frames)
+            label, frame = seen[chosen].label, frames[chosen]
+        else:
+            label, frame = _prepare_template(template, hdu, options)
+        _rehearse(frame, settings)
+        settings = replace(settings, template=frame)
+        window = _window_of_template(frame, shape)
+        write = folder is not None and resample
+        if write and window is None:
+            raise ValueError(
+                "the template is a catalog and has no shape; give that of the aligned images as "
+                "shape=(ny, nx)."
+            )
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        if grid == "union":
+            _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
+            window = _common([window, *(outcome.union for outcome in outcomes.values())])
+            tasks = [task for task in tasks if not outcomes[task.index].reason]
+            if write:
+                settings = replace(settings, window=window, reuse=True)
+                _collect(outcomes, work.each(align_frame, settings, tasks, "resample"))
+        else:
+            settings = replace(settings, window=window if write else None)
+            _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
+    meta: dict[str, Any] = {"template": label}
+    if window is not None:
+        meta.update(offset=window[0], shape=window[1])
+    files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
+    return _table(seen, outcomes, files, meta)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Where the work is done, and whether it is shown."""
+
+    n_workers: int
+    executor: str | Executor | Processes
+    client: Any
+    progress: bool | None
+
+    def each(
+        self,
+        function: Callable[[Settings, Task], Any],
+        settings: Settings,
+        tasks: Iterable[Task],
+        title: str,
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the index of each task and what comes of it, in order of completion."""
+        total = len(tasks) if isinstance(tasks, list) else None
+        results = run(
+            partial(guarded, function, settings),
+            tasks,
+            n_workers=self.n_workers,
+            executor=self.executor,
+            client=self.client,
+        )
+        with closing(results):
+            for place, result in _shown(results, total, title, self.progress):
+                index = tasks[place].index if isinstance(tasks, list) else place
+                if isinstance(result, Exception):
+                    result = Outcome(index, describe(result))
+                yield index, result
+
+
+def _check(
+    grid: str, executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]
+) -> None:
+    """Raise for arguments that make no sense."""
+    if grid not in ("template", "union"):
+        raise ValueError(f"grid is 'template' or 'union'; got {grid!r}.")
+    if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
+        raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
+    if n_workers is not None:
+        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+    whole_number("min_matched", min_matched, "a number of stars", least=0)
+    own = set(signature(align_many).parameters)
+    known = set(signature(find_alignment).parameters) - {"source"}
+    check_names("align_many()", options, (own | known) - {"options"})
+    FindOptions(**{name: value for name, value in options.items() if name != "template_mask"})
+
+
+def _tasks(
+    sources: Iterable[Any], source_mask: Any, folder: Path | None, seen: list[Task]
+) -> Iterator[Task]:
+    """Yield a task for each source, with its mask and its files' names; note all but the pixels."""
+    masks = source_mask if isinstance(source_mask, list | tuple) else None
+    if masks is not None and isinstance(sources, Sequence) and len(masks) != len(sources):
+        raise ValueError(f"there are {len(masks)} masks for {len(sources)} sources.")
+    taken: set[str] = set()
+    for index, image in enumerate(sources):
+        if masks is not None and index >= len(masks):
+            raise ValueError(f"there are more sources than the {len(masks)} masks.")
+        is_path = isinstance(image, str | os.PathLike)
+        stem = None
+        if folder is not None:
+            name = base = stem_of(image) if is_path else f"{index:05d}"
+            again = 1
+            while name.lower() in taken:
+                again += 1
+                name = f"{base}-{again}"
+            taken.add(name.lower())
+            stem = folder / name
+        task = Task(
+            index,
+            os.fspath(Path(image).absolute()) if is_path else image,
+            source_mask if masks is None else masks[index],
+            stem,
+            os.fspath(image) if is_path else index,
+        )
+        seen.append(replace(task, image=None, mask=None))
+        yield task
+
+
+@contextmanager
+def _cluster(client: Any) -> Iterator[Any]:
+    """Connect to the cluster of an address."""
+    if not isinstance(client, str):
+        yield client
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
+    with Client(client) as connected:
+        yield connected
+
+
+def _shown(
+    results: Iterable[Any], total: int | None, title: str, progress: bool | None
+) -> Iterable[Any]:
+    """Show a progress bar where somebody can see it."""
+    if progress is None:
+        shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+        progress = sys.stderr.isatty() or type(shell).__name__ == "ZMQInteractiveShell"
+        asked = False
+    else:
+        asked = progress
+    if not progress:
+        return results
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if asked:
+            raise ImportError("a progress bar needs tqdm: pip install tqdm") from error
+        return results
+    return tqdm(results, total=total, desc=title, unit="frame")
+
+
+def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tuple[Any, StarFrame]:
+    """Find the stars of the template; return what to call it, too."""
+    label = type(template).__name__
+    if isinstance(template, str | os.PathLike):
+        label = os.fspath(template)
+        if not is_catalog(template):
+            template = read_image(template, hdu=hdu)
+    if is_sky_catalog(template):
+        raise CatalogError(
+            "the template of a sequence cannot be a catalog of sky positions, in which each source "
+            "would get pixels of its own; use find_alignment for each source, or align them to one "
+            "of them."
+        )
+    detection = {key: options[key] for key in DETECTION if key in options}
+    return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)
+
+
+def _with_stars(
+    found: Iterable[tuple[int, Any]], tasks: Iterable[Task], outcomes: dict[int, Outcome]
+) -> list[Task]:
+    """Note the failures and return the other tasks with their stars."""
+    frames = {}
+    for index, result in found:
+        if isinstance(result, Outcome):
+            outcomes[index] = result
+        else:
+            frames[index] = result
+    if not frames:
+        reasons = "; ".join(sorted({outcome.reason for outcome in outcomes.values()})[:3])
+        raise TooFewStarsError(
+            f"none of {len(outcomes)} sources can be a template. Reasons are: {reasons or 'none'}"
+        )
+    return [replace(task, frame=frames[task.index]) for task in tasks if task.index in frames]
+
+
+def _rehearse(template: StarFrame, settings: Settings) -> None:
+    """
+    Align the template to itself.
+
+    Options that make no sense raise here, once for all sources, and the template's index is made.
+    """
+    try:
+        find_alignment(template, template, **settings.find)
+    except AlignmentError:  # as with a scale that is not 1
+        pass
+
+
+def _window_of_template(template: StarFrame, shape: tuple[int, int] | None) -> Window | None:
+    """Return the template's grid."""
+    shape = template.shape if shape is None else shape
+    return None if shape is None else ((0, 0), shape)
+
+
+def _common(windows: Iterable[Window | None]) -> Window | None:
+    """Return the smallest grid that holds all of them."""
+    known = [window for window in windows if window is not None]
+    if not known:
+        return None
+    low = np.min([offset for offset, _ in known], axis=0)
+    high = np.max([(x + nx, y + ny) for (x, y), (ny, nx) in known], axis=0)
+    width, height = (int(n) for n in high - low)
+    return (int(low[0]), int(low[1])), (height, width)
+
+
+def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> None:
+    """Note what became of sources; a second stage adds its time to that of the first."""
+    for index, new in results:
+        if index in outcomes:
+            old = outcomes[index]
+            new = replace(
+                new,
+                seconds=new.seconds + old.seconds,
+                resumed=new.resumed and old.resumed,
+                alignment=new.alignment or old.alignment,
+            )
+        outcomes[index] = new
+
+
+def _table(
+    seen: list[Task],
+    outcomes: Mapping[int, Outcome],
+    files: tuple[str, ...],
+    meta: Mapping[str, Any],
+) -> QTable:
+    """Make the table of all sources, in their order, with columns for kinds of files."""
+    results = [outcomes[task.index] for task in seen]
+    table = QTable(meta=dict(meta))
+    table["source"] = [task.label for task in seen] if seen else np.empty(0, str)
+    table["status"] = np.array(["failed" if r.reason else "ok" for r in results], str)
+    table["reason"] = np.array([r.reason for r in results], str)
+    for name in FIGURES:
+        kind = int if name in ("n_matched", "parity") else float
+        empty = 0 if kind is int else np.nan
+        table[name] = np.array([r.figures.get(name, empty) for r in results], kind)
+    table["time"] = np.array([r.seconds for r in results], float)
+    table["resumed"] = np.array([r.resumed for r in results], bool)
+    for name in files:
+        paths = [getattr(task, name) for task in seen]
+        table[name] = np.array(
+            [
+                str(p) if not r.reason and p.exists() else ""
+                for p, r in zip(paths, results, strict=True)
+            ],
+            str,
+        )
+    if not files:
+        alignments = np.empty(len(results), object)
+        alignments[:] = [r.alignment for r in results]
+        table["alignment"] = alignments
+    return table

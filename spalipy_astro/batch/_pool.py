@@ -1,0 +1,294 @@
+"""One function on many items: here, in threads, in processes or on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import tempfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from spalipy_astro._blas import available_cores
+
+__all__ = ["Processes", "run", "started"]
+
+Function = Callable[[Any], Any]
+_UNGUARDED = (
+    "worker processes do not start. A script must start them within "
+    "'if __name__ == \"__main__\":'; executor='threads' does without them."
+)
+
+
+@contextmanager
+def started(
+    executor: str | Executor,
+    n_workers: int,
+    *,
+    client: Any = None,
+    most: int | None = None,
+    modules: Sequence[str] = (),
+) -> Iterator[str | Executor | Processes]:
+    """
+    Start the worker processes, if there are to be any, for one or more runs.
+
+    Parameters
+    ----------
+    executor, n_workers, client
+        As for `run`.
+    most : int, optional
+        The number of items, if it is known: there is no use for more processes.
+    modules : sequence of str, optional
+        What they import while the caller still does other things.
+
+    Yields
+    ------
+    str, Executor or Processes
+        What to give to `run` as the executor.
+    """
+    if client is not None or executor != "processes" or n_workers == 1:
+        yield executor
+        return
+    number = n_workers if most is None else min(n_workers, max(most, 1))
+    with Processes(number, modules) as processes:
+        yield processes
+
+
+def run(
+    function: Function,
+    items: Iterable[Any],
+    *,
+    n_workers: int = 1,
+    executor: str | Executor | Processes = "processes",
+    client: Any = None,
+) -> Generator[tuple[int, Any], None, None]:
+    """
+    Apply a function to items.
+
+    Parameters
+    ----------
+    function : callable
+        It must be possible to pickle it, except for threads.
+    items : iterable
+        Taken one by one: only a few more than there are workers are held at a time.
+    n_workers : int, optional
+        1 is this very thread, whatever the executor.
+    executor : {"processes", "threads"}, `concurrent.futures.Executor` or Processes, optional
+    client : `dask.distributed.Client`, optional
+        In place of an executor.
+
+    Yields
+    ------
+    index : int
+    result : object
+        Of the item of that index, in order of completion; the exception where one was raised.
+    """
+    if client is not None:
+        cores = sum(client.nthreads().values())
+        job = client.scatter(function, broadcast=True, hash=False)
+        pool = client.get_executor(pure=False)
+        try:
+            yield from _run(lambda item: pool.submit(_call, job, item), items, max(3 * cores, 4))
+        finally:
+            pool.shutdown(wait=False)
+    elif isinstance(executor, Executor):
+        most = max(4 * n_workers, 2 * available_cores())
+        if isinstance(executor, ProcessPoolExecutor):
+            with tempfile.TemporaryDirectory(prefix="spalipy_astro-") as folder:
+                path = _written(function, folder)
+                yield from _run(
+                    lambda item: executor.submit(_call_adopted, path, item), items, most
+                )
+        else:
+            yield from _run(lambda item: executor.submit(function, item), items, most)
+    elif isinstance(executor, Processes):
+        yield from executor.run(function, items)
+    elif n_workers == 1:
+        for index, item in enumerate(items):
+            try:
+                yield index, function(item)
+            except Exception as error:
+                yield index, error
+    elif executor == "threads":
+        with ThreadPoolExecutor(n_workers) as threads:
+            yield from _run(lambda item: threads.submit(function, item), items, 2 * n_workers)
+    else:
+        with Processes(n_workers) as processes:
+            yield from processes.run(function, items)
+
+
+def _call(function: Function, item: Any) -> Any:
+    return function(item)
+
+
+def _run(
+    submit: Callable[[Any], Future[Any]], items: Iterable[Any], most: int
+) -> Iterator[tuple[int, Any]]:
+    """Submit items, at most so many at a time, and yield results as they come."""
+    pending: dict[Future[Any], int] = {}
+    try:
+        for index, item in enumerate(items):
+            pending[submit(item)] = index
+            if len(pending) >= most:
+                yield from _finished(pending)
+        while pending:
+            yield from _finished(pending)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _finished(pending: dict[Future[Any], int]) -> list[tuple[int, Any]]:
+    """Wait for at least one result and take those that are there."""
+    done = wait(pending, return_when=FIRST_COMPLETED).done
+    return [(pending.pop(future), _result(future)) for future in done]
+
+
+def _result(future: Future[Any]) -> Any:
+    """Return a result, or the exception in its place."""
+    try:
+        return future.result()
+    except Exception as error:
+        return error
+
+
+_adopted: tuple[str, Function] = "", repr  # of a worker process
+
+
+def _call_adopted(path: str, item: Any) -> Any:
+    """Call the function that is in a file: it comes once, not with every item."""
+    global _adopted
+    if _adopted[0] != path:
+        _adopted = path, pickle.loads(Path(path).read_bytes())
+    return _adopted[1](item)
+
+
+def _written(function: Function, folder: str) -> str:
+    """Write a function to a new file, from which worker processes take it."""
+    number, path = tempfile.mkstemp(suffix=".pickle", dir=folder)
+    with open(number, "wb") as stream:
+        pickle.dump(function, stream)
+    return path
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import modules, which shows too that a worker process is alive."""
+    for name in modules:
+        import_module(name)
+
+
+class Processes:
+    """
+    Worker processes that are replaced when they die.
+
+    Where one dies (killed for want of memory, or by a fault in a library) all items in work are
+    lost. They are repeated one by one, so that only the deadly one is given up.
+
+    Parameters
+    ----------
+    n_workers : int
+        How many.
+    modules : sequence of str, optional
+        What to import before there is work.
+    """
+
+    def __init__(self, n_workers: int, modules: Sequence[str] = ()) -> None:
+        # In a worker that still imports the user's script a pool can neither start nor shut down.
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError(_UNGUARDED)
+        self.n_workers = n_workers
+        # In a file: a process that dies before it has read its arguments would stop the one that
+        # writes them to its pipe, if there is more of them than the pipe holds.
+        self.folder = tempfile.TemporaryDirectory(prefix="spalipy_astro-")
+        self.function = ""
+        self.modules = modules
+        self.pool = self._start()
+        self.proven = False
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Processes without work take a quarter of a second to end: nobody need wait for that.
+        self.pool.shutdown(wait=error[0] is not None, cancel_futures=True)
+        self.folder.cleanup()
+
+    def _start(self) -> ProcessPoolExecutor:
+        # spawn: threads of BLAS do not survive a fork
+        pool = ProcessPoolExecutor(self.n_workers, mp_context=multiprocessing.get_context("spawn"))
+        with suppress(BrokenProcessPool):  # `run` will notice
+            for _ in range(self.n_workers):  # each starts a process
+                pool.submit(_import, self.modules)
+        return pool
+
+    def _restart(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.pool = self._start()
+        if not self.proven:
+            try:
+                self.pool.submit(_import, self.modules).result()
+            except BrokenProcessPool as error:
+                raise RuntimeError(_UNGUARDED) from error
+
+    def run(self, function: Function, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+        """Apply a function to items; yield index and result in order of completion."""
+        self.function = _written(function, self.folder.name)
+        pending: dict[Future[Any], tuple[int, Any]] = {}
+        for index, item in enumerate(items):
+            self._submit(pending, index, item)
+            if len(pending) >= 2 * self.n_workers:
+                yield from self._finished(pending)
+        while pending:
+            yield from self._finished(pending)
+
+    def _submit(self, pending: dict[Future[Any], tuple[int, Any]], index: int, item: Any) -> None:
+        """Submit an item; one that finds the pool broken is treated as if it had been in it."""
+        try:
+            future = self.pool.submit(_call_adopted, self.function, item)
+        except BrokenProcessPool as error:
+            future = Future()
+            future.set_exception(error)
+        pending[future] = index, item
+
+    def _finished(self, pending: dict[Future[Any], tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Take the results that are there; after a death repeat what is lost."""
+        done = wait(pending, return_when=FIRST_COMPLETED).done
+        lost = []
+        for future in done:
+            index, item = pending.pop(future)
+            result = _result(future)
+            if isinstance(result, BrokenProcessPool):
+                lost.append((index, item))
+            else:
+                self.proven = True
+                yield index, result
+        if not lost:
+            return
+        for future in list(wait(pending).done):  # all of them are broken, or finished before
+            index, item = pending.pop(future)
+            result = _result(future)
+            if isinstance(result, BrokenProcessPool):
+                lost.append((index, item))
+            else:
+                yield index, result
+        self._restart()
+        for index, item in sorted(lost, key=lambda pair: pair[0]):
+            result = _result(self.pool.submit(_call_adopted, self.function, item))
+            if isinstance(result, BrokenProcessPool):
+                result = RuntimeError(
+                    "the worker process died at this item: for want of memory, or by a fault in a "
+                    "library"
+                )
+                self._restart()
+            yield index, result

@@ -1,0 +1,293 @@
+"""The command lines of ``align-fits`` and ``align-fits-simple``: options and what they say."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from spalipy_astro.io import Extension
+from spalipy_astro.resampling import METHODS
+
+__all__ = [
+    "WITHOUT_EFFECT",
+    "UsageError",
+    "check",
+    "extension",
+    "extensions",
+    "find_options",
+    "is_batch",
+    "method",
+    "parser_of_align_fits",
+    "parser_of_align_fits_simple",
+]
+
+_OF_ORDER = ("nearest", "bilinear", "bicubic", "bicubic", "lanczos3", "lanczos3")
+_STATUS = (
+    "Exit status: 0 all went well; 1 the work failed, of several sources for at least one; 2 the "
+    "command was not understood."
+)
+
+# Options of spalipy for which this method has no dial, and what takes their place.
+WITHOUT_EFFECT = (
+    ("--n-quad-det", int, "quads are made of stars all over the frame, as many as it takes"),
+    ("--min-quad-sep", float, "quads are made in all sizes"),
+    ("--max-match-dist", float, "it follows from the position errors of the stars"),
+    ("--sub-tile", int, "the match grows over the frame and follows its distortion"),
+    ("--max-quad-cand", int, "all likely candidates are tried"),
+    ("--patience-quad-cand", int, "the search ends when the odds against chance are decisive"),
+    ("--quad-edge-buffer", float, "quads without a counterpart do no harm"),
+    ("--max-quad-hash-dist", float, "it follows from the position errors of the stars"),
+    ("--cval-mask", float, "pixels without data are always masked"),
+)
+
+
+class UsageError(Exception):
+    """Options that do not go together."""
+
+
+def parser_of_align_fits() -> argparse.ArgumentParser:
+    """Return the parser of ``align-fits``."""
+    parser = argparse.ArgumentParser(
+        prog="align-fits",
+        description="Align FITS images to a template by their stars. Options of spalipy 3.5 mean "
+        "what they mean there, unless it says otherwise here.",
+        epilog=_STATUS,
+    )
+    add = parser.add_argument
+    add("source_fits", nargs="+", help="image to align, or several of them")
+    add(
+        "output_filename",
+        help="file to write, tile-compressed if it ends in .fz; for several sources, or if it is "
+        "one or ends in '/', a folder, to which NAME_aligned.fits is written for each, and "
+        "NAME_alignment.asdf for each of several",
+    )
+    catalogs = parser.add_argument_group("source and template")
+    add = catalogs.add_argument
+    add("-tf", "--template-fits", help="image to align to; if alone, its stars are found")
+    add(
+        "-tc",
+        "--template-cat",
+        help="catalog of the template's stars, as of SExtractor (1-based columns of SExtractor are "
+        "recognized); with -tf the image gives the pixel grid alone",
+    )
+    add("-sc", "--source-cat", help="catalog of the source's stars")
+    _add_extensions(catalogs)
+    add("--mask", help="image whose non-zero pixels are bad in the source")
+    add("--uncertainty", help="image of the standard deviation of the source's pixels")
+    add(
+        "--apply",
+        metavar="IN.asdf",
+        help="use the alignment in this file instead of finding one; no template is needed",
+    )
+
+    stars = parser.add_argument_group("stars")
+    add = stars.add_argument
+    _add_threshold(stars)
+    add(
+        "--n-det",
+        type=float,
+        help="use so many of the brightest stars, or up to 1 that fraction of them (default: all)",
+    )
+    add("--min-fwhm", type=float, help="smallest FWHM of a star in pixels")
+    add(
+        "--bad-flag-bits",
+        type=int,
+        default=0,
+        help="leave out stars with one of these bits of StarFlag; the first four are those "
+        "of SExtractor",
+    )
+    add("--min-sep", type=float, help="leave out stars closer to each other than this, in pixels")
+
+    fit = parser.add_argument_group("transform")
+    add = fit.add_argument
+    _add_min_n_match(fit)
+    add(
+        "--spline-order",
+        type=int,
+        default=5,
+        choices=range(6),
+        help="degree of the distortion spline, 0 for none (default: %(default)s; it vanishes where "
+        "the stars show no distortion)",
+    )
+    add("--transform", metavar="OUT.asdf", help="file to save the alignment to")
+    add("--plot", metavar="OUT.png", help="file to draw the alignment to")
+    _add_report(fit)
+
+    image = parser.add_argument_group("aligned image")
+    add = image.add_argument
+    add(
+        "--output-shape",
+        type=_shape,
+        metavar="NX,NY",
+        help="size of the aligned image (default: the template's; that of the source if the "
+        "template is a catalog)",
+    )
+    add(
+        "--method",
+        choices=METHODS,
+        help="how to interpolate (default: lanczos3)",
+    )
+    add(
+        "--interp-order",
+        type=int,
+        choices=range(6),
+        help="the same by order: 0 nearest, 1 bilinear, 2-3 bicubic, 4-5 lanczos3",
+    )
+    add("--cval", type=float, default=float("nan"), help="value of pixels without data")
+    _add_union(image)
+
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="work on N sources at a time"
+    )
+    _add_common(parser)
+    old = parser.add_argument_group("options of spalipy without effect")
+    for name, kind, instead in WITHOUT_EFFECT:
+        old.add_argument(name, type=kind, help=instead)
+    return parser
+
+
+def parser_of_align_fits_simple() -> argparse.ArgumentParser:
+    """Return the parser of ``align-fits-simple``."""
+    parser = argparse.ArgumentParser(
+        prog="align-fits-simple",
+        description="Align a FITS image to a template by their stars.",
+        epilog=_STATUS,
+    )
+    parser.add_argument("source_fits", nargs=1, help="image to align")
+    parser.add_argument("output_filename", help="file to write")
+    parser.add_argument("template_fits", help="image to align to")
+    _add_extensions(parser)
+    _add_min_n_match(parser)
+    _add_threshold(parser)
+    _add_report(parser)
+    _add_union(parser)
+    _add_common(parser)
+    return parser
+
+
+def _add_extensions(parser: Any) -> None:
+    parser.add_argument(
+        "--source-ext",
+        help="extension of the source: number, name or NAME,VERSION as NAME:VERSION; several with "
+        "commas between them, or 'all' images (default: the first image)",
+    )
+    parser.add_argument(
+        "--template-ext", help="extension of the template (default: the first image)"
+    )
+
+
+def _add_threshold(parser: Any) -> None:
+    parser.add_argument(
+        "--sep-thresh",
+        "--threshold",
+        type=float,
+        default=5.0,
+        help="smallest signal-to-noise ratio of a star (default: %(default)s)",
+    )
+
+
+def _add_min_n_match(parser: Any) -> None:
+    parser.add_argument(
+        "--min-n-match",
+        type=int,
+        default=0,
+        help="fail if fewer stars match (default: %(default)s; the odds against chance decide)",
+    )
+
+
+def _add_report(parser: Any) -> None:
+    parser.add_argument(
+        "--report",
+        metavar="OUT.html",
+        help="page to write about the alignment, with figures and a viewer; for several sources, "
+        "one with a row for each (the aligned images are written also if the page cannot be)",
+    )
+
+
+def _add_union(parser: Any) -> None:
+    parser.add_argument(
+        "--preserve-footprints",
+        "--union",
+        action="store_true",
+        help="enlarge the template's grid to hold both full frames, of several sources all",
+    )
+
+
+def _add_common(parser: Any) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="tell more; -vv still more"
+    )
+
+
+def _shape(text: str) -> tuple[int, int]:
+    """Turn NX,NY into a shape."""
+    numbers = text.split(",")
+    if len(numbers) != 2 or not all(n.strip().isdecimal() and int(n) for n in numbers):
+        raise argparse.ArgumentTypeError(f"two positive numbers, NX,NY, are needed, not {text!r}")
+    nx, ny = (int(number) for number in numbers)
+    return ny, nx
+
+
+def is_batch(options: argparse.Namespace) -> bool:
+    return len(options.source_fits) > 1
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go together."""
+    template = options.template_fits or options.template_cat
+    if not template and not options.apply:
+        raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
+    if template and options.apply:
+        raise UsageError("--apply takes no template: the file has its grid")
+    if options.method and options.interp_order is not None:
+        raise UsageError("--method and --interp-order say the same; give one of them")
+    if options.preserve_footprints and not (options.template_fits or options.apply):
+        raise UsageError("--preserve-footprints takes a template image: -tf/--template-fits")
+    if is_batch(options):
+        for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
+            if getattr(options, name):
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is for one source; {len(options.source_fits)} given")
+        if len(extensions(options.source_ext)) > 1 or options.source_ext == "all":
+            raise UsageError("--source-ext with several extensions is for one source")
+        if Path(options.output_filename).is_file():
+            raise UsageError(f"{options.output_filename} is a file; several sources take a folder")
+
+
+def extensions(text: str | None) -> list[Extension | None]:
+    """Read a list of extensions: numbers, names, NAME:VERSION."""
+    if text is None:
+        return [None]
+    return [extension(part) for part in text.split(",")]
+
+
+def extension(text: str | None) -> Extension | None:
+    """Read one extension."""
+    if text is None:
+        return None
+    name, _, version = text.strip().partition(":")
+    if version:
+        return name, int(version)
+    return int(name) if name.isdecimal() else name
+
+
+def find_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `find_alignment`."""
+    select = {
+        "bad_flags": options.bad_flag_bits,
+        "min_fwhm": options.min_fwhm,
+        "min_sep": options.min_sep,
+        "brightest": options.n_det,
+    }
+    select = {key: value for key, value in select.items() if value}
+    find = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    return {**find, "select": select} if select else find
+
+
+def method(options: argparse.Namespace) -> str:
+    """Return how to interpolate."""
+    if options.interp_order is not None:
+        return _OF_ORDER[options.interp_order]
+    return options.method or "lanczos3"

@@ -1,0 +1,150 @@
+"""Sky level and noise of an image on a mesh: private to detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro import _loops
+from spalipy_astro.detection._pixels import PixelSource
+from spalipy_astro.errors import ImageError
+
+__all__ = ["Background", "estimate_background"]
+
+
+@dataclass(frozen=True)
+class Background:
+    """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``."""
+
+    level: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    cell: tuple[float, float]
+
+    def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+        """Level and noise at pixel positions."""
+        my, mx = self.level.shape
+        fy = np.clip((y + 0.5) / self.cell[0] - 0.5, 0, my - 1)
+        fx = np.clip((x + 0.5) / self.cell[1] - 0.5, 0, mx - 1)
+        iy = np.minimum(fy.astype(int), max(my - 2, 0))
+        ix = np.minimum(fx.astype(int), max(mx - 2, 0))
+        jy, jx = np.minimum(iy + 1, my - 1), np.minimum(ix + 1, mx - 1)
+        ty, tx = fy - iy, fx - ix
+        out = []
+        for mesh in (self.level, self.noise):
+            lower = mesh[iy, ix] * (1 - tx) + mesh[iy, jx] * tx
+            upper = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
+            out.append(lower * (1 - ty) + upper * ty)
+        return out[0], out[1]
+
+
+def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Background:
+    """Estimate sky level and noise on a mesh of about ``cell`` pixels.
+
+    A cell's level is the mean of a normal distribution fitted to the lower side of the
+    histogram of a quarter of its pixels, and its noise the root mean square of those below it:
+    star light, which only adds, spoils neither even in crowded fields.  Where neighboring pixels
+    have noise in common, as after resampling, the noise is that of a star's worth of pixels.
+    """
+    ny, nx = source.shape
+    my, mx = max(1, round(ny / cell)), max(1, round(nx / cell))
+    y_edges = np.round(np.linspace(0, ny, my + 1)).astype(np.int64)
+    x_edges = np.round(np.linspace(0, nx, mx + 1)).astype(np.int64)
+    level = np.full((my, mx), np.nan, dtype=np.float32)
+    noise = np.full((my, mx), np.nan, dtype=np.float32)
+    growth = []
+    cell_size = int(np.diff(x_edges).max()) * int(np.diff(y_edges).max())
+    work = np.empty(cell_size, np.float32), np.empty(128, np.float32)
+    # few values are spread over the step between them, lest center and width stick to one
+    step = np.float32(_find_step(source))
+    for k in range(my):
+        rows = np.arange(y_edges[k], y_edges[k + 1])
+        # pairs of neighboring rows
+        rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
+        values = np.ascontiguousarray(source.rows(rows))
+        _loops.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k], *work)
+        if k % max(1, my // 6) == 0:
+            growth.append(_common_noise(values, rows, noise[k]))
+    if not np.isfinite(level).any():
+        raise ImageError(
+            "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
+            "or give a larger image"
+        )
+    noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
+    noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
+    level, noise = _smooth(level), _smooth(noise)
+    # a simulated sky may be without noise
+    floor = max(1e-6 * float(np.abs(level).max()), 1e-6)
+    return Background(level, np.maximum(noise, np.float32(floor)), (ny / my, nx / mx))
+
+
+def _find_step(source: PixelSource) -> float:
+    """Step in which the sky was digitized, if the noise does not hide it; 0 if it does.
+
+    A flat field turns whole numbers into values that crowd around them. So does a compression
+    that loses something. Seen in most of 16 squares, it is the step.
+    """
+    if source.data.dtype.kind in "iu":
+        return 1 / source.scale
+    ny, nx = source.shape
+    size = min(32, ny, nx)
+    places = [(np.arange(4) + 0.5) / 4 * (n - size) for n in (ny, nx)]
+    steps = []
+    for y in places[0].astype(int):
+        rows = source.rows(slice(y, y + size))
+        for x in places[1].astype(int):
+            values = np.sort(rows[:, x : x + size], axis=None)
+            values = values[np.isfinite(values)]
+            if len(values) < 64 or values[0] == values[-1]:
+                continue
+            low, high = values[[len(values) // 32, -1 - len(values) // 32]]
+            gaps = np.diff(values[(values >= low) & (values <= high)])
+            wide = gaps[gaps > 0.15 * (high - low)]
+            even = len(wide) > 0 and wide.max() < 1.3 * wide.min()
+            # what is between the gaps must be narrow
+            steps.append(float(wide.max()) if even and wide.sum() > 0.8 * (high - low) else 0.0)
+    if np.count_nonzero(steps) <= len(steps) / 2:
+        return 0.0
+    return float(np.median([step for step in steps if step > 0]))
+
+
+def _dither(shape: tuple[int, ...], step: np.float32) -> NDArray[np.float32]:
+    """Return evenly spread numbers between -1/2 and 1/2 steps, always the same."""
+    if step == 0:
+        return np.zeros((1, shape[1]), dtype=np.float32)
+    place = np.arange(shape[0])[:, None] * 0.7548776662 + np.arange(shape[1]) * 0.5698402910
+    return step * (place % 1 - 0.5).astype(np.float32)
+
+
+def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
+    """By how much the noise of a star's worth of pixels exceeds that of independent ones.
+
+    From the differences of neighbors, which star light hardly changes: the correlation in x and y,
+    weighted with the overlap of a typical fit's weights with themselves shifted by a pixel.
+    """
+    sigma = np.nanmedian(noise) if np.isfinite(noise).any() else 0.0
+    if not sigma > 0:
+        return np.nan
+    widths = np.empty(2)
+    _loops.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
+    if np.isnan(widths).any():
+        return np.nan
+    factor = 1.0
+    for width in widths:
+        # of a normal distribution cut at 3 sigma
+        correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
+        factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)
+    return float(np.sqrt(factor))
+
+
+def _smooth(plane: NDArray) -> NDArray:
+    """Fill cells without an estimate from the nearest one and take the 3 x 3 median."""
+    bad = ~np.isfinite(plane)
+    if bad.any():
+        from scipy import ndimage  # takes a while to import, and is rarely needed
+
+        nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
+        plane = plane[tuple(nearest)]
+    cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
+    return np.median(cells, axis=(2, 3))

@@ -1,0 +1,115 @@
+"""Frames behind a color filter array (Bayer mosaics) made fit for detection: private to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro.detection._pixels import PixelSource, find_pile_up
+
+__all__ = ["is_mosaic", "luminance"]
+
+_STRIP = 64
+_PIECE = 128
+
+
+def is_mosaic(source: PixelSource) -> bool:
+    """Tell whether pixels of the four parities have different sky levels."""
+    ny = source.shape[0]
+    middles, spreads = [], []
+    for first in range(0, ny - 1, max(2, ny // 32 * 2)):
+        four = _phases(source.rows(np.array([first, first + 1])))
+        four = four.reshape(four.shape[0], 4, -1)
+        four = four[np.isfinite(four).all(axis=(1, 2))]
+        if len(four):
+            four.sort(axis=2)  # np.percentile takes longer over a few
+            n = four.shape[2]
+            low, middle = four[..., n // 6], (four[..., (n - 1) // 2] + four[..., n // 2]) / 2
+            middles.append(middle - middle.mean(axis=1)[:, None])
+            spreads.append((middle - low).mean(axis=1))
+    if not middles:
+        return False
+    spread = np.maximum(np.concatenate(spreads), 1e-30)
+    pattern = np.median(np.concatenate(middles) / spread[:, None], axis=0)
+    return bool(np.ptp(pattern) > 0.7)
+
+
+def luminance(source: PixelSource, saturation: float) -> tuple[PixelSource, float]:
+    """Mean of the 2 x 2 pixels around every corner, in which every color filter counts alike.
+
+    The pixels are first divided by their filters' mean response to star light, so that a star
+    neither changes its shape with its place on the mosaic nor, but for the rest of its color, is
+    shifted by it.  Positions are half a pixel lower than in the image.  Where one of the four
+    saturates the mean is set to a value no other reaches; it is returned, too.
+    """
+    ny, nx = source.shape
+    response = _response(source)
+    gain = np.tile((1 / response).astype(np.float32), (1, nx // 2 + 1))[:, :nx]
+    if not np.isfinite(saturation):
+        saturation = _find_saturation(source)
+    full = float(saturation / response.min())
+    out = np.empty((ny - 1, nx - 1), dtype=np.float32)
+    for start in range(0, ny - 1, _STRIP):
+        rows = source.rows(slice(start, min(start + _STRIP + 1, ny)))
+        over = rows >= np.float32(saturation)
+        rows = rows * gain[(start + np.arange(len(rows))) % 2]
+        rows[~np.isfinite(rows)] = np.nan
+        mean = 0.25 * _sum_of_four(rows)
+        mean[_sum_of_four(over.astype(np.uint8)) > 0] = full
+        out[start : start + len(mean)] = mean
+    error = source.error
+    if error is not None:
+        error = np.asarray(error, dtype=np.float64) / source.scale
+        error = 0.25 * np.sqrt(_sum_of_four((error * gain[np.arange(ny) % 2]) ** 2))
+    return PixelSource(out, error=error), 0.999 * full
+
+
+def _sum_of_four(values: NDArray) -> NDArray:
+    """Add the four pixels around every corner."""
+    pairs = values[1:] + values[:-1]
+    return pairs[:, 1:] + pairs[:, :-1]
+
+
+def _find_saturation(source: PixelSource) -> float:
+    """Find the saturation level of the single pixels."""
+    strips = [slice(k, k + _STRIP) for k in range(0, source.shape[0], _STRIP)]
+    sky = float(np.nanmedian(source.rows(np.arange(0, source.shape[0], 16))))
+    largest = max(float(np.fmax.reduce(source.rows(k), axis=None)) for k in strips)
+    if not np.isfinite(largest) or not largest > sky:
+        return np.inf
+    high = [rows[rows >= sky + 0.5 * (largest - sky)] for rows in map(source.rows, strips)]
+    return find_pile_up(np.concatenate(high), sky, source)
+
+
+def _phases(rows: NDArray) -> NDArray:
+    """Rearrange rows, of even number, to (piece, phase, block row, block column)."""
+    half = rows.shape[1] // 2
+    pieces = max(1, half // _PIECE)
+    width = half // pieces
+    four = rows[:, : 2 * pieces * width].reshape(len(rows) // 2, 2, pieces, width, 2)
+    return four.transpose(2, 1, 4, 0, 3).reshape(pieces, 4, len(rows) // 2, width)
+
+
+def _response(source: PixelSource) -> NDArray[np.float64]:
+    """Sensitivity of the pixels of a 2 x 2 block to star light, 1 in the mean, shape (2, 2).
+
+    The mean share of each in the light of bright blocks; where in a block a star lies averages
+    out.
+    """
+    total, number = np.zeros(4), 0
+    ny = source.shape[0] // 2 * 2
+    for start in range(0, ny, _STRIP):
+        four = _phases(source.rows(slice(start, min(start + _STRIP, ny))))
+        with np.errstate(invalid="ignore"):
+            four = four - np.nan_to_num(
+                np.median(four, axis=(2, 3), keepdims=True), posinf=0, neginf=0
+            )
+            block = four.sum(axis=1)
+            spread = np.median(np.abs(block), axis=(1, 2), keepdims=True)
+            bright = (block > 15 * spread) & np.isfinite(block) & (four.min(axis=1) > 0)
+        share = four.transpose(0, 2, 3, 1)[bright] / block[bright][:, None]
+        total += share.sum(axis=0)
+        number += len(share)
+    if number < 50:
+        return np.ones((2, 2))
+    return np.clip(4 * total / number, 0.1, 4).reshape(2, 2)

@@ -1,0 +1,63 @@
+"""An image and what is known of it: sky, noise, gain and saturation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._pixels import PixelSource, find_pile_up
+from spalipy_astro.detection._trails import Trail
+
+__all__ = ["PROBE_STARS", "Exposure"]
+
+PROBE_STARS = 400
+
+_PEAK_RADIUS = 4
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """The image and what is known of it."""
+
+    source: PixelSource
+    background: Background
+    inverse_gain: float
+    saturation: float
+    model_error: float = 0.01
+    trails: tuple[Trail, ...] = ()
+
+    def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Squares around pixels less the sky, their sky variance, and where they saturate.
+
+        Bad and saturated pixels are NaN.
+        """
+        x, y = pixel.T
+        stamps = self.source.stamps(x, y, radius)
+        with np.errstate(invalid="ignore"):
+            saturated = stamps >= np.float32(self.saturation)
+        stamps[saturated] = np.nan
+        level, noise = self.background.at(x, y)
+        stamps -= level.astype(np.float32)[:, None, None]
+        if self.source.error is not None:
+            variance = self.source.variances(x, y, radius)
+        else:
+            variance = (noise.astype(np.float32) ** 2)[:, None, None]
+        return stamps, variance, saturated
+
+    def find_saturation(self, pixel: NDArray) -> Exposure:
+        """Set the saturation level, if it is not known, from the brightest sources."""
+        if np.isfinite(self.saturation) or len(pixel) == 0:
+            return self
+        x, y = pixel[:PROBE_STARS].T
+        stamps = self.source.stamps(x, y, _PEAK_RADIUS)
+        sky = float(np.median(self.background.level))
+        largest = float(np.fmax.reduce(stamps, axis=None))
+        if not largest > sky:
+            return self
+        k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
+        # squares overlap: count pixels, not their copies
+        _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
+        return replace(self, saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))

@@ -1,0 +1,411 @@
+"""Image to star catalog: positions with honest errors, fluxes, widths and flags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import QTable
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from spalipy_astro.catalogs import UNUSABLE, StarFlag
+from spalipy_astro.errors import ImageError
+
+if TYPE_CHECKING:
+    from spalipy_astro.detection._exposure import Exposure
+    from spalipy_astro.detection._peaks import Peaks
+    from spalipy_astro.detection._pixels import PixelSource
+    from spalipy_astro.detection._psf import Profile
+    from spalipy_astro.detection._starfit import Fits
+
+__all__ = ["find_stars"]
+
+# Of narrower stars a hot pixel cannot be told.
+_UNDERSAMPLED = 1.3
+# A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
+_BRIGHTER = 2.5
+# Among so many of the brightest sources chains of dashes are sought.
+_DASHES = 50
+
+
+def find_stars(
+    data: NDArray,
+    *,
+    mask: NDArray | None = None,
+    error: NDArray | None = None,
+    gain: float | None = None,
+    threshold: float = 5.0,
+    fwhm: float | None = None,
+    saturation: float | None = None,
+) -> QTable:
+    """Find and measure the stars of an image.
+
+    Parameters
+    ----------
+    data : array_like, shape (ny, nx)
+        The image: any real dtype and byte order. Non-finite pixels are bad.
+    mask : array_like of bool, shape (ny, nx), optional
+        True where a pixel is bad.
+    error : array_like, shape (ny, nx), optional
+        Standard deviation of each pixel; pixels without a positive finite one are bad.
+    gain : float, optional
+        Electrons per data unit. By default estimated from the noise of the bright stars; not
+        used where ``error`` is given, which should contain the photon noise of the stars.
+    threshold : float, optional
+        Smallest signal-to-noise ratio of a star.
+    fwhm : float, optional
+        About the full width at half maximum of the stars in px, where automatic measurement
+        fails.
+    saturation : float, optional
+        Data value from which on a pixel is saturated. By default where values pile up at the top.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        One row per source, brightest first:
+
+        ``x``, ``y``
+            Position, 0-based px, pixel centers on integers.
+        ``x_err``, ``y_err``
+            Standard errors, px: from sky and photon noise, and from how well the PSF fits.
+        ``flux``, ``flux_err``
+            Total flux, that of the fitted PSF, and its error.
+        ``fwhm``
+            Full width at half maximum, px.
+        ``snr``
+            Signal-to-noise ratio.
+        ``flag``
+            Bits of `~spalipy_astro.catalogs.StarFlag`.
+
+        ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
+        of the PSF, before the pixels integrate it), ``threshold``, ``shape`` (of the image),
+        ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative error of
+        the PSF, from the residuals).
+
+    Raises
+    ------
+    ImageError
+        If the image is not 2-D, has no or hardly any good pixels, or is constant.
+    ValueError
+        If an option is out of its range.
+
+    Notes
+    -----
+    The sky is estimated on a mesh, peaks are found in the image convolved with the width of the
+    stars, and every source is fitted with the image's own PSF, an elliptical Moffat profile
+    measured on sources that agree with each other, after the light of its neighbors has been
+    taken away. A second look at the residuals finds close companions. Frames behind a color
+    filter array are recognized and measured on the mean of 2 x 2 pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from spalipy_astro.detection import find_stars
+    >>> rng = np.random.default_rng(1)
+    >>> y, x = np.mgrid[:120, :160]
+    >>> image = rng.normal(100, 5, (120, 160))
+    >>> for x0, y0 in [(30.2, 40.6), (70.5, 90.1), (110.8, 60.3), (130.1, 20.4)]:
+    ...     image += 900 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * 1.3**2))
+    >>> stars = find_stars(image)
+    >>> len(stars)
+    4
+    >>> print(sorted(stars["x"].round(1).tolist()))
+    [30.2, 70.5, 110.8, 130.1]
+    """
+    # imported where stars are sought: whoever opens an alignment need not wait for them
+    from spalipy_astro.detection._background import estimate_background
+    from spalipy_astro.detection._bayer import is_mosaic, luminance
+    from spalipy_astro.detection._exposure import Exposure
+    from spalipy_astro.detection._peaks import find_peaks
+    from spalipy_astro.detection._probe import measure_profile
+    from spalipy_astro.detection._trails import find_trails
+
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, not {threshold}")
+    if gain is not None and not gain > 0:
+        raise ValueError(f"gain must be positive, not {gain}")
+    if fwhm is not None and not 0.5 <= fwhm <= 100:
+        raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
+    image = _pixel_source(data, mask, error)
+    mosaic = is_mosaic(image)
+    source, limit = image, np.inf
+    if saturation is not None:
+        limit = (saturation - image.pedestal) / image.scale
+    if mosaic:
+        source, limit = luminance(image, limit)
+    background = estimate_background(source)
+    level = image.pedestal + image.scale * float(np.median(background.level))
+    noise = image.scale * float(np.median(background.noise))
+    if error is not None:
+        inverse_gain = 0.0
+    elif gain is not None:
+        inverse_gain = 1 / (gain * image.scale)
+    else:
+        # of a sky without bias level; the bright stars will tell better
+        inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
+    trails = find_trails(source, background)
+    frame = Exposure(source, background, inverse_gain, limit, trails=trails)
+    fixed_gain = gain is not None or error is not None
+    frame, profile = measure_profile(frame, fwhm, fixed_gain)
+    peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
+    table = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if mosaic:
+        table["x"] += 0.5
+        table["y"] += 0.5
+    if image.scale != 1:
+        table["flux"] *= image.scale
+        table["flux_err"] *= image.scale
+    table.meta["gain"] /= image.scale
+    table.meta.update(
+        background=level,
+        noise=noise,
+        fwhm=profile.fwhm,
+        threshold=threshold,
+        shape=np.shape(data),
+        n_detected=len(table),
+    )
+    return table
+
+
+def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
+    """Check the arrays and wrap them."""
+    from spalipy_astro.detection._pixels import PixelSource
+
+    if isinstance(data, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(data)
+        mask = hidden if mask is None else hidden | np.asarray(mask, dtype=bool)
+        data = data.data
+    data = np.asarray(data)
+    if data.ndim != 2:
+        raise ImageError(
+            f"an image has 2 dimensions, this array has {data.ndim} (shape {data.shape}); "
+            "pass one plane of it"
+        )
+    if data.dtype.kind not in "iufb":
+        raise ImageError(f"an image has real numbers, this array has dtype {data.dtype}")
+    arrays = []
+    for name, other in (("mask", mask), ("error", error)):
+        other = None if other is None else np.asarray(other)
+        if other is not None and other.shape != data.shape:
+            raise ImageError(
+                f"{name} has the shape {other.shape}, the image {data.shape}; they must agree"
+            )
+        arrays.append(other)
+    ny, nx = data.shape
+    if min(ny, nx) < 8:
+        raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
+    source = PixelSource(data, arrays[0], arrays[1])
+    rows = np.arange(0, ny, max(1, ny // 16))
+    values = data[rows].astype(np.float64)
+    values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
+    if values.size:
+        # what single precision cannot hold: large constants, and squares of strange units
+        low, middle, high = np.percentile(values, (16, 50, 84))
+        spread = max(high - low, values.max() - middle)
+        wide = data.dtype.itemsize > (4 if data.dtype.kind == "f" else 2)
+        pedestal = float(middle) if wide else 0.0
+        strange = spread > 0 and not 1e-5 < spread < 1e9
+        scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
+        source = replace(source, pedestal=pedestal, scale=scale)
+        source = replace(source, blank=source.find_blank())
+    if values.size == 0 or values.min() == values.max():
+        _check_all(source)
+    return source
+
+
+def _check_all(source: PixelSource) -> None:
+    """Complain of an image without good pixels or with a single value."""
+    n_good, low, high = 0, np.inf, -np.inf
+    for start in range(0, source.shape[0], 64):
+        rows = source.rows(slice(start, start + 64))
+        rows = rows[np.isfinite(rows)]
+        if rows.size:
+            n_good += rows.size
+            low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+    if n_good == 0:
+        raise ImageError(
+            f"all {source.data.size} pixels of the image are bad (masked, NaN or infinite); "
+            "check the mask and the file"
+        )
+    if low == high:
+        raise ImageError(
+            f"all {n_good} good pixels of the image have the same value "
+            f"{source.pedestal + source.scale * low:g}; "
+            "there is nothing to detect"
+        )
+
+
+def _measure(
+    frame: Exposure, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
+) -> QTable:
+    """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+    from spalipy_astro.detection._trails import on_trails
+
+    fwhm = profile.fwhm
+    order = np.argsort(-peaks.snr, kind="stable")
+    pixel = np.column_stack((peaks.x, peaks.y))[order]
+    trailed = on_trails(frame.trails, *pixel.T)
+    frame = frame.find_saturation(pixel[~trailed])
+    fits, saturated, bad, pixel = _fit(frame, profile, pixel, peaks.snr[order], threshold)
+    x, y = fits.position.T
+    ny, nx = frame.source.shape
+    keep = (fits.flux > 0) & (fits.errors[:, 2] > 0) & (fits.snr > 0.7 * threshold)
+    keep &= (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)
+    keep[keep] = _without_doubles(fits[keep], 0.5 * fwhm)
+    fits, saturated, bad, pixel = fits[keep], saturated[keep], bad[keep], pixel[keep]
+    edge = np.minimum(pixel, np.array([nx - 1, ny - 1]) - pixel).min(axis=1) < 1.2 * fwhm
+    flag = np.zeros(len(fits), dtype=np.int64)
+    flag[saturated] |= StarFlag.SATURATED
+    flag[edge] |= StarFlag.EDGE
+    flag[bad & ~edge] |= StarFlag.BAD_PIXELS
+    flag[~fits.converged] |= StarFlag.UNSTABLE
+    flag[_is_artifact(fits, saturated, fwhm)] |= StarFlag.ARTIFACT
+    flag[_is_extended(fits)] |= StarFlag.EXTENDED
+    flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED
+    flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
+    flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
+    errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
+    columns = {
+        "x": fits.position[:, 0],
+        "y": fits.position[:, 1],
+        "x_err": errors[:, 0],
+        "y_err": errors[:, 1],
+        "flux": fits.flux,
+        "flux_err": fits.errors[:, 2],
+        "fwhm": fits.width * fwhm,
+        "snr": fits.snr,
+        "flag": flag,
+    }
+    rows = np.argsort(-fits.flux, kind="stable")
+    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta)
+
+
+def _fit(
+    frame: Exposure, profile: Profile, pixel: NDArray, snr: NDArray, threshold: float
+) -> tuple[Fits, NDArray, NDArray, NDArray]:
+    """Fit stars at peaks, then those found in the residuals with the stars around them.
+
+    Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
+    """
+    from spalipy_astro.detection._probe import first_flux, fit_all, window_radius
+    from spalipy_astro.detection._starfit import Fits
+    from spalipy_astro.detection._trails import on_trails
+
+    fwhm = profile.fwhm
+    radius = window_radius(fwhm)
+    noise = frame.background.at(*pixel.T)[1]
+    fits = Fits.start(pixel, first_flux(snr * noise, fwhm))
+    saturated, bad = fit_all(frame, profile, fits, pixel, radius, search=True)
+    # what is left of a trail when stars were fitted to it is no star either
+    spoiled = saturated | bad | on_trails(frame.trails, *pixel.T)
+    hidden = _companions(fits, spoiled, threshold, fwhm)
+    if len(hidden) == 0:
+        return fits, saturated, bad, pixel
+    strength, place = fits.companion[hidden, 0], fits.companion[hidden, 1:]
+    more = np.round(place).astype(np.int64)
+    pixel = np.concatenate((pixel, more))
+    noise = frame.background.at(*more.T)[1]
+    fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
+    near = np.flatnonzero(cKDTree(place).query(fits.position)[0] < 1.5 * radius)
+    full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
+    none = np.zeros(len(hidden), dtype=bool)
+    return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
+
+
+def _position_errors(
+    frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
+) -> tuple[NDArray, dict[str, float]]:
+    """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
+    from spalipy_astro.detection._probe import noise_law
+
+    clean = flag & ~StarFlag.NEIGHBOR == 0
+    inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
+    # a wrong PSF shifts all stars alike, but for their place within the pixel
+    model_error *= float(np.clip(2 / fwhm, 0.4, 1)) ** 2
+    errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
+    # the noise that makes a faint star's flux too large makes its error too small
+    errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
+    # what looks less like the PSF than others, a star with a hidden companion say, is less certain
+    bright = fits.chi2[clean & (fits.snr > 20)]
+    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
+    errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
+    return errors, {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
+
+
+def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
+    """Tell hot pixels, cosmic rays and pieces of bleeding trails."""
+    if fwhm > _UNDERSAMPLED:
+        narrow = (fits.width * fwhm < 0.45 * fwhm + 0.4) & (1 - fits.width > 3 * fits.width_error)
+        sharp = narrow | (fits.sharpness > 4.5)
+    else:
+        sharp = np.zeros(len(fits), dtype=bool)
+    unlike = ~fits.converged | (np.abs(fits.width - 1) > 0.2) | (fits.chi2 > 8)
+    return sharp | (saturated & unlike)
+
+
+def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
+    """Tell what lies on a trail, but for stars that stand out from it, and chains of dashes."""
+    from spalipy_astro._lines import on_lines
+
+    out = np.zeros(len(fits), dtype=bool)
+    for trail in frame.trails:
+        rows = np.flatnonzero(trail.holds(*fits.position.T))
+        if len(rows):
+            excess = fits.flux[rows] / np.median(fits.flux[rows])
+            like = (np.abs(fits.width[rows] - 1) < 0.2) & (fits.chi2[rows] < excess)
+            out[rows[~like | (excess < _BRIGHTER)]] = True
+    # the lights of an aircraft are as bright as the brightest stars
+    rows = np.flatnonzero(~out & (flag & int(UNUSABLE) == 0))
+    rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_DASHES]]
+    out[rows[on_lines(fits.position[rows]) >= 0]] = True
+    return out
+
+
+def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
+    """List the stars next to which the residuals have a peak that is no star yet."""
+    strength, x, y = fits.companion.T
+    rows = np.flatnonzero((strength > threshold) & ~spoiled & (fits.sharpness < 4.5))
+    if len(rows) == 0:
+        return rows
+    place = np.column_stack((x, y))[rows]
+    known = cKDTree(fits.position).query(place)[0] < 0.6 * fwhm
+    rows, place = rows[~known], place[~known]
+    if len(rows) == 0:
+        return rows
+    pairs = cKDTree(place).query_pairs(fwhm, output_type="ndarray")
+    weaker = np.where(strength[rows[pairs[:, 0]]] < strength[rows[pairs[:, 1]]], *pairs.T)
+    return np.delete(rows, weaker)
+
+
+def _is_extended(fits: Fits) -> NDArray:
+    """Tell galaxies: what is wider than stars are where the optics widens them.
+
+    How much stars differ is seen on those that are narrower than the PSF, which no galaxy is.
+    """
+    below = fits.width[(fits.snr > 30) & (fits.width < 1) & (fits.sharpness < 4.5)]
+    scatter = 1.4826 * float(np.median(1 - below)) if len(below) >= 5 else 0.0
+    excess = fits.width - 1
+    return (excess > max(0.3, 3 * scatter)) & (excess > 4 * fits.width_error)
+
+
+def _is_blended(fits: Fits, reach: float) -> NDArray:
+    """Tell stars with another, of at least a twentieth of their flux, close by."""
+    from spalipy_astro.detection._probe import neighbor_lists
+
+    pointer, other = neighbor_lists(fits.position, reach)
+    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    out = np.zeros(len(fits), dtype=bool)
+    out[me[fits.flux[other] > 0.05 * fits.flux[me]]] = True
+    return out
+
+
+def _without_doubles(fits: Fits, reach: float) -> NDArray:
+    """Return False for the fainter of two detections of one star."""
+    keep = np.ones(len(fits), dtype=bool)
+    pairs = cKDTree(fits.position).query_pairs(reach, output_type="ndarray")
+    if len(pairs):
+        brighter = fits.flux[pairs[:, 0]] >= fits.flux[pairs[:, 1]]
+        keep[np.where(brighter, pairs[:, 1], pairs[:, 0])] = False
+    return keep

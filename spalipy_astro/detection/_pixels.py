@@ -1,0 +1,157 @@
+"""The pixels of an image as detection reads them: masked, in pieces, with their pile-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PixelSource", "find_pile_up"]
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Pixels of an image of any dtype as float32; bad ones are NaN or infinite.
+
+    Those of the image are ``pedestal + scale * value``, so that single precision holds the values.
+    Pixels of the value ``blank`` are bad.
+    """
+
+    data: NDArray
+    mask: NDArray | None = None
+    error: NDArray | None = None
+    pedestal: float = 0.0
+    scale: float = 1.0
+    blank: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)`` of the image."""
+        return self.data.shape[0], self.data.shape[1]
+
+    def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
+        """Return some rows; possibly a view of the data."""
+        out = self._convert(self.data[rows])
+        bad = None if self.mask is None else np.asarray(self.mask[rows], dtype=bool)
+        if self.error is not None:
+            useless = ~(np.isfinite(self.error[rows]) & (self.error[rows] > 0))
+            bad = useless if bad is None else bad | useless
+        if self.blank is not None:
+            empty = out == np.float32(self.blank)
+            bad = empty if bad is None else bad | empty
+        return out if bad is None else np.where(bad, np.float32(np.nan), out)
+
+    def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
+        """Return squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
+        out = _squares(self.data, x, y, radius, self._convert, np.float32(np.nan))
+        if self.data.dtype.kind == "f":
+            out[np.isinf(out)] = np.nan
+        if self.blank is not None:
+            out[out == np.float32(self.blank)] = np.nan
+        if self.mask is not None:
+            out[_squares(self.mask, x, y, radius).astype(bool)] = np.nan
+        if self.error is not None:
+            error = _squares(self.error, x, y, radius)
+            out[~(np.isfinite(error) & (error > 0))] = np.nan
+        return out
+
+    def at(self, x: NDArray, y: NDArray) -> NDArray[np.float32]:
+        """Return pixels at integer positions; NaN where bad or outside."""
+        ny, nx = self.shape
+        inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+        x, y = np.where(inside, x, 0), np.where(inside, y, 0)
+        out = self._convert(self.data[y, x])
+        bad = ~(inside & np.isfinite(out))
+        if self.mask is not None:
+            bad |= np.asarray(self.mask[y, x], dtype=bool)
+        if self.error is not None:
+            error = self.error[y, x]
+            bad |= ~(np.isfinite(error) & (error > 0))
+        if self.blank is not None:
+            bad |= out == np.float32(self.blank)
+        return np.where(bad, np.float32(np.nan), out)
+
+    def variances(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
+        """Squares of the error array around integer positions."""
+        error = _squares(self.error, x, y, radius) / self.scale
+        good = np.isfinite(error) & (error > 0)
+        return np.where(good, error, 1).astype(np.float32) ** 2
+
+    def find_blank(self) -> float | None:
+        """Find the value of an empty margin, as resampled frames have it: far below the sky."""
+        length = 32
+        rows = self.rows(np.arange(0, self.shape[0], max(1, self.shape[0] // 64)))
+        if rows.shape[1] <= length:
+            return None
+        same = np.cumsum(rows[:, 1:] == rows[:, :-1], axis=1)
+        runs = same[:, length - 1 :] - np.pad(same, ((0, 0), (1, 0)))[:, :-length] == length
+        if not runs.any():
+            return None
+        values, counts = np.unique(rows[:, : runs.shape[1]][runs], return_counts=True)
+        blank = float(values[counts.argmax()])
+        rest = rows[np.isfinite(rows) & (rows != np.float32(blank))]
+        if rest.size < 64:
+            return None
+        low, middle, high = np.percentile(rest, (16, 50, 84))
+        return blank if high > low and middle - blank > 2 * (high - low) else None
+
+    def _convert(self, values: NDArray) -> NDArray[np.float32]:
+        if self.pedestal or self.scale != 1:
+            out = np.subtract(values, self.pedestal, dtype=np.float64)
+            out /= self.scale
+            return out.astype(np.float32)
+        return np.asarray(values, dtype=np.float32)
+
+
+def _squares(
+    array: NDArray | None,
+    x: NDArray,
+    y: NDArray,
+    radius: int,
+    convert: Callable[[NDArray], NDArray] = np.asarray,
+    fill: np.generic | None = None,
+) -> NDArray:
+    """Cut squares around integer positions out of an array; beyond its edges they are filled."""
+    assert array is not None
+    ny, nx = array.shape
+    size = 2 * radius + 1
+    fill = array.dtype.type(0) if fill is None else fill
+    inside = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
+    windows = None
+    if nx >= size and ny >= size:
+        windows = np.lib.stride_tricks.sliding_window_view(array, (size, size))
+    if windows is not None and inside.all():
+        return convert(windows[y - radius, x - radius])
+    out = np.full((len(x), size, size), fill)
+    if windows is not None:
+        out[inside] = convert(windows[y[inside] - radius, x[inside] - radius])
+    for k in np.flatnonzero(~inside):
+        x0, y0 = x[k] - radius, y[k] - radius
+        xa, xb, ya, yb = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)
+        if xa < xb and ya < yb:
+            out[k, ya - y0 : yb - y0, xa - x0 : xb - x0] = convert(array[ya:yb, xa:xb])
+    return out
+
+
+def find_pile_up(values: NDArray, sky: float, source: PixelSource) -> float:
+    """Level of saturation, if it is not known, from the brightest pixels; infinity if none is.
+
+    It is where values pile up: many pixels have the largest value, or it is the end of an integer
+    range, or far more pixels than at the top of a star are within a twentieth of it.
+    ``values`` are those of all pixels above half of the largest.
+    """
+    largest = float(values.max())
+    height = (values - sky) / (largest - sky)
+    n_equal, n_top = np.sum(values == values.max()), np.sum(height > 0.95)
+    dtype = source.data.dtype
+    whole = dtype.kind in "iu"
+    end = np.iinfo(dtype).max if whole else np.inf
+    at_end = largest >= (end - source.pedestal) / source.scale
+    crowd = 0.25 * len(values)
+    if at_end or (n_equal >= 3 and (n_equal > crowd or not whole)):
+        return sky + 0.98 * (largest - sky)
+    if n_top >= 5 and n_top > crowd:
+        return sky + 0.93 * (largest - sky)
+    return np.inf

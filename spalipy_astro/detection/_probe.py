@@ -1,0 +1,327 @@
+"""What the stars of an image look like: PSF, photon noise, saturation; private to detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
+from spalipy_astro.detection._peaks import find_peaks
+from spalipy_astro.detection._psf import Profile, fit_profile
+from spalipy_astro.detection._starfit import Fits, fit_stars
+from spalipy_astro.detection._trails import on_trails
+
+__all__ = [
+    "first_flux",
+    "fit_all",
+    "measure_profile",
+    "neighbor_lists",
+    "noise_law",
+    "window_radius",
+]
+
+
+_FIRST_FWHM = 2.8
+_SHARP_FWHM = 1.0
+_MAX_FWHM = 30.0
+# Single pixels fitted with a star are narrower than this; stars rarely are.
+_SHARPEST = 1.4
+_PROBE_SNR = 10.0
+_PSF_STARS = 50
+_LAW_STARS = 400
+_BATCH_PIXELS = 2_000_000
+# Pixels from which on a part of the image is looked at first.
+_LARGE = 2_000_000
+
+
+def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
+    """For every star the others within ``reach``, as pointers into one index array."""
+    pairs = cKDTree(position).query_pairs(reach, output_type="ndarray")
+    one, two = pairs.astype(np.int64).T
+    # by star, and its neighbors in their order: as one number, which is faster to sort than two
+    number = np.sort(np.concatenate((one, two)) * len(position) + np.concatenate((two, one)))
+    star, other = np.divmod(number, max(len(position), 1))
+    counts = np.bincount(star, minlength=len(position))
+    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), other
+
+
+def window_radius(fwhm: float) -> int:
+    """Radius in pixels of the window in which stars are fitted."""
+    return int(np.ceil(max(2 * fwhm, 3)))
+
+
+def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
+    """Flux of a star from its peak in the filtered image: that of a Gaussian."""
+    return amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
+
+
+def fit_all(
+    frame: Exposure,
+    profile: Profile,
+    fits: Fits,
+    pixel: NDArray,
+    radius: int,
+    *,
+    members: NDArray | None = None,
+    passes: int = 3,
+    search: bool = False,
+) -> tuple[NDArray, NDArray]:
+    """Fit stars around pixels, again in each pass if a neighbor has moved; update ``fits``.
+
+    Returns
+    -------
+    saturated, bad : `~numpy.ndarray` of bool, shape (N,)
+        Whether a pixel of the core saturates or is bad.
+    """
+    pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
+    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    offset = np.arange(-radius, radius + 1)
+    core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
+    saturated = np.zeros(len(fits), dtype=bool)
+    bad = np.zeros(len(fits), dtype=bool)
+    members = np.arange(len(fits)) if members is None else members
+    batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
+    kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
+    rows = np.arange(len(members))
+    for _ in range(passes):
+        before = fits.position.copy()
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            part = members[some]
+            if kept is None:
+                stamps, variance, full = frame.cutouts(pixel[part], radius)
+            else:
+                stamps, variance, full = (plane[some] for plane in kept)
+            saturated[part] = full[:, core].any(axis=1)
+            bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
+            fit_stars(
+                fits,
+                part,
+                stamps,
+                variance,
+                pixel[part] - radius,
+                profile,
+                (pointer, other),
+                inverse_gain=frame.inverse_gain,
+                model_error=frame.model_error,
+                search=search,
+            )
+        # once more those whose neighbors have moved noticeably
+        moved = np.abs(fits.position - before).max(axis=1) > 0.1 * fits.errors[:, :2].min(axis=1)
+        restless = np.zeros(len(fits), dtype=bool)
+        restless[me[moved[other]]] = True
+        rows = rows[restless[members[rows]]]
+    return saturated, bad
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The brightest sources found with a filter of one width, and which look like stars."""
+
+    guess: float
+    pixel: NDArray
+    fits: Fits
+    sound: NDArray
+    good: NDArray
+    size: float
+
+    @property
+    def fits_its_scale(self) -> bool:
+        """Whether the sources are about as wide as the filter, and not bumps on wider ones."""
+        if not self.size < 1.6 * self.guess:
+            return False
+        stars = self.fits[: len(self.good)][self.good]
+        below = stars.sky * (stars.width * self.guess) ** 2 / stars.flux
+        return float(np.median(below)) < 0.15
+
+
+def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
+    """Find and fit the brightest sources, in a part of the image if that is enough."""
+    large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
+    for every in (4, 1) if large else (1,):
+        peaks = find_peaks(
+            frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
+        )
+        order = np.argsort(-peaks.snr, kind="stable")
+        if frame.trails:
+            # no stars: neither their width nor where they saturate says anything
+            order = order[~on_trails(frame.trails, peaks.x[order], peaks.y[order])]
+        pixel = np.column_stack((peaks.x, peaks.y))[order]
+        noise = frame.background.at(*pixel.T)[1]
+        fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
+        top = np.arange(min(len(pixel), PROBE_STARS))
+        frame = frame.find_saturation(pixel)
+        # uniform weights make the width of a wrong profile independent of the flux
+        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
+        saturated, _ = fit_all(
+            tolerant, Profile(guess), fits, pixel, window_radius(guess), members=top
+        )
+        bright = fits[top]
+        widths = bright.width * guess
+        sound = (bright.good > 0.9) & (bright.flux > 0) & (bright.width_error < 0.2)
+        sound &= ~saturated[top]
+        good = sound & (bright.chi2 < 3) & (widths > sharpest)
+        if guess != _SHARP_FWHM:
+            good &= bright.sharpness < 3
+        if (good & (bright.snr > 20)).sum() >= 60:
+            break
+    size = np.nan
+    if good.sum() >= 3:
+        size = _densest(widths[good], (bright.width_error / bright.width)[good])
+    return _Sample(guess, pixel, fits, sound, good, size)
+
+
+def measure_profile(
+    frame: Exposure, fwhm: float | None, fixed_gain: bool
+) -> tuple[Exposure, Profile]:
+    """Measure PSF and noise on the brightest sources that look like stars.
+
+    A cosmic ray or hot pixel is narrower than the PSF or does not fit it, galaxies and blends
+    are wider, each in its own way; so the width at which the sources crowd is that of the stars,
+    be there ever so few.
+    """
+    if fwhm is None:
+        sample = _sample_at_scale(frame)
+    else:
+        sample = _sample(frame, fwhm, 0.5 * fwhm)
+    if not np.isfinite(sample.size):
+        return frame, Profile(sample.guess)
+    return _refine(frame, sample, fixed_gain)
+
+
+def _sample_at_scale(frame: Exposure) -> _Sample:
+    """Choose the width of the filter to which the sources answer."""
+    first = _sample(frame, _FIRST_FWHM, _SHARPEST)
+    if first.fits_its_scale:
+        return first
+    if first.good.sum() < 0.5 * first.sound.sum():
+        # most are too narrow; what is wide enough may be bumps on a nebula
+        rows = np.flatnonzero(first.sound)
+        radius = window_radius(first.guess)
+        if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):
+            return _sample(frame, _SHARP_FWHM, 0.4)
+    guess = 2 * _FIRST_FWHM
+    while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
+        wider = _sample(frame, guess, 0.4 * guess)
+        if wider.fits_its_scale:
+            return wider
+        guess *= 2
+    return first
+
+
+def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposure, Profile]:
+    """Fit the PSF to the stars among the bright sources, and to these the noise."""
+    pixel, fits, good = sample.pixel, sample.fits, sample.good
+    profile, size = Profile(sample.guess), sample.size
+    top = np.arange(len(good))
+    seen = frame.find_saturation(pixel)
+    radius = window_radius(size)
+    # the first round finds out which of them are stars
+    for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):
+        bright = fits[top]
+        spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
+        like = good & (np.abs(np.log(bright.width * profile.fwhm / size)) < spread)
+        alone = like & (bright.foreign < 0.05)
+        chosen = top[alone if alone.sum() >= 15 else like][:most]
+        if len(chosen) < 3:
+            break
+        stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
+        place = bright.parameters[chosen, :4]
+        place[:, :2] -= pixel[chosen]
+        profile = fit_profile(
+            stamps,
+            variance,
+            place,
+            replace(profile, fwhm=size),
+            inverse_gain=frame.inverse_gain,
+        )
+        size = profile.fwhm
+        fits.parameters[top, 4] = 1
+        saturated, _ = fit_all(
+            replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
+        )
+        bright = fits[top]
+        good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
+        good &= np.abs(np.log(bright.width)) < 0.4
+        if sample.guess != _SHARP_FWHM:
+            good &= bright.sharpness < 3
+        if good.any():
+            good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
+    inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
+    return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
+
+
+def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
+    """Photon variance per unit of light and relative error of the model, from the residuals.
+
+    They are those for which the squared residuals in the cores of bright stars deviate the least
+    from what is expected; the mean absolute deviation of their logarithms is insensitive to
+    blends.
+    """
+    number, square, sky, light, light2 = fits.sums.T
+    inverse_gain = frame.inverse_gain
+    use = (fits.snr > 20) & (number >= 6) & (fits.flux > 0) & (fits.foreign < 0.05)
+    # galaxies and blends are not what the PSF should fit
+    spread = np.hypot(0.08, 2 * fits.width_error / fits.width)
+    use &= (np.abs(np.log(fits.width)) < spread) & (fits.sharpness < 4.5)
+    if use.sum() < 8:
+        return inverse_gain, 0.01
+    use = np.flatnonzero(use)
+    use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
+    freedom = (number[use] - 3.5) / number[use]
+    observed = np.maximum(square[use] / freedom, 1e-30)
+    sky, light, light2 = sky[use], light[use], light2[use]
+    # with few stars the gain cannot be told from the model's error
+    gains = np.array([inverse_gain])
+    if not fixed_gain and len(use) >= 20:
+        start = max(inverse_gain, 1e-3 * np.median(sky / light))
+        gains = start * np.exp(np.linspace(-3, 3, 16))
+    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
+    for _ in range(2):
+        expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
+        # in place: to allocate large arrays takes as long as to fill them
+        np.divide(observed, expected, out=expected)
+        np.log(expected, out=expected)
+        misfit = np.abs(expected, out=expected).mean(axis=2)
+        i, j = np.unravel_index(misfit.argmin(), misfit.shape)
+        best_gain, best_relative = gains[i], relative[j]
+        if len(gains) > 1:
+            gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
+        relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
+    return float(best_gain), float(best_relative)
+
+
+def _densest(widths: NDArray, errors: NDArray) -> float:
+    """Width at which the most, and the best measured, sources agree.
+
+    Stars all have the width of the PSF, while galaxies, blends and cosmic rays spread.
+    """
+    value = np.log(widths)
+    grid = np.arange(value.min() - 0.01, value.max() + 0.02, 0.01)
+    sigma = np.hypot(errors, 0.05)
+    offset = (grid - value[:, None]) / sigma[:, None]
+    density = (np.exp(-0.5 * offset**2) / sigma[:, None]).sum(axis=0)
+    return float(np.exp(grid[density.argmax()]))
+
+
+def _is_undersampled(stamps: NDArray) -> bool:
+    """Tell stars that are narrower than a pixel from hot pixels and cosmic rays.
+
+    Such a star shares its light with the one neighbor it lies next to; a hot pixel shares it
+    with none, a cosmic ray with both of its sides.
+    """
+    if len(stamps) < 20:
+        return False
+    c = stamps.shape[1] // 2
+    core = stamps[:, c - 1 : c + 2, c - 1 : c + 2]
+    peak = core[:, 1, 1]
+    left, right, low, high = core[:, 1, 0], core[:, 1, 2], core[:, 0, 1], core[:, 2, 1]
+    one_sided = np.zeros(len(stamps), dtype=bool)
+    both_sides = np.zeros(len(stamps), dtype=bool)
+    for a, b in ((left, right), (low, high)):
+        one_sided |= (np.maximum(a, b) > 0.2 * peak) & (np.minimum(a, b) < 0.15 * peak)
+        both_sides |= np.minimum(a, b) > 0.3 * peak
+    return bool(np.mean(one_sided & ~both_sides) > 0.35)

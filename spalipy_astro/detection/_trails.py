@@ -1,0 +1,412 @@
+"""Light that is continuous along a straight line, found in the pixels: private to detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._pixels import PixelSource
+
+__all__ = ["Trail", "find_trails", "on_trails"]
+
+_BIN = 16  # px
+_FINE_BIN = 8  # of small images
+_SMALL = 600  # px
+_FEWEST_BINS = 8
+_CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of a trail
+_SIDES = (2, 4)  # bins between a line and those beside it
+_SHORTEST = 3  # log2 of the number of bins
+_GATE = 5.7  # sigma
+_LIT_SHARE = {8: 0.85, np.inf: 0.6}  # of so many bins of a line, by length
+_MOST_TRAILS = 40
+_MOST_MISSES = 6
+_BLOCK = 24  # px along a trail
+_FEWEST_BLOCKS = 5
+_REACH = 32  # px on either side
+_LIT = 2.5  # sigma of a block
+_LIT_BLOCKS = 0.75  # of a trail
+_LENGTH = 10  # times the half width
+_SPIKE = 500  # px: a longer trail is not that of a star
+_QUANTILE = 0.3  # of a block's pixels
+
+
+@dataclass(frozen=True)
+class Trail:
+    """A segment with light on it.
+
+    A point of the line, the unit vector along it, the ends along it, and how far from the line its
+    light makes peaks, all in px.
+    """
+
+    point: NDArray[np.float64]
+    along: NDArray[np.float64]
+    ends: tuple[float, float]
+    half_width: float
+
+    @property
+    def length(self) -> float:
+        """Length in px."""
+        return self.ends[1] - self.ends[0]
+
+    def perpendicular(self) -> tuple[NDArray, NDArray]:
+        """Return the ends of a segment across the middle, where a star has its other spikes."""
+        center = self.point + sum(self.ends) / 2 * self.along
+        normal = self.length / 2 * np.array([-self.along[1], self.along[0]])
+        return center - normal, center + normal
+
+    def holds(self, x: NDArray, y: NDArray) -> NDArray[np.bool_]:
+        """Tell which positions lie on the trail."""
+        dx, dy = x - self.point[0], y - self.point[1]
+        t = dx * self.along[0] + dy * self.along[1]
+        u = dy * self.along[0] - dx * self.along[1]
+        return (t >= self.ends[0]) & (t <= self.ends[1]) & (np.abs(u) <= self.half_width)
+
+
+def on_trails(trails: tuple[Trail, ...], x: NDArray, y: NDArray) -> NDArray[np.bool_]:
+    """Tell which positions lie on one of some trails."""
+    out = np.zeros(len(x), dtype=bool)
+    for trail in trails:
+        out |= trail.holds(x, y)
+    return out
+
+
+def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...]:
+    """Find straight trails that are brighter than the sky on both of their sides.
+
+    The image is averaged in coarse bins, in units of their noise and clipped, so that a star
+    counts no more than the faint light of a trail. Sums over all lines of 8, 16, 32, ... bins come
+    from a fast discrete Radon transform (Brady 1998, doi:10.1137/S0097539793256673). Where one
+    exceeds those on both sides by 5.7 sigma, the pixels decide: along a trail, most blocks of 24 px
+    are brighter than the sky on both sides even in their darker pixels, where between stars there
+    is sky.
+    """
+    shape = source.shape
+    size = _BIN if min(shape) >= _SMALL else _FINE_BIN
+    bins = _Bins(source, background, size)
+    if min(bins.light.shape) < _FEWEST_BINS:
+        return ()
+    trails: list[Trail] = []
+    misses = 0
+    while misses < _MOST_MISSES and len(trails) < _MOST_TRAILS:
+        segment = _brightest_line(bins.light)
+        if segment is None:
+            break
+        start, end = bins.pixel(segment[:2]), bins.pixel(segment[2:])
+        found = None
+        if bins.is_lit(segment):
+            found = _follow(source, background, start, end, 1.5 * size + 4, trails)
+        if found is None:
+            misses += 1
+            bins.erase(start, end, size)
+            continue
+        while found is not None and len(trails) < _MOST_TRAILS:
+            # a bin has room for more than one line
+            trails.append(found)
+            first, last = (found.point + t * found.along for t in found.ends)
+            bins.erase(first, last, size + found.half_width)
+            if found.length < _SPIKE:
+                across = _follow(source, background, *found.perpendicular(), 12, trails)
+                trails += [] if across is None else [across]
+            found = _follow(source, background, start, end, 1.5 * size + 4, trails)
+        bins.erase(start, end, size)
+    return tuple(trails)
+
+
+class _Bins:
+    """The image in coarse bins, in units of their noise, clipped."""
+
+    def __init__(self, source: PixelSource, background: Background, size: int) -> None:
+        ny, nx = source.shape
+        self.shape = max(ny // size, 1), max(nx // size, 1)
+        rows_of = np.round(np.linspace(0, ny, self.shape[0] + 1)).astype(np.intp)
+        columns_of = np.round(np.linspace(0, nx, self.shape[1] + 1)).astype(np.intp)
+        lines = np.empty((self.shape[0], nx), np.float32)
+        for k in range(self.shape[0]):
+            # every other row tells enough
+            np.add.reduce(source.rows(slice(rows_of[k], rows_of[k + 1], 2)), axis=0, out=lines[k])
+        total = np.add.reduceat(lines, columns_of[:-1], axis=1)
+        number = (np.diff(rows_of)[:, None] + 1) // 2 * np.diff(columns_of)
+        center = [(edges[1:] + edges[:-1] - 1) / 2 for edges in (rows_of, columns_of)]
+        level, noise = _on_grid(background, *center)
+        light = (total / number - level) * (np.sqrt(number) / noise)
+        good = np.isfinite(light)
+        values = light[good]
+        low, middle = 0.0, 1.0
+        if len(values):
+            ranks = int(0.16 * len(values)), len(values) // 2
+            low, middle = np.partition(values, ranks)[list(ranks)]
+        # neighboring pixels may share their noise; stars only add
+        light = (light - middle) / max(middle - low, 1.0)
+        light[~good] = 0
+        self.light = np.clip(light, *_CLIP).astype(np.float32)
+        self.known = good
+        self.size = [ny / self.shape[0], nx / self.shape[1]]
+
+    def pixel(self, place: NDArray) -> NDArray[np.float64]:
+        """Turn the place ``(row, column)`` of a bin into ``(x, y)`` in px."""
+        row, column = place
+        return np.array([(column + 0.5) * self.size[1] - 0.5, (row + 0.5) * self.size[0] - 0.5])
+
+    def is_lit(self, segment: NDArray[np.intp]) -> bool:
+        """Tell whether there is light in most bins of a line, and not much in a few."""
+        n = int(np.abs(segment[2:] - segment[:2]).max()) + 1
+        row, column = np.round(np.linspace(segment[:2], segment[2:], n)).astype(np.intp).T
+        inside = (row >= 0) & (column >= 0) & (row < self.shape[0]) & (column < self.shape[1])
+        row, column = row[inside], column[inside]
+        lit = self.light[row, column][self.known[row, column]] > 0.5
+        share = float(np.mean(lit)) if len(lit) else 0.0
+        return share > next(least for most, least in _LIT_SHARE.items() if n <= most)
+
+    def erase(self, start: NDArray, end: NDArray, reach: float) -> None:
+        """Leave no light near a segment."""
+        y = (np.arange(self.shape[0])[:, None] + 0.5) * self.size[0] - 0.5 - start[1]
+        x = (np.arange(self.shape[1]) + 0.5) * self.size[1] - 0.5 - start[0]
+        length = max(float(np.hypot(*(end - start))), 1e-9)
+        along = (end - start) / length
+        t = x * along[0] + y * along[1]
+        u = y * along[0] - x * along[1]
+        near = (t > -reach - self.size[0]) & (t < length + reach + self.size[0])
+        near &= np.abs(u) < reach
+        self.light[near] = 0
+        self.known[near] = False
+
+
+def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
+    """Level and noise on a grid of rows and columns."""
+    weights = []
+    for place, n, cell in zip((y, x), background.level.shape, background.cell, strict=True):
+        f = np.clip((place + 0.5) / cell - 0.5, 0, n - 1)
+        weights.append(np.maximum(1 - np.abs(f[:, None] - np.arange(n)), 0))
+    level = weights[0] @ background.level @ weights[1].T
+    return level, weights[0] @ background.noise @ weights[1].T
+
+
+def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
+    """Return ``(row, column)`` of both ends of the brightest line of bins, if one stands out."""
+    ny, nx = light.shape
+    levels = int(np.ceil(np.log2(max(ny, nx))))
+    size = 2**levels
+    square = np.zeros((4, size, 1, 2 * size), np.float32)
+    square[0, :ny, 0, :nx] = light
+    square[1, :ny, 0, :nx] = light[:, ::-1]
+    square[2, :nx, 0, :ny] = light.T
+    square[3, :nx, 0, :ny] = light.T[:, ::-1]
+    # stars and trails elsewhere are part of the noise
+    best = _GATE * max(float(light.std()), 1.0)
+    where: tuple[int, ...] = ()
+    for level in range(1, levels + 1):
+        square = _longer(square)
+        if level < _SHORTEST:
+            continue
+        near, far = _SIDES
+        width = 2 * size - 2 * far
+        middle, a, b, c, d = (
+            square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
+        )
+        # on each side the darker, lest a parallel trail hides this one
+        contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
+        k = int(contrast.argmax())
+        value = float(contrast.flat[k]) / 2 ** (level / 2)
+        if value > best:
+            best, where = value, (level, *map(int, np.unravel_index(k, contrast.shape)))
+    if not where:
+        return None
+    level, quadrant, strip, shear, column = where
+    length = 2**level
+    row, column = strip * length, column + _SIDES[1]
+    ends = np.array([[row, column], [row + length - 1, column + shear]])
+    if quadrant % 2:
+        ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
+    if quadrant > 1:
+        ends = ends[:, ::-1]
+    return ends.ravel()
+
+
+def _longer(sums: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Join the line sums of pairs of strips of rows.
+
+    ``sums`` has the axes: quadrant, strip, shear (by how many columns a line moves on from the
+    strip's first row to its last), column in the first row. Columns beyond the image are empty.
+    """
+    n, strips, shears, width = sums.shape
+    out = np.zeros((n, strips // 2, 2 * shears, width), np.float32)
+    first, second = sums[:, 0::2], sums[:, 1::2]
+    # of the second strip, the column that is further by the shear of the first, or one more
+    most = width - shears
+    a, b, c, d = second.strides
+    view = np.lib.stride_tricks.as_strided
+    moved = view(second, (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
+    np.add(first[..., :most], moved, out=out[:, :, 0::2, :most])
+    moved = view(second[..., 1:], (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
+    np.add(first[..., :most], moved, out=out[:, :, 1::2, :most])
+    return out
+
+
+def _follow(
+    source: PixelSource,
+    background: Background,
+    start: NDArray,
+    end: NDArray,
+    reach: float,
+    known: list[Trail],
+) -> Trail | None:
+    """Look at the pixels along a line: where its light begins and ends, and how wide it is."""
+    trail = None
+    for _ in range(2):
+        strip = _Strip(source, background, start, end, int(reach), known)
+        fitted = strip.refine()
+        if fitted is None:
+            return None
+        trail = _Strip(source, background, *fitted, _REACH, known).trail()
+        if trail is None:
+            return None
+        # again along all of its length
+        start, end = (trail.point + t * trail.along for t in trail.ends)
+        reach = 12
+    return trail
+
+
+class _Strip:
+    """The darker pixels of blocks along a line, and their distance from it.
+
+    They are in units of the pixel noise, above the sky at their place; NaN beyond the image and on
+    trails that are known already.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource,
+        background: Background,
+        start: NDArray,
+        end: NDArray,
+        reach: int,
+        known: list[Trail],
+    ) -> None:
+        self.length = float(np.hypot(*(end - start)))
+        self.start = start
+        self.along = (end - start) / self.length
+        ny, nx = source.shape
+        first, last = _inside(start, self.along, (ny, nx), reach)
+        n = max(int((last - first) / _BLOCK), 1)
+        t = first + np.arange(n * _BLOCK)
+        self.t = t.reshape(n, _BLOCK).mean(axis=1)
+        self.u = np.arange(-reach, reach + 1.0)
+        normal = np.array([-self.along[1], self.along[0]])
+        x = start[0] + t[:, None] * self.along[0] + self.u * normal[0]
+        y = start[1] + t[:, None] * self.along[1] + self.u * normal[1]
+        values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
+        line = np.clip(x[:, reach], 0, nx - 1), np.clip(y[:, reach], 0, ny - 1)
+        level, noise = background.at(*line)
+        values = (values - level[:, None]) / noise[:, None]
+        for other in known:
+            values[other.holds(x, y)] = np.nan
+        values[~np.isfinite(values)] = np.nan
+        blocks = values.reshape(n, _BLOCK, len(self.u))
+        number = np.isfinite(blocks).sum(axis=1)
+        blocks.sort(axis=1)  # NaN to the end
+        rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
+        light = np.take_along_axis(blocks, rank[:, None], axis=1)[:, 0]
+        self.light = np.where(number >= _BLOCK // 2, light, np.nan)
+
+    def refine(self) -> tuple[NDArray, NDArray] | None:
+        """Fit the line to the light near the segment that it was given for."""
+        here = np.flatnonzero((self.t > -_BLOCK) & (self.t < self.length + _BLOCK))
+        if len(here) < 2:
+            return None
+        light = self.light[here]
+        light = light - _middle(light)[:, None]
+        light = np.arcsinh(np.nan_to_num(light))
+        smooth = np.zeros_like(light)
+        smooth[:, 1:-1] = light[:, 1:-1] + 0.6 * (light[:, 2:] + light[:, :-2])
+        place = np.clip(self.t[here] / self.length, 0, 1)
+        ends = np.arange(1, len(self.u) - 1)
+        index = ends[:, None, None] + (ends[None, :, None] - ends[:, None, None]) * place
+        index = np.round(index).astype(np.intp)
+        total = smooth[np.arange(len(here)), index].sum(axis=2)
+        one, two = divmod(int(total.argmax()), len(ends))
+        return self._moved(self.u[ends[one]], self.u[ends[two]])
+
+    def _moved(self, first: float, last: float) -> tuple[NDArray, NDArray]:
+        """Return the ends moved sideways."""
+        normal = np.array([-self.along[1], self.along[0]])
+        return (
+            self.start + first * normal,
+            self.start + self.length * self.along + last * normal,
+        )
+
+    def trail(self) -> Trail | None:
+        """Tell where there is light on the line and sky on both sides of it."""
+        distance = np.abs(self.u)
+        sides = []
+        for side in (self.u > 0, self.u < 0):
+            sides.append(_middle(self.light[:, side & (distance > 12)]))
+        sky = np.fmax(*sides)
+        sky = np.where(np.isnan(sky), 0, sky)
+        light = self.light - sky[:, None]
+        outer = light[:, distance > 12]
+        if np.isnan(outer).all():
+            return None
+        noise = 1.4826 * float(np.nanmedian(np.abs(outer - _middle(outer)[:, None])))
+        noise = max(noise, 0.1)
+        core = light[:, distance <= 1]
+        # blocks that nothing is known of, beyond the image or on another trail, make no gap
+        known = np.flatnonzero(np.isfinite(core).all(axis=1))
+        shine = np.nansum(core, axis=1) / np.sqrt(3)
+        run = _longest_run(shine[known] > _LIT * noise)
+        if run is None:
+            return None
+        first, last = (int(known[k]) for k in run)
+        rows = known[(known >= first) & (known <= last)]
+        number = len(rows)
+        rows = rows[shine[rows] > _LIT * noise]
+        if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
+            return None
+        if np.median(shine[rows]) < 4 * noise:
+            return None
+        profile = _middle(light[rows].T)
+        floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
+        half = 1.0
+        while half < 12 and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
+            half += 1
+        if _LENGTH * half > (last - first + 1) * _BLOCK:
+            return None
+        # beyond the last whole block there may be light as well
+        at_end = last == len(self.t) - 1
+        ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
+        return Trail(self.start, self.along, ends, half + 2.0)
+
+
+def _middle(values: NDArray) -> NDArray:
+    """Median of each row of what is no NaN; NaN where there is nothing."""
+    out = np.full(len(values), np.nan)
+    some = np.isfinite(values).any(axis=1)
+    if some.any():
+        out[some] = np.nanmedian(values[some], axis=1)
+    return out
+
+
+def _inside(
+    start: NDArray, along: NDArray, shape: tuple[int, int], reach: float
+) -> tuple[float, float]:
+    """Return where a line enters the image and where it leaves it."""
+    first, last = -np.inf, np.inf
+    for value, slope, n in zip(start, along, shape[::-1], strict=True):
+        if abs(slope) < 1e-9:
+            continue
+        one, two = sorted(((-0.5 - value) / slope, (n - 0.5 - value) / slope))
+        first, last = max(first, one), min(last, two)
+    return (first, last) if last > first else (0.0, 0.0)
+
+
+def _longest_run(lit: NDArray[np.bool_]) -> tuple[int, int] | None:
+    """Return the first and last of the run with the most blocks lit, with gaps of up to two."""
+    rows = np.flatnonzero(lit)
+    if len(rows) == 0:
+        return None
+    breaks = np.flatnonzero(np.diff(rows) > 3)
+    firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(rows) - 1)
+    k = int(np.argmax(lasts - firsts))
+    return int(rows[firsts[k]]), int(rows[lasts[k]])

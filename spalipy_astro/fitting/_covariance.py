@@ -1,0 +1,123 @@
+"""What is uncertain of a fitted map: the errors of the stars, and the distortion that they hide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from spalipy_astro.fitting._bending import N_TERMS, Pairs, bending_of, bending_terms
+from spalipy_astro.fitting._smoothing import Posterior
+from spalipy_astro.fitting._splinespace import Design, SplineSpace
+
+__all__ = ["Covariance", "covariance_of"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """
+    Uncertainty of the fitted map, for `Alignment.error`.
+
+    Attributes
+    ----------
+    space : SplineSpace
+        Spline space in template pixels.
+    factor : ndarray, shape (size, k)
+        ``factor @ factor.T`` is the covariance of the coefficients of one component, in
+        source px**2.
+    bending : ndarray, shape (N_TERMS, k), optional
+        The same for the polynomials of the distortion that the fit may have missed. The columns of
+        both go together: one independent error each.
+    """
+
+    space: SplineSpace
+    factor: FloatArray
+    bending: FloatArray | None = None
+
+    def error(self, template_xy: FloatArray) -> FloatArray:
+        """Return the 1-sigma error along each axis at template positions, in source px."""
+        design = self.space.at(template_xy)
+        if self.bending is None:
+            return design.error(self.factor)
+        terms = bending_terms(self.space.bounds, template_xy)
+        return design.error(self.factor, terms @ self.bending)
+
+
+def covariance_of(
+    design: Design,
+    posterior: Posterior,
+    pairs: Pairs,
+    residuals: FloatArray,
+    *,
+    known: bool,
+    rigid: bool,
+) -> Covariance:
+    """
+    Return the covariance of a fit.
+
+    Parameters
+    ----------
+    design : Design
+        Of the pairs' points.
+    posterior : Posterior
+        The fit.
+    pairs : Pairs
+        What was fitted.
+    residuals : ndarray, shape (N, 2)
+        What the fit leaves of the values.
+    known : bool
+        Whether the catalogs gave the errors; otherwise their scatter alone tells them.
+    rigid : bool
+        Whether the map is a similarity, and `posterior` an affine one.
+
+    Returns
+    -------
+    Covariance
+    """
+    space, used, sigma2 = design.space, pairs.used, pairs.sigma2
+    weights = np.where(used, 1 / sigma2, 0.0)
+    terms = bending_terms(space.bounds, pairs.points)
+    missed = bending_of(pairs, terms, residuals)
+    unit = posterior.factor / np.sqrt(posterior.noise)
+    # What the fit makes of the polynomials is no error of it.
+    followed = unit @ (unit.T @ design.adjoint(weights[:, np.newaxis] * terms))
+    measured = max(2 * int(np.count_nonzero(used)) - (4 if rigid else 6), 0)
+    count, factor = pairs.noise_prior
+    noise = posterior.noise
+    if rigid:
+        unit = _similarity_factor(space, pairs.points, weights)
+        misfit = float(weights @ np.sum(residuals**2, axis=1))
+        noise = (misfit + count * factor) / (measured + count)
+    elif not known:
+        noise = (measured * noise + count * factor) / (measured + count)
+    if missed.floor2 < pairs.floor**2:
+        # The rest of the scatter is the bending, which is accounted for.
+        known2 = float(np.median(pairs.variance[used]))
+        noise *= (known2 + missed.floor2) / (known2 + pairs.floor**2)
+    # Errors in units of a scatter that few values tell follow Student's distribution: 68 % of them
+    # are within this.
+    student = float(special.stdtrit(max(measured + count, 1.0), special.ndtr(1.0)))
+    # A bending that is known but not followed is an error along both axes, by its mean square.
+    columns = np.hstack((student * missed.spread, missed.mean / np.sqrt(2.0)))
+    scatter = student * np.sqrt(noise) * unit
+    return Covariance(
+        space,
+        np.hstack((scatter, -followed @ columns)),
+        np.hstack((np.zeros((N_TERMS, scatter.shape[1])), columns)),
+    )
+
+
+def _similarity_factor(space: SplineSpace, points: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the factor of a similarity's covariance, for values of unit variance by weight."""
+    total = weights.sum()
+    center = weights @ points / total
+    inertia = weights @ np.sum((points - center) ** 2, axis=1)
+    shift, turn = 1 / np.sqrt(total), 1 / np.sqrt(inertia)
+    # Rotation and scale move a point by its distance from the center, across and along; either
+    # axis has as much of it as the coordinates of that distance have together.
+    constant = space.plane(np.array([shift, 0.0]), np.zeros((2, 2)))[:, :1]
+    return np.hstack((constant, space.plane(-turn * center, turn * np.eye(2))))

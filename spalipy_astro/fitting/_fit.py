@@ -1,0 +1,357 @@
+"""
+Matched pairs of stars -> the backward map (template px -> source px) and its errors.
+
+The map is fitted as one penalized spline from template to source positions and then taken apart
+into ``SplineDistortion2D | AffineTransformation2D``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy.modeling import Model
+from astropy.modeling.models import AffineTransformation2D
+from numpy.typing import ArrayLike, NDArray
+
+from spalipy_astro.errors import TooFewStarsError
+from spalipy_astro.fitting._bending import Pairs
+from spalipy_astro.fitting._covariance import Covariance, covariance_of
+from spalipy_astro.fitting._linear import fit_linear
+from spalipy_astro.fitting._reml import choose_smoothing
+from spalipy_astro.fitting._smoothing import Posterior, System, solve
+from spalipy_astro.fitting._splinespace import Design, SplineSpace
+from spalipy_astro.models import SplineDistortion2D
+
+__all__ = ["Covariance", "Fit", "fit_backward"]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# Squared distance in units of its variance (chi-squared with two degrees of freedom) beyond which
+# a pair is clipped: one good pair in 5000 is lost.
+CLIP = 17.0
+_CHI2_MEDIAN = 2 * np.log(2.0)  # of two degrees of freedom
+_AMPLITUDE = (
+    0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
+)
+_PRIOR_COUNT = 40.0  # how many residuals the catalogs' own position errors are worth
+_GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
+
+
+@dataclass(frozen=True)
+class Fit:
+    """
+    A fitted backward map.
+
+    Attributes
+    ----------
+    backward : astropy.modeling.Model
+        Template px -> source px, ``SplineDistortion2D | AffineTransformation2D`` or the affine
+        model alone.
+    matrix, offset : ndarray, shape (2, 2) and (2,)
+        The affine part, ``source = matrix @ template + offset``.
+    used : ndarray of bool, shape (N,)
+        Pairs that were not clipped.
+    sigma : ndarray, shape (N,)
+        Expected 1-sigma scatter of each pair along each axis, in source px.
+    residuals : ndarray, shape (N, 2)
+        Observed minus mapped source positions, px.
+    freedom : float
+        Effective number of parameters of each axis; 3 for an affine map.
+    smoothing : tuple of float
+        Weights of the two penalties.
+    floor : float
+        Scatter that the catalogs' errors do not explain, source px.
+    noise : float
+        Variance of the normalized residuals: 1 where the errors are right.
+    covariance : Covariance
+        For the error map.
+    """
+
+    backward: Model
+    matrix: FloatArray
+    offset: FloatArray
+    used: BoolArray
+    sigma: FloatArray
+    residuals: FloatArray
+    freedom: float
+    smoothing: tuple[float, float]
+    floor: float
+    noise: float
+    covariance: Covariance
+
+
+def fit_backward(
+    source_xy: FloatArray,
+    template_xy: FloatArray,
+    *,
+    source_err: ArrayLike | None = None,
+    template_err: ArrayLike | None = None,
+    affine: str = "affine",
+    spline_order: int = 5,
+    smoothing: float | None = None,
+    polynomial: int | None = None,
+    clip: float = CLIP,
+) -> Fit:
+    """
+    Fit the map from template to source positions.
+
+    Parameters
+    ----------
+    source_xy, template_xy : ndarray, shape (N, 2)
+        Positions ``(x, y)`` of the same stars in both images, px.
+    source_err, template_err : array_like, shape (N,), optional
+        1-sigma errors of the positions along each axis, px. Unknown (None) means equal weights.
+    affine : {"affine", "similarity"}
+        Kind of the linear part. A similarity admits no distortion.
+    spline_order : int, optional
+        Degree of the distortion spline, 1 to 5; 0 fits the linear part alone.
+    smoothing : float, optional
+        Weight of the squared second differences, in place of the one that restricted maximum
+        likelihood chooses; the larger, the smoother.
+    polynomial : int, optional
+        Fit polynomials of this total degree (1 to 5) instead of a penalized spline.
+    clip : float, optional
+        Squared normalized distance beyond which pairs are clipped.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    TooFewStarsError
+        If there are fewer pairs than the linear part needs.
+
+    Notes
+    -----
+    Robust in three steps: reweighted least squares (Tukey's biweight) on a polynomial of low
+    degree, where outliers cannot hide behind a flexible function; then the spline on what is left;
+    then clipping and readmission in turns until the set of used pairs stays.
+
+    Second differences (which vanish for affine maps) and fourth differences are penalized together
+    (Eilers & Marx 1996, doi:10.1214/ss/1038425655); both weights come from restricted maximum
+    likelihood. The high order lets smooth optical distortions through almost unsmoothed; the low
+    order takes the fit back to an affine map where there is no distortion.
+    """
+    n = len(source_xy)
+    needed = 2 if affine == "similarity" else 3
+    if n < needed:
+        raise TooFewStarsError(
+            f"{n} matched stars cannot fix a transform of kind {affine!r}; it takes {needed}."
+        )
+    if affine == "similarity" or n < 6:
+        spline_order = 0
+    # Without errors all pairs weigh the same, and the scatter itself is the error.
+    known = source_err is not None and template_err is not None
+    variance = _pair_variance(source_xy, template_xy, source_err, template_err)
+    residuals = _robust_start(source_xy, template_xy, variance, kind=affine)
+    used, floor = _admit(residuals, variance, np.zeros(n), clip, needed)
+    space = _choose_space(template_xy, spline_order, polynomial, n)
+    design = space.at(template_xy)
+    mean = source_xy.mean(axis=0)
+    prior = (_PRIOR_COUNT if known else 0.0, 1.0)
+    weights: tuple[float, float] | None = None
+    for iteration in range(8):
+        sigma2 = variance + floor**2
+        system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
+        if weights is None or iteration == 1:
+            weights = _weights(system, spline_order, smoothing, polynomial, weights)
+        posterior = solve(system, weights)
+        if affine == "similarity":
+            posterior = _as_similarity(posterior, space, source_xy, template_xy, used, sigma2, mean)
+        residuals = source_xy - mean - design.evaluate(posterior.coefficients)
+        leverage = _leverage(design, posterior, sigma2, used)
+        before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
+        if np.array_equal(before[0], used) and abs(before[1] - floor) < 1e-3:
+            break  # the next fit would be the same
+    used, floor = before
+    if not known:  # all of the variance is scatter then, and a guess at it in units of that
+        variance, prior = sigma2, (_GUESS_COUNT, _GUESS**2 / float(np.median(sigma2[used])))
+    pairs = Pairs(template_xy, source_xy - mean, variance, floor if known else 0.0, used, prior)
+    fit = _take_apart(design, posterior, template_xy, used, mean)
+    return replace(
+        fit,
+        used=used,
+        sigma=np.sqrt(sigma2),
+        residuals=residuals,
+        floor=floor,
+        covariance=covariance_of(
+            design, posterior, pairs, residuals, known=known, rigid=affine == "similarity"
+        ),
+    )
+
+
+def _pair_variance(
+    source_xy: FloatArray,
+    template_xy: FloatArray,
+    source_err: ArrayLike | None,
+    template_err: ArrayLike | None,
+) -> FloatArray:
+    """Variance of source minus mapped template position along one axis, source px**2."""
+    n = len(source_xy)
+    if source_err is None or template_err is None:
+        return np.full(n, 1e-8)  # next to nothing: the floor takes up the scatter
+    matrix, _ = fit_linear(template_xy, source_xy)
+    scale2 = abs(np.linalg.det(matrix))
+    return np.asarray(source_err, float) ** 2 + scale2 * np.asarray(template_err, float) ** 2
+
+
+def _robust_start(
+    source_xy: FloatArray, template_xy: FloatArray, variance: FloatArray, *, kind: str
+) -> FloatArray:
+    """Residuals from a low-degree polynomial fitted by Tukey's biweight."""
+    n = len(source_xy)
+    center = np.median(template_xy, axis=0)
+    u, v = ((template_xy - center) / max(np.ptp(template_xy, axis=0).max(), 1e-9)).T
+    degree = 1 if n < 20 or kind == "similarity" else 2 if n < 40 else 3
+    design = np.column_stack(
+        [u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)]
+    )
+    weights = 1 / (variance + np.median(variance))
+    robust = np.ones(n)
+    for _ in range(12):
+        w = np.sqrt(weights * robust)[:, np.newaxis]
+        coefficients = np.linalg.lstsq(design * w, source_xy * w, rcond=1e-10)[0]
+        residuals = source_xy - design @ coefficients
+        distance2 = np.sum(residuals**2, axis=1)
+        cut = 4.685**2 * max(_median(distance2) / _CHI2_MEDIAN, 1e-12)
+        before, robust = robust, np.clip(1 - distance2 / cut, 0, None) ** 2 + 1e-6
+        if np.max(np.abs(robust - before)) < 1e-2:
+            break
+    return residuals
+
+
+def _admit(
+    residuals: FloatArray,
+    variance: FloatArray,
+    leverage: FloatArray,
+    clip: float,
+    needed: int,
+) -> tuple[BoolArray, float]:
+    """Choose the pairs to use and the scatter that the catalogs' errors leave unexplained."""
+    # A pair that the fit follows shows less of its error: the residual's variance is (1 - h).
+    distance2 = np.sum(residuals**2, axis=1) / np.clip(1 - leverage, 0.2, 1.0)
+    floor = _excess_scatter(distance2, variance)
+    used = distance2 <= clip * (variance + floor**2)
+    if np.count_nonzero(used) < max(needed, len(used) // 3):
+        used = (
+            distance2
+            <= np.partition(distance2, max(needed, len(used) // 2) - 1)[
+                max(needed, len(used) // 2) - 1
+            ]
+        )
+    return used, floor
+
+
+def _excess_scatter(distance2: FloatArray, variance: FloatArray) -> float:
+    """
+    Solve median(distance**2 / (variance + floor**2)) = its expectation, for the floor.
+
+    A ratio exceeds the expectation where ``distance**2 / expectation - variance`` exceeds floor**2:
+    half of them do where floor**2 is the median of that.
+    """
+    return float(np.sqrt(max(_median(distance2 / _CHI2_MEDIAN - variance), 0.0)))
+
+
+def _median(values: FloatArray) -> float:
+    """Return the median, several times as fast as numpy's own on a few hundred values."""
+    low, high = (len(values) - 1) // 2, len(values) // 2
+    parted = np.partition(values, [low, high])
+    return float(parted[low] + parted[high]) / 2
+
+
+def _choose_space(
+    template_xy: FloatArray, spline_order: int, polynomial: int | None, n: int
+) -> SplineSpace:
+    """Return the spline space: as fine as the number of stars can make use of."""
+    if polynomial is not None:
+        return SplineSpace.covering(template_xy, 1, max(polynomial, 1), null_order=polynomial + 1)
+    if spline_order == 0:
+        return SplineSpace.covering(template_xy, 1, 1)
+    # About three stars a coefficient, and never more than eight cells: the finer structure would be
+    # no distortion of an optical system.
+    cells = int(np.clip(np.sqrt(n / 3) - spline_order, 3, 8))
+    return SplineSpace.covering(template_xy, cells, spline_order)
+
+
+def _weights(
+    system: System,
+    spline_order: int,
+    smoothing: float | None,
+    polynomial: int | None,
+    start: tuple[float, float] | None,
+) -> tuple[float, float]:
+    """Return the penalties' weights: given, infinite, or by restricted maximum likelihood."""
+    if polynomial is not None or spline_order == 0:
+        return np.inf, np.inf
+    if smoothing is not None:
+        return float(smoothing), 0.0
+    return choose_smoothing(system, amplitude=_AMPLITUDE, start=start)
+
+
+def _leverage(
+    design: Design, posterior: Posterior, sigma2: FloatArray, used: BoolArray
+) -> FloatArray:
+    """Diagonal of the hat matrix; zero for pairs that are not in the fit."""
+    error = design.error(posterior.factor)
+    share = error**2 / (max(posterior.noise, 1e-12) * sigma2)
+    return np.where(used, np.clip(share, 0.0, 1.0), 0.0)
+
+
+def _as_similarity(
+    posterior: Posterior,
+    space: SplineSpace,
+    source_xy: FloatArray,
+    template_xy: FloatArray,
+    used: BoolArray,
+    sigma2: FloatArray,
+    mean: FloatArray,
+) -> Posterior:
+    """Replace the map by the best similarity."""
+    matrix, offset = fit_linear(
+        template_xy[used], source_xy[used] - mean, 1 / sigma2[used], kind="similarity"
+    )
+    return replace(posterior, coefficients=space.plane(offset, matrix), freedom=2.0)
+
+
+def _take_apart(
+    design: Design,
+    posterior: Posterior,
+    template_xy: FloatArray,
+    used: BoolArray,
+    mean: FloatArray,
+) -> Fit:
+    """Split the map into distortion and affine part, as models."""
+    space = design.space
+    values = design.evaluate(posterior.coefficients)[used]
+    matrix, offset = fit_linear(template_xy[used], values)
+    rest = posterior.coefficients - space.plane(offset, matrix)
+    affine = AffineTransformation2D(matrix=matrix, translation=offset + mean, name="affine")
+    backward: Model = affine
+    if np.max(np.abs(rest)) > 1e-9:
+        shift = rest @ np.linalg.inv(matrix).T
+        shape = (space.n_y, space.n_x)
+        distortion = SplineDistortion2D(
+            shift[:, 0].reshape(shape),
+            shift[:, 1].reshape(shape),
+            bounds=space.bounds,
+            degree=space.degree,
+            name="distortion",
+        )
+        backward = distortion | affine
+    empty = np.empty(0)
+    return Fit(
+        backward=backward,
+        matrix=matrix,
+        offset=offset + mean,
+        used=used,
+        sigma=empty,
+        residuals=empty,
+        freedom=posterior.freedom,
+        smoothing=posterior.smoothing,
+        floor=0.0,
+        noise=posterior.noise,
+        covariance=Covariance(space, posterior.factor),
+    )

@@ -1,0 +1,51 @@
+"""
+Images and alignments, read from files and written to them.
+
+What needs asdf is imported when it is asked for: that takes a while, and not every call needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spalipy_astro.io._fits import (
+    Extension,
+    head_of,
+    image_hdus,
+    is_complete,
+    is_fits,
+    open_fits,
+    read_image,
+    read_plane,
+    to_hdus,
+    write_hdus,
+)
+from spalipy_astro.io._images import Image, as_image
+
+if TYPE_CHECKING:
+    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+
+__all__ = [
+    "Extension",
+    "Image",
+    "as_image",
+    "head_of",
+    "image_hdus",
+    "is_complete",
+    "is_fits",
+    "open_fits",
+    "read_alignment",
+    "read_image",
+    "read_plane",
+    "to_hdus",
+    "write_alignment",
+    "write_hdus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("read_alignment", "write_alignment"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from spalipy_astro.io import _asdf_file
+
+    return getattr(_asdf_file, name)

@@ -1,0 +1,238 @@
+"""Alignments in ASDF files: what is written, and what a file must be to be read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import asdf
+import numpy as np
+from asdf.exceptions import AsdfConversionWarning
+
+from spalipy_astro._files import require_file, whole_file
+from spalipy_astro.alignment import Alignment, ErrorTerm
+from spalipy_astro.errors import FormatError
+from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
+
+__all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
+
+log = logging.getLogger(__name__)
+
+_COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
+_FIGURES = (
+    *("excess_scatter", "log_odds", "hypotheses", "freedom", "rms_x", "rms_y", "rms"),
+    *("chi2_x", "chi2_y", "scale", "rotation", "shift_x", "shift_y", "distortion", "coverage"),
+)
+_COLUMNS = (
+    *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
+    *("source_row", "template_row", "dx", "dy", "sigma", "used"),
+)
+_MAX_TEXT = 2**24  # bytes of YAML that are looked through; a file of ours has some ten thousand
+_ALIAS = re.compile(rb"[\s\[,]\*\w")
+_FEW = 8  # aliases that cannot do harm; a file of ours has one
+_MAX_NODES = 10**6
+
+
+def to_tree(alignment: Alignment) -> dict[str, Any]:
+    """Return what an ASDF file holds of an alignment."""
+    tree = {
+        "transform": alignment.transform,
+        "matches": alignment.matches,
+        "summary": dict(alignment._summary),
+        "source_shape": _listed(alignment.source_shape),
+        "template_shape": _listed(alignment.template_shape),
+        "template_wcs": pack_wcs(alignment.original_wcs),
+        "errors": [term.to_tree() for term in alignment._errors],
+        "provenance": dict(alignment.provenance),
+    }
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def from_tree(tree: Mapping[str, Any]) -> Alignment:
+    """
+    Rebuild an alignment from what an ASDF file holds.
+
+    Raises
+    ------
+    FormatError
+        If it lacks something without which an alignment cannot be used.
+    """
+    _check_entries(tree)
+    return Alignment(
+        transform=tree["transform"],
+        matches=tree["matches"],
+        source_shape=_shape(tree.get("source_shape")),
+        template_shape=_shape(tree.get("template_shape")),
+        original_wcs=unpack_wcs(tree.get("template_wcs")),
+        _summary=dict(tree["summary"]),
+        _errors=tuple(ErrorTerm.from_tree(term) for term in tree.get("errors", ())),
+        provenance=dict(tree.get("provenance", {})),
+    )
+
+
+def _check_entries(tree: Mapping[str, Any]) -> None:
+    """Raise for what is missing, or is of another kind than what was written."""
+    model = tree["transform"]
+    if (model.n_inputs, model.n_outputs) != (2, 2):
+        raise FormatError(
+            f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
+        )
+    try:
+        model.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError("its transform has no inverse.") from error
+    summary = tree["summary"]
+    for names, kind, words in ((_COUNTS, Integral, "whole number"), (_FIGURES, Real, "number")):
+        for name in names:
+            if not isinstance(summary.get(name), kind):
+                raise FormatError(
+                    f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
+                )
+    matches: Any = tree.get("matches")
+    missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
+    if missing:
+        raise FormatError(f"its table of matches lacks the columns {', '.join(missing)}.")
+    for name in _COLUMNS:
+        if matches[name].dtype.kind not in "biuf":
+            raise FormatError(f"the column {name} of its matches is of type {matches[name].dtype}.")
+
+
+def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
+    """Return what a file for those without this package holds."""
+    shape = alignment.source_shape
+    if shape is None:
+        raise ValueError(
+            "the source was a catalog: without its shape nobody knows what to tabulate; use "
+            "dataclasses.replace(alignment, source_shape=(ny, nx))."
+        )
+    portable = portable_wcs(
+        alignment.transform,
+        alignment.original_wcs,
+        source_shape=shape,
+        template_shape=alignment.template_shape,
+        tolerance=tolerance,
+    )
+    log.info("tables every %g px, off by %.2g px at most", portable.step, portable.error)
+    plain = to_tree(alignment)
+    return {
+        "wcs": portable.wcs,
+        "alignment": {
+            key: plain[key]
+            for key in ("matches", "summary", "source_shape", "template_shape", "provenance")
+            if key in plain
+        },
+        "portable": {
+            "error": portable.error,
+            "step": portable.step,
+            "tolerance": float(tolerance),
+        },
+    }
+
+
+def write_alignment(
+    alignment: Alignment,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    portable: bool = False,
+    tolerance: float = 1e-3,
+) -> None:
+    """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
+    tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
+    # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
+    with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
+        asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+
+
+def read_alignment(path: str | os.PathLike[str]) -> Any:
+    """
+    Read what stands under "alignment" in an ASDF file; see `Alignment.read`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is anything but a whole file of an alignment in a known version.
+    """
+    name = repr(os.fspath(path))
+    require_file(path)
+    try:
+        # by its absolute name, in which asdf finds nobody's home
+        with (
+            open(Path(path).absolute(), "rb") as stream,
+            asdf.config_context() as config,
+            warnings.catch_warnings(),
+        ):
+            _check_aliases(stream)
+            config.validate_on_read = True
+            # what nobody can convert comes as bare numbers; no transform must be made of these
+            warnings.simplefilter("error", AsdfConversionWarning)
+            # Not lazy: the alignment must outlive the file.
+            with asdf.open(
+                stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
+            ) as file:
+                tree = dict(file.tree)
+    except AsdfConversionWarning as warning:
+        raise FormatError(
+            f"{name} holds something that this version of spalipy_astro, or of a package that it "
+            f"uses, does not know: {_reason(warning)} Upgrade them."
+        ) from warning
+    except Exception as error:
+        raise FormatError(
+            f"{name} cannot be read as an alignment ({type(error).__name__}: {_reason(error)}). "
+            "Files come from Alignment.write."
+        ) from error
+    if "portable" in tree:
+        raise FormatError(
+            f"{name} was written with portable=True and holds tables in place of the transform; "
+            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
+        )
+    return tree.get("alignment")
+
+
+def _check_aliases(stream: BinaryIO) -> None:
+    """
+    Raise where aliases of aliases make more of a file's text than anybody can read.
+
+    Each level multiplies what is below it, and asdf goes through all of that.
+    """
+    text = stream.read(_MAX_TEXT).partition(b"\n...")[0]
+    stream.seek(0)
+    if len(_ALIAS.findall(text)) > _FEW:
+        if _number_of_nodes(asdf.util.load_yaml(stream), {}) > _MAX_NODES:
+            raise FormatError(f"its aliases make more than {_MAX_NODES} entries of it.")
+        stream.seek(0)
+
+
+def _number_of_nodes(node: Any, known: dict[int, float]) -> float:
+    """Count the entries of a tree, shared ones as often as they occur; infinite for a loop."""
+    if not isinstance(node, Mapping | list):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = np.inf
+        values = node.values() if isinstance(node, Mapping) else node
+        known[id(node)] = 1 + sum(_number_of_nodes(value, known) for value in values)
+    return known[id(node)]
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error message."""
+    return (str(error).splitlines() or ["no reason given"])[0]
+
+
+def _listed(shape: tuple[int, int] | None) -> list[int] | None:
+    return None if shape is None else [int(n) for n in shape]
+
+
+def _shape(listed: Any) -> tuple[int, int] | None:
+    if listed is None:
+        return None
+    ny, nx = (int(n) for n in listed)
+    return ny, nx

@@ -1,0 +1,379 @@
+"""Images in FITS files: found, read with mask, uncertainty and WCS, and written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.io import fits
+from astropy.nddata import (
+    CCDData,
+    InverseVariance,
+    NDUncertainty,
+    StdDevUncertainty,
+    VarianceUncertainty,
+)
+from astropy.utils.data import get_readable_fileobj
+from astropy.wcs import WCS
+
+from spalipy_astro._files import require_file
+from spalipy_astro.errors import AlignmentError, FormatError
+from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+
+__all__ = [
+    "Extension",
+    "image_hdus",
+    "is_complete",
+    "open_fits",
+    "read_image",
+    "read_plane",
+    "to_hdus",
+    "write_hdus",
+]
+
+log = logging.getLogger(__name__)
+
+_COMPANIONS = ("MASK", "UNCERT")  # names that CCDData gives to its extensions
+_UNCERTAINTIES = {
+    "std": StdDevUncertainty,
+    "var": VarianceUncertainty,
+    "ivar": InverseVariance,
+    "StdDevUncertainty": StdDevUncertainty,
+    "VarianceUncertainty": VarianceUncertainty,
+    "InverseVariance": InverseVariance,
+}
+Extension = int | str | tuple[str, int]
+"""Number, name, or name and EXTVER of an HDU."""
+
+
+def image_hdus(path: str | os.PathLike[str]) -> list[int]:
+    """
+    List the HDUs of a file that hold images.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    list of int
+        Numbers of the HDUs with two axes (leading ones of length one aside), but for the masks and
+        uncertainties that CCDData writes.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+    """
+    with open_fits(path) as hdus:
+        return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    hdu: Extension | None = None,
+    unit: Any = None,
+    mask: Any = None,
+) -> CCDData:
+    """
+    Read an image with what belongs to it.
+
+    Parameters
+    ----------
+    path : path-like
+        Also multi-extension, tile-compressed or gzipped.
+    hdu : int, str or (str, int), optional
+        The extension; by default the first image.
+    unit : unit-like, optional
+        In place of ``BUNIT``; ``adu`` where neither is there.
+    mask : array_like of bool, optional
+        Bad pixels in addition to those of an extension ``MASK``.
+
+    Returns
+    -------
+    `~astropy.nddata.CCDData`
+        With the celestial WCS of the header if it has one that is understood.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no FITS file, is truncated, or has no such image.
+    """
+    with open_fits(path) as hdus:
+        index = _index(hdus, hdu, path)
+        chosen = hdus[index]
+        data = _data(chosen, path)
+        header = chosen.header.copy()
+        if index > 0:  # an extension goes without what the primary header says of all of them
+            own = set(header)
+            for card in hdus[0].header.cards:
+                if card.keyword and card.keyword not in own and card.keyword != "COMMENT":
+                    header.append(card)
+        wcs = _wcs(chosen.header, hdus)
+        bad = _companion(hdus, "MASK", chosen, data.shape)
+        spread = _companion(hdus, "UNCERT", chosen, data.shape)
+        uncertainty: NDUncertainty | None = None
+        if spread is not None:
+            kind = hdus[_COMPANIONS[1], chosen.ver].header.get("UTYPE", "StdDevUncertainty")
+            uncertainty = _UNCERTAINTIES.get(kind, StdDevUncertainty)(spread)
+    planes = [np.asarray(plane, bool) for plane in (bad, mask) if plane is not None]
+    return CCDData(
+        data,
+        unit=_unit(header, unit, path),
+        mask=np.logical_or.reduce(planes) if planes else None,
+        uncertainty=uncertainty,
+        wcs=wcs,
+        meta=header,
+    )
+
+
+def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
+    """Read the bare pixels of an image; raises as `read_image` does."""
+    with open_fits(path) as hdus:
+        return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
+
+
+def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[Any]:
+    """
+    Turn an image into HDUs as CCDData does: data, ``MASK`` and ``UNCERT``.
+
+    Parameters
+    ----------
+    image : `~astropy.nddata.CCDData`
+    name : str, optional
+        Makes the first one an extension of that name, not a primary HDU.
+    ver : int, optional
+        ``EXTVER`` of these extensions.
+
+    Returns
+    -------
+    list of HDUs
+    """
+    hdus = image.to_hdu()
+    if name is not None:
+        hdus[0] = fits.ImageHDU(hdus[0].data, hdus[0].header, name=name)
+        for hdu in hdus:
+            hdu.ver = ver
+    return list(hdus)
+
+
+def write_hdus(hdus: list[Any], path: str | os.PathLike[str]) -> None:
+    """
+    Write HDUs to a file: tile-compressed without loss if its name ends in ``.fz``.
+
+    Parameters
+    ----------
+    hdus : list of HDUs
+    path : path-like
+        A file that is not there yet.
+    """
+    if os.fspath(path).endswith(".fz"):
+        hdus = [_compressed(hdu) for hdu in hdus]
+    if not isinstance(hdus[0], fits.PrimaryHDU):
+        hdus = [fits.PrimaryHDU(), *hdus]
+    fits.HDUList(hdus).writeto(path, output_verify="silentfix")
+
+
+def _compressed(hdu: Any) -> Any:
+    """Compress an image HDU without loss."""
+    if hdu.data is None:
+        return hdu
+    floating = hdu.data.dtype.kind == "f"
+    return fits.CompImageHDU(
+        hdu.data,
+        hdu.header,
+        name=hdu.name if hdu.name != "PRIMARY" else None,
+        compression_type="GZIP_2" if floating else "RICE_1",
+        quantize_level=0.0 if floating else None,
+    )
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """Return the first bytes of a file, decompressed."""
+    # an open file: a name might be taken for a URL
+    with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
+        return stream.read(BLOCK)
+
+
+def is_fits(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file begins like a FITS file."""
+    return head_of(path).startswith(MAGIC)
+
+
+def is_complete(path: str | os.PathLike[str]) -> bool:
+    """
+    Tell whether a file has all the bytes that its headers promise.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+        Also True for files that are compressed as a whole, which are not looked into.
+    """
+    with open(path, "rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
+            return True
+        stream.seek(0)
+        try:
+            check_fits(stream, os.path.getsize(path), os.fspath(path))
+        except FormatError:
+            return False
+    return True
+
+
+@contextmanager
+def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
+    """
+    Open a FITS file whose headers promise no more than there is.
+
+    Parameters
+    ----------
+    path : path-like
+        Also compressed as a whole.
+
+    Yields
+    ------
+    `~astropy.io.fits.HDUList`
+        Whatever goes wrong with it in the block, which for a damaged file may be anything, is a
+        FormatError.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no FITS file, is truncated or damaged.
+    """
+    name = os.fspath(path)
+    require_file(path)
+    try:
+        with ExitStack() as stack:
+            # an open file: astropy takes some names for URLs, and ~ for somebody's home
+            file = stack.enter_context(open(path, "rb"))
+            stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
+            if stream.read(len(MAGIC)) != MAGIC:
+                raise FormatError(f"{name!r} is no FITS file: it does not begin like one.")
+            stream.seek(0)
+            if stream is file:
+                size = os.path.getsize(path)
+                end = check_fits(file, size, name)
+                file.seek(0)
+                if end < size:
+                    log.warning("%s: %d bytes after its last HDU are left out", name, size - end)
+                    stream = BytesIO(file.read(end))
+            else:
+                stream = unpack_fits(stream, name)
+            yield stack.enter_context(fits.open(stream, memmap=False))
+    except (AlignmentError, MemoryError, Warning):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the file system, and it names the file
+        raise FormatError(
+            f"{name!r} is damaged, it cannot be read as FITS ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _shape(hdu: Any) -> tuple[int, ...]:
+    """Return the shape of an image without leading axes of length one; () for other HDUs."""
+    if not hdu.is_image and not isinstance(hdu, fits.CompImageHDU):
+        return ()
+    shape = tuple(hdu.shape)
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _is_image(hdu: Any) -> bool:
+    return len(_shape(hdu)) == 2 and hdu.name not in _COMPANIONS
+
+
+def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = False) -> int:
+    """Return the number of the HDU asked for, or of the first image."""
+    if hdu is not None:
+        try:
+            index = hdus.index_of(hdu)
+            hdus[index]  # a file is read no further than it must
+        except (KeyError, IndexError) as error:
+            names = ", ".join(f"{k} {unit.name}" for k, unit in enumerate(hdus))
+            raise FormatError(
+                f"{os.fspath(path)!r} has no extension {hdu!r}; it has {names}."
+            ) from error
+        if len(_shape(hdus[index])) != 2:
+            raise FormatError(
+                f"extension {hdu!r} of {os.fspath(path)!r} is no two-dimensional image; its shape "
+                f"is {_shape(hdus[index])}."
+            )
+        return index
+    for index, unit in enumerate(hdus):
+        if _is_image(unit) or (companions and len(_shape(unit)) == 2):
+            return index
+    shapes = ", ".join(str(_shape(unit)) for unit in hdus)
+    raise FormatError(
+        f"{os.fspath(path)!r} holds no two-dimensional image; the shapes of its extensions are "
+        f"{shapes}."
+    )
+
+
+def _data(hdu: Any, path: Any) -> np.ndarray:
+    """Read the pixels of an HDU, in the machine's byte order: they are looked at many times."""
+    try:
+        data = np.asarray(hdu.data).reshape(_shape(hdu))
+    except (EOFError, OSError, TypeError, ValueError, zlib.error) as error:
+        raise FormatError(
+            f"{os.fspath(path)!r} is damaged or truncated: its pixels cannot be read ({error})."
+        ) from error
+    if data.dtype.isnative:
+        return data
+    native = data.dtype.newbyteorder("=")
+    if data.flags.writeable:  # the array is this function's own: nothing is copied
+        return data.byteswap(inplace=True).view(native)
+    return data.astype(native)
+
+
+def _companion(hdus: Any, name: str, chosen: Any, shape: tuple[int, ...]) -> Any:
+    """Return the pixels of the mask or uncertainty of an image, None if it has none."""
+    if (name, chosen.ver) not in hdus or chosen.name == name:
+        return None
+    hdu = hdus[name, chosen.ver]
+    return hdu.data if _shape(hdu) == shape else None
+
+
+def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:
+    """Return the unit of the pixels."""
+    if unit is not None:
+        return u.Unit(unit)
+    text = str(header.get("BUNIT", "")).strip()
+    try:
+        return u.Unit(text) if text else u.adu
+    except (TypeError, ValueError):
+        log.warning("%s: the unit %r is unknown; the data are taken as adu", path, text)
+        return u.adu
+
+
+def _wcs(header: fits.Header, hdus: Any) -> WCS | None:
+    """Return the celestial WCS; None where there is none, or none that is understood."""
+    if "CTYPE1" not in header:
+        return None
+    try:
+        wcs = WCS(header, hdus, fix=False)  # WCS.fix warns of each trifle that it puts right
+        wcs.wcs.fix()
+        if wcs.naxis > 2:
+            wcs = wcs.celestial
+        wcs.wcs.set()
+    except Exception as error:  # wcslib and astropy raise all sorts of things here
+        log.info("the WCS is left out: %s", error)
+        return None
+    return wcs if wcs.has_celestial and wcs.naxis == 2 else None

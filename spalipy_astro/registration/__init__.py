@@ -1,0 +1,14 @@
+"""The whole method: detect, match, fit, wrap, resample."""
+
+from spalipy_astro.registration._findoptions import FindOptions
+from spalipy_astro.registration._prepare import StarFrame, prepare
+from spalipy_astro.registration._registration import align, detect_stars, find_alignment
+
+__all__ = [
+    "FindOptions",
+    "StarFrame",
+    "align",
+    "detect_stars",
+    "find_alignment",
+    "prepare",
+]

@@ -1,0 +1,129 @@
+"""An image or a catalog, made ready for matching."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spalipy_astro._checks import detection_options, in_data_units
+from spalipy_astro._lines import on_lines
+from spalipy_astro.catalogs import Stars, as_stars, as_table, is_catalog
+from spalipy_astro.detection import find_stars
+from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
+from spalipy_astro.io import Image, as_image
+from spalipy_astro.matching import StarField
+from spalipy_astro.registration._verify import Box, good_box
+
+__all__ = ["StarFrame", "prepare"]
+
+_PIXELS_PER_STAR = 60
+_LINED = 3000  # brightest entries of a catalog among which lines are sought
+_LEAST = 3  # stars that must be left
+
+
+@dataclass(frozen=True)
+class StarFrame:
+    """
+    One side of an alignment: its stars, ready for matching.
+
+    Attributes
+    ----------
+    stars : Stars
+        Usable stars, brightest first.
+    field : StarField
+        The same, prepared for matching; made once for a template of many sources.
+    shape : tuple of int or None
+        Shape of the image.
+    wcs : object or None
+        Its WCS.
+    n_detected : int
+        Number of sources before flagged ones were left out.
+    box : tuple of float or None
+        Where the image has good pixels.
+    """
+
+    stars: Stars
+    field: StarField
+    shape: tuple[int, int] | None
+    wcs: Any
+    n_detected: int
+    box: Box | None = None
+
+
+def prepare(
+    image: Any,
+    *,
+    name: str = "image",
+    mask: Any = None,
+    select: Mapping[str, Any] | None = None,
+    **detection: Any,
+) -> StarFrame:
+    """
+    Detect or read the stars of one side.
+
+    Parameters
+    ----------
+    image : CCDData, NDData, array_like, `~astropy.table.Table` or StarFrame
+        An image or a catalog, as for `find_alignment`; a `StarFrame` is handed back.
+    name : str, optional
+        What to call it in error messages.
+    mask : array_like of bool, optional
+    select : mapping, optional
+        Which stars to leave out, as for `find_alignment`.
+    **detection
+        Keyword arguments of `detect_stars`.
+
+    Returns
+    -------
+    StarFrame
+    """
+    if isinstance(image, StarFrame):
+        return image
+    if is_catalog(image):
+        table, shape, wcs = as_table(image, name=name), None, None
+    else:
+        plain = as_image(image, name=name, mask=mask)
+        shape, wcs = plain.data.shape, plain.wcs
+        options = in_data_units(detection_options(**detection), image, name=name)
+        try:
+            table = find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
+        except ImageError as error:
+            raise ImageError(f"the {name} cannot be searched for stars: {error}") from error
+    try:
+        stars = as_stars(table, name=name, select=select)
+    except TooFewStarsError as error:
+        if shape is None or not _is_negative(plain, options):
+            raise
+        raise TooFewStarsError(
+            f"{error} The {name} looks like a negative, with dark stars on a bright sky: align "
+            "its largest value minus its data."
+        ) from error
+    if shape is None:
+        stars = _without_lines(stars)
+        return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+    # Sources more crowded than that are blends, and strangers in each other's gates.
+    stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
+    field = StarField(stars.xy, stars.search_err)
+    return StarFrame(stars, field, shape, wcs, len(table), good_box(plain.data, plain.mask))
+
+
+def _without_lines(stars: Stars) -> Stars:
+    """Leave out what is strung along lines, as the trails and flashes in a catalog are."""
+    strung = np.zeros(len(stars), bool)
+    strung[:_LINED] = on_lines(stars.xy[:_LINED]) >= 0
+    return stars if np.count_nonzero(~strung) < _LEAST else stars.take(np.flatnonzero(~strung))
+
+
+def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:
+    """Whether an image without stars has enough of them once its sign is turned."""
+    # saturation and gain belong to the data as they were
+    known = {**options, "gain": None, "saturation": None}
+    try:
+        table = find_stars(-image.data.astype(float), mask=image.mask, error=image.error, **known)
+        as_stars(table)
+    except AlignmentError:
+        return False
+    return True

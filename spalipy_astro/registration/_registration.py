@@ -1,0 +1,378 @@
+"""The whole method on one screen: detect, match, fit, wrap, resample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable
+from astropy.time import Time
+from astropy.units import Quantity
+from numpy.typing import ArrayLike
+
+from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import check_names, detection_options, in_data_units
+from spalipy_astro.alignment import Alignment
+from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
+from spalipy_astro.detection import find_stars
+from spalipy_astro.errors import NoMatchError
+from spalipy_astro.fitting import fit_backward, fit_linear
+from spalipy_astro.io import as_image
+from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.registration._findoptions import FindOptions
+from spalipy_astro.registration._prepare import StarFrame, prepare
+from spalipy_astro.registration._result import alignment_of
+from spalipy_astro.registration._verify import verify
+from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions, Range
+from spalipy_astro.wcs import similarity_between
+
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+
+__all__ = ["align", "detect_stars", "find_alignment"]
+
+_ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
+
+
+def align(
+    source: ImageLike,
+    template: ImageLike,
+    *,
+    method: str | Kernel = "lanczos3",
+    conserve_flux: bool = True,
+    fill_value: float = np.nan,
+    output: str = "template",
+    n_threads: int | None = None,
+    **options: Unpack[PairOptions],
+) -> Any:
+    """
+    Align an image to another one of the same sky.
+
+    Parameters
+    ----------
+    source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
+        The image to resample.
+    template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
+        The image whose pixel grid is wanted. A catalog will not do: it has no grid.
+    method, conserve_flux, fill_value, output, n_threads
+        How to resample; see `Alignment.resample`.
+    **options
+        How to find the transform; see `find_alignment`.
+
+    Returns
+    -------
+    CCDData, NDData or ndarray, shape (my, mx)
+        The source on the template's grid, of the type of ``source``, with mask, uncertainty, unit
+        and header; its WCS is the template's.
+
+    Raises
+    ------
+    AlignmentError
+        If there is no transform that can be defended; see `find_alignment`.
+
+    Examples
+    --------
+    >>> from spalipy_astro import align
+    >>> from spalipy_astro.example import example_pair
+    >>> source, template = example_pair()
+    >>> aligned = align(source, template)
+    >>> aligned.shape == template.shape
+    True
+    """
+    from spalipy_astro.resampling import check_method
+
+    known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
+    check_names("align()", options, known)
+    check_method(method, fill_value)
+    alignment = find_alignment(source, template, **options)
+    return alignment.resample(
+        source,
+        method=method,
+        conserve_flux=conserve_flux,
+        fill_value=fill_value,
+        output=output,
+        n_threads=n_threads,
+    )
+
+
+@one_blas_thread()
+def find_alignment(
+    source: ImageLike | CatalogLike,
+    template: ImageLike | CatalogLike | SkyCoord,
+    *,
+    source_mask: ArrayLike | None = None,
+    template_mask: ArrayLike | None = None,
+    threshold: float = 5.0,
+    fwhm: float | Quantity | None = None,
+    gain: float | Quantity | None = None,
+    saturation: float | Quantity | None = None,
+    select: Mapping[str, Any] | None = None,
+    scale: Range | None = None,
+    rotation: Range | None = None,
+    parity: int | None = None,
+    max_shift: float | Quantity | None = None,
+    use_wcs: bool | str = "auto",
+    affine: str = "affine",
+    spline_order: int = 5,
+    smoothing: float | None = None,
+    polynomial: int | None = None,
+    position: SkyCoord | None = None,
+    radius: Any = None,
+    pixel_scale: Any = None,
+    epoch: Time | float | None = None,
+) -> Alignment:
+    """
+    Find the transform from one image's pixels to another's.
+
+    Parameters
+    ----------
+    source, template : CCDData, NDData, array_like of shape (ny, nx), or a catalog
+        Two images of the same sky, or catalogs of their stars: a `~astropy.table.Table` with
+        columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
+        ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
+        reads. No WCS is needed. The template may also be a catalog of sky positions, such as a
+        table of Gaia's with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
+        alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
+    source_mask, template_mask : array_like of bool, optional
+        Bad pixels in addition to the images' own.
+    threshold : float, optional
+        Smallest signal-to-noise ratio of a star.
+    fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
+        What is known of the images, see `detect_stars`; measured by default.
+    select : mapping, optional
+        Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
+        ``brightest``, as for `read_catalog`. By default the method sees to it.
+    scale : tuple of float or of `~astropy.units.Quantity`, optional
+        Smallest and largest possible template px per source px; by default (0.1, 10).
+    rotation : tuple of float or of `~astropy.units.Quantity`, optional
+        Smallest and largest possible angle, in degrees if they have no unit, from the source's x
+        axis to its image in the template, counter-clockwise from +x to +y. Angles count on beyond
+        180: (170, 190) is 20 degrees wide, and so is (-190, -170), the same range.
+    parity : {1, -1}, optional
+        -1 if one of the images is mirrored, 1 if none is; unknown by default.
+    max_shift : float or `~astropy.units.Quantity`, optional
+        Largest distance in px that the center of the source can lie from the template's. Of
+        catalogs, which have no frame, the largest distance by which positions differ, where they
+        differ least.
+    use_wcs : {"auto", True, False}, optional
+        Whether celestial WCS of both images narrow the search. With "auto" they are dropped where
+        no match is found with their help.
+    affine : {"affine", "similarity"}, optional
+        Kind of the linear part. A similarity admits no distortion.
+    spline_order : int, optional
+        Degree of the distortion spline, 1 to 5; 0 for the linear part alone.
+    smoothing : float, optional
+        A fixed weight of the spline's roughness, in place of the one that the data choose.
+    polynomial : int, optional
+        Fit polynomials of this degree, 1 to 5, instead of a penalized spline.
+    position, radius, pixel_scale, epoch : optional
+        For a catalog of sky positions: where the source points, a `~astropy.coordinates.SkyCoord`;
+        how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec (a
+        `~astropy.units.Quantity` may also be per pixel); when it was taken, a
+        `~astropy.time.Time` or Julian years, for proper motions. By default what the source's WCS
+        and header say; without these the whole catalog is searched, at any scale.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    ImageError
+        If an image has the wrong dimensions, no good pixels, or no contrast.
+    TooFewStarsError
+        If an image has fewer than three usable stars.
+    NoMatchError
+        If no transform explains the stars better than chance does, or the one that does cannot be
+        defended: it rests on a line or on what stands still, breaks the priors, folds the image or
+        is too uncertain.
+    AmbiguousMatchError
+        If two different transforms explain the stars.
+    CatalogError
+        If a catalog lacks what it must have.
+    TypeError, ValueError
+        If an argument makes no sense.
+
+    References
+    ----------
+    .. [1] Lang, D. et al. 2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782
+
+    Examples
+    --------
+    >>> from spalipy_astro import find_alignment
+    >>> from spalipy_astro.example import example_pair
+    >>> source, template = example_pair()
+    >>> alignment = find_alignment(source, template)
+    >>> x, y = alignment.transform(500.0, 300.0)
+    >>> print(f"{x:.1f} {y:.1f}")  # doctest: +SKIP
+    """
+    given = FindOptions(
+        threshold=threshold,
+        fwhm=fwhm,
+        gain=gain,
+        saturation=saturation,
+        select=select,
+        scale=scale,
+        rotation=rotation,
+        parity=parity,
+        max_shift=max_shift,
+        use_wcs=use_wcs,
+        affine=affine,
+        spline_order=spline_order,
+        smoothing=smoothing,
+        polynomial=polynomial,
+        position=position,
+        radius=radius,
+        pixel_scale=pixel_scale,
+        epoch=epoch,
+    )
+    sky, on_sky = given.sky, is_sky_catalog(template)
+    named = " and ".join(name for name, option in sky.items() if option is not None)
+    if named and not on_sky:
+        raise ValueError(f"{named}: for catalogs of sky positions only, and the template is none.")
+    start = time.perf_counter()
+    one = prepare(source, name="source", mask=source_mask, **given.detection)
+    priors, guessed = given.priors, None
+    if on_sky:
+        sky["epoch"] = epoch_of(source) if given.epoch is None else given.epoch
+        two, priors, guessed = _sky_frame(template, one, priors, given.scale, sky, given.select)
+    else:
+        two = prepare(template, name="template", mask=template_mask, **given.detection)
+    detected = time.perf_counter()
+    match = _match(one, two, priors, given.use_wcs)
+    if guessed is not None:
+        # once more on pixels of the size of the source's: guessed ones may be far too coarse
+        matrix, _ = fit_linear(
+            one.stars.xy[match.source], two.stars.xy[match.template], kind="similarity"
+        )
+        sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
+        two, priors, _ = _sky_frame(template, one, priors, None, sky, given.select)
+        match = _match(one, two, priors, given.use_wcs)
+    matched = time.perf_counter()
+    s, t = one.stars.take(match.source), two.stars.take(match.template)
+    fit = fit_backward(
+        s.xy,
+        t.xy,
+        source_err=s.err,
+        template_err=t.err,
+        **given.fit,
+    )
+    boxes = None if one.box is None or two.box is None else (one.box, two.box)
+    aligned_already = priors.max_shift is not None and priors.max_shift <= _ALIGNED
+    verify(
+        fit,
+        s.xy,
+        t.xy,
+        source_shape=one.shape,
+        template_shape=two.shape,
+        boxes=None if aligned_already else boxes,
+        log_odds=match.log_odds,
+    )
+    times = {"detect": detected - start, "match": matched - detected}
+    times["fit"] = time.perf_counter() - matched
+    return alignment_of(fit, match, one, two, times=times, options=given.recorded)
+
+
+@one_blas_thread()
+def detect_stars(
+    image: ImageLike,
+    *,
+    mask: ArrayLike | None = None,
+    threshold: float = 5.0,
+    fwhm: float | Quantity | None = None,
+    gain: float | Quantity | None = None,
+    saturation: float | Quantity | None = None,
+) -> QTable:
+    """
+    Find and measure the stars of an image.
+
+    Parameters
+    ----------
+    image : CCDData, NDData or array_like, shape (ny, nx)
+        The image; its mask and uncertainty are used.
+    mask : array_like of bool, optional
+        Bad pixels in addition to the image's own.
+    threshold : float, optional
+        Smallest signal-to-noise ratio of a star.
+    fwhm : float or `~astropy.units.Quantity`, optional
+        Full width at half maximum of the stars, px; measured by default.
+    gain : float or `~astropy.units.Quantity`, optional
+        Electrons per data unit; estimated from the sky noise by default.
+    saturation : float or `~astropy.units.Quantity`, optional
+        Data value from which on a pixel is saturated; by default found from the data.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        One row per source, brightest first: ``x``, ``y`` (0-based px), ``x_err``, ``y_err``,
+        ``flux``, ``flux_err``, ``fwhm``, ``snr`` and ``flag`` (`StarFlag` bits).
+
+    Raises
+    ------
+    ImageError
+        If the image has the wrong dimensions, no good pixels, or no contrast.
+    TypeError, ValueError
+        If an option makes no sense, or has a unit that does not suit the image's.
+    """
+    plain = as_image(image, mask=mask)
+    options = detection_options(threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation)
+    options = in_data_units(options, image)
+    return find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
+
+
+def _sky_frame(
+    catalog: Any,
+    source: StarFrame,
+    priors: Priors,
+    scale: tuple[float, float] | None,
+    sky: Mapping[str, Any],
+    select: Mapping[str, Any] | None,
+) -> tuple[StarFrame, Priors, float | None]:
+    """Prepare a catalog of sky positions; tell its pixel scale where that was guessed."""
+    shape = source.shape
+    size = tuple(np.ptp(source.stars.xy, axis=0) + 1) if shape is None else shape[::-1]
+    plane = project_catalog(catalog, source_wcs=source.wcs, source_size=size, **sky)
+    stars = as_stars(plane.table, name="template", select=select)
+    frame = StarFrame(
+        replace(stars, row=plane.row[stars.row]),
+        StarField(stars.xy, stars.search_err),
+        None,
+        plane.wcs,
+        len(plane.table),
+    )
+    if sky["pixel_scale"] is not None and scale is None:
+        priors = replace(priors, scale=(1 / 1.2, 1.2))
+    return frame, priors, plane.pixel_scale if plane.guessed else None
+
+
+def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) -> Match:
+    """Match with the help of both WCS where there are any, else without."""
+    shapes = {"source_shape": one.shape, "template_shape": two.shape}
+    if use_wcs:
+        known = similarity_between(one.wcs, two.wcs, one.shape)
+        if known is None and use_wcs is True:
+            raise ValueError("use_wcs=True takes a celestial WCS on both images.")
+        if known is not None and one.shape is not None:
+            scale, angle, sign, target = known
+            low, high = max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)
+            narrow = replace(
+                priors,
+                # where both disagree, what the user says holds, as for the rotation
+                scale=(low, high) if low < high else priors.scale,
+                rotation=priors.rotation or (angle - 5.0, angle + 5.0),
+                parity=priors.parity or sign,
+            )
+            if priors.max_shift is None:
+                reach = 0.25 * float(np.hypot(*one.shape)) * scale
+                narrow = replace(narrow, target=target, max_shift=reach)
+            try:
+                return match_stars(one.field, two.field, priors=narrow, **shapes)
+            except NoMatchError:
+                if use_wcs is True:
+                    raise
+    return match_stars(one.field, two.field, priors=priors, **shapes)

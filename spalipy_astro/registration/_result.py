@@ -1,0 +1,107 @@
+"""The result of a fit: its matched stars, its figures of merit, and the alignment with both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy.modeling import Model
+from astropy.table import QTable
+
+from spalipy_astro.alignment import (
+    Alignment,
+    ErrorTerm,
+    box_of,
+    center_of,
+    figures_of,
+    provenance,
+    scale_of,
+)
+from spalipy_astro.fitting import Fit
+from spalipy_astro.matching import Match
+from spalipy_astro.registration._prepare import StarFrame
+
+__all__ = ["alignment_of"]
+
+
+def alignment_of(
+    fit: Fit,
+    match: Match,
+    source: StarFrame,
+    template: StarFrame,
+    *,
+    options: Mapping[str, Any],
+    times: Mapping[str, float],
+) -> Alignment:
+    """
+    Wrap a fit of two frames.
+
+    Parameters
+    ----------
+    fit : Fit
+        The transform.
+    match : Match
+        The pairs of stars that it was fitted to.
+    source, template : StarFrame
+        The two sides.
+    options : mapping
+        What the user asked for, to be kept with the result.
+    times : mapping
+        Seconds that the steps took.
+
+    Returns
+    -------
+    Alignment
+    """
+    transform = fit.backward.inverse
+    matches, summary = _describe_fit(fit, transform, match, source, template)
+    return Alignment(
+        transform=transform,
+        matches=matches,
+        source_shape=source.shape,
+        template_shape=template.shape,
+        original_wcs=template.wcs,
+        _summary=summary,
+        _errors=(ErrorTerm(fit.covariance, transform, summary["scale"]),),
+        provenance=provenance(options),
+        times=times,
+    )
+
+
+def _describe_fit(
+    fit: Fit, transform: Model, match: Match, source: StarFrame, template: StarFrame
+) -> tuple[QTable, dict[str, Any]]:
+    """Return the matched stars of a fit, brightest first, and its figures of merit."""
+    s, t = source.stars.take(match.source), template.stars.take(match.template)
+    boxes = tuple(f.shape or box_of(f.stars.xy) for f in (source, template))
+    images = np.column_stack(transform(*np.vstack((s.xy, center_of(boxes[0]))).T))
+    offsets = t.xy - images[:-1]
+    forward = np.linalg.inv(fit.matrix)
+    matches = QTable(
+        {
+            "x_source": s.xy[:, 0],
+            "y_source": s.xy[:, 1],
+            "x_template": t.xy[:, 0],
+            "y_template": t.xy[:, 1],
+            "flux_source": s.flux,
+            "flux_template": t.flux,
+            "source_row": s.row,
+            "template_row": t.row,
+            "dx": offsets[:, 0],
+            "dy": offsets[:, 1],
+            "sigma": fit.sigma * scale_of(forward),
+            "used": fit.used,
+        }
+    )
+    at_stars = (s.xy - fit.offset) @ forward.T
+    return matches, {
+        "n_source": len(source.stars),
+        "n_template": len(template.stars),
+        "n_expected": int(match.expected),
+        "excess_scatter": float(fit.floor * scale_of(forward)),
+        "log_odds": float(match.log_odds),
+        "hypotheses": int(match.hypotheses),
+        "freedom": float(fit.freedom),
+        **figures_of(transform, matches, forward, images[-1], at_stars, boxes, fit.freedom),
+    }

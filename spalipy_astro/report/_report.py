@@ -1,0 +1,389 @@
+"""Reports: one HTML page about an alignment, or about a batch, that needs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.nddata import NDData
+from astropy.table import Table
+
+from spalipy_astro._checks import check_frames
+from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro.errors import AlignmentError
+from spalipy_astro.report import _html
+from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
+from spalipy_astro.typing import ImageLike
+from spalipy_astro.version import __version__
+
+if TYPE_CHECKING:
+    from spalipy_astro.alignment import Alignment
+
+__all__ = ["report_alignment", "report_sequence"]
+
+_DPI = 110
+_SIZE = (6.4, 4.4)
+_COLORS = 128
+_COLUMNS = (
+    *("frame", "status", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
+    *("rotation, deg", "scale", "parity", "time, s"),
+)
+_CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
+
+
+def report_alignment(
+    alignment: Alignment,
+    path: str | os.PathLike[str],
+    *,
+    source: ImageLike | None = None,
+    template: ImageLike | None = None,
+    aligned: ImageLike | None = None,
+    title: str = "Alignment report",
+    overwrite: bool = False,
+) -> None:
+    """
+    Write a page about an alignment: what it comes to in words, figures, images and tables.
+
+    Parameters
+    ----------
+    alignment : `~spalipy_astro.Alignment`
+        The alignment.
+    path : path-like
+        The HTML file. It is written whole or not at all, and needs no other file and no network.
+    source, template : array_like or `~astropy.nddata.NDData`, optional
+        The images. With both the page has a viewer that blinks and subtracts them; without, it has
+        the figures that do without images.
+    aligned : array_like or `~astropy.nddata.NDData`, optional
+        The source on the template's grid; resampled from ``source`` by default.
+    title : str, optional
+        What to write above.
+    overwrite : bool, optional
+        Replace a file that exists.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If an image has not the shape of its frame, or the aligned source and the template are not
+        on one grid.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    check_frames(alignment, source=source, template=template)
+    if template is None:
+        check_frames(alignment, aligned=aligned)
+    figures = _Figures()
+    if aligned is None and source is not None:
+        shape = alignment.template_shape
+        if shape is None and template is not None:
+            shape = np.shape(template.data if isinstance(template, NDData) else template)
+        if shape is not None:
+            aligned = alignment.resample(source, shape=shape)
+    verdict = judge(alignment)
+    body = [
+        _verdict(title, verdict),
+        _html.section("See for yourself", *_viewers(alignment, template, aligned)),
+        _html.section("Figures", _html.grid(list(_drawn(figures, alignment, template, aligned)))),
+        _html.section("Numbers", _summary(alignment)),
+        _html.section("Matched stars by brightness", _by_brightness(alignment)),
+        _html.section("Frames", _frames(alignment, source, template)),
+        _html.section("Provenance", _provenance(alignment.provenance, alignment.times)),
+    ]
+    _write(path, title, body, overwrite=overwrite)
+
+
+def report_sequence(
+    table: Table,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Report of a batch",
+    overwrite: bool = False,
+) -> None:
+    """
+    Write a page about many frames: what became of them in words, their drift, a row for each.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        What `~spalipy_astro.align_many` returns.
+    path : path-like
+        The HTML file. It is written whole or not at all, and needs no other file and no network.
+    title : str, optional
+        What to write above.
+    overwrite : bool, optional
+        Replace a file that exists.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    ImportError
+        If matplotlib is not installed.
+    ValueError
+        If the table is not one of `~spalipy_astro.align_many`.
+    """
+    refuse_existing(path, overwrite=overwrite)
+    missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
+    if missing:
+        raise ValueError(
+            f"the table lacks {', '.join(sorted(missing))}; a report takes the table that "
+            "align_many returns."
+        )
+    figures = _Figures()
+    known = {
+        f"{name} of the aligned frames": str(table.meta[name])
+        for name in ("shape", "offset")
+        if name in table.meta
+    }
+    about = {"template": str(table.meta.get("template", "unknown")), **known}
+    first = _first_alignment(table)
+    made = _provenance(first.provenance, {}) if first is not None else ""
+    body = [
+        _verdict(title, judge_sequence(table)),
+        _html.section("Drift", _html.grid(list(_drifts(figures, table)))),
+        _html.section("Frames", _rows_of_frames(table)),
+        _html.section(
+            "Provenance", _html.table(list(about.items()), label="Template and grid"), made
+        ),
+    ]
+    _write(path, title, body, overwrite=overwrite)
+
+
+class _Figures:
+    """Draws figures as matplotlib comes, whatever the user's settings, and without a window."""
+
+    def __init__(self) -> None:
+        try:
+            from spalipy_astro import visualization
+        except ImportError as error:
+            raise ImportError(
+                "a report needs matplotlib for its figures: pip install matplotlib"
+            ) from error
+        self.plotting = visualization
+
+    def draw(self, draw: Callable[[Any], Any], *, alt: str, caption: str) -> str:
+        """Return the HTML of a figure that a function draws on the Axes that it is given."""
+        from matplotlib import style
+        from matplotlib.figure import Figure
+        from PIL import Image
+
+        drawn, small = BytesIO(), BytesIO()
+        with style.context("default"):
+            figure = Figure(figsize=_SIZE, layout="constrained")
+            draw(figure.add_subplot())
+            figure.savefig(drawn, format="png", dpi=_DPI)
+        # A palette makes a figure weigh a third.
+        image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
+        image.save(small, "PNG", optimize=True)
+        return _html.figure(small.getvalue(), image.size, alt, caption)
+
+
+def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwrite: bool) -> None:
+    """Write the page whole or not at all."""
+    page = _html.page(title, "\n".join(piece for piece in body if piece), __version__)
+    with whole_file(path, overwrite=overwrite) as part:
+        part.write_bytes(page.encode("utf-8", "backslashreplace"))  # of names that are no text
+
+
+def _verdict(title: str, verdict: Verdict) -> str:
+    """Return the first thing to read."""
+    concerns = _html.bullets(verdict.concerns)
+    words = "".join(_html.paragraph(fact) for fact in verdict.facts)
+    return (
+        f"<header><h1>{escape(title)}</h1></header>\n"
+        f'<section class="verdict{" check" if concerns else ""}">\n'
+        f"<h2>{escape(verdict.headline)}</h2>\n{words}\n"
+        + (f"<h3>What to look at</h3>\n{concerns}\n" if concerns else "")
+        + "</section>"
+    )
+
+
+def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
+    """Return the viewers, if there are both images."""
+    if template is None or aligned is None:
+        return []
+    from spalipy_astro.report._viewer import viewer
+
+    used = np.asarray(alignment.matches["used"], bool)
+    x, y = (np.asarray(alignment.matches[f"{axis}_template"])[used] for axis in "xy")
+    center = (float(np.median(x)), float(np.median(y)))
+    how = (
+        "Drag the divider, or use the slider with the pointer or the arrow keys. Stars that jump "
+        "while the images blink are not aligned; those that leave a ring or nothing in the "
+        "difference are."
+    )
+    return [_html.paragraph(how), _html.grid(viewer(template, aligned, center))]
+
+
+def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any) -> Iterator[str]:
+    """Yield the figures of an alignment."""
+    plots, s = figures.plotting, alignment.summary()
+    ground = template if template is not None else aligned
+    yield figures.draw(
+        partial(plots.plot_matches, alignment, image=ground),
+        alt=f"The template's field with {s['n_used']} matched stars marked",
+        caption="The stars on which the transform rests. Where there are none, it is extrapolated.",
+    )
+    yield figures.draw(
+        partial(plots.plot_residuals, alignment),
+        alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
+        caption="What the fit leaves of each star's position. Neighbors that agree would betray a "
+        "distortion that the fit did not follow.",
+    )
+    for axis in "xy":
+        yield figures.draw(
+            partial(plots.plot_residuals_by_position, alignment, axis=axis),
+            alt=f"Residuals in x and y against {axis}, with their means in bins",
+            caption=f"The same along {axis}. The means should scatter about zero, without a trend.",
+        )
+    fluxes = [np.asarray(alignment.matches[f"flux_{side}"]) for side in ("template", "source")]
+    if any(np.all(flux > 0) for flux in fluxes):
+        yield figures.draw(
+            partial(plots.plot_residuals_by_flux, alignment),
+            alt="Residuals against flux, their rms in bins, and the expected rms as a line",
+            caption="Faint stars scatter because of their noise. The squares should follow the "
+            "line, which is what the position errors lead to expect.",
+        )
+    yield figures.draw(
+        partial(plots.plot_distortion, alignment),
+        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
+        caption="How far the transform departs from an affine one.",
+    )
+    if alignment._errors:
+        yield figures.draw(
+            partial(plots.plot_error, alignment),
+            alt="Map of the 1-sigma error of the transform",
+            caption="How well the transform is known. Outside of the dashed line it is "
+            "extrapolated.",
+        )
+    if alignment.source_shape is not None:
+        yield figures.draw(
+            partial(plots.plot_coverage, alignment),
+            alt=f"Map of the coverage; {s['coverage']:.0%} of the overlap is among matched stars",
+            caption="Where the source has data, and where matched stars vouch for the transform.",
+        )
+
+
+def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
+    """Yield the figures of a sequence."""
+    if not np.any(np.asarray(table["status"]) == "ok"):
+        return
+    for quantity, words in (
+        ("shift", "Shift of the frames' centers on the template."),
+        ("rotation", "Rotation; a step is a meridian flip or a new setup."),
+        ("scale", "Scale, against its median in parts per million; it follows the focus."),
+        ("rms", "Residuals; peaks are clouds, trails or bad focus."),
+        ("stars", "Stars that match; it sinks with clouds, twilight and airmass."),
+    ):
+        yield figures.draw(
+            partial(figures.plotting.plot_drift, table, quantity=quantity),
+            alt=f"{quantity} of each of {len(table)} frames",
+            caption=words,
+        )
+
+
+def _summary(alignment: Alignment) -> str:
+    return _html.table(alignment.summary()._rows(), label="Figures of merit")
+
+
+def _by_brightness(alignment: Alignment) -> str:
+    """Return a table of the matched stars in four classes of brightness."""
+    matches = alignment.matches
+    flux = np.asarray(matches["flux_template"], float)
+    if len(flux) < 8 or not np.all(flux > 0):
+        return ""
+    used = np.asarray(matches["used"], bool)
+    distance2 = np.asarray(matches["dx"]) ** 2 + np.asarray(matches["dy"]) ** 2
+    expected2 = 2 * np.asarray(matches["sigma"]) ** 2
+    rows = []
+    for part in np.array_split(np.argsort(-flux, kind="stable"), 4):
+        fitted = part[used[part]]
+        rms = [
+            f"{np.sqrt(np.mean(values[fitted])):.3f}" if len(fitted) else "–"
+            for values in (distance2, expected2)
+        ]
+        clipped = len(part) - len(fitted)
+        faintest, brightest = flux[part].min(), flux[part].max()
+        rows.append((f"{brightest:.4g} – {faintest:.4g}", str(len(fitted)), str(clipped), *rms))
+    head = ("flux in the template", "used", "clipped", "residual, px rms", "expected, px rms")
+    kinds = dict.fromkeys(range(1, 5), "number")
+    return _html.table(rows, label="Matched stars by brightness", head=head, kinds=kinds)
+
+
+def _frames(alignment: Alignment, source: Any, template: Any) -> str:
+    """Return a table of what is known about both frames."""
+    shapes = (alignment.source_shape, alignment.template_shape)
+    metas = [getattr(image, "meta", None) or {} for image in (source, template)]
+    rows = [("size", *(f"{s[1]} × {s[0]} px" if s else "a catalog" for s in shapes))]
+    counts = [alignment.summary().get(f"n_{side}") for side in ("source", "template")]
+    if all(count is not None for count in counts):
+        rows.append(("stars", *(str(count) for count in counts)))
+    for card in _CARDS:
+        values = tuple(str(meta.get(card, "")).strip() for meta in metas)
+        if any(values):
+            rows.append((card, *values))
+    return _html.table(rows, label="The two frames", head=("", "source", "template"))
+
+
+def _provenance(provenance: Mapping[str, Any], times: Mapping[str, float]) -> str:
+    """Return a table of what made a transform: options, versions, times."""
+    rows = []
+    for name, value in provenance.items():
+        if name == "options":
+            rows += [(f"option {key}", str(given)) for key, given in value.items()]
+        elif isinstance(value, list | tuple):
+            rows += [(name, str(item)) for item in value]
+        else:
+            rows.append((name, str(value)))
+    if times:
+        rows.append(("seconds", ", ".join(f"{name} {t:.2f}" for name, t in times.items())))
+    return _html.table(rows, label="Options and versions") if rows else ""
+
+
+def _rows_of_frames(table: Table) -> str:
+    """Return the table with a row for each frame."""
+    rows: list[tuple[str, ...]] = []
+    marks = []
+    for row in table:
+        name, good = str(row["source"]), str(row["status"]) == "ok"
+        marks.append("" if good else "failed")
+        if not good:
+            rows.append((name, "✗ failed", str(row["reason"])))
+            continue
+        figures = (
+            f"{row['n_matched']}",
+            f"{row['rms']:.3f}",
+            f"{row['log_odds']:.0f}",
+            f"{row['shift_x']:+.2f}",
+            f"{row['shift_y']:+.2f}",
+            f"{row['rotation']:.4f}",
+            f"{row['scale']:.6f}",
+            f"{row['parity']:+d}",
+            f"{row['time']:.1f}",
+        )
+        rows.append((name, "✓ ok (before)" if row["resumed"] else "✓ ok", *figures))
+    kinds = {0: "name", 1: "short", **dict.fromkeys(range(2, len(_COLUMNS)), "number")}
+    return _html.table(rows, label="All frames", head=_COLUMNS, kinds=kinds, marks=marks)
+
+
+def _first_alignment(table: Table) -> Alignment | None:
+    """Return the alignment of the first frame that has one, if it can be had."""
+    from spalipy_astro.alignment import Alignment
+
+    good = np.asarray(table["status"]) == "ok"
+    if "alignment" in table.colnames:
+        found = [each for each in table["alignment"][good] if each is not None]
+        return found[0] if found else None
+    for path in table["asdf"][good] if "asdf" in table.colnames else ():
+        try:
+            return Alignment.read(str(path))
+        except (OSError, AlignmentError):  # moved or replaced since
+            return None
+    return None

@@ -1,0 +1,270 @@
+"""What an alignment or a batch comes to, in words for those who see one for the first time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from spalipy_astro import _geometry
+
+if TYPE_CHECKING:
+    from spalipy_astro.alignment import Alignment
+
+__all__ = ["Verdict", "judge", "judge_sequence"]
+
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+# From where on something is worth a look.
+_SAFE_ODDS = 30.0  # natural logarithm
+_MANY_STARS = 12
+_MATCHED_SHARE = 0.3
+_CLIPPED_SHARE = 0.1
+_CHI2 = 1.5
+_SCATTER = 0.1  # px
+_COVERAGE = 0.8
+_ERROR = 0.3  # px
+_OVERLAP = 0.25
+_OUTLIER = 3.0  # times the median
+
+_MOST_REASONS = 5
+_LONG_REASON = 200  # characters
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """
+    What a result comes to.
+
+    Attributes
+    ----------
+    headline : str
+    facts : list of str
+        Sentences, the most important first.
+    concerns : list of str
+        What to look at before the result is trusted.
+    """
+
+    headline: str
+    facts: list[str]
+    concerns: list[str]
+
+
+def judge(alignment: Alignment) -> Verdict:
+    """Say what an alignment comes to."""
+    summary = alignment.summary()
+    concerns = list(_concerns(alignment, summary))
+    headline = "✓ The frames match" if not concerns else "! The frames match, with reservations"
+    n, rms = summary["n_used"], summary["rms"]
+    facts = [
+        f"{n} stars that both frames show lie where the transform puts them, to {rms:.2g} px (rms)."
+        f"{_brightest(alignment)} {_odds(summary['log_odds'])}",
+        _motion(summary),
+    ]
+    overlap, error = _overlap(alignment)
+    if overlap is not None and error is not None:
+        facts.append(
+            f"Where the frames overlap, the transform itself is known to {np.median(error):.2g} px "
+            f"(median), and to {error.max():.2g} px in the worst place (1 sigma)."
+        )
+    if overlap is not None:
+        facts.append(
+            f"The source covers {overlap:.0%} of the template; {summary['coverage']:.0%} of that "
+            "lies among matched stars."
+        )
+    return Verdict(headline, facts, concerns)
+
+
+def judge_sequence(table: Table) -> Verdict:
+    """Say what a batch comes to."""
+    good = np.asarray(table["status"]) == "ok"
+    n, n_good = len(table), int(good.sum())
+    if n_good == n:
+        headline = f"✓ All {n} frames were aligned" if n > 1 else "✓ The frame was aligned"
+    elif n_good == 0:
+        headline = f"✗ None of {n} frames was aligned"
+    else:
+        headline = f"! {n_good} of {n} frames were aligned, {n - n_good} were not"
+    if n == 0:
+        headline = "! There were no frames"
+    facts = []
+    if n_good:
+        rms, stars = (np.asarray(table[name], float)[good] for name in ("rms", "n_matched"))
+        facts.append(
+            f"Of the aligned frames, {int(stars.min())} to {int(stars.max())} stars match the "
+            f"template (median {np.median(stars):.0f}), to {np.median(rms):.2g} px (rms, median of "
+            f"the frames; {rms.max():.2g} px in the worst). "
+            + _odds(_least_odds(table, good), "For the least certain one, the odds")
+        )
+        x, y = (np.asarray(table[f"shift_{axis}"], float)[good] for axis in "xy")
+        facts.append(
+            f"The frames lie shifted by {_span(x, 1)} px in x and {_span(y, 1)} px in y, and "
+            f"turned by {_span(np.asarray(table['rotation'], float)[good], 3)} degrees."
+        )
+    return Verdict(headline, facts, list(_sequence_concerns(table, good)))
+
+
+def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
+    """Yield what to look at before an alignment is trusted."""
+    if s["log_odds"] < _SAFE_ODDS:
+        yield (
+            f"The evidence is thin: log-odds of {s['log_odds']:.0f}, where most alignments have "
+            f"more than {_SAFE_ODDS:.0f}. Blink the images, and see whether every star finds its "
+            "partner."
+        )
+    if s["n_used"] < _MANY_STARS:
+        yield (
+            f"The transform rests on {s['n_used']} stars. A lower threshold finds more; with so "
+            "few, distortions cannot be told from errors."
+        )
+    expected = s.get("n_expected", 0)
+    if expected and s["n_matched"] < _MATCHED_SHARE * expected:
+        yield (
+            f"{s['n_matched']} stars match where {expected} were expected. That is usual for "
+            "frames of unlike filters or depths; otherwise, look for stars without a match."
+        )
+    if s["n_clipped"] > _CLIPPED_SHARE * s["n_matched"]:
+        yield (
+            f"{s['n_clipped']} of {s['n_matched']} matched stars were left out of the fit because "
+            "they lie elsewhere: blends, moving objects or wrong matches."
+        )
+    chi2 = np.nanmax([s["chi2_x"], s["chi2_y"], 0.0])
+    if chi2 > _CHI2:
+        yield (
+            f"The residuals are {np.sqrt(chi2):.1f} times larger than the position errors of the "
+            "stars explain. If neighboring arrows agree, there is distortion that the fit did not "
+            "follow."
+        )
+    if s.get("excess_scatter", 0.0) > _SCATTER:
+        yield (
+            f"Bright stars scatter by {s['excess_scatter']:.2f} px more than their noise explains. "
+            "Short exposures through unsteady air do that, as do blends and undersampled stars."
+        )
+    yield from _concerns_of_the_field(alignment, s)
+
+
+def _concerns_of_the_field(alignment: Alignment, s: Any) -> Iterator[str]:
+    """Yield what to look at on the map."""
+    overlap, error = _overlap(alignment)
+    if s["coverage"] < _COVERAGE:
+        yield (
+            f"{1 - s['coverage']:.0%} of the overlap lies outside of the matched stars, where the "
+            "transform is extrapolated; alignment.coverage() marks these pixels."
+        )
+    if error is not None and error.max() > _ERROR:
+        yield (
+            f"The transform is uncertain by up to {error.max():.2g} px (1 sigma) in some part of "
+            "the overlap; the map of its error shows where."
+        )
+    if overlap is not None and overlap < _OVERLAP:
+        yield f"The source covers {overlap:.0%} of the template only."
+
+
+def _sequence_concerns(table: Table, good: Any) -> Iterator[str]:
+    """Yield what to look at in a batch."""
+    names = np.array([str(name) for name in table["source"]], dtype=object)
+    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[~good]])
+    if not good.any():
+        return
+    rms, stars, odds = (
+        np.asarray(table[name], float)[good] for name in ("rms", "n_matched", "log_odds")
+    )
+    for found, words in (
+        (rms > _OUTLIER * np.median(rms), "Residuals three times those of the others"),
+        (stars < np.median(stars) / _OUTLIER, "A third of the matched stars of the others"),
+        (odds < _SAFE_ODDS, "Thin evidence"),
+    ):
+        if found.any():
+            which = names[good][found]
+            listed = ", ".join(which[:5]) + (", ..." if len(which) > 5 else "")
+            yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
+
+
+def _reasons(reasons: list[str]) -> Iterator[str]:
+    """Yield why frames failed, the most frequent reason first; numbers make no other reason."""
+    kinds = [re.sub(r"[-+]?\d[\d.e]*", "#", reason) for reason in reasons]
+    common = Counter(kinds).most_common(_MOST_REASONS)
+    for kind, number in common:
+        example = reasons[kinds.index(kind)]
+        yield f"{_frames(number)} not aligned: {_short(example)}"
+    rest = len(reasons) - sum(number for _, number in common)
+    if rest:
+        yield f"{_frames(rest)} not aligned for other reasons; see the table."
+
+
+def _frames(number: int) -> str:
+    return f"{number} frame" if number == 1 else f"{number} frames"
+
+
+def _short(reason: str) -> str:
+    """Return the beginning of a reason."""
+    return reason if len(reason) <= _LONG_REASON else reason[: _LONG_REASON - 1] + "…"
+
+
+def _least_odds(table: Table, good: Any) -> float:
+    return float(np.min(np.asarray(table["log_odds"], float)[good]))
+
+
+def _odds(log_odds: float, start: str = "The odds") -> str:
+    """Say how likely chance is, as a power of ten."""
+    if not np.isfinite(log_odds):
+        return ""
+    power = str(int(log_odds / np.log(10))).translate(_SUPERSCRIPTS)
+    return f"{start} that this is chance are 1 to 10{power} (log-odds {log_odds:.0f})."
+
+
+def _brightest(alignment: Alignment) -> str:
+    """Say how well the best quarter of the stars fits."""
+    matches = alignment.matches
+    used = np.asarray(matches["used"], bool)
+    sigma = np.asarray(matches["sigma"])[used]
+    if used.sum() < 4 * _MANY_STARS:
+        return ""
+    best = np.argsort(sigma)[: len(sigma) // 4]
+    squares = sum(np.asarray(matches[name])[used][best] ** 2 for name in ("dx", "dy"))
+    return f" The best measured quarter of them does so to {np.sqrt(np.mean(squares)):.2g} px."
+
+
+def _motion(s: Any) -> str:
+    """Say in words what the transform does."""
+    mirrored = ", mirrored" if s["parity"] < 0 else ""
+    distortion = s["distortion"]
+    # Adding zero makes a negative one positive.
+    x, y, angle = (
+        round(s[k], n) + 0.0 for k, n in (("shift_x", 1), ("shift_y", 1), ("rotation", 3))
+    )
+    bent = (
+        f"A distortion of up to {distortion:.2g} px is corrected."
+        if distortion >= 0.005
+        else "There is no distortion to correct."
+    )
+    return (
+        f"The source is shifted by {x:+.1f} px in x and {y:+.1f} px in y (at its center), turned "
+        f"by {angle:.3f} degrees{mirrored} and scaled by {s['scale']:.5f}. {bent}"
+    )
+
+
+def _span(values: Any, digits: int) -> str:
+    """Return the range of values."""
+    low, high = (round(float(v), digits) + 0.0 for v in (np.min(values), np.max(values)))
+    return f"{low:+.{digits}f} to {high:+.{digits}f}"
+
+
+def _overlap(alignment: Alignment) -> tuple[float | None, Any]:
+    """Return the share of the template that the source covers, and the error there."""
+    if alignment.source_shape is None or alignment.template_shape is None:
+        return None, None
+    x, y = alignment.transform.inverse(*_geometry.spread(alignment.template_shape, 64))
+    inside = _geometry.inside(x, y, alignment.source_shape)
+    if not inside.any():
+        return 0.0, None
+    try:
+        error = alignment.error(x[inside], y[inside])
+    except ValueError:  # made without a fit
+        error = None
+    return float(inside.mean()), error

@@ -1,0 +1,271 @@
+"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_loops``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro import _loops
+from spalipy_astro.resampling._kernels import Kernel, kernel_of
+from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
+from spalipy_astro.resampling._tiles import (
+    Options,
+    Planes,
+    Positions,
+    Result,
+    Window,
+    float_type,
+    for_each,
+    from_variance,
+    source_window,
+    to_variance,
+)
+
+__all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
+
+FloatArray = NDArray[np.floating[Any]]
+
+_BLOCK = 1 << 22  # source pixels in memory at once, for each thread
+_SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
+_MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
+
+
+def averaging_steps(pixelmap: PixelMap, method: str | Kernel) -> tuple[int, int]:
+    """
+    Return the steps along x and y to divide output pixels into, where these are the larger ones.
+
+    The interpolated source is not band-limited: steps must be short, or as long as its pixels,
+    which are the period of what it has beyond the band.
+    """
+    if method == "nearest":
+        return 1, 1
+    size_x, size_y = pixelmap.pixel_sizes()
+    return _steps(size_x), _steps(size_y)
+
+
+def _steps(size: float) -> int:
+    """Return the number of steps for a pixel."""
+    if size <= _SAME_SCALE:
+        return 1
+    number = int(np.ceil(size / 1.03))
+    if size / number < 0.95:
+        number = int(np.ceil(size / 0.7))
+    return min(number, _MOST_STEPS)
+
+
+def interpolate(
+    planes: Planes,
+    pixelmap: PixelMap,
+    options: Options,
+    *,
+    footprint: bool = False,
+    n_threads: int | None = None,
+) -> Result:
+    """Interpolate all planes at the positions of an output grid."""
+    worker = _Interpolator(planes, pixelmap, options, footprint)
+    for_each(worker, tiles(pixelmap.shape, options.steps), n_threads)
+    lead = planes.data.shape[:-2]
+    full = (*lead, *pixelmap.shape)
+    return Result(
+        worker.out.reshape(full),
+        worker.bad.reshape(full),
+        worker.footprint.reshape(full) if footprint else None,
+        None if worker.spread is None else worker.spread.reshape(full),
+    )
+
+
+@lru_cache(maxsize=16)
+def _tables(
+    method: str | Kernel, dtype: np.dtype
+) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
+    """Argument ``kernel`` of `_loops.interpolate_tile`."""
+    kernel = kernel_of(method)
+    table = kernel.table()
+    return tuple(range(kernel.taps)), table.astype(dtype), table
+
+
+def plan_tile(
+    pixelmap: PixelMap, tile: Tile, frame: tuple[int, int], options: Options
+) -> tuple[Positions, Positions | None, Window | None]:
+    """Return the source positions of a tile, those to average over, and the window it needs."""
+    kernel, steps = kernel_of(options.method), options.steps
+    positions = pixelmap.tile(tile)
+    window = source_window(positions, frame, kernel.radius)
+    if steps == (1, 1) or window is None:
+        return positions, None, window
+    ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
+    fine = pixelmap.fine_tile(tile, steps, ends)
+    # `_loops.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
+    return positions, fine, window
+
+
+class _Interpolator:
+    """The work for one tile, with the arrays it is written to."""
+
+    def __init__(
+        self, planes: Planes, pixelmap: PixelMap, options: Options, footprint: bool
+    ) -> None:
+        self._planes, self._pixelmap, self._options = planes, pixelmap, options
+        self._indices = list(np.ndindex(planes.data.shape[:-2]))
+        self._kernel = kernel_of(options.method)
+        self._factors = [self._kernel.factors(number) for number in options.steps]
+        number, shape = len(self._indices), pixelmap.shape
+        self.out = np.empty((number, *shape), planes.dtype)
+        self.bad = np.empty((number, *shape), bool)
+        self.footprint = np.empty((number if footprint else 0, *shape), np.float32)
+        self.spread = None
+        if planes.spread is not None:
+            self.spread = np.empty((number, *shape), float_type(planes.spread.dtype))
+
+    def __call__(self, tile: Tile) -> None:
+        frame = self._planes.frame
+        positions, fine, window = plan_tile(self._pixelmap, tile, frame, self._options)
+        if window is None:
+            self._fill(tile)
+        elif window.size > _BLOCK and tile.quarters():
+            for part in tile.quarters():
+                self(part)
+        else:
+            at_once = max(_BLOCK // window.size, 1)
+            for first in range(0, len(self._indices), at_once):
+                self._run(tile, slice(first, first + at_once), window, positions, fine)
+
+    def _run(
+        self,
+        tile: Tile,
+        some: slice,
+        window: Window,
+        positions: Positions,
+        fine: Positions | None,
+    ) -> None:
+        """Interpolate some of the planes, or average what is interpolated at finer steps."""
+        options = self._options
+        block, variance = self._load(self._indices[some], window)
+        corner = window.x0, window.y0, window.shape[1]
+        source = block, variance, corner, self._planes.frame
+        kernel = _tables(options.method, self._planes.dtype)
+        rule = options.conserve_flux, float(options.min_weight), float(options.fill_value)
+        box = tile.row, tile.column
+        out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
+        outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
+        if fine is None:
+            room = _room_to_interpolate(tile.columns, kernel)
+            _loops.interpolate_tile(source, *positions, kernel, rule, box, room, outputs)
+        else:
+            values = self._interpolate_finely(source, fine, kernel)
+            both = (*kernel[:2], *self._factors, options.steps)
+            room = _room_to_average(tile.columns, values, both)
+            _loops.average_tile(source, *positions, both, values, rule, box, room, outputs)
+        if self.spread is not None:
+            from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
+
+    def _interpolate_finely(
+        self, source: tuple[Any, ...], fine: Positions, kernel: tuple[Any, ...]
+    ) -> NDArray[Any]:
+        """Interpolate at the steps that are averaged over; NaN where a pixel is bad."""
+        planes, (rows, columns) = source[0].shape[0], fine[0].shape
+        out = np.empty((planes, rows - 2, columns - 2), self._planes.dtype)
+        empty = (0, 0, 0)
+        outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
+        source = source[0], np.empty((0, 0)), *source[2:]
+        rule, room = (False, 1.0, np.nan), _room_to_interpolate(columns - 2, kernel)
+        _loops.interpolate_tile(source, *fine, kernel, rule, (0, 0), room, outputs)
+        return out
+
+    def _fill(self, tile: Tile) -> None:
+        """Write a tile that lies outside of the source."""
+        self.out[tile.slices] = self._options.fill_value
+        self.bad[tile.slices] = True
+        self.footprint[tile.slices] = 0
+        if self.spread is not None:
+            self.spread[tile.slices] = 0 if self._planes.kind == "ivar" else np.nan
+
+    def _load(
+        self, indices: list[tuple[int, ...]], window: Window
+    ) -> tuple[NDArray[Any], FloatArray]:
+        """Read a window of the source, NaN where it must not be used, and its variance, there 0."""
+        planes = self._planes
+        inner, outer = window.cut(planes.corner, planes.data.shape)
+        block = np.full((len(indices), *window.shape), np.nan, planes.dtype)
+        variance = np.zeros((len(indices) if planes.spread is not None else 0, *window.shape))
+        for k, index in enumerate(indices):
+            view = block[k][outer]
+            view[...] = planes.data[index][inner]
+            if planes.mask is not None:
+                np.copyto(view, np.nan, where=planes.mask[index][inner])
+            if planes.spread is not None:
+                values = variance[k][outer]
+                values[...] = planes.spread[index][inner]
+                to_variance(planes.kind, values)
+                usable = np.isfinite(view)
+                usable &= values >= 0
+                usable &= values < np.inf
+                bad = ~usable
+                np.copyto(view, np.nan, where=bad)
+                np.copyto(values, 0.0, where=bad)
+        return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
+
+
+def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.interpolate_tile`."""
+    taps, table = kernel[:2]
+    size = len(taps) * table.shape[1]
+    return (
+        np.empty(columns, np.int64),
+        np.empty((2, columns), np.int64),
+        np.empty((2, columns)),
+        *(np.empty(columns) for _ in range(3)),
+        np.empty(size),
+        np.empty(size, table.dtype),
+    )
+
+
+def _room_to_average(
+    columns: int, fine: NDArray[Any], kernel: tuple[Any, ...]
+) -> tuple[NDArray[Any], ...]:
+    """Argument ``room`` of `_loops.average_tile`, which lets steps be 1.5 source pixels."""
+    table, factors_x, factors_y = kernel[1:4]
+    side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
+    return (
+        np.empty(fine.shape[2]),
+        *(np.empty((len(fine), columns)) for _ in range(3)),
+        np.empty(side),
+        np.empty(side**2, table.dtype),
+    )
+
+
+def interpolate_flags(
+    flags: Any, pixelmap: PixelMap, radius: float, *, n_threads: int | None = None
+) -> NDArray[Any]:
+    """
+    Resample a plane of flag bits, (ny, nx).
+
+    Bits are those of the nearest pixel if the radius is 0, else of all pixels closer than that, in
+    pixels of the source, or in pixels of the output if these are larger somewhere.
+    """
+    dtype = np.dtype(np.uint8) if flags.dtype.kind == "b" else flags.dtype.newbyteorder("=")
+    out = np.zeros(pixelmap.shape, dtype)
+    frame = flags.shape[1], flags.shape[0]
+    radius *= max(1.0, *pixelmap.pixel_sizes())
+
+    def run(tile: Tile) -> None:
+        x, y = pixelmap.tile(tile)
+        window = source_window((x, y), frame, radius)
+        if window is None:
+            return
+        if window.size > _BLOCK and tile.quarters():
+            for part in tile.quarters():
+                run(part)
+            return
+        inner, outer = window.cut((0, 0), flags.shape)
+        block = np.zeros(window.shape, dtype)
+        block[outer] = flags[inner]
+        corner = window.x0, window.y0
+        _loops.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+
+    for_each(run, tiles(pixelmap.shape), n_threads)
+    return out.astype(flags.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,217 @@
+"""What is resampled, how, and into what; and which pixels of the source a tile needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro import _loops
+from spalipy_astro._blas import available_cores
+from spalipy_astro.resampling._kernels import Kernel
+from spalipy_astro.resampling._pixelmap import Tile
+
+__all__ = [
+    "Options",
+    "Planes",
+    "Positions",
+    "Result",
+    "Window",
+    "float_type",
+    "for_each",
+    "from_variance",
+    "source_window",
+    "to_variance",
+]
+
+FloatArray = NDArray[np.floating[Any]]
+Positions = tuple[FloatArray, FloatArray]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """
+    What is resampled: arrays with the shape of ``data``, (..., ny, nx).
+
+    Attributes
+    ----------
+    data : array
+        Anything that can be sliced into arrays of real numbers.
+    mask : array of bool or None
+        True where a pixel is bad.
+    spread : array or None
+        The uncertainties.
+    kind : {"std", "var", "ivar"}
+        What they are.
+    frame : (width, height)
+        Size of the source.
+    corner : (x, y)
+        Source pixel of ``data[..., 0, 0]``; other than (0, 0) for a window of the source.
+    """
+
+    data: Any
+    mask: Any
+    spread: Any
+    kind: str
+    frame: tuple[int, int]
+    corner: tuple[int, int] = (0, 0)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the resampled pixels."""
+        return float_type(self.data.dtype)
+
+    def read(self) -> Planes:
+        """Read dask arrays into memory."""
+        data, mask, spread = (
+            None if array is None else np.asanyarray(array)
+            for array in (self.data, self.mask, self.spread)
+        )
+        return Planes(data, mask, spread, self.kind, self.frame, self.corner)
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    How to interpolate; see `spalipy_astro.resampling.resample`.
+
+    ``steps`` are those that output pixels are averaged in, see `averaging_steps`.
+    """
+
+    method: str | Kernel
+    conserve_flux: bool
+    fill_value: float
+    min_weight: float
+    steps: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Resampled planes, all of shape (..., ny, nx); ``footprint`` and ``spread`` may be None."""
+
+    data: NDArray[Any]
+    mask: NDArray[np.bool_]
+    footprint: NDArray[np.float32] | None
+    spread: NDArray[Any] | None
+
+
+def float_type(dtype: np.dtype) -> np.dtype:
+    """
+    Type that holds the values of another one: float32 where that is enough, else float64.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    """
+    if dtype.kind not in "fiub":
+        raise TypeError(f"pixels must be real numbers, got an array of type {dtype}.")
+    small = 4 if dtype.kind == "f" else 2  # float32 counts to 2**24 only
+    return np.dtype(np.float32 if dtype.itemsize <= small else np.float64)
+
+
+def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: int | None) -> None:
+    """Call a function for all tiles, shared over threads; errors surface here."""
+    todo = list(todo)
+    n_threads = min(available_cores() if n_threads is None else n_threads, len(todo))
+    if n_threads <= 1:
+        for tile in todo:
+            function(tile)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in pool.map(function, todo):
+            pass
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    The rectangle of source pixels that a tile needs; it may stick out of the frame.
+
+    Attributes
+    ----------
+    x0, x1, y0, y1 : int
+        First and last + 1 pixel along the axes.
+    """
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+    def grown(self, number: int) -> Window:
+        """Return the window with more pixels to all sides."""
+        return Window(self.x0 - number, self.x1 + number, self.y0 - number, self.y1 + number)
+
+    def joined(self, other: Window | None) -> Window:
+        """Return the smallest window that holds both."""
+        if other is None:
+            return self
+        return Window(
+            min(self.x0, other.x0),
+            max(self.x1, other.x1),
+            min(self.y0, other.y0),
+            max(self.y1, other.y1),
+        )
+
+    def cut(
+        self, corner: tuple[int, int], shape: tuple[int, ...]
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Slices of an array that begins at ``corner``, and of the window, where both overlap."""
+        ny, nx = shape[-2:]
+        x0, x1 = max(self.x0, corner[0]), min(self.x1, corner[0] + nx)
+        y0, y1 = max(self.y0, corner[1]), min(self.y1, corner[1] + ny)
+        return (
+            (slice(y0 - corner[1], y1 - corner[1]), slice(x0 - corner[0], x1 - corner[0])),
+            (slice(y0 - self.y0, y1 - self.y0), slice(x0 - self.x0, x1 - self.x0)),
+        )
+
+
+def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
+    """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
+    extent = np.empty(4)
+    _loops.source_extent(*positions, frame, extent)
+    x_min, x_max, y_min, y_max = extent.tolist()
+    if x_max < x_min:
+        return None
+    # two more columns: the spare lanes of the vector instructions read them
+    return Window(
+        int(np.floor(x_min - radius)) - 1,
+        int(np.ceil(x_max + radius)) + 4,
+        int(np.floor(y_min - radius)) - 1,
+        int(np.ceil(y_max + radius)) + 2,
+    )
+
+
+def to_variance(kind: str, values: FloatArray) -> None:
+    """Convert uncertainties to variances, in place."""
+    if kind == "std":
+        np.square(values, out=values)
+    elif kind == "ivar":
+        with np.errstate(divide="ignore"):
+            np.divide(1.0, values, out=values)
+
+
+def from_variance(kind: str, variance: FloatArray, out: NDArray[Any]) -> None:
+    """Convert variances, NaN where a pixel is bad, to uncertainties."""
+    if kind == "std":
+        np.sqrt(variance, out=out, casting="same_kind")
+    elif kind == "ivar":
+        with np.errstate(divide="ignore"):
+            out[...] = np.where(np.isnan(variance), 0.0, 1 / variance)
+    else:
+        out[...] = variance

@@ -1,0 +1,67 @@
+"""Types for annotations: what the functions of this package take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, TypedDict
+
+from astropy.coordinates import SkyCoord
+from astropy.nddata import NDData
+from astropy.table import Table
+from astropy.time import Time
+from astropy.units import Quantity
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["AlignmentOptions", "CatalogLike", "ImageLike", "PairOptions", "Range"]
+
+ImageLike: TypeAlias = NDData | ArrayLike
+"""An image: CCDData, NDData, or an array of any kind, such as one of dask."""
+
+
+class _HasTable(Protocol):
+    def to_table(self) -> Any: ...
+
+
+CatalogLike: TypeAlias = Table | _HasTable | ArrayLike | str | os.PathLike[str]
+"""
+A catalog of stars: a table, an object that makes one, a structured or an (N, 2) array, or a file.
+"""
+
+
+Range: TypeAlias = tuple[float | Quantity, float | Quantity] | Quantity | NDArray[Any]
+"""The smallest and the largest value of something: a pair, or an array of two."""
+
+
+class AlignmentOptions(TypedDict, total=False):
+    """
+    Options of `~spalipy_astro.find_alignment` that hold for any number of sources.
+
+    They are what ``align`` and ``align_many`` pass on: ``**options: Unpack[AlignmentOptions]``.
+    """
+
+    template_mask: ArrayLike | None
+    threshold: float
+    fwhm: float | Quantity | None
+    gain: float | Quantity | None
+    saturation: float | Quantity | None
+    select: Mapping[str, Any] | None
+    scale: Range | None
+    rotation: Range | None
+    parity: int | None
+    max_shift: float | Quantity | None
+    use_wcs: bool | str
+    affine: str
+    spline_order: int
+    smoothing: float | None
+    polynomial: int | None
+    position: SkyCoord | None
+    radius: Any
+    pixel_scale: Any
+    epoch: Time | float | None
+
+
+class PairOptions(AlignmentOptions, total=False):
+    """All options of `~spalipy_astro.find_alignment`."""
+
+    source_mask: ArrayLike | None

@@ -1,0 +1,57 @@
+"""
+World coordinates: gwcs pipelines, and what FITS and other programs can take of them.
+
+What needs gwcs is imported when it is asked for: that takes a while, and not every call needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spalipy_astro.wcs._similarity import similarity_between
+
+if TYPE_CHECKING:
+    from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
+    from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
+    from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
+    from spalipy_astro.wcs._regrid import SAME, Grid, regrid_backward, regrid_wcs, shifted_wcs
+
+__all__ = [
+    "SAME",
+    "FITSExport",
+    "Grid",
+    "PortableWCS",
+    "build_wcs",
+    "pack_wcs",
+    "portable_wcs",
+    "regrid_backward",
+    "regrid_wcs",
+    "shifted_wcs",
+    "similarity_between",
+    "sky_transform",
+    "to_fits_header",
+    "unpack_wcs",
+]
+
+_LATE = {
+    "FITSExport": "_fits_header",
+    "Grid": "_regrid",
+    "PortableWCS": "_portable",
+    "SAME": "_regrid",
+    "build_wcs": "_pipeline",
+    "pack_wcs": "_pipeline",
+    "portable_wcs": "_portable",
+    "regrid_backward": "_regrid",
+    "regrid_wcs": "_regrid",
+    "shifted_wcs": "_regrid",
+    "sky_transform": "_pipeline",
+    "to_fits_header": "_fits_header",
+    "unpack_wcs": "_pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
