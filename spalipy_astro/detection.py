@@ -27,7 +27,7 @@ _UNDERSAMPLED = 1.3
 # A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
 _BRIGHTER = 2.5
 # Among so many of the brightest sources chains of dashes are sought.
-_DASHES = 50
+_DASHES = 40
 
 
 def find_stars(
