@@ -362,8 +362,9 @@ class _Strip:
         noise = max(noise, 0.1)
         core = light[:, distance <= 1]
         # blocks that nothing is known of, beyond the image or on another trail, make no gap
-        known = np.flatnonzero(np.isfinite(core).all(axis=1))
-        shine = np.nansum(core, axis=1) / np.sqrt(3)
+        number = np.count_nonzero(np.isfinite(core), axis=1)
+        known = np.flatnonzero(number)
+        shine = np.nansum(core, axis=1) / np.sqrt(np.maximum(number, 1))
         run = _longest_run(shine[known] > _LIT * noise)
         if run is None:
             return None
