@@ -19,16 +19,19 @@ _FEWEST_BINS = 8
 _CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of a trail
 _SIDES = (2, 4)  # bins between a line and those beside it
 _SHORTEST = 3  # log2 of the number of bins
-_GATE = 5.7  # sigma
-_LIT_SHARE = {8: 0.85, 16: 0.8, np.inf: 0.6}  # of so many bins of a line, by length
+# by how many sigma a line of so many bins stands out, and what share of its bins is lit
+_GATE = {8: 5.7, 16: 5.7, np.inf: 4.6}
+_LIT_SHARE = {8: 0.85, 16: 0.8, np.inf: 0.6}
 _MOST_TRAILS = 40
 _MOST_MISSES = 6
 _BLOCK = 24  # px along a trail
-_FEWEST_BLOCKS = 5
+_FEWEST_BLOCKS = 4
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
+_CERTAIN = 25.0  # sigma, of all blocks of a trail
 _LENGTH = 10  # times the half width
+_WIDEST = 7  # px of the half width; ridges of nebulae are wider
 _SPIKE = 500  # px: a longer trail is not that of a star
 _QUANTILE = 0.3  # of a block's pixels
 
@@ -79,7 +82,7 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
     The image is averaged in coarse bins, in units of their noise and clipped, so that a star
     counts no more than the faint light of a trail. Sums over all lines of 8, 16, 32, ... bins come
     from a fast discrete Radon transform (Brady 1998, doi:10.1137/S0097539793256673). Where one
-    exceeds those on both sides by 5.7 sigma, the pixels decide: along a trail, most blocks of 24 px
+    clearly exceeds those on both sides, the pixels decide: along a trail, most blocks of 24 px
     are brighter than the sky on both sides even in their darker pixels, where between stars there
     is sky.
     """
@@ -167,7 +170,7 @@ class _Bins:
         row, column = row[inside], column[inside]
         lit = self.light[row, column][self.known[row, column]] > 0.5
         share = float(np.mean(lit)) if len(lit) else 0.0
-        return share > next(least for most, least in _LIT_SHARE.items() if n <= most)
+        return share > _by_length(_LIT_SHARE, n)
 
     def erase(self, start: NDArray, end: NDArray, reach: float) -> None:
         """Leave no light near a segment."""
@@ -193,6 +196,11 @@ def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, N
     return level, weights[0] @ background.noise @ weights[1].T
 
 
+def _by_length(limits: dict[float, float], length: int) -> float:
+    """Return the limit of the first length that is not exceeded."""
+    return next(limit for longest, limit in limits.items() if length <= longest)
+
+
 def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
     """Return ``(row, column)`` of both ends of lines of bins that stand out, brightest first.
 
@@ -207,7 +215,7 @@ def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
     square[2, :nx, 0, :ny] = light.T
     square[3, :nx, 0, :ny] = light.T[:, ::-1]
     # stars and trails elsewhere are part of the noise
-    gate = _GATE * max(float(light.std()), 1.0)
+    noise = max(float(light.std()), 1.0)
     near, far = _SIDES
     width = 2 * size - 2 * far
     found = []
@@ -224,7 +232,7 @@ def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
         length = 2**level
         for quadrant, k in enumerate(flat.argmax(axis=1)):
             value = float(flat[quadrant, k]) / np.sqrt(length)
-            if value > gate:
+            if value > _by_length(_GATE, length) * noise:
                 strip, shear, column = (int(w) for w in np.unravel_index(k, contrast.shape[1:]))
                 row, column = strip * length, column + far
                 ends = np.array([[row, column], [row + length - 1, column + shear]])
@@ -374,14 +382,14 @@ class _Strip:
         rows = rows[shine[rows] > _LIT * noise]
         if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
             return None
-        if np.median(shine[rows]) < 4 * noise:
+        if np.median(shine[rows]) * np.sqrt(len(rows)) < _CERTAIN * noise:
             return None
         profile = _middle(light[rows].T)
         floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
         half = 1.0
-        while half < 12 and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
+        while half <= _WIDEST and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
             half += 1
-        if _LENGTH * half > (last - first + 1) * _BLOCK:
+        if half > _WIDEST or _LENGTH * half > (last - first + 1) * _BLOCK:
             return None
         # beyond the last whole block there may be light as well
         at_end = last == len(self.t) - 1
