@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ _FINE_BIN = 8  # of small images
 _SMALL = 600  # px
 _CHUNK = 8  # rows of bins that are read at once
 _FEWEST_BINS = 8
+_GOOD_BINS = 0.98
 _CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of a trail
 _SIDES = (2, 4)  # bins between a line and those beside it
 _SHORTEST = 3  # log2 of the number of bins
@@ -23,13 +25,13 @@ _SHORTEST = 3  # log2 of the number of bins
 _GATE = {8: 5.7, 16: 5.7, np.inf: 4.6}
 _LIT_SHARE = {8: 0.85, 16: 0.8, np.inf: 0.6}
 _MOST_TRAILS = 40
-_MOST_MISSES = 6
+_MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 4
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
-_CERTAIN = 25.0  # sigma, of all blocks of a trail
+_CERTAIN = 42.0  # sigma: a trail of one block; of 10 blocks 7.5, of 30 blocks 3.3
 _LENGTH = 10  # times the half width
 _WIDEST = 7  # px of the half width; ridges of nebulae are wider
 _SPIKE = 500  # px: a longer trail is not that of a star
@@ -120,28 +122,18 @@ class _Bins:
     """The image in coarse bins, in units of their noise, clipped."""
 
     def __init__(self, source: PixelSource, background: Background, size: int) -> None:
-        ny, nx = source.shape
         self.size = size
         # the last bins end with the image, and overlap those before
-        starts = [np.minimum(np.arange(0, n, size), n - size) for n in (ny, nx)]
+        starts = [np.minimum(np.arange(0, n, size), n - size) for n in source.shape]
         self.shape = len(starts[0]), len(starts[1])
-        lines = np.empty((self.shape[0], nx), np.float32)
-        whole = ny // size
-        for k in range(0, whole, _CHUNK):
-            # every other row tells enough
-            rows = source.rows(slice(k * size, min(k + _CHUNK, whole) * size, 2))
-            rows = rows.reshape(-1, size // 2, nx)
-            np.add.reduce(rows, axis=1, out=lines[k : k + len(rows)])
-        if ny % size:
-            np.add.reduce(source.rows(slice(ny - size, ny, 2)), axis=0, out=lines[-1])
-        whole = nx // size
-        total = np.empty(self.shape, np.float32)
-        np.add.reduce(
-            lines[:, : whole * size].reshape(-1, whole, size), axis=2, out=total[:, :whole]
-        )
-        if nx % size:
-            np.add.reduce(lines[:, -size:], axis=1, out=total[:, -1])
-        number = size**2 // 2
+        number: float | NDArray[np.float32] = size**2 // 2
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = self._sums(source, lambda rows: rows)
+        if np.count_nonzero(np.isfinite(total)) < _GOOD_BINS * total.size:
+            # single bad pixels are in most bins
+            total = self._sums(source, lambda rows: np.where(np.isfinite(rows), rows, 0))
+            number = self._sums(source, lambda rows: np.isfinite(rows).astype(np.float32))
+            number[number < size**2 / 8] = np.nan
         center = [start + (size - 1) / 2 for start in starts]
         level, noise = _on_grid(background, *center)
         light = (total / number - level) * (np.sqrt(number) / noise)
@@ -156,6 +148,27 @@ class _Bins:
         light[~good] = 0
         self.light = np.clip(light, *_CLIP).astype(np.float32)
         self.known = good
+
+    def _sums(
+        self, source: PixelSource, convert: Callable[[NDArray], NDArray]
+    ) -> NDArray[np.float32]:
+        """Add up the pixels of each bin; of every other row, which tells enough."""
+        (ny, nx), size = source.shape, self.size
+        lines = np.empty((self.shape[0], nx), np.float32)
+        whole = ny // size
+        for k in range(0, whole, _CHUNK):
+            rows = convert(source.rows(slice(k * size, min(k + _CHUNK, whole) * size, 2)))
+            rows = rows.reshape(-1, size // 2, nx)
+            np.add.reduce(rows, axis=1, out=lines[k : k + len(rows)])
+        if ny % size:
+            np.add.reduce(convert(source.rows(slice(ny - size, ny, 2))), axis=0, out=lines[-1])
+        whole = nx // size
+        out = np.empty(self.shape, np.float32)
+        parts = lines[:, : whole * size].reshape(-1, whole, size)
+        np.add.reduce(parts, axis=2, out=out[:, :whole])
+        if nx % size:
+            np.add.reduce(lines[:, -size:], axis=1, out=out[:, -1])
+        return out
 
     def pixel(self, place: NDArray) -> NDArray[np.float64]:
         """Turn the place ``(row, column)`` of a bin into ``(x, y)`` in px."""
@@ -382,7 +395,8 @@ class _Strip:
         rows = rows[shine[rows] > _LIT * noise]
         if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
             return None
-        if np.median(shine[rows]) * np.sqrt(len(rows)) < _CERTAIN * noise:
+        # stars may stand in a row, but not in a long one
+        if np.median(shine[rows]) * len(rows) ** 0.75 < _CERTAIN * noise:
             return None
         profile = _middle(light[rows].T)
         floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
