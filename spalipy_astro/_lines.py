@@ -153,20 +153,23 @@ def _find_lines(xy: NDArray, tolerance: float, limit: float) -> list[_Line]:
     tiles = max(1, int(np.ceil(np.sqrt(len(xy) / _TILE_POINTS))))
     place = np.minimum((xy - low) / size * tiles, tiles - 1).astype(np.intp)
     part = place[:, 1] * tiles + place[:, 0]
-    tries = max(min(_MOST_TRIES, len(xy) // 6) // tiles**2, 8 if tiles == 1 else 4)
+    tries = max(min(_MOST_TRIES, len(xy) // 8) // tiles**2, 4)
     for k in range(tiles**2):
         members = np.flatnonzero((part == k) & free) if tiles > 1 else np.arange(len(xy))
         if len(members) < _MIN_POINTS:
             continue
         cells = _Cells(xy[members], tolerance)
-        misses = 0
+        misses, in_vain = 0, list[set[int]]()
         while misses < tries and len(lines) < _MOST_LINES:
             near = cells.most_unlikely()
             if near is None:
                 break
+            if any(rejected.issuperset(near) for rejected in in_vain):
+                continue
             line = _best_line(xy, members[near], free, tolerance, density, limit)
             if line is None or line.chance > limit:
                 misses += 1
+                in_vain.append(set(near))
                 continue
             if _is_lattice(xy, line, tolerance, density):
                 return []
@@ -216,14 +219,14 @@ class _Cells:
         order = np.argsort(-gain, kind="stable")[:_MOST_CELLS]
         self.queue = rows[order[gain[order] > _GATE]].tolist()
 
-    def most_unlikely(self) -> NDArray[np.intp] | None:
+    def most_unlikely(self) -> list[int] | None:
         """Return the points of the pair of cells that chance explains least, once for each."""
         if not self.queue:
             return None
         cell = self.queue.pop(0)
         self.seen[cell] = True
         place = self.cell[:, cell // self.n_cells]
-        return np.flatnonzero(self.members & (place >= cell) & (place <= cell + 1))
+        return np.flatnonzero(self.members & (place >= cell) & (place <= cell + 1)).tolist()
 
     def remove(self, gone: NDArray[np.bool_]) -> None:
         """Take points out of the counts."""

@@ -27,7 +27,7 @@ _UNDERSAMPLED = 1.3
 # A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
 _BRIGHTER = 2.5
 # Among so many of the brightest sources chains of dashes are sought.
-_DASHES = 50
+_DASHES = 40
 
 
 def find_stars(
@@ -96,8 +96,10 @@ def find_stars(
     The sky is estimated on a mesh, peaks are found in the image convolved with the width of the
     stars, and every source is fitted with the image's own PSF, an elliptical Moffat profile
     measured on sources that agree with each other, after the light of its neighbors has been
-    taken away. A second look at the residuals finds close companions. Frames behind a color
-    filter array are recognized and measured on the mean of 2 x 2 pixels.
+    taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
+    and spikes, whose light is continuous along a straight line, are found in the pixels before the
+    PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Frames
+    behind a color filter array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
     --------

@@ -85,7 +85,10 @@ class PixelSource:
         rows = self.rows(np.arange(0, self.shape[0], max(1, self.shape[0] // 64)))
         if rows.shape[1] <= length:
             return None
-        same = np.cumsum(rows[:, 1:] == rows[:, :-1], axis=1)
+        equal = rows[:, 1:] == rows[:, :-1]
+        if np.count_nonzero(equal, axis=1).max() < length:
+            return None
+        same = np.cumsum(equal, axis=1)
         runs = same[:, length - 1 :] - np.pad(same, ((0, 0), (1, 0)))[:, :-length] == length
         if not runs.any():
             return None

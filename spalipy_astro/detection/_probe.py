@@ -127,6 +127,7 @@ class _Sample:
     sound: NDArray
     good: NDArray
     size: float
+    seen: Exposure  # with the saturation that these pixels show
 
     @property
     def fits_its_scale(self) -> bool:
@@ -141,6 +142,7 @@ class _Sample:
 def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
     large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
+    whole = frame
     for every in (4, 1) if large else (1,):
         peaks = find_peaks(
             frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
@@ -153,7 +155,9 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
         top = np.arange(min(len(pixel), PROBE_STARS))
-        frame = frame.find_saturation(pixel)
+        seen = whole.find_saturation(pixel)
+        if not np.isfinite(frame.saturation):
+            frame = seen
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
         saturated, _ = fit_all(
@@ -171,7 +175,7 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
     size = np.nan
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
-    return _Sample(guess, pixel, fits, sound, good, size)
+    return _Sample(guess, pixel, fits, sound, good, size, seen)
 
 
 def measure_profile(
@@ -217,7 +221,7 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
     pixel, fits, good = sample.pixel, sample.fits, sample.good
     profile, size = Profile(sample.guess), sample.size
     top = np.arange(len(good))
-    seen = frame.find_saturation(pixel)
+    seen = sample.seen
     radius = window_radius(size)
     # the first round finds out which of them are stars
     for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +16,25 @@ __all__ = ["Trail", "find_trails", "on_trails"]
 _BIN = 16  # px
 _FINE_BIN = 8  # of small images
 _SMALL = 600  # px
+_CHUNK = 8  # rows of bins that are read at once
 _FEWEST_BINS = 8
+_GOOD_BINS = 0.98
 _CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of a trail
 _SIDES = (2, 4)  # bins between a line and those beside it
 _SHORTEST = 3  # log2 of the number of bins
-_GATE = 5.7  # sigma
-_LIT_SHARE = {8: 0.85, np.inf: 0.6}  # of so many bins of a line, by length
+# by how many sigma a line of so many bins stands out, and what share of its bins is lit
+_GATE = {8: 5.7, 16: 5.7, np.inf: 4.6}
+_LIT_SHARE = {8: 0.85, 16: 0.8, np.inf: 0.6}
 _MOST_TRAILS = 40
-_MOST_MISSES = 6
+_MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
-_FEWEST_BLOCKS = 5
+_FEWEST_BLOCKS = 4
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
+_CERTAIN = 42.0  # sigma: a trail of one block; of 10 blocks 7.5, of 30 blocks 3.3
 _LENGTH = 10  # times the half width
+_WIDEST = 7  # px of the half width; ridges of nebulae are wider
 _SPIKE = 500  # px: a longer trail is not that of a star
 _QUANTILE = 0.3  # of a block's pixels
 
@@ -79,25 +85,23 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
     The image is averaged in coarse bins, in units of their noise and clipped, so that a star
     counts no more than the faint light of a trail. Sums over all lines of 8, 16, 32, ... bins come
     from a fast discrete Radon transform (Brady 1998, doi:10.1137/S0097539793256673). Where one
-    exceeds those on both sides by 5.7 sigma, the pixels decide: along a trail, most blocks of 24 px
+    clearly exceeds those on both sides, the pixels decide: along a trail, most blocks of 24 px
     are brighter than the sky on both sides even in their darker pixels, where between stars there
     is sky.
     """
     shape = source.shape
     size = _BIN if min(shape) >= _SMALL else _FINE_BIN
-    bins = _Bins(source, background, size)
-    if min(bins.light.shape) < _FEWEST_BINS:
+    if min(shape) < _FEWEST_BINS * size:
         return ()
+    bins = _Bins(source, background, size)
     trails: list[Trail] = []
     misses = 0
     while misses < _MOST_MISSES and len(trails) < _MOST_TRAILS:
-        segment = _brightest_line(bins.light)
+        segment = next(filter(bins.is_lit, _bright_lines(bins.light)), None)
         if segment is None:
             break
         start, end = bins.pixel(segment[:2]), bins.pixel(segment[2:])
-        found = None
-        if bins.is_lit(segment):
-            found = _follow(source, background, start, end, 1.5 * size + 4, trails)
+        found = _follow(source, background, start, end, 1.5 * size + 4, trails)
         if found is None:
             misses += 1
             bins.erase(start, end, size)
@@ -119,17 +123,19 @@ class _Bins:
     """The image in coarse bins, in units of their noise, clipped."""
 
     def __init__(self, source: PixelSource, background: Background, size: int) -> None:
-        ny, nx = source.shape
-        self.shape = max(ny // size, 1), max(nx // size, 1)
-        rows_of = np.round(np.linspace(0, ny, self.shape[0] + 1)).astype(np.intp)
-        columns_of = np.round(np.linspace(0, nx, self.shape[1] + 1)).astype(np.intp)
-        lines = np.empty((self.shape[0], nx), np.float32)
-        for k in range(self.shape[0]):
-            # every other row tells enough
-            np.add.reduce(source.rows(slice(rows_of[k], rows_of[k + 1], 2)), axis=0, out=lines[k])
-        total = np.add.reduceat(lines, columns_of[:-1], axis=1)
-        number = (np.diff(rows_of)[:, None] + 1) // 2 * np.diff(columns_of)
-        center = [(edges[1:] + edges[:-1] - 1) / 2 for edges in (rows_of, columns_of)]
+        self.size = size
+        # the last bins end with the image, and overlap those before
+        starts = [np.minimum(np.arange(0, n, size), n - size) for n in source.shape]
+        self.shape = len(starts[0]), len(starts[1])
+        number: float | NDArray[np.float32] = size**2 // 2
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = self._sums(source, lambda rows: rows)
+        if np.count_nonzero(np.isfinite(total)) < _GOOD_BINS * total.size:
+            # single bad pixels are in most bins
+            total = self._sums(source, lambda rows: np.where(np.isfinite(rows), rows, 0))
+            number = self._sums(source, lambda rows: np.isfinite(rows).astype(np.float32))
+            number[number < size**2 / 8] = np.nan
+        center = [start + (size - 1) / 2 for start in starts]
         level, noise = _on_grid(background, *center)
         light = (total / number - level) * (np.sqrt(number) / noise)
         good = np.isfinite(light)
@@ -143,12 +149,32 @@ class _Bins:
         light[~good] = 0
         self.light = np.clip(light, *_CLIP).astype(np.float32)
         self.known = good
-        self.size = [ny / self.shape[0], nx / self.shape[1]]
+
+    def _sums(
+        self, source: PixelSource, convert: Callable[[NDArray], NDArray]
+    ) -> NDArray[np.float32]:
+        """Add up the pixels of each bin; of every other row, which tells enough."""
+        (ny, nx), size = source.shape, self.size
+        lines = np.empty((self.shape[0], nx), np.float32)
+        whole = ny // size
+        for k in range(0, whole, _CHUNK):
+            rows = convert(source.rows(slice(k * size, min(k + _CHUNK, whole) * size, 2)))
+            rows = rows.reshape(-1, size // 2, nx)
+            np.add.reduce(rows, axis=1, out=lines[k : k + len(rows)])
+        if ny % size:
+            np.add.reduce(convert(source.rows(slice(ny - size, ny, 2))), axis=0, out=lines[-1])
+        whole = nx // size
+        out = np.empty(self.shape, np.float32)
+        parts = lines[:, : whole * size].reshape(-1, whole, size)
+        np.add.reduce(parts, axis=2, out=out[:, :whole])
+        if nx % size:
+            np.add.reduce(lines[:, -size:], axis=1, out=out[:, -1])
+        return out
 
     def pixel(self, place: NDArray) -> NDArray[np.float64]:
         """Turn the place ``(row, column)`` of a bin into ``(x, y)`` in px."""
         row, column = place
-        return np.array([(column + 0.5) * self.size[1] - 0.5, (row + 0.5) * self.size[0] - 0.5])
+        return np.array([(column + 0.5) * self.size - 0.5, (row + 0.5) * self.size - 0.5])
 
     def is_lit(self, segment: NDArray[np.intp]) -> bool:
         """Tell whether there is light in most bins of a line, and not much in a few."""
@@ -158,17 +184,17 @@ class _Bins:
         row, column = row[inside], column[inside]
         lit = self.light[row, column][self.known[row, column]] > 0.5
         share = float(np.mean(lit)) if len(lit) else 0.0
-        return share > next(least for most, least in _LIT_SHARE.items() if n <= most)
+        return share > _by_length(_LIT_SHARE, n)
 
     def erase(self, start: NDArray, end: NDArray, reach: float) -> None:
         """Leave no light near a segment."""
-        y = (np.arange(self.shape[0])[:, None] + 0.5) * self.size[0] - 0.5 - start[1]
-        x = (np.arange(self.shape[1]) + 0.5) * self.size[1] - 0.5 - start[0]
+        y = (np.arange(self.shape[0])[:, None] + 0.5) * self.size - 0.5 - start[1]
+        x = (np.arange(self.shape[1]) + 0.5) * self.size - 0.5 - start[0]
         length = max(float(np.hypot(*(end - start))), 1e-9)
         along = (end - start) / length
         t = x * along[0] + y * along[1]
         u = y * along[0] - x * along[1]
-        near = (t > -reach - self.size[0]) & (t < length + reach + self.size[0])
+        near = (t > -reach - self.size) & (t < length + reach + self.size)
         near &= np.abs(u) < reach
         self.light[near] = 0
         self.known[near] = False
@@ -184,8 +210,16 @@ def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, N
     return level, weights[0] @ background.noise @ weights[1].T
 
 
-def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
-    """Return ``(row, column)`` of both ends of the brightest line of bins, if one stands out."""
+def _by_length(limits: dict[float, float], length: int) -> float:
+    """Return the limit of the first length that is not exceeded."""
+    return next(limit for longest, limit in limits.items() if length <= longest)
+
+
+def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
+    """Return ``(row, column)`` of both ends of lines of bins that stand out, brightest first.
+
+    Of each length and range of angles it is the brightest.
+    """
     ny, nx = light.shape
     levels = int(np.ceil(np.log2(max(ny, nx))))
     size = 2**levels
@@ -195,34 +229,31 @@ def _brightest_line(light: NDArray[np.float32]) -> NDArray[np.intp] | None:
     square[2, :nx, 0, :ny] = light.T
     square[3, :nx, 0, :ny] = light.T[:, ::-1]
     # stars and trails elsewhere are part of the noise
-    best = _GATE * max(float(light.std()), 1.0)
-    where: tuple[int, ...] = ()
+    noise = max(float(light.std()), 1.0)
+    near, far = _SIDES
+    width = 2 * size - 2 * far
+    found = []
     for level in range(1, levels + 1):
         square = _longer(square)
         if level < _SHORTEST:
             continue
-        near, far = _SIDES
-        width = 2 * size - 2 * far
         middle, a, b, c, d = (
             square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
         )
         # on each side the darker, lest a parallel trail hides this one
         contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
-        k = int(contrast.argmax())
-        value = float(contrast.flat[k]) / 2 ** (level / 2)
-        if value > best:
-            best, where = value, (level, *map(int, np.unravel_index(k, contrast.shape)))
-    if not where:
-        return None
-    level, quadrant, strip, shear, column = where
-    length = 2**level
-    row, column = strip * length, column + _SIDES[1]
-    ends = np.array([[row, column], [row + length - 1, column + shear]])
-    if quadrant % 2:
-        ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
-    if quadrant > 1:
-        ends = ends[:, ::-1]
-    return ends.ravel()
+        flat = contrast.reshape(4, -1)
+        length = 2**level
+        for quadrant, k in enumerate(flat.argmax(axis=1)):
+            value = float(flat[quadrant, k]) / np.sqrt(length)
+            if value > _by_length(_GATE, length) * noise:
+                strip, shear, column = (int(w) for w in np.unravel_index(k, contrast.shape[1:]))
+                row, column = strip * length, column + far
+                ends = np.array([[row, column], [row + length - 1, column + shear]])
+                if quadrant % 2:
+                    ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
+                found.append((-value, (ends[:, ::-1] if quadrant > 1 else ends).ravel()))
+    return [ends for _, ends in sorted(found, key=lambda pair: pair[0])]
 
 
 def _longer(sums: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -256,7 +287,7 @@ def _follow(
     """Look at the pixels along a line: where its light begins and ends, and how wide it is."""
     trail = None
     for _ in range(2):
-        strip = _Strip(source, background, start, end, int(reach), known)
+        strip = _Strip(source, background, start, end, int(reach), known, _BLOCK)
         fitted = strip.refine()
         if fitted is None:
             return None
@@ -284,32 +315,32 @@ class _Strip:
         end: NDArray,
         reach: int,
         known: list[Trail],
+        margin: float = np.inf,
     ) -> None:
         self.length = float(np.hypot(*(end - start)))
         self.start = start
         self.along = (end - start) / self.length
         ny, nx = source.shape
         first, last = _inside(start, self.along, (ny, nx), reach)
+        first, last = max(first, -margin), min(last, self.length + margin)
         n = max(int((last - first) / _BLOCK), 1)
         t = first + np.arange(n * _BLOCK)
         self.t = t.reshape(n, _BLOCK).mean(axis=1)
         self.u = np.arange(-reach, reach + 1.0)
         normal = np.array([-self.along[1], self.along[0]])
-        x = start[0] + t[:, None] * self.along[0] + self.u * normal[0]
-        y = start[1] + t[:, None] * self.along[1] + self.u * normal[1]
+        x = start[0] + t * self.along[0] + self.u[:, None] * normal[0]
+        y = start[1] + t * self.along[1] + self.u[:, None] * normal[1]
         values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
-        line = np.clip(x[:, reach], 0, nx - 1), np.clip(y[:, reach], 0, ny - 1)
-        level, noise = background.at(*line)
-        values = (values - level[:, None]) / noise[:, None]
+        level, noise = background.at(np.clip(x[reach], 0, nx - 1), np.clip(y[reach], 0, ny - 1))
+        values -= level.astype(np.float32)
+        values /= noise.astype(np.float32)
         for other in known:
             values[other.holds(x, y)] = np.nan
-        values[~np.isfinite(values)] = np.nan
-        blocks = values.reshape(n, _BLOCK, len(self.u))
-        number = np.isfinite(blocks).sum(axis=1)
-        blocks.sort(axis=1)  # NaN to the end
+        blocks = np.sort(values.reshape(-1, n, _BLOCK), axis=2)  # NaN to the end
+        number = np.count_nonzero(np.isfinite(blocks), axis=2)
         rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
-        light = np.take_along_axis(blocks, rank[:, None], axis=1)[:, 0]
-        self.light = np.where(number >= _BLOCK // 2, light, np.nan)
+        light = np.take_along_axis(blocks, rank[..., None], axis=2)[..., 0]
+        self.light = np.where(number >= _BLOCK // 2, light, np.nan).T
 
     def refine(self) -> tuple[NDArray, NDArray] | None:
         """Fit the line to the light near the segment that it was given for."""
@@ -353,8 +384,9 @@ class _Strip:
         noise = max(noise, 0.1)
         core = light[:, distance <= 1]
         # blocks that nothing is known of, beyond the image or on another trail, make no gap
-        known = np.flatnonzero(np.isfinite(core).all(axis=1))
-        shine = np.nansum(core, axis=1) / np.sqrt(3)
+        number = np.count_nonzero(np.isfinite(core), axis=1)
+        known = np.flatnonzero(number)
+        shine = np.nansum(core, axis=1) / np.sqrt(np.maximum(number, 1))
         run = _longest_run(shine[known] > _LIT * noise)
         if run is None:
             return None
@@ -364,14 +396,15 @@ class _Strip:
         rows = rows[shine[rows] > _LIT * noise]
         if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
             return None
-        if np.median(shine[rows]) < 4 * noise:
+        # stars may stand in a row, but not in a long one
+        if np.median(shine[rows]) * len(rows) ** 0.75 < _CERTAIN * noise:
             return None
         profile = _middle(light[rows].T)
         floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
         half = 1.0
-        while half < 12 and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
+        while half <= _WIDEST and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
             half += 1
-        if _LENGTH * half > (last - first + 1) * _BLOCK:
+        if half > _WIDEST or _LENGTH * half > (last - first + 1) * _BLOCK:
             return None
         # beyond the last whole block there may be light as well
         at_end = last == len(self.t) - 1

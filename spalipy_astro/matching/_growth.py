@@ -17,6 +17,7 @@ from spalipy_astro.fitting import (
     solve,
 )
 from spalipy_astro.matching._starfield import (
+    PARTNERS,
     StarField,
     comparable,
     hope_of,
@@ -61,17 +62,19 @@ class Growth:
     sigma : ndarray, shape (N,)
         Error of the predictions and positions together, px.
     evidence : float
-        Sum of the log-likelihood ratios over the stars that the fit has not paid for.
+        Sum of the log-likelihood ratios over all predicted stars, but for the best ones, which pay
+        for the fit.
     hope : float
-        The same for the share of distractors that suits it best: whether to go on.
+        That of the expected and matched stars for the share of distractors that suits it best:
+        whether to go on.
     expected : int
-        Source stars inside the template's frame that it should show too.
+        Source stars inside the template's frame that it should show too: no more than it has.
     freedom : float
         Effective number of parameters of each axis.
     gain : ndarray, shape (M,)
         Log-likelihood ratios of the matched stars.
     loss : float
-        Sum of those of the expected stars without a partner.
+        Sum of those of the stars without a partner.
     """
 
     source: IntArray
@@ -476,19 +479,26 @@ def _account(
     source_match, template_match = source_match[supported], template_match[supported]
     # Stars that fix the parameters fit by construction: the best ones pay for them.
     paid = int(np.ceil(freedom - 1e-6))
-    earned = np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)]
-    gain = ratios[source_match]
+    hope = hope_of(np.sort(ratios[counted])[: max(np.count_nonzero(counted) - paid, 0)])
+    worth = ratios
+    if len(index) > max(room, 3):
+        # Each of the many predictions has had its chance of a neighbor: all of them count, with
+        # the share of partners that there can be at most.
+        share = PARTNERS * max(room, 3) / len(index)
+        worth = np.log(1 - share + share * match_ratios(ratios))
+    earned = np.sort(worth)[: max(len(index) - paid, 0)]
+    gain = worth[source_match]
     return Growth(
         index[source_match],
         template_match,
         predicted,
         sigma,
         float(earned.sum()),
-        float(hope_of(earned)),
+        float(hope),
         expected,
         freedom,
         gain,
-        float(ratios[counted].sum() - gain.sum()),
+        float(worth.sum() - gain.sum()),
     )
 
 

@@ -10,12 +10,13 @@ from scipy.spatial import cKDTree
 
 from spalipy_astro.matching._quads import PatternIndex, StarLevels, find_patterns
 
-__all__ = ["StarField", "comparable", "hope_of", "log_ratios", "match_ratios"]
+__all__ = ["PARTNERS", "StarField", "comparable", "hope_of", "log_ratios", "match_ratios"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _DISTRACTORS = 0.5  # share of stars that have no partner although the hypothesis is right
+PARTNERS = 1 - _DISTRACTORS
 _SHARES = (0.5, 0.8, 0.95)  # the same while a match grows
 _DENSITY_NEIGHBORS = 8
 _COMPARED = 150  # brightest stars whose differences are compared

@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]
 _GRID = 17  # points along each side of the template at which a transform is looked at
 _MOST_ERROR = 5.0  # px: median predicted error over the overlap
 _STILL = 0.5  # px: rms motion of what stands still on the detector
-_CONFINED = 0.01  # probability that stars spread over the frame leave as much of it empty
+_CONFINED = 0.1  # probability that stars spread over the frame leave as much of it empty
 _STEP = 8  # rows and columns looked at for where good pixels are
 
 

@@ -10,7 +10,7 @@ from astropy.io import fits
 from scipy.spatial import cKDTree
 from scipy.special import erf
 
-from spalipy_astro.catalogs import StarFlag
+from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import ImageError
 
@@ -511,3 +511,165 @@ def test_stars_that_are_unlike_the_psf():
     table = find_stars((raw[:-1, :-1] + raw[1:, :-1] + raw[:-1, 1:] + raw[1:, 1:]) / 4)
     assert table.meta["fwhm"] == pytest.approx(2.13, rel=0.05)
     assert 0.05 < table.meta["model_error"] < 0.2
+
+
+def add_trail(image, angle, point, peak, fwhm):
+    """Add a straight trail from edge to edge; return how far each pixel is from it."""
+    y, x = np.indices(image.shape)
+    across = (x - point[0]) * np.sin(angle) - (y - point[1]) * np.cos(angle)
+    image += peak * np.exp(-(across**2) / (2 * (fwhm / 2.3548) ** 2))
+    return across
+
+
+def trailed_sky(rng, number, trails):
+    """Stars at random places and trails ``(angle, point, peak, fwhm)``: image and stars."""
+    shape = (640, 800)
+    x, y = rng.uniform(0, 1, (2, number)) * np.array(shape[::-1])[:, None]
+    flux = np.minimum(800 * rng.uniform(0, 1, number) ** -1.2, 3e5)
+    image = np.full(shape, SKY)
+    add_stars(image, x, y, flux, 3.0)
+    for trail in trails:
+        add_trail(image, *trail)
+    return expose(image, rng), x, y
+
+
+def left_on_trails(table, x, y, trails):
+    """Numbers of usable sources along each trail that are no stars."""
+    usable = (table["flag"] & int(UNUSABLE)) == 0
+    place = np.column_stack((table["x"], table["y"]))[usable]
+    place = place[cKDTree(np.column_stack((x, y))).query(place)[0] > 1.5]
+    out = []
+    for angle, point, _, fwhm in trails:
+        across = np.abs((place - point) @ [np.sin(angle), -np.cos(angle)])
+        out.append(np.sum(across < max(4, 1.5 * fwhm)))
+    return out
+
+
+@pytest.mark.parametrize("number", [15, 60, 600])
+@pytest.mark.parametrize(
+    ("peak", "fwhm"), [(38, 2.0), (38, 6.0), (60, 1.0), (600, 1.5), (8000, 3.0), (8000, 6.0)]
+)
+def test_flags_trails(number, peak, fwhm):
+    rng = np.random.default_rng([number, peak, int(fwhm)])
+    trails = [(0.35, (410, 300), peak, fwhm), (2.2, (300, 200), 3 * peak, fwhm)]
+    image, x, y = trailed_sky(rng, number, trails)
+    table = find_stars(image)
+    assert max(left_on_trails(table, x, y, trails)) <= 1
+    assert np.sum((table["flag"] & StarFlag.TRAIL) > 0) > 20
+    across = [np.abs((x - p[0]) * np.sin(a) - (y - p[1]) * np.cos(a)) for a, p, *_ in trails]
+    clear = np.min(across, axis=0) > 12
+    inside = (x > 5) & (y > 5) & (x < 794) & (y < 634)
+    k = match(table, x, y)[clear & inside]
+    assert np.mean(k >= 0) > 0.96
+    assert np.mean((table["flag"][k[k >= 0]] & StarFlag.TRAIL) > 0) < 0.01
+    assert table.meta["fwhm"] == pytest.approx(3.0, rel=0.08)
+
+
+def test_six_trails_are_flagged_and_do_not_pass_for_the_psf():
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        trails = [
+            (
+                rng.uniform(0, np.pi),
+                rng.uniform(0.1, 0.9, 2) * [800, 640],
+                40 * 100 ** rng.uniform(),
+                6 ** rng.uniform(),
+            )
+            for _ in range(6)
+        ]
+        image, x, y = trailed_sky(rng, 40, trails)
+        table = find_stars(image)
+        assert max(left_on_trails(table, x, y, trails)) < 4
+        assert sum(left_on_trails(table, x, y, trails)) <= 6
+        assert table.meta["fwhm"] == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("fault", ["columns", "bleeds", "next to each other", "at the edges"])
+def test_flags_columns(fault):
+    rng = np.random.default_rng(8)
+    image, x, y = trailed_sky(rng, 60, [])
+    columns = {"next to each other": [300, 309, 340], "at the edges": [0, 797]}.get(
+        fault, [70, 451]
+    )
+    for column in columns:
+        rows = slice(180, 420) if fault == "bleeds" else slice(None)
+        image[rows, column : column + 2] += 250
+    table = find_stars(image)
+    lines = [(np.pi / 2, (column + 0.5, 0), 250, 2) for column in columns]
+    assert max(left_on_trails(table, x, y, lines)) <= 1
+    assert np.sum((table["flag"] & StarFlag.TRAIL) > 0) > 20
+
+
+@pytest.mark.parametrize("number", [8, 16, 24])
+def test_flags_dashes(number):
+    rng = np.random.default_rng(number)
+    image, _, _ = trailed_sky(rng, 60, [])
+    t = (np.arange(number) - (number - 1) / 2) * 560 / number
+    dash_x, dash_y = 400 + t * np.cos(0.7), 320 + t * np.sin(0.7)
+    add_stars(image, dash_x, dash_y, np.full(number, 1e5), 3.0)
+    table = find_stars(image)
+    k = match(table, dash_x, dash_y)
+    assert np.all((table["flag"][k[k >= 0]] & StarFlag.TRAIL) > 0)
+    assert np.sum((table["flag"] & StarFlag.TRAIL) > 0) <= number + 1
+
+
+def test_a_bright_star_on_a_trail_is_a_star():
+    rng = np.random.default_rng(9)
+    trail = (0.35, (410, 300), 150, 2.0)
+    image, _, _ = trailed_sky(rng, 60, [trail])
+    x = np.array([150.3, 410.6, 700.2])
+    y = 300 + (x - 410) * np.tan(0.35)
+    add_stars(image, x, y, [6e4, 3e5, 1e5], 3.0)
+    table = find_stars(image)
+    k = match(table, x, y, reach=0.3)
+    assert np.all(k >= 0)
+    assert np.all((table["flag"][k] & int(UNUSABLE)) == 0)
+
+
+def test_spikes_of_a_bright_star_are_flagged_and_the_star_is_not():
+    rng = np.random.default_rng(10)
+    image, x, y = trailed_sky(rng, 60, [])
+    v, u = np.indices(image.shape) - np.array([310, 402])[:, None, None]
+    for angle in (0.6, 0.6 + np.pi / 2):
+        along = np.abs(u * np.cos(angle) + v * np.sin(angle))
+        across = u * np.sin(angle) - v * np.cos(angle)
+        image += 4000 * np.exp(-along / 40 - across**2 / 2)
+    add_stars(image, [402], [310], [3e6], 3.0)
+    table = find_stars(image)
+    star = match(table, [402], [310])[0]
+    assert table["flag"][star] & StarFlag.TRAIL == 0
+    spikes = [(angle, (402, 310), 1, 3) for angle in (0.6, 0.6 + np.pi / 2)]
+    x, y = np.append(x, 402), np.append(y, 310)
+    assert max(left_on_trails(table, x, y, spikes)) < 4
+
+
+@pytest.mark.parametrize("number", [10, 100, 1500])
+def test_stars_are_no_trails(number):
+    for seed in range(4):
+        image, _, _ = trailed_sky(np.random.default_rng([seed, number]), number, [])
+        assert not np.any(find_stars(image)["flag"] & StarFlag.TRAIL)
+
+
+def test_an_edge_on_galaxy_takes_no_more_than_its_own_light():
+    rng = np.random.default_rng(11)
+    image, x, y = trailed_sky(rng, 80, [])
+    v, u = np.indices(image.shape) - np.array([310, 402])[:, None, None]
+    along, across = u * np.cos(0.5) + v * np.sin(0.5), u * np.sin(0.5) - v * np.cos(0.5)
+    image += 800 * np.exp(-np.abs(along) / 40 - np.abs(across) / 4)
+    table = find_stars(image)
+    flagged = (table["flag"] & StarFlag.TRAIL) > 0
+    assert np.all(np.hypot(table["x"] - 402, table["y"] - 310)[flagged] < 250)
+    k = match(table, x, y)
+    assert np.sum(flagged[k[k >= 0]]) <= 2
+
+
+@pytest.mark.parametrize("share", [0.001, 0.03])
+def test_trails_are_found_where_pixels_are_bad(share):
+    rng = np.random.default_rng(12)
+    trail = (2.0, (410, 300), 400, 2.0)
+    image, x, y = trailed_sky(rng, 60, [trail])
+    bad = rng.uniform(size=image.shape) < share
+    bad[200:260, 100:500] = True
+    table = find_stars(image, mask=bad)
+    assert np.sum((table["flag"] & StarFlag.TRAIL) > 0) > 10
+    assert left_on_trails(table, x, y, [trail])[0] <= 1
