@@ -14,6 +14,7 @@ import pytest
 from astropy.io import fits
 from astropy.nddata import CCDData
 
+from spalipy_astro import Alignment, find_alignment
 from spalipy_astro.example import example_pair as read_example_pair
 
 ENVIRONMENT_VARIABLE = "SPALIPY_ASTRO_TEST_DATA"
@@ -90,6 +91,12 @@ def make_sky_pair() -> Callable[..., SkyPair]:
         return replace(pair, source=images[0], template=images[1])
 
     return make
+
+
+@pytest.fixture(scope="module")
+def alignment(pair) -> Alignment:
+    """The alignment of the images that the module's own fixture ``pair`` has."""
+    return find_alignment(pair.source, pair.template)
 
 
 @pytest.fixture(scope="session")

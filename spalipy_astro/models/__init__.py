@@ -24,3 +24,13 @@ __all__ = [
     "wcs_from_tree",
     "wcs_to_tree",
 ]
+
+# pickles and reprs name the room, so that its modules may change
+for _model in (
+    SplineDistortion2D,
+    InverseSplineDistortion2D,
+    FITSWCSTransform,
+    InverseFITSWCSTransform,
+):
+    _model.__module__ = __name__
+del _model

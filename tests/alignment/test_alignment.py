@@ -25,11 +25,6 @@ def pair(make_sky_pair):
     return make_sky_pair(rotation=37, distortion=0.02, n_stars=400)
 
 
-@pytest.fixture(scope="module")
-def alignment(pair):
-    return find_alignment(pair.source, pair.template)
-
-
 def test_matches(alignment, pair):
     matches = alignment.matches
     x, y = alignment.transform(matches["x_source"], matches["y_source"])

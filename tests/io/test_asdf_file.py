@@ -6,17 +6,10 @@ import re
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from astropy.table import QTable
 
-from spalipy_astro import Alignment, FormatError, find_alignment
-
-
-@pytest.fixture(scope="module")
-def alignment():
-    xy = np.random.default_rng(5).uniform((0, 0), (120, 80), (40, 2))
-    return find_alignment(xy, xy + np.array([3.0, -2.0]), spline_order=0)
+from spalipy_astro import Alignment, FormatError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from spalipy_astro import Alignment, FormatError, align_many, find_alignment, read_catalog
+from spalipy_astro import Alignment, FormatError, align_many, read_catalog
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.commands import align_fits
 from spalipy_astro.io import image_hdus, read_image, read_plane, write_hdus
@@ -19,12 +19,6 @@ from spalipy_astro.report import report_sequence
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names and pipes")
 
 NAMES = ("n#1", "n?b=c", "n;b", "n%41", "n\nb", "~", "~root", "n[1]", "file:n", "n é", "x" * 200)
-
-
-@pytest.fixture(scope="module")
-def alignment():
-    xy = np.random.default_rng(5).uniform((0, 0), (120, 80), (40, 2))
-    return find_alignment(xy, xy + np.array([3.0, -2.0]), spline_order=0)
 
 
 @pytest.fixture

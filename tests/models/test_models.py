@@ -544,3 +544,12 @@ def test_repr_of_fits_wcs():
     model = FITSWCSTransform(make_wcs("sip"))
     assert repr(model) == "<FITSWCSTransform(RA---TAN-SIP, DEC--TAN-SIP with sip)>"
     assert repr(model.inverse) == f"<InverseFITSWCSTransform({model!r})>"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [SplineDistortion2D, InverseSplineDistortion2D, FITSWCSTransform, InverseFITSWCSTransform],
+)
+def test_pickles_name_the_public_module(model):
+    assert b"spalipy_astro.models\x94" in pickle.dumps(model)
+    assert pickle.loads(pickle.dumps(model)) is model

@@ -76,11 +76,6 @@ def pair(make_sky_pair):
 
 
 @pytest.fixture(scope="module")
-def alignment(pair):
-    return find_alignment(pair.source, pair.template)
-
-
-@pytest.fixture(scope="module")
 def written(pair, alignment, tmp_path_factory):
     """The report of a pair with all there is."""
     path = tmp_path_factory.mktemp("report") / "night.html"
