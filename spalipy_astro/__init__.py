@@ -10,6 +10,7 @@ from spalipy_astro.errors import (
     FormatError,
     ImageError,
     NoMatchError,
+    NotCompiledWarning,
     TooFewStarsError,
 )
 from spalipy_astro.models import (
@@ -35,6 +36,7 @@ __all__ = [
     "ImageError",
     "InverseSplineDistortion2D",
     "NoMatchError",
+    "NotCompiledWarning",
     "SplineDistortion2D",
     "StarFlag",
     "TooFewStarsError",

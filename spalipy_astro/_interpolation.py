@@ -1,4 +1,4 @@
-"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_loops``."""
+"""Interpolation of image planes, tile by tile: numpy around the loops of ``_compiled``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro._pixelmap import PixelMap, Tile, tiles
 from spalipy_astro._profiles import KERNELS
 
@@ -188,11 +188,11 @@ def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: 
 
 
 @cache
-def _tables(method: str, dtype: np.dtype) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
-    """Argument ``kernel`` of `_loops.interpolate_tile`."""
+def _tables(method: str, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
+    """Argument ``kernel`` of `_compiled.interpolate_tile`."""
     kernel = KERNELS[method]
     table = kernel.table()
-    return tuple(range(kernel.taps)), table.astype(dtype), table
+    return kernel.taps, table.astype(dtype), table
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class Window:
 def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
     extent = np.empty(4)
-    _loops.source_extent(*positions, frame, extent)
+    _compiled.source_extent(*positions, frame, extent)
     x_min, x_max, y_min, y_max = extent.tolist()
     if x_max < x_min:
         return None
@@ -276,7 +276,7 @@ def plan_tile(
         return positions, None, window
     ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
     fine = pixelmap.fine_tile(tile, steps, ends)
-    # `_loops.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    # `average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
     window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
     return positions, fine, window
 
@@ -331,13 +331,11 @@ class _Interpolator:
         out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
         outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
         if fine is None:
-            room = _room_to_interpolate(tile.columns, kernel)
-            _loops.interpolate_tile(source, *positions, kernel, rule, box, room, outputs)
+            _compiled.interpolate_tile(source, *positions, kernel, rule, box, outputs)
         else:
             values = self._interpolate_finely(source, fine, kernel)
             both = (*kernel[:2], *self._factors, options.steps)
-            room = _room_to_average(tile.columns, values, both)
-            _loops.average_tile(source, *positions, both, values, rule, box, room, outputs)
+            _compiled.average_tile(source, *positions, both, values, rule, box, outputs)
         if self.spread is not None:
             from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
 
@@ -350,8 +348,7 @@ class _Interpolator:
         empty = (0, 0, 0)
         outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
         source = source[0], np.empty((0, 0)), *source[2:]
-        rule, room = (False, 1.0, np.nan), _room_to_interpolate(columns - 2, kernel)
-        _loops.interpolate_tile(source, *fine, kernel, rule, (0, 0), room, outputs)
+        _compiled.interpolate_tile(source, *fine, kernel, (False, 1.0, np.nan), (0, 0), outputs)
         return out
 
     def _fill(self, tile: Tile) -> None:
@@ -386,34 +383,6 @@ class _Interpolator:
                 np.copyto(view, np.nan, where=bad)
                 np.copyto(values, 0.0, where=bad)
         return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
-
-
-def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
-    """Argument ``room`` of `_loops.interpolate_tile`."""
-    taps, table = kernel[:2]
-    size = len(taps) * table.shape[1]
-    return (
-        np.empty(columns, np.int64),
-        np.empty((2, columns), np.int64),
-        np.empty((2, columns)),
-        *(np.empty(columns) for _ in range(3)),
-        np.empty(size),
-        np.empty(size, table.dtype),
-    )
-
-
-def _room_to_average(
-    columns: int, fine: NDArray[Any], kernel: tuple[Any, ...]
-) -> tuple[NDArray[Any], ...]:
-    """Argument ``room`` of `_loops.average_tile`, which lets steps be 1.5 source pixels."""
-    table, factors_x, factors_y = kernel[1:4]
-    side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
-    return (
-        np.empty(fine.shape[2]),
-        *(np.empty((len(fine), columns)) for _ in range(3)),
-        np.empty(side),
-        np.empty(side**2, table.dtype),
-    )
 
 
 def to_variance(kind: str, values: FloatArray) -> None:
@@ -463,7 +432,7 @@ def interpolate_flags(
         block = np.zeros(window.shape, dtype)
         block[outer] = flags[inner]
         corner = window.x0, window.y0
-        _loops.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+        _compiled.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
 
     for_each(run, tiles(pixelmap.shape), n_threads)
     return out.astype(flags.dtype.newbyteorder("="), copy=False)

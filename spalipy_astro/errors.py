@@ -1,4 +1,6 @@
-"""The exceptions of the package: one base class, few children."""
+"""The exceptions of the package: one base class, few children; and its warning."""
+
+from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = [
     "AlignmentError",
@@ -7,6 +9,7 @@ __all__ = [
     "FormatError",
     "ImageError",
     "NoMatchError",
+    "NotCompiledWarning",
     "TooFewStarsError",
 ]
 
@@ -51,3 +54,7 @@ class FormatError(AlignmentError):
 
 class ExportError(AlignmentError):
     """A transform that a file format cannot describe within the tolerance asked for."""
+
+
+class NotCompiledWarning(AstropyUserWarning):
+    """The loops over pixels were not compiled when the package was installed: all is slower."""
