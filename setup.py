@@ -16,7 +16,7 @@ SOURCES = {
 
 # Nothing that would change results: no fused multiplications, which not every processor has, and no
 # sum in another order. Floating-point traps and errno are not used.
-GCC_FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+GCC_FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 
 # Wheels must have the modules. Elsewhere they are built if they can be: without them numpy does the

@@ -200,8 +200,8 @@ def fit_stars(
     near = np.arange(-1, 2) if profile.fwhm < 2 else np.arange(-2, 3)
     kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / profile.fwhm) ** 2)
     _compiled.fit_batch(
-        np.ascontiguousarray(stamps),
-        np.ascontiguousarray(variance),
+        np.ascontiguousarray(stamps, dtype=np.float32),
+        np.ascontiguousarray(variance, dtype=np.float32),
         np.ascontiguousarray(corner, dtype=np.float64),
         np.ascontiguousarray(members),
         *neighbors,

@@ -147,7 +147,7 @@ def fit_profile(
     h, g, misfit = np.empty((n, 8, 8)), np.empty((n, 8)), np.empty((n, size**2))
     offset = np.arange(size) - size // 2
     core = np.flatnonzero(offset[:, np.newaxis] ** 2 + offset**2 <= max(profile.fwhm, 1.5) ** 2)
-    pixels = np.ascontiguousarray(stamps), np.ascontiguousarray(variance)
+    pixels = [np.ascontiguousarray(plane, dtype=np.float32) for plane in (stamps, variance)]
     scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))

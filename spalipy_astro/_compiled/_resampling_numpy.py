@@ -502,4 +502,4 @@ def flags_tile(
         some = (at_x <= last[0]) & (at_y <= last[1])
         found[some] |= block[at_y[some] - corner[1], at_x[some] - corner[0]]
     bits[on] = found
-    out[box[0] : box[0] + bits.shape[0], box[1] : box[1] + bits.shape[1]] = bits
+    out[box[0] : box[0] + x.shape[0] - 2, box[1] : box[1] + x.shape[1] - 2] = bits

@@ -16,177 +16,127 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_LANES 8
+/* Lanes of the widest kernel, and pixels of a row that are worked on at once: they fit the cache. */
+#define WIDEST 8
+#define PIECE 64
 
-/* The pixels of a row: where their kernels begin in the source, and their phases in the table. */
+/* Some pixels of a row: where their kernels begin in the source, and their phases in the table. */
 typedef struct {
-    ptrdiff_t number;
-    int32_t *left, *top; /* of the first tap */
-    int32_t *knot_x, *knot_y;
-    double *phase_x, *phase_y;
-    double *inside; /* 1, or 0 off the frame, where the other numbers are those of some pixel */
-    double *factor; /* area of the output pixel in the source */
-    double *values, *spreads, *shares;
-} Row;
-
-static int make_row(Row *row, ptrdiff_t number)
-{
-    const size_t n = (size_t)number;
-    char *room = malloc(n * (7 * sizeof(double) + 4 * sizeof(int32_t)) + 1);
-    if (room == NULL)
-        return NO_MEMORY;
-    double *numbers = (double *)room;
-    row->number = number;
-    row->phase_x = numbers;
-    row->phase_y = numbers + n;
-    row->inside = numbers + 2 * n;
-    row->factor = numbers + 3 * n;
-    row->values = numbers + 4 * n;
-    row->spreads = numbers + 5 * n;
-    row->shares = numbers + 6 * n;
-    int32_t *integers = (int32_t *)(numbers + 7 * n);
-    row->left = integers;
-    row->top = integers + n;
-    row->knot_x = integers + 2 * n;
-    row->knot_y = integers + 3 * n;
-    return DONE;
-}
-
-static void free_row(Row *row)
-{
-    free(row->phase_x);
-}
+    ptrdiff_t row, first, number; /* of the tile: row, first column; pixels */
+    int32_t left[PIECE], top[PIECE]; /* of the first tap */
+    int32_t knot_x[PIECE], knot_y[PIECE];
+    double phase_x[PIECE], phase_y[PIECE];
+    double inside[PIECE]; /* 1, or 0 off the frame, where the other numbers are of some pixel */
+    double factor[PIECE]; /* area of the output pixel in the source */
+    double values[PIECE], spreads[PIECE], shares[PIECE];
+} Piece;
 
 INLINE int finite(double value)
 {
     return value - value == 0;
 }
 
-INLINE int32_t floor_of(double value)
+/* Find which pixels lie on the frame. */
+INLINE void find_inside(
+    const double *RESTRICT x, const double *RESTRICT y, ptrdiff_t number, double right, double end,
+    double *RESTRICT inside)
 {
-    const int32_t whole = (int32_t)value;
-    return whole - (whole > value);
+    for (ptrdiff_t j = 0; j < number; j++)
+        inside[j] = (x[j] >= -0.5) & (x[j] < right) & (y[j] >= -0.5) & (y[j] < end) ? 1.0 : 0.0;
 }
 
-/* Find the first tap and the place in the table of each pixel; whether the window holds them. */
-INLINE int plan_row(const Tile *tile, Kernel kernel, ptrdiff_t i, Row *row)
+/* Find the first tap and the place in the table along one axis. */
+INLINE void plan_axis(
+    const double *RESTRICT at, const double *RESTRICT inside, ptrdiff_t number, double otherwise,
+    double shift, double steps, int32_t *RESTRICT first, int32_t *RESTRICT knot,
+    double *RESTRICT phase)
 {
-    const ptrdiff_t stride = tile->columns + 2;
-    const double *RESTRICT x = tile->x + (i + 1) * stride + 1;
-    const double *RESTRICT y = tile->y + (i + 1) * stride + 1;
-    const double right = tile->frame_width - 0.5, end = tile->frame_height - 0.5;
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double place = inside[j] != 0 ? at[j] + shift : otherwise;
+        const double cut = (double)(int32_t)place;
+        const double whole = cut - (cut > place ? 1.0 : 0.0);
+        const double step = (place - whole) * steps;
+        const int32_t k = (int32_t)step;
+        first[j] = (int32_t)whole;
+        knot[j] = k;
+        phase[j] = step - k;
+    }
+}
+
+INLINE void find_range(const int32_t *RESTRICT values, ptrdiff_t n, int32_t *low, int32_t *high)
+{
+    int32_t smallest = values[0], largest = values[0];
+    for (ptrdiff_t j = 0; j < n; j++) {
+        smallest = values[j] < smallest ? values[j] : smallest;
+        largest = values[j] > largest ? values[j] : largest;
+    }
+    *low = smallest;
+    *high = largest;
+}
+
+/* Find the first tap and the place in the table of each pixel. */
+INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
+{
+    const ptrdiff_t at = (piece->row + 1) * (tile->columns + 2) + piece->first + 1;
+    const double *x = tile->x + at, *y = tile->y + at;
     const double shift = 1 - kernel.taps / 2.0, steps = (double)kernel.steps;
-    /* of a pixel off the frame: any that the window holds */
-    const double x_else = (double)tile->left, y_else = (double)tile->top;
-    int32_t *RESTRICT left = row->left, *RESTRICT top = row->top;
-    int32_t *RESTRICT knot_x = row->knot_x, *RESTRICT knot_y = row->knot_y;
-    double *RESTRICT phase_x = row->phase_x, *RESTRICT phase_y = row->phase_y;
-    double *RESTRICT inside = row->inside;
-    int32_t left_min = INT32_MAX, left_max = INT32_MIN, top_min = INT32_MAX, top_max = INT32_MIN;
-    for (ptrdiff_t j = 0; j < row->number; j++) {
-        const int on = (x[j] >= -0.5) & (x[j] < right) & (y[j] >= -0.5) & (y[j] < end);
-        const double u = on ? x[j] + shift : x_else, v = on ? y[j] + shift : y_else;
-        const int32_t column = floor_of(u), line = floor_of(v);
-        const double s = (u - column) * steps, t = (v - line) * steps;
-        const int32_t k = (int32_t)s, m = (int32_t)t;
-        left[j] = column;
-        top[j] = line;
-        knot_x[j] = k;
-        knot_y[j] = m;
-        phase_x[j] = s - k;
-        phase_y[j] = t - m;
-        inside[j] = on ? 1.0 : 0.0;
-    }
-    for (ptrdiff_t j = 0; j < row->number; j++) {
-        left_min = left[j] < left_min ? left[j] : left_min;
-        left_max = left[j] > left_max ? left[j] : left_max;
-        top_min = top[j] < top_min ? top[j] : top_min;
-        top_max = top[j] > top_max ? top[j] : top_max;
-    }
-    if (row->number == 0)
-        return DONE;
-    const ptrdiff_t last = (top_max - tile->top + kernel.taps - 1) * tile->width
-        + left_max - tile->left + kernel.lanes;
+    find_inside(
+        x, y, piece->number, tile->frame_width - 0.5, tile->frame_height - 0.5, piece->inside);
+    /* off the frame: any pixel that the window holds */
+    plan_axis(
+        x, piece->inside, piece->number, (double)tile->left, shift, steps, piece->left,
+        piece->knot_x, piece->phase_x);
+    plan_axis(
+        y, piece->inside, piece->number, (double)tile->top, shift, steps, piece->top,
+        piece->knot_y, piece->phase_y);
+    int32_t left_min, left_max, top_min, top_max;
+    find_range(piece->left, piece->number, &left_min, &left_max);
+    find_range(piece->top, piece->number, &top_min, &top_max);
+    const ptrdiff_t last = (top_max - tile->top + kernel.taps - 1) * tile->width + left_max
+        - tile->left + kernel.lanes;
     const int held = left_min >= tile->left && top_min >= tile->top
         && left_max - tile->left + kernel.taps <= tile->width && last <= tile->size;
     return held ? DONE : OUT_OF_BOUNDS;
 }
 
-/* Find the area in the source of each pixel of a row. */
-INLINE void measure_row(const Tile *tile, ptrdiff_t i, Row *row)
+/* Place in the window of the first tap of a pixel. */
+INLINE ptrdiff_t start_of(const Tile *tile, const Piece *piece, ptrdiff_t j)
 {
-    const ptrdiff_t stride = tile->columns + 2;
-    const double *RESTRICT x0 = tile->x + i * stride, *RESTRICT y0 = tile->y + i * stride;
+    return (piece->top[j] - tile->top) * tile->width + piece->left[j] - tile->left;
+}
+
+/* Find the area in the source of each pixel. */
+INLINE void measure(
+    const Tile *tile, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number, double *RESTRICT factor)
+{
+    const ptrdiff_t stride = tile->columns + 2, at = row * stride + first;
+    const double *RESTRICT x0 = tile->x + at, *RESTRICT y0 = tile->y + at;
     const double *RESTRICT x1 = x0 + stride, *RESTRICT y1 = y0 + stride;
     const double *RESTRICT x2 = x1 + stride, *RESTRICT y2 = y1 + stride;
-    double *RESTRICT factor = row->factor;
     if (!tile->area) {
-        for (ptrdiff_t j = 0; j < row->number; j++)
+        for (ptrdiff_t j = 0; j < number; j++)
             factor[j] = 1.0;
         return;
     }
-    for (ptrdiff_t j = 0; j < row->number; j++)
+    for (ptrdiff_t j = 0; j < number; j++)
         factor[j] = 0.25
             * fabs((x1[j + 2] - x1[j]) * (y2[j + 1] - y0[j + 1])
                    - (x2[j + 1] - x0[j + 1]) * (y1[j + 2] - y1[j]));
 }
 
-/* Set the shares of a row, and its values off the frame; whether any value is not finite. */
-INLINE int check_row(Row *row)
+/* Set the shares, and the values off the frame; whether any value is not finite. */
+INLINE int check_values(Piece *piece)
 {
-    double *RESTRICT values = row->values, *RESTRICT shares = row->shares;
-    const double *RESTRICT inside = row->inside;
+    double *RESTRICT values = piece->values, *RESTRICT shares = piece->shares;
+    const double *RESTRICT inside = piece->inside;
     int64_t any = 0;
-    for (ptrdiff_t j = 0; j < row->number; j++) {
+    for (ptrdiff_t j = 0; j < piece->number; j++) {
         const double value = inside[j] != 0 ? values[j] : NAN;
         values[j] = value;
         shares[j] = 1;
         any |= !finite(value);
     }
     return any != 0;
-}
-
-/* Weights of one axis, as those of the loops below, for variances. */
-INLINE void weights_64(
-    const double *RESTRICT table, int32_t knot, double phase, int lanes, double *RESTRICT out)
-{
-    const double *RESTRICT low = table + (ptrdiff_t)knot * lanes;
-    for (int l = 0; l < lanes; l++)
-        out[l] = low[l] + phase * (low[lanes + l] - low[l]);
-}
-
-/* Plain sums of one row with squared weights. */
-INLINE void sum_squares(
-    const Tile *tile, const Row *row, const double *RESTRICT variances,
-    const double *RESTRICT table, int taps, int lanes)
-{
-    double *RESTRICT spreads = row->spreads;
-    for (ptrdiff_t j = 0; j < row->number; j++) {
-        const double *RESTRICT first
-            = variances + (row->top[j] - tile->top) * tile->width + row->left[j] - tile->left;
-        if (taps == 1) {
-            spreads[j] = first[0];
-            continue;
-        }
-        double weights_x[MOST_LANES], weights_y[MOST_LANES], total[MOST_LANES];
-        weights_64(table, row->knot_x[j], row->phase_x[j], lanes, weights_x);
-        weights_64(table, row->knot_y[j], row->phase_y[j], lanes, weights_y);
-        for (int l = 0; l < lanes; l++) {
-            weights_x[l] *= weights_x[l];
-            weights_y[l] *= weights_y[l];
-        }
-        for (int line = 0; line < taps; line++)
-            for (int l = 0; l < lanes; l++) {
-                const double term = weights_y[line] * first[line * tile->width + l];
-                total[l] = line == 0 ? term : total[l] + term;
-            }
-        for (int l = 0; l < lanes; l++)
-            total[l] *= weights_x[l];
-        for (int half = lanes / 2; half > 0; half /= 2)
-            for (int l = 0; l < half; l++)
-                total[l] += total[l + half];
-        spreads[j] = total[0];
-    }
 }
 
 /* The source pixels that count in the average over an output pixel. */
@@ -197,7 +147,7 @@ typedef struct {
 
 /* Memory to average in; sums and weights of a pixel hold ``most_columns`` along each axis. */
 typedef struct {
-    double *line, *values, *spreads, *shares, *sums;
+    double *line, *values, *spreads, *shares, *factor, *sums;
     ptrdiff_t most_columns;
 } AverageRoom;
 
@@ -206,13 +156,15 @@ static int make_average_room(
 {
     const size_t fine = (size_t)average->fine_columns;
     const size_t pixels = (size_t)(tile->planes * tile->columns);
-    room->line = malloc((fine + 3 * pixels + (size_t)side) * sizeof(double));
+    const size_t columns = (size_t)tile->columns;
+    room->line = malloc((fine + 3 * pixels + columns + (size_t)side) * sizeof(double));
     if (room->line == NULL)
         return NO_MEMORY;
     room->values = room->line + fine;
     room->spreads = room->values + pixels;
     room->shares = room->spreads + pixels;
-    room->sums = room->shares + pixels;
+    room->factor = room->shares + pixels;
+    room->sums = room->factor + columns;
     room->most_columns = side;
     return DONE;
 }
@@ -269,7 +221,18 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
         && (top + print->rows) * tile->width <= tile->size;
 }
 
+/* Doubles first: variances are always doubles. */
+#define REAL double
+#define NAME(name) name##_double
+#include "vectors.h"
+#include "interpolation_sums.h"
+#undef REAL
+#undef NAME
+
 #define REAL float
+#define NAME(name) name##_float
+#include "vectors.h"
+#include "interpolation_sums.h"
 #define NAME(name) name##_float
 #include "interpolation_loops.h"
 #undef REAL

@@ -1,44 +1,5 @@
 /* The loops for pixels of a type REAL, under names NAME(...); included once for each. */
 
-/* Weights of one axis: between two rows of the table. */
-INLINE void NAME(weights)(
-    const REAL *RESTRICT table, int32_t knot, REAL phase, int lanes, REAL *RESTRICT out)
-{
-    const REAL *RESTRICT low = table + (ptrdiff_t)knot * lanes;
-    for (int l = 0; l < lanes; l++)
-        out[l] = low[l] + phase * (low[lanes + l] - low[l]);
-}
-
-/* Sum the lanes of a vector, half to half. */
-INLINE REAL NAME(reduce)(REAL *RESTRICT total, int lanes)
-{
-    for (int half = lanes / 2; half > 0; half /= 2)
-        for (int l = 0; l < half; l++)
-            total[l] += total[l + half];
-    return total[0];
-}
-
-/* Sum of weight x pixel; with ``clean`` over the good pixels alone. */
-INLINE REAL NAME(sum)(
-    const REAL *RESTRICT pixels, ptrdiff_t stride, int taps, int lanes,
-    const REAL *RESTRICT weights_x, const REAL *RESTRICT weights_y, int clean)
-{
-    REAL total[MOST_LANES];
-    for (int row = 0; row < taps; row++) {
-        const REAL *RESTRICT line = pixels + row * stride;
-        for (int l = 0; l < lanes; l++) {
-            REAL value = line[l];
-            if (clean)
-                value = l < taps && value - value == 0 ? value : 0;
-            const REAL term = weights_y[row] * value;
-            total[l] = row == 0 ? term : total[l] + term;
-        }
-    }
-    for (int l = 0; l < lanes; l++)
-        total[l] *= weights_x[l];
-    return NAME(reduce)(total, lanes);
-}
-
 /* Sum the weights on good pixels, and one less the absolute weight on bad ones.
  *
  * The first is never smaller than the second. What lies outside of the frame counts for the first
@@ -78,26 +39,30 @@ INLINE double NAME(good_average)(
 }
 #undef GOOD_WEIGHT
 
-/* Write one row of a tile, scaled by area, filled where too little weight is good. */
-INLINE void NAME(store_row)(
-    const Tile *tile, ptrdiff_t plane, ptrdiff_t i, const double *RESTRICT values,
-    double *RESTRICT shares, const double *RESTRICT spreads, const double *RESTRICT factor,
-    REAL *RESTRICT out)
+/* Write some pixels of a tile, scaled by area, filled where too little weight is good. */
+INLINE void NAME(store)(
+    const Tile *tile, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number,
+    const double *RESTRICT values, double *RESTRICT shares, const double *RESTRICT spreads,
+    const double *RESTRICT factor, REAL *RESTRICT out)
 {
-    const ptrdiff_t number = tile->columns;
     const ptrdiff_t at
-        = (plane * tile->out_height + tile->row + i) * tile->out_width + tile->column;
+        = (plane * tile->out_height + tile->row + row) * tile->out_width + tile->column + first;
     const double least = tile->least, fill = tile->fill;
     REAL *RESTRICT line = out + at;
     for (ptrdiff_t j = 0; j < number; j++)
         /* a factor that is NaN: at the edge of what the map is defined for */
         shares[j] = factor[j] == factor[j] ? shares[j] : -INFINITY;
-    for (ptrdiff_t j = 0; j < number; j++)
-        line[j] = (REAL)(shares[j] >= least ? values[j] * factor[j] : fill);
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double value = values[j] * factor[j];
+        line[j] = (REAL)(shares[j] >= least ? value : fill);
+    }
     if (tile->out_variance != NULL) {
-        double *RESTRICT variance = tile->out_variance + (plane * tile->rows + i) * number;
-        for (ptrdiff_t j = 0; j < number; j++)
-            variance[j] = shares[j] >= least ? spreads[j] * (factor[j] * factor[j]) : NAN;
+        double *RESTRICT variance
+            = tile->out_variance + (plane * tile->rows + row) * tile->columns + first;
+        for (ptrdiff_t j = 0; j < number; j++) {
+            const double value = spreads[j] * (factor[j] * factor[j]);
+            variance[j] = shares[j] >= least ? value : NAN;
+        }
     }
     if (tile->bad != NULL) {
         unsigned char *RESTRICT bad = tile->bad + at;
@@ -111,77 +76,76 @@ INLINE void NAME(store_row)(
     }
 }
 
-/* Plain sums of one row. */
-INLINE void NAME(sum_row)(
-    const Tile *tile, const Row *row, const REAL *RESTRICT pixels, const REAL *RESTRICT table,
-    int taps, int lanes)
+/* Renormalize the sums that are not finite. */
+INLINE void NAME(repair)(
+    const Tile *tile, Piece *piece, const REAL *RESTRICT pixels, const double *RESTRICT table64,
+    const NAME(Weights) *weights, int taps, int lanes)
 {
-    double *RESTRICT values = row->values;
-    for (ptrdiff_t j = 0; j < row->number; j++) {
-        const REAL *RESTRICT first
-            = pixels + (row->top[j] - tile->top) * tile->width + row->left[j] - tile->left;
-        if (taps == 1) {
-            values[j] = first[0];
+    for (ptrdiff_t j = 0; j < piece->number; j++) {
+        if (finite(piece->values[j]))
+            continue;
+        if (piece->inside[j] == 0) {
+            piece->shares[j] = -INFINITY;
             continue;
         }
-        REAL weights_x[MOST_LANES], weights_y[MOST_LANES];
-        NAME(weights)(table, row->knot_x[j], (REAL)row->phase_x[j], lanes, weights_x);
-        NAME(weights)(table, row->knot_y[j], (REAL)row->phase_y[j], lanes, weights_y);
-        values[j] = NAME(sum)(first, tile->width, taps, lanes, weights_x, weights_y, 0);
-    }
-}
-
-/* Renormalize the sums of one row that are not finite. */
-INLINE void NAME(repair_row)(
-    const Tile *tile, const Row *row, const REAL *RESTRICT pixels, const REAL *RESTRICT table,
-    const double *RESTRICT table64, int taps, int lanes)
-{
-    double *RESTRICT values = row->values, *RESTRICT shares = row->shares;
-    for (ptrdiff_t j = 0; j < row->number; j++) {
-        if (finite(values[j]))
-            continue;
-        if (row->inside[j] == 0) {
-            shares[j] = -INFINITY;
-            continue;
-        }
-        const ptrdiff_t left = row->left[j], top = row->top[j];
-        const REAL *RESTRICT first
-            = pixels + (top - tile->top) * tile->width + left - tile->left;
-        double wide_x[MOST_LANES] = { 1 }, wide_y[MOST_LANES] = { 1 };
-        REAL weights_x[MOST_LANES] = { 1 }, weights_y[MOST_LANES] = { 1 };
-        if (taps > 1) {
-            const double px = row->phase_x[j], py = row->phase_y[j];
-            weights_64(table64, row->knot_x[j], px, lanes, wide_x);
-            weights_64(table64, row->knot_y[j], py, lanes, wide_y);
-            NAME(weights)(table, row->knot_x[j], (REAL)px, lanes, weights_x);
-            NAME(weights)(table, row->knot_y[j], (REAL)py, lanes, weights_y);
-        }
+        const REAL *RESTRICT first = pixels + start_of(tile, piece, j);
+        double wide_x[WIDEST], wide_y[WIDEST];
+        find_weights_double(table64, piece->knot_x + j, piece->phase_x + j, 1, lanes, wide_x);
+        find_weights_double(table64, piece->knot_y + j, piece->phase_y + j, 1, lanes, wide_y);
         const double good = NAME(good_kernel)(
-            first, tile->width, wide_x, wide_y, taps, taps, left, top, tile->frame_width,
-            tile->frame_height, &shares[j]);
-        values[j] = NAME(sum)(first, tile->width, taps, lanes, weights_x, weights_y, 1) / good;
+            first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
+            tile->frame_width, tile->frame_height, &piece->shares[j]);
+        REAL clean[WIDEST * WIDEST] = { 0 }, sums[WIDEST];
+        for (int row = 0; row < taps; row++)
+            for (int l = 0; l < taps; l++) {
+                const REAL value = first[row * tile->width + l];
+                clean[row * lanes + l] = value - value == 0 ? value : 0;
+            }
+        NAME(sum_lanes)(
+            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes, sums);
+        piece->values[j] = NAME(add_up)(sums, lanes) / good;
         if (tile->variance != NULL)
-            row->spreads[j] /= good * good;
+            piece->spreads[j] /= good * good;
     }
 }
 
 INLINE int NAME(interpolate)(
     const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
-    REAL *out, Row *row, int taps, int lanes)
+    REAL *out, int taps, int lanes)
 {
+    Piece piece;
+    NAME(Weights) weights;
+    Weights_double squares;
     for (ptrdiff_t i = 0; i < tile->rows; i++) {
-        if (plan_row(tile, kernel, i, row) != DONE)
-            return OUT_OF_BOUNDS;
-        measure_row(tile, i, row);
-        for (ptrdiff_t plane = 0; plane < tile->planes; plane++) {
-            const REAL *pixels = block + plane * tile->size;
-            NAME(sum_row)(tile, row, pixels, table, taps, lanes);
-            if (tile->variance != NULL)
-                sum_squares(tile, row, tile->variance + plane * tile->size, table64, taps, lanes);
-            if (check_row(row))
-                NAME(repair_row)(tile, row, pixels, table, table64, taps, lanes);
-            NAME(store_row)(
-                tile, plane, i, row->values, row->shares, row->spreads, row->factor, out);
+        for (ptrdiff_t j = 0; j < tile->columns; j += PIECE) {
+            const ptrdiff_t n = tile->columns - j < PIECE ? tile->columns - j : PIECE;
+            piece.row = i;
+            piece.first = j;
+            piece.number = n;
+            if (plan(tile, kernel, &piece) != DONE)
+                return OUT_OF_BOUNDS;
+            measure(tile, i, j, n, piece.factor);
+            NAME(find_weights)(table, piece.knot_x, piece.phase_x, n, lanes, weights.x);
+            NAME(find_weights)(table, piece.knot_y, piece.phase_y, n, lanes, weights.y);
+            if (tile->variance != NULL) {
+                find_weights_double(table64, piece.knot_x, piece.phase_x, n, lanes, squares.x);
+                find_weights_double(table64, piece.knot_y, piece.phase_y, n, lanes, squares.y);
+                square_double(squares.x, n * lanes);
+                square_double(squares.y, n * lanes);
+            }
+            for (ptrdiff_t p = 0; p < tile->planes; p++) {
+                const REAL *pixels = block + p * tile->size;
+                NAME(sum_piece)(tile, &piece, pixels, &weights, lanes, piece.values);
+                if (tile->variance != NULL)
+                    sum_piece_double(
+                        tile, &piece, tile->variance + p * tile->size, &squares, lanes,
+                        piece.spreads);
+                if (check_values(&piece))
+                    NAME(repair)(tile, &piece, pixels, table64, &weights, taps, lanes);
+                NAME(store)(
+                    tile, p, i, j, n, piece.values, piece.shares, piece.spreads, piece.factor,
+                    out);
+            }
         }
     }
     return DONE;
@@ -192,20 +156,13 @@ int NAME(interpolate_tile)(
     const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
     REAL *out)
 {
-    Row row;
-    if (make_row(&row, tile->columns) != DONE)
-        return NO_MEMORY;
-    int status;
     if (kernel.taps == 6)
-        status = NAME(interpolate)(tile, kernel, block, table, table64, out, &row, 6, 8);
-    else if (kernel.taps == 4)
-        status = NAME(interpolate)(tile, kernel, block, table, table64, out, &row, 4, 4);
-    else if (kernel.taps == 2)
-        status = NAME(interpolate)(tile, kernel, block, table, table64, out, &row, 2, 2);
-    else
-        status = NAME(interpolate)(tile, kernel, block, table, table64, out, &row, 1, 1);
-    free_row(&row);
-    return status;
+        return NAME(interpolate)(tile, kernel, block, table, table64, out, 6, 8);
+    if (kernel.taps == 4)
+        return NAME(interpolate)(tile, kernel, block, table, table64, out, 4, 4);
+    if (kernel.taps == 2)
+        return NAME(interpolate)(tile, kernel, block, table, table64, out, 2, 2);
+    return NAME(interpolate)(tile, kernel, block, table, table64, out, 1, 1);
 }
 
 /* Average one row of output pixels, of which ``fine`` begins with the first step. */
@@ -225,6 +182,28 @@ INLINE void NAME(average_row)(
         for (ptrdiff_t k = 0; k < average->number_x; k++)
             total += average->factors_x[k] * line[j * average->steps_x + k];
         values[j] = total;
+    }
+}
+
+/* Add the weights of a kernel, times a factor. */
+INLINE void NAME(add_weights)(
+    REAL *RESTRICT to, ptrdiff_t stride, int taps, int lanes, const REAL *RESTRICT weights_x,
+    const REAL *RESTRICT weights_y, REAL factor)
+{
+    for (int row = 0; row < taps; row++) {
+        REAL *RESTRICT line = to + row * stride;
+        if (lanes == 8) {
+            const NAME(eight) scaled = NAME(eight_scale)(factor, NAME(eight_load)(weights_x));
+            const NAME(eight) term = NAME(eight_scale)(weights_y[row], scaled);
+            NAME(eight_store)(line, NAME(eight_add)(NAME(eight_load)(line), term));
+        } else if (lanes == 4) {
+            const NAME(four) scaled = NAME(four_scale)(factor, NAME(four_load)(weights_x));
+            const NAME(four) term = NAME(four_scale)(weights_y[row], scaled);
+            NAME(four_store)(line, NAME(four_add)(NAME(four_load)(line), term));
+        } else {
+            for (int l = 0; l < lanes; l++)
+                line[l] += weights_y[row] * (weights_x[l] * factor);
+        }
     }
 }
 
@@ -251,18 +230,11 @@ INLINE void NAME(pixel_weights)(
             t = (t - (double)row) * (double)steps;
             const int32_t knot_x = (int32_t)s, knot_y = (int32_t)t;
             REAL *at = weights + row * print->columns + column;
-            if (taps == 1) {
-                at[0] += factor;
-                continue;
-            }
-            REAL weights_x[MOST_LANES], weights_y[MOST_LANES];
-            NAME(weights)(table, knot_x, (REAL)(s - knot_x), lanes, weights_x);
-            NAME(weights)(table, knot_y, (REAL)(t - knot_y), lanes, weights_y);
-            for (int l = 0; l < lanes; l++)
-                weights_x[l] *= factor;
-            for (int line = 0; line < taps; line++)
-                for (int l = 0; l < lanes; l++)
-                    at[line * print->columns + l] += weights_y[line] * weights_x[l];
+            const double phase_x = s - knot_x, phase_y = t - knot_y;
+            REAL weights_x[WIDEST], weights_y[WIDEST];
+            NAME(find_weights)(table, &knot_x, &phase_x, 1, lanes, weights_x);
+            NAME(find_weights)(table, &knot_y, &phase_y, 1, lanes, weights_y);
+            NAME(add_weights)(at, print->columns, taps, lanes, weights_x, weights_y, factor);
         }
     }
 }
@@ -333,11 +305,11 @@ INLINE int NAME(average_pixel)(
 
 INLINE int NAME(average)(
     const Tile *tile, Kernel kernel, const Average *average, const REAL *block, const REAL *table,
-    const REAL *fine, REAL *out, Row *row, AverageRoom *room, REAL *weights, int taps, int lanes)
+    const REAL *fine, REAL *out, AverageRoom *room, REAL *weights, int taps, int lanes)
 {
     const ptrdiff_t stride = tile->columns + 2, columns = tile->columns;
     for (ptrdiff_t i = 0; i < tile->rows; i++) {
-        measure_row(tile, i, row);
+        measure(tile, i, 0, columns, room->factor);
         for (ptrdiff_t p = 0; p < tile->planes; p++)
             NAME(average_row)(
                 average, columns,
@@ -368,9 +340,9 @@ INLINE int NAME(average)(
                 return OUT_OF_BOUNDS;
         }
         for (ptrdiff_t p = 0; p < tile->planes; p++)
-            NAME(store_row)(
-                tile, p, i, room->values + p * columns, room->shares + p * columns,
-                room->spreads + p * columns, row->factor, out);
+            NAME(store)(
+                tile, p, i, 0, columns, room->values + p * columns, room->shares + p * columns,
+                room->spreads + p * columns, room->factor, out);
     }
     return DONE;
 }
@@ -380,30 +352,27 @@ int NAME(average_tile)(
     const Tile *tile, Kernel kernel, const Average *average, const REAL *block, const REAL *table,
     const REAL *fine, REAL *out)
 {
-    Row row = { 0 };
     AverageRoom room = { 0 };
     /* weights of one pixel, whose steps are 1.5 source pixels at the most */
     const ptrdiff_t side
         = 3 * (average->number_x / 2 + average->number_y / 2) + kernel.lanes + 3;
     REAL *weights = malloc((size_t)(side * side) * sizeof(REAL));
     int status = NO_MEMORY;
-    if (weights != NULL && make_row(&row, tile->columns) == DONE
-        && make_average_room(&room, tile, average, side) == DONE) {
+    if (weights != NULL && make_average_room(&room, tile, average, side) == DONE) {
         if (kernel.taps == 6)
             status = NAME(average)(
-                tile, kernel, average, block, table, fine, out, &row, &room, weights, 6, 8);
+                tile, kernel, average, block, table, fine, out, &room, weights, 6, 8);
         else if (kernel.taps == 4)
             status = NAME(average)(
-                tile, kernel, average, block, table, fine, out, &row, &room, weights, 4, 4);
+                tile, kernel, average, block, table, fine, out, &room, weights, 4, 4);
         else if (kernel.taps == 2)
             status = NAME(average)(
-                tile, kernel, average, block, table, fine, out, &row, &room, weights, 2, 2);
+                tile, kernel, average, block, table, fine, out, &room, weights, 2, 2);
         else
             status = NAME(average)(
-                tile, kernel, average, block, table, fine, out, &row, &room, weights, 1, 1);
+                tile, kernel, average, block, table, fine, out, &room, weights, 1, 1);
     }
     free(weights);
     free(room.line);
-    free_row(&row);
     return status;
 }
