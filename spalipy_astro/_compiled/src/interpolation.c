@@ -23,7 +23,7 @@
 /* Some pixels of a row: where their kernels begin in the source, and their phases in the table. */
 typedef struct {
     ptrdiff_t row, first, number; /* of the tile: row, first column; pixels */
-    int32_t left[PIECE], top[PIECE]; /* of the first tap */
+    int32_t left[PIECE], top[PIECE], start[PIECE]; /* of the first tap; its place in the window */
     int32_t knot_x[PIECE], knot_y[PIECE];
     double phase_x[PIECE], phase_y[PIECE];
     double inside[PIECE]; /* 1, or 0 off the frame, where the other numbers are of some pixel */
@@ -52,8 +52,11 @@ INLINE void plan_axis(
     double *RESTRICT phase)
 {
     for (ptrdiff_t j = 0; j < number; j++) {
-        const double place = inside[j] != 0 ? at[j] + shift : otherwise;
-        const double cut = (double)(int32_t)place;
+        const double moved = at[j] + shift;
+        phase[j] = inside[j] != 0 ? moved : otherwise;
+    }
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double place = phase[j], cut = (double)(int32_t)place;
         const double whole = cut - (cut > place ? 1.0 : 0.0);
         const double step = (place - whole) * steps;
         const int32_t k = (int32_t)step;
@@ -72,6 +75,14 @@ INLINE void find_range(const int32_t *RESTRICT values, ptrdiff_t n, int32_t *low
     }
     *low = smallest;
     *high = largest;
+}
+
+INLINE void find_starts(
+    const int32_t *RESTRICT left, const int32_t *RESTRICT top, ptrdiff_t number, int32_t first,
+    int32_t line, int32_t width, int32_t *RESTRICT start)
+{
+    for (ptrdiff_t j = 0; j < number; j++)
+        start[j] = (top[j] - line) * width + left[j] - first;
 }
 
 /* Find the first tap and the place in the table of each pixel. */
@@ -94,15 +105,13 @@ INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
     find_range(piece->top, piece->number, &top_min, &top_max);
     const ptrdiff_t last = (top_max - tile->top + kernel.taps - 1) * tile->width + left_max
         - tile->left + kernel.lanes;
-    const int held = left_min >= tile->left && top_min >= tile->top
-        && left_max - tile->left + kernel.taps <= tile->width && last <= tile->size;
-    return held ? DONE : OUT_OF_BOUNDS;
-}
-
-/* Place in the window of the first tap of a pixel. */
-INLINE ptrdiff_t start_of(const Tile *tile, const Piece *piece, ptrdiff_t j)
-{
-    return (piece->top[j] - tile->top) * tile->width + piece->left[j] - tile->left;
+    if (left_min < tile->left || top_min < tile->top
+        || left_max - tile->left + kernel.taps > tile->width || last > tile->size)
+        return OUT_OF_BOUNDS;
+    find_starts(
+        piece->left, piece->top, piece->number, (int32_t)tile->left, (int32_t)tile->top,
+        (int32_t)tile->width, piece->start);
+    return DONE;
 }
 
 /* Find the area in the source of each pixel. */
@@ -223,13 +232,16 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
 
 /* Doubles first: variances are always doubles. */
 #define REAL double
+#define LANE_BYTES 8
 #define NAME(name) name##_double
 #include "vectors.h"
 #include "interpolation_sums.h"
+#undef LANE_BYTES
 #undef REAL
 #undef NAME
 
 #define REAL float
+#define LANE_BYTES 4
 #define NAME(name) name##_float
 #include "vectors.h"
 #include "interpolation_sums.h"

@@ -8,6 +8,11 @@
     double missing = 0, outside = 0, bad = 0; \
     for (ptrdiff_t row = 0; row < rows; row++) { \
         const REAL *RESTRICT line = pixels + row * stride; \
+        int any = 0; \
+        for (ptrdiff_t column = 0; column < columns; column++) \
+            any |= !(line[column] - line[column] == 0); \
+        if (!any) \
+            continue; \
         for (ptrdiff_t column = 0; column < columns; column++) { \
             if (finite((double)line[column])) \
                 continue; \
@@ -88,19 +93,20 @@ INLINE void NAME(repair)(
             piece->shares[j] = -INFINITY;
             continue;
         }
-        const REAL *RESTRICT first = pixels + start_of(tile, piece, j);
+        const REAL *RESTRICT first = pixels + piece->start[j];
         double wide_x[WIDEST], wide_y[WIDEST];
         find_weights_double(table64, piece->knot_x + j, piece->phase_x + j, 1, lanes, wide_x);
         find_weights_double(table64, piece->knot_y + j, piece->phase_y + j, 1, lanes, wide_y);
         const double good = NAME(good_kernel)(
             first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
             tile->frame_width, tile->frame_height, &piece->shares[j]);
-        REAL clean[WIDEST * WIDEST] = { 0 }, sums[WIDEST];
-        for (int row = 0; row < taps; row++)
-            for (int l = 0; l < taps; l++) {
-                const REAL value = first[row * tile->width + l];
-                clean[row * lanes + l] = value - value == 0 ? value : 0;
-            }
+        REAL clean[WIDEST * WIDEST], sums[WIDEST];
+        for (int row = 0; row < taps; row++) {
+            const REAL *RESTRICT line = first + row * tile->width;
+            /* the spare lanes, too, whose weights are zero: they must be finite */
+            for (int l = 0; l < lanes; l++)
+                clean[row * lanes + l] = line[l] - line[l] == 0 ? line[l] : 0;
+        }
         NAME(sum_lanes)(
             clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes, sums);
         piece->values[j] = NAME(add_up)(sums, lanes) / good;

@@ -87,7 +87,7 @@ INLINE void NAME(sum_piece)(
 {
     for (ptrdiff_t j = 0; j < piece->number; j++)
         NAME(sum_lanes)(
-            pixels + start_of(tile, piece, j), tile->width, lanes, weights->x + j * lanes,
+            pixels + piece->start[j], tile->width, lanes, weights->x + j * lanes,
             weights->y + j * lanes, weights->lanes + j * lanes);
     for (ptrdiff_t j = 0; j < piece->number; j++)
         out[j] = NAME(add_up)(weights->lanes + j * lanes, lanes);
