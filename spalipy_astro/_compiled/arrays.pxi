@@ -45,7 +45,7 @@ cdef class Arrays:
         except ValueError as error:
             raise ValueError(f"{name} cannot be read as numbers: {error}") from None
         self.number += 1
-        cdef str code = view.format.decode()
+        cdef str code = view.format.decode().removeprefix("=")  # before what is not aligned
         cdef str found = TYPES.get(code, code)
         if code == "l" and view.itemsize == 4:
             found = "int32"
