@@ -14,9 +14,19 @@ SOURCES = {
     "_resampling": ["interpolation", "positions"],
 }
 
-# Nothing that would change results: no fused multiplications, which not every processor has, and no
-# sum in another order. Floating-point traps and errno are not used.
-GCC_FLAGS = ["-O3", "-std=c99", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
+# Nothing that would change results: no fused multiplications, which not every processor has, no
+# sum in another order. Floating-point traps and errno are not used. Short vectors are passed between
+# functions of one file only, which all have the same convention.
+GCC_FLAGS = [
+    "-O3",
+    "-std=c99",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-Wno-psabi",
+    "-g0",
+]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 
 # Wheels must have the modules. Elsewhere they are built if they can be: without them numpy does the
@@ -35,6 +45,7 @@ class BuildExt(build_ext):
         flags = MSVC_FLAGS if self.compiler.compiler_type == "msvc" else GCC_FLAGS
         for extension in self.extensions:
             extension.extra_compile_args = flags
+            extension.optional = not REQUIRED  # Cython would forget it
         super().build_extensions()
 
 
@@ -49,7 +60,6 @@ def extensions():
             define_macros=macros,
             libraries=[] if sys.platform == "win32" else ["m"],
             py_limited_api=LIMITED,
-            optional=not REQUIRED,
         )
         for name, parts in SOURCES.items()
     ]
