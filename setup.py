@@ -14,9 +14,9 @@ SOURCES = {
     "_resampling": ["interpolation", "positions"],
 }
 
-# Nothing that would change results: no fused multiplications, which not every processor has, no
-# sum in another order. Floating-point traps and errno are not used. Short vectors are passed between
-# functions of one file only, which all have the same convention.
+# Nothing that would change results: no fused multiplications, which not every processor has, and no
+# sum in another order. Floating-point traps and errno are not used. Short vectors are passed within
+# a file only, where all functions have the same convention.
 GCC_FLAGS = [
     "-O3",
     "-std=c99",
