@@ -152,7 +152,10 @@ class Fits:
 def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
     """Tabulate the profile and its slope, which must be continuous, lest the fit end in a cycle."""
     values, step = profile.table()
-    return np.column_stack((values, np.gradient(values))).astype(np.float32), step
+    table = np.column_stack((values, np.gradient(values))).astype(np.float32)
+    # with numbers that are almost zero processors are slow
+    table[np.abs(table) < np.float32(1e-30)] = 0
+    return table, step
 
 
 def fit_stars(

@@ -248,7 +248,8 @@ INLINE double subtract(Work *work, double gain)
     float foreign[LANES] = { 0 };
     for (ptrdiff_t m = 0; m < work->padded; m += LANES)
         for (int l = 0; l < LANES; l++) {
-            const float t = light[m + l];
+            /* squares of what is still smaller have no normal numbers, and processors are slow */
+            const float t = light[m + l] > 1e-15f ? light[m + l] : 0;
             value[m + l] -= t;
             variance[m + l] += g * t + 0.0025f * t * t;
             foreign[l] += core[m + l] * t;
