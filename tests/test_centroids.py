@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro.centroids import Fits, fit_stars
+from spalipy_astro.centroids import Fits, _table_of, fit_stars
 from spalipy_astro.probe import neighbor_lists
 from spalipy_astro.psf import Profile, fit_profile
 
@@ -246,3 +246,10 @@ def test_profile_does_not_depend_on_rounding():
         table = Profile(fwhm).table()[0]
         for near in (np.nextafter(fwhm, 0), np.nextafter(fwhm, 9)):
             np.testing.assert_allclose(Profile(near).table()[0], table, rtol=1e-12)
+
+
+@pytest.mark.parametrize("inverse_beta", [0.001, 0.25])
+def test_profile_holds_no_subnormal_numbers(inverse_beta):
+    """They are far below any noise, and many processors take 100 times as long for them."""
+    table, _ = _table_of(Profile(2.9, inverse_beta))
+    assert np.abs(table[table != 0]).min() > 1e-31
