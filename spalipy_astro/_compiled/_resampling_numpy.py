@@ -20,7 +20,7 @@ Array = NDArray[Any]
 Source = tuple[Array, Array, tuple[int, int, int], tuple[int, int]]
 Rule = tuple[bool, float, float]
 
-_AT_ONCE = 1 << 15  # pixels
+_AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
 
 
 def interpolate_tile(

@@ -33,12 +33,13 @@ INLINE void clipped_sums(
         n_below[L] += under; \
         below[L] += under * d * d; \
     } while (0)
-    const ptrdiff_t whole = n - n % LANES;
+    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
     for (ptrdiff_t i = 0; i < whole; i += LANES)
         for (int l = 0; l < LANES; l++)
             LOOK(i + l, l);
-    for (ptrdiff_t i = whole; i < n; i++)
-        LOOK(i, i - whole);
+    for (int l = 0; l < LANES; l++)
+        if (whole + l < n)
+            LOOK(whole + l, l);
 #undef LOOK
     out[0] = add_lanes(number);
     out[1] = add_lanes(total);
@@ -90,6 +91,35 @@ INLINE void lower_side(const float *RESTRICT v, ptrdiff_t n, float *level, float
     *noise = width;
 }
 
+/* Append the good values of a row, and what is added to them; whether they differ from one. */
+INLINE void add_row(
+    const float *RESTRICT line, const float *RESTRICT more, ptrdiff_t width,
+    float *RESTRICT pixels, ptrdiff_t *n, float *one, int *differ)
+{
+    float *RESTRICT out = pixels + *n;
+    int32_t bad = 0, other = 0;
+    for (ptrdiff_t k = 0; k < width; k++)
+        bad |= !(line[k] - line[k] == 0);
+    if (!bad && width > 0) {
+        const float first = isnan(*one) ? line[0] : *one;
+        for (ptrdiff_t k = 0; k < width; k++) {
+            out[k] = line[k] + more[k];
+            other |= line[k] != first;
+        }
+        *n += width;
+        *one = first;
+        *differ |= other;
+        return;
+    }
+    for (ptrdiff_t k = 0; k < width; k++) {
+        if (!(line[k] - line[k] == 0))
+            continue;
+        *one = isnan(*one) ? line[k] : *one;
+        *differ |= line[k] != *one;
+        pixels[(*n)++] = line[k] + more[k];
+    }
+}
+
 CLONES
 int mesh_row(
     const float *values, ptrdiff_t rows, ptrdiff_t nx, const float *dither, int dithers,
@@ -106,24 +136,17 @@ int mesh_row(
     if (pixels == NULL)
         return NO_MEMORY;
     for (ptrdiff_t j = 0; j < cells; j++) {
+        const ptrdiff_t from = x_edges[j], width = x_edges[j + 1] - from;
         ptrdiff_t n = 0;
-        float lowest = INFINITY, highest = -INFINITY;
-        for (ptrdiff_t i = 0; i < rows; i++) {
-            const float *RESTRICT line = values + i * nx;
-            const float *RESTRICT more = dither + (dithers ? i * nx : 0);
-            for (ptrdiff_t k = x_edges[j]; k < x_edges[j + 1]; k++) {
-                const float value = line[k];
-                /* written in any case, and kept if it is finite: branches would be mispredicted */
-                const int good = value - value == 0;
-                pixels[n] = value + more[k];
-                n += good;
-                lowest = good && value < lowest ? value : lowest;
-                highest = good && value > highest ? value : highest;
-            }
-        }
-        if (n >= 16 && n >= 0.2 * (double)(rows * (x_edges[j + 1] - x_edges[j]))) {
-            if (lowest == highest) {
-                level[j] = lowest;
+        int differ = 0;
+        float one = NAN; /* of the good values */
+        for (ptrdiff_t i = 0; i < rows; i++)
+            add_row(
+                values + i * nx + from, dither + (dithers ? i * nx : 0) + from, width, pixels, &n,
+                &one, &differ);
+        if (n >= 16 && n >= 0.2 * (double)(rows * width)) {
+            if (!differ) {
+                level[j] = one;
                 noise[j] = 0;
             } else {
                 lower_side(pixels, n, &level[j], &noise[j]);
@@ -149,12 +172,13 @@ INLINE void add_differences(
         total[L] += cut; \
         square[L] += cut * cut; \
     } while (0)
-    const ptrdiff_t whole = n - n % LANES;
+    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
     for (ptrdiff_t i = 0; i < whole; i += LANES)
         for (int l = 0; l < LANES; l++)
             LOOK(i + l, l);
-    for (ptrdiff_t i = whole < 0 ? 0 : whole; i < n; i++)
-        LOOK(i, i - whole);
+    for (int l = 0; l < LANES; l++)
+        if (whole + l < n)
+            LOOK(whole + l, l);
 #undef LOOK
     out[0] += add_lanes(number);
     out[1] += add_lanes(total);

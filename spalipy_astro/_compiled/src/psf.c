@@ -73,8 +73,9 @@ INLINE double dot(const double *RESTRICT a, const double *RESTRICT b, ptrdiff_t 
     for (ptrdiff_t m = 0; m < whole; m += LANES)
         for (int l = 0; l < LANES; l++)
             sums[l] += a[m + l] * b[m + l];
-    for (ptrdiff_t m = whole; m < n; m++)
-        sums[m - whole] += a[m] * b[m];
+    for (int l = 0; l < LANES; l++)
+        if (whole + l < n)
+            sums[l] += a[whole + l] * b[whole + l];
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
