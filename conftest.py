@@ -25,7 +25,6 @@ def pytest_configure(config):
         "reproject",
         "asdf",
         "asdf_astropy",
-        "numba",
         "matplotlib",
     ):
         PYTEST_HEADER_MODULES[module] = module

@@ -72,7 +72,7 @@ def speed(size: int, repeats: int) -> None:
         ("lanczos3, float64", data.astype(float), {}),
         ("lanczos3, 3 planes", np.stack([data] * 3), {}),
     ]:
-        resample(source[..., :300, :300], backward, n_threads=1, **options)  # compiles
+        resample(source[..., :300, :300], backward, n_threads=1, **options)  # tables, once
 
         def ours(source: Any = source, options: Any = options) -> None:
             resample(source, backward, n_threads=1, **options)

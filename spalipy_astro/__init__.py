@@ -12,6 +12,7 @@ from spalipy_astro.errors import (
     FormatError,
     ImageError,
     NoMatchError,
+    NotCompiledWarning,
     TooFewStarsError,
 )
 from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
@@ -30,6 +31,7 @@ __all__ = [
     "ImageError",
     "InverseSplineDistortion2D",
     "NoMatchError",
+    "NotCompiledWarning",
     "SplineDistortion2D",
     "StarFlag",
     "TooFewStarsError",

@@ -1,6 +1,8 @@
-"""The exceptions of the package: one base class, few children."""
+"""The exceptions of the package: one base class, few children; and its warning."""
 
 from typing import Any
+
+from astropy.utils.exceptions import AstropyUserWarning
 
 __all__ = [
     "AlignmentError",
@@ -10,6 +12,7 @@ __all__ = [
     "FormatError",
     "ImageError",
     "NoMatchError",
+    "NotCompiledWarning",
     "TooFewStarsError",
 ]
 
@@ -77,3 +80,7 @@ class FormatError(AlignmentError):
 
 class ExportError(AlignmentError):
     """A transform that a file format cannot describe within the tolerance asked for."""
+
+
+class NotCompiledWarning(AstropyUserWarning):
+    """The loops over pixels were not compiled when the package was installed: all is slower."""

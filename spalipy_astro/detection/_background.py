@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.errors import ImageError
 
@@ -54,8 +54,6 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
-    cell_size = int(np.diff(x_edges).max()) * int(np.diff(y_edges).max())
-    work = np.empty(cell_size, np.float32), np.empty(128, np.float32)
     # few values are spread over the step between them, lest center and width stick to one
     step = np.float32(_find_step(source))
     for k in range(my):
@@ -63,7 +61,7 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
         # pairs of neighboring rows
         rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
         values = np.ascontiguousarray(source.rows(rows))
-        _loops.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k], *work)
+        _compiled.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
         if k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
@@ -127,7 +125,7 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     if not sigma > 0:
         return np.nan
     widths = np.empty(2)
-    _loops.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
+    _compiled.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
     if np.isnan(widths).any():
         return np.nan
     factor = 1.0

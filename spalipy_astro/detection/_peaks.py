@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro.detection._background import Background
 from spalipy_astro.detection._pixels import PixelSource
 
@@ -59,35 +59,28 @@ def find_peaks(
     starts = np.searchsorted(cell_x, np.arange(max(mx - 1, 1)))
     edges = np.append(starts, nx).astype(np.int64)
     rows = _STRIP if every > 1 else min(max(_STRIP, _STRIP_PIXELS // nx), ny)
-    padded, most = nx + 2 * (kernel.size // 2), rows + 2 * halo
-    shapes = mx, mx, padded, padded, (3, nx + 2), nx, nx, (most, nx), (most, nx)
-    work = tuple(np.empty(shape, np.float32) for shape in shapes)
-    number = np.zeros(1, np.int64)
     for start in range((every // 2) * rows, ny, every * rows):
         stop = min(ny, start + rows)
         first, last = max(0, start - halo), min(ny, stop + halo)
         strip = np.ascontiguousarray(source.rows(slice(first, last)))
         capacity = (strip.shape[0] * nx) // 4 + 16
         position, snr = np.empty((capacity, 2), np.int32), np.empty(capacity, np.float32)
-        _loops.strip_peaks(
+        n = _compiled.strip_peaks(
             strip,
             first,
             start,
             stop,
             kernel,
             kernel * kernel,
-            np.float32(threshold),
+            threshold,
             background.level,
             background.noise,
             background.cell[0],
             edges,
             part_x,
-            work,
             position,
             snr,
-            number,
         )
-        n = number[0]
         found.append((position[:n].copy(), snr[:n].copy()))
     position = np.concatenate([f[0] for f in found]).astype(np.int64)
     return Peaks(position[:, 1], position[:, 0], np.concatenate([f[1] for f in found]))

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 
 __all__ = ["Profile", "fit_profile"]
 
@@ -147,8 +147,7 @@ def fit_profile(
     h, g, misfit = np.empty((n, 8, 8)), np.empty((n, 8)), np.empty((n, size**2))
     offset = np.arange(size) - size // 2
     core = np.flatnonzero(offset[:, np.newaxis] ** 2 + offset**2 <= max(profile.fwhm, 1.5) ** 2)
-    work = np.empty((8, size**2)), *(np.empty(size**2) for _ in range(3))
-    pixels = np.ascontiguousarray(stamps), np.ascontiguousarray(variance)
+    pixels = [np.ascontiguousarray(plane, dtype=np.float32) for plane in (stamps, variance)]
     scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
@@ -159,9 +158,7 @@ def fit_profile(
         # cores must not lose their influence, lest the fit shrink to what is left.
         for _ in range(1 if scatter else 2):
             numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING * max(scatter, 1.0)
-            _loops.psf_equations(
-                *pixels, star, profile.matrix(), tables, numbers, work, h, g, misfit
-            )
+            _compiled.psf_equations(*pixels, star, profile.matrix(), tables, numbers, h, g, misfit)
             scatter = float(np.median(misfit[:, core])) / _CHI2_MEDIAN
         h_star = (
             h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]

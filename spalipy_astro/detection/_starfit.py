@@ -18,8 +18,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
-from spalipy_astro._loops import starcolumns as columns
+from spalipy_astro import _compiled
+from spalipy_astro._compiled import starcolumns as columns
 from spalipy_astro.detection._psf import Profile
 
 __all__ = ["Fits", "fit_stars"]
@@ -152,7 +152,10 @@ class Fits:
 def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
     """Tabulate the profile and its slope, which must be continuous, lest the fit end in a cycle."""
     values, step = profile.table()
-    return np.column_stack((values, np.gradient(values))).astype(np.float32), step
+    table = np.column_stack((values, np.gradient(values))).astype(np.float32)
+    # with numbers that are almost zero processors are slow
+    table[np.abs(table) < np.float32(1e-30)] = 0
+    return table, step
 
 
 def fit_stars(
@@ -199,17 +202,9 @@ def fit_stars(
     circle = np.ascontiguousarray(np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2))
     near = np.arange(-1, 2) if profile.fwhm < 2 else np.arange(-2, 3)
     kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / profile.fwhm) ** 2)
-    n = columns.N_PARAMETERS
-    room = (
-        np.empty((columns.N_ROWS, size**2), np.float32),
-        *(np.empty((size, size)) for _ in range(3)),
-        np.empty((n, n)),
-        np.empty(n),
-        np.empty(n),
-    )
-    _loops.fit_batch(
-        np.ascontiguousarray(stamps),
-        np.ascontiguousarray(variance),
+    _compiled.fit_batch(
+        np.ascontiguousarray(stamps, dtype=np.float32),
+        np.ascontiguousarray(variance, dtype=np.float32),
         np.ascontiguousarray(corner, dtype=np.float64),
         np.ascontiguousarray(members),
         *neighbors,
@@ -217,6 +212,5 @@ def fit_stars(
         (float(inverse_gain), float(model_error)),
         (circle, kernel),
         search,
-        room,
         (fits.parameters, fits.errors, fits.quality),
     )

@@ -6,7 +6,6 @@ from spalipy_astro.resampling._resample import (
     check_method,
     resample,
     resample_flags,
-    warm_up,
 )
 
 __all__ = [
@@ -15,5 +14,4 @@ __all__ = [
     "check_method",
     "resample",
     "resample_flags",
-    "warm_up",
 ]

@@ -1,4 +1,4 @@
-"""Interpolation of image planes, tile by tile: numpy around the compiled loops of ``_loops``."""
+"""Interpolation of image planes, tile by tile: numpy around the loops of ``_compiled``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro.resampling._kernels import Kernel, kernel_of
 from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
 from spalipy_astro.resampling._tiles import (
@@ -78,13 +78,11 @@ def interpolate(
 
 
 @lru_cache(maxsize=16)
-def _tables(
-    method: str | Kernel, dtype: np.dtype
-) -> tuple[tuple[int, ...], NDArray[Any], FloatArray]:
-    """Argument ``kernel`` of `_loops.interpolate_tile`."""
+def _tables(method: str | Kernel, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
+    """Argument ``kernel`` of `_compiled.interpolate_tile`."""
     kernel = kernel_of(method)
     table = kernel.table()
-    return tuple(range(kernel.taps)), table.astype(dtype), table
+    return kernel.taps, table.astype(dtype), table
 
 
 def plan_tile(
@@ -98,7 +96,7 @@ def plan_tile(
         return positions, None, window
     ends = kernel.factors(steps[0]).size // 2, kernel.factors(steps[1]).size // 2
     fine = pixelmap.fine_tile(tile, steps, ends)
-    # `_loops.average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
+    # `average_tile` lets steps be 1.5 source pixels; up to twice their number to each side
     window = window.grown(3 * sum(steps)).joined(source_window(fine, frame, kernel.radius))
     return positions, fine, window
 
@@ -153,13 +151,11 @@ class _Interpolator:
         out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
         outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
         if fine is None:
-            room = _room_to_interpolate(tile.columns, kernel)
-            _loops.interpolate_tile(source, *positions, kernel, rule, box, room, outputs)
+            _compiled.interpolate_tile(source, *positions, kernel, rule, box, outputs)
         else:
             values = self._interpolate_finely(source, fine, kernel)
             both = (*kernel[:2], *self._factors, options.steps)
-            room = _room_to_average(tile.columns, values, both)
-            _loops.average_tile(source, *positions, both, values, rule, box, room, outputs)
+            _compiled.average_tile(source, *positions, both, values, rule, box, outputs)
         if self.spread is not None:
             from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
 
@@ -172,8 +168,7 @@ class _Interpolator:
         empty = (0, 0, 0)
         outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
         source = source[0], np.empty((0, 0)), *source[2:]
-        rule, room = (False, 1.0, np.nan), _room_to_interpolate(columns - 2, kernel)
-        _loops.interpolate_tile(source, *fine, kernel, rule, (0, 0), room, outputs)
+        _compiled.interpolate_tile(source, *fine, kernel, (False, 1.0, np.nan), (0, 0), outputs)
         return out
 
     def _fill(self, tile: Tile) -> None:
@@ -210,32 +205,6 @@ class _Interpolator:
         return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
 
 
-def _room_to_interpolate(columns: int, kernel: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
-    """Argument ``room`` of `_loops.interpolate_tile`."""
-    taps, table = kernel[:2]
-    size = len(taps) * table.shape[1]
-    return (
-        np.empty(columns, np.int64),
-        np.empty((2, columns), np.int64),
-        np.empty((2, columns)),
-        *(np.empty(columns) for _ in range(3)),
-        np.empty(size),
-        np.empty(size, table.dtype),
-    )
-
-
-def _room_to_average(
-    columns: int, fine: NDArray[Any], kernel: tuple[Any, ...]
-) -> tuple[NDArray[Any], ...]:
-    """Argument ``room`` of `_loops.average_tile`, which lets steps be 1.5 source pixels."""
-    table, factors_x, factors_y = kernel[1:4]
-    side = 3 * (factors_x.size // 2 + factors_y.size // 2) + table.shape[1] + 3
-    return (
-        np.empty(fine.shape[2]),
-        *(np.empty((len(fine), columns)) for _ in range(3)),
-        np.empty(side),
-        np.empty(side**2, table.dtype),
-    )
 
 
 def interpolate_flags(
@@ -265,7 +234,7 @@ def interpolate_flags(
         block = np.zeros(window.shape, dtype)
         block[outer] = flags[inner]
         corner = window.x0, window.y0
-        _loops.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
+        _compiled.flags_tile(block, corner, frame, x, y, radius, (tile.row, tile.column), out)
 
     for_each(run, tiles(pixelmap.shape), n_threads)
     return out.astype(flags.dtype.newbyteorder("="), copy=False)

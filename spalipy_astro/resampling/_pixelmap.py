@@ -13,7 +13,7 @@ from astropy.modeling.models import AffineTransformation2D
 from astropy.units import Quantity
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro.models import SplineDistortion2D, uniform_basis
 
 __all__ = ["PixelMap", "Tile", "tiles"]
@@ -157,9 +157,8 @@ class PixelMap:
     def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
         """Evaluate the spline and the affine transform on a grid."""
         out = np.empty((2, along_y[0].size, along_x[0].size))
-        work = (np.empty(self._coefficients[0].shape[1]) for _ in range(2))
-        _loops.spline_tile(
-            along_x, along_y, *self._coefficients, self._matrix, self._shift, *work, *out
+        _compiled.spline_tile(
+            along_x, along_y, *self._coefficients, self._matrix, self._shift, *out
         )
         return out[0], out[1]
 
@@ -220,6 +219,6 @@ def _evaluate(model: Model, x: FloatArray, y: FloatArray) -> tuple[FloatArray, F
     """Call a model on a grid; units that it attaches to pixels are stripped."""
     x, y = (np.ascontiguousarray(t) for t in np.broadcast_arrays(x, y))
     out = (t.value if isinstance(t, Quantity) else t for t in model(x, y))
-    # copies: views may be read-only, for which the loops would be compiled once more
+    # arrays of their own in C order, which the loops take
     u, v = (np.array(np.broadcast_to(t, x.shape), float, order="C") for t in out)
     return u, v

@@ -30,7 +30,7 @@ from spalipy_astro.resampling._pixelmap import PixelMap
 from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 from spalipy_astro.typing import ImageLike
 
-__all__ = ["METHODS", "resample", "resample_flags", "warm_up"]
+__all__ = ["METHODS", "resample", "resample_flags"]
 
 METHODS = (*KERNELS, "adaptive", "exact", "drizzle")
 """Names of the methods of `resample`."""
@@ -250,23 +250,6 @@ def resample_flags(
     shape = flags.shape if shape is None else shape
     pixelmap = PixelMap(backward, check_shape(shape), offset)
     return _flags(flags, pixelmap, flags_method, radius, n_threads)
-
-
-def warm_up() -> None:
-    """
-    Load the compiled code that `resample` uses by default.
-
-    The first image that a process resamples waits for that, a tenth of a second (and once after
-    installation, while the code is compiled, some seconds). A program that has other things to do
-    before may call this in a thread.
-
-    Examples
-    --------
-    >>> from threading import Thread
-    >>> from spalipy_astro.resampling import warm_up
-    >>> Thread(target=warm_up).start()
-    """
-    resample(np.zeros((2, 2), np.float32), AffineTransformation2D(np.eye(2)), n_threads=1)
 
 
 def _flags(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _loops
+from spalipy_astro import _compiled
 from spalipy_astro._blas import available_cores
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._pixelmap import Tile
@@ -184,7 +184,7 @@ class Window:
 def source_window(positions: Positions, frame: tuple[int, int], radius: float) -> Window | None:
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
     extent = np.empty(4)
-    _loops.source_extent(*positions, frame, extent)
+    _compiled.source_extent(*positions, frame, extent)
     x_min, x_max, y_min, y_max = extent.tolist()
     if x_max < x_min:
         return None

@@ -7,7 +7,7 @@ import pytest
 
 from spalipy_astro.detection._probe import neighbor_lists
 from spalipy_astro.detection._psf import Profile, fit_profile
-from spalipy_astro.detection._starfit import Fits, fit_stars
+from spalipy_astro.detection._starfit import Fits, _table_of, fit_stars
 
 SIZE = 17
 CENTER = SIZE // 2
@@ -246,3 +246,10 @@ def test_profile_does_not_depend_on_rounding():
         table = Profile(fwhm).table()[0]
         for near in (np.nextafter(fwhm, 0), np.nextafter(fwhm, 9)):
             np.testing.assert_allclose(Profile(near).table()[0], table, rtol=1e-12)
+
+
+@pytest.mark.parametrize("inverse_beta", [0.001, 0.25])
+def test_profile_holds_no_subnormal_numbers(inverse_beta):
+    """They are far below any noise, and many processors take 100 times as long for them."""
+    table, _ = _table_of(Profile(2.9, inverse_beta))
+    assert np.abs(table[table != 0]).min() > 1e-31

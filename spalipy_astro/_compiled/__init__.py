@@ -1,0 +1,36 @@
+"""
+The loops over pixels, in C.
+
+They are compiled when the package is installed. Where there was no compiler, functions of the same
+names in ``_detection_numpy`` and ``_resampling_numpy`` take their place: these say what each does,
+and the tests compare the two.
+"""
+
+from __future__ import annotations
+
+from spalipy_astro._compiled._choice import choose
+
+__all__ = [
+    "average_tile",
+    "difference_widths",
+    "fit_batch",
+    "flags_tile",
+    "interpolate_tile",
+    "mesh_row",
+    "psf_equations",
+    "source_extent",
+    "spline_tile",
+    "strip_peaks",
+]
+
+difference_widths = choose("_detection", "difference_widths")
+fit_batch = choose("_detection", "fit_batch")
+mesh_row = choose("_detection", "mesh_row")
+psf_equations = choose("_detection", "psf_equations")
+strip_peaks = choose("_detection", "strip_peaks")
+
+average_tile = choose("_resampling", "average_tile")
+flags_tile = choose("_resampling", "flags_tile")
+interpolate_tile = choose("_resampling", "interpolate_tile")
+source_extent = choose("_resampling", "source_extent")
+spline_tile = choose("_resampling", "spline_tile")

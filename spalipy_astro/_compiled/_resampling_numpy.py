@@ -1,0 +1,505 @@
+"""
+The loops of resampling in numpy: what they do, and what runs where nothing is compiled.
+
+Pure arrays in and out. A tile's source window arrives as a padded block in which everything that
+must not be used (masked, infinite, outside of the image) is NaN. The plain sum is taken first; only
+where that is not finite, the bad pixels are looked for and the sum is renormalized. The operations
+are those of the compiled loops, in their order, so that both give the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["average_tile", "flags_tile", "interpolate_tile", "source_extent", "spline_tile"]
+
+Array = NDArray[Any]
+Source = tuple[Array, Array, tuple[int, int, int], tuple[int, int]]
+Rule = tuple[bool, float, float]
+
+_AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
+
+
+def interpolate_tile(
+    source: Source,
+    x: Array,
+    y: Array,
+    kernel: tuple[int, Array, Array],
+    rule: Rule,
+    box: tuple[int, int],
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """
+    Interpolate the pixels of one tile.
+
+    Parameters
+    ----------
+    source : (block, variance, corner, frame)
+        The window of the source, (planes, h * w), NaN where a pixel is bad or outside of the frame;
+        its variance in float64, zero where the window is NaN, or an array without planes; the
+        source pixel ``(x, y)`` of the window's first and its width; width and height of the frame.
+    x, y : (rows + 2, columns + 2) float64 arrays
+        Source positions of the tile's pixels and of a border of one pixel.
+    kernel : (taps, table, table64)
+        The number of taps, 1, 2, 4 or 6; weights by phase, (steps + 2, lanes), in the type of the
+        block and in float64, where lanes are the taps rounded up to a power of two.
+    rule : (area, least, fill)
+        Whether to multiply by the area of an output pixel in the source; the smallest share of the
+        weight that must be on good pixels; the value of the outputs that have less.
+    box : (row, column)
+        Place of the tile in the outputs.
+    outputs : (out, bad, footprint, out_variance)
+        Arrays (planes, ny, nx), of which the second and third may be without planes, and the
+        variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        _interpolate(source, x, y, kernel, rule, box, outputs)
+
+
+def _interpolate(
+    source: Source,
+    x: Array,
+    y: Array,
+    kernel: tuple[int, Array, Array],
+    rule: Rule,
+    box: tuple[int, int],
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """Interpolate, some rows at a time."""
+    block, variance, corner, frame = source
+    step = max(_AT_ONCE // max(x.shape[1], 1), 1)
+    for first in range(0, x.shape[0] - 2, step):
+        rows = slice(first, min(first + step, x.shape[0] - 2))
+        u, v = (t[rows.start + 1 : rows.stop + 1, 1:-1] for t in (x, y))
+        plan = _plan(u, v, kernel, corner, frame)
+        factor = _areas(x, y, rows, rule[0])
+        for p, pixels in enumerate(block):
+            values = _sums(pixels, plan, corner, kernel[1], kernel[0], power=1)
+            values = np.where(plan.inside, values.astype(float), np.nan)
+            spreads = np.zeros_like(values)
+            if len(variance):
+                spreads = _sums(variance[p], plan, corner, kernel[2], kernel[0], power=2)
+            shares = np.where(plan.inside, 1.0, -np.inf)
+            bad = np.nonzero(~np.isfinite(values) & plan.inside)
+            if len(bad[0]):
+                some = _Plan(*(part[bad] for part in plan))
+                good, shares[bad] = _good_weights(pixels, some, corner, frame, kernel)
+                values[bad] = (
+                    _sums(pixels, some, corner, kernel[1], kernel[0], power=1, clean=True) / good
+                )
+                spreads[bad] /= good * good
+            _store(values, shares, spreads, factor, p, rows.start, rule, box, outputs)
+
+
+class _Plan(NamedTuple):
+    """First tap, place in the table and whether a pixel is on the frame, each for all pixels."""
+
+    left: Array
+    top: Array
+    knot_x: Array
+    knot_y: Array
+    phase_x: Array
+    phase_y: Array
+    inside: Array
+
+
+def _plan(u: Array, v: Array, kernel: tuple[int, Array, Array], corner: Any, frame: Any) -> _Plan:
+    """Find where kernels begin; off the frame they are those of the window's first pixel."""
+    taps, table, _ = kernel
+    steps = len(table) - 2
+    inside = _on_frame(u, v, frame)
+    u, v = (
+        np.where(inside, t + (1 - taps / 2), first)
+        for t, first in zip((u, v), corner[:2], strict=True)
+    )
+    left, top = np.floor(u), np.floor(v)
+    s, t = (u - left) * steps, (v - top) * steps
+    knot_x, knot_y = s.astype(np.int64), t.astype(np.int64)
+    return _Plan(
+        left.astype(np.int64), top.astype(np.int64), knot_x, knot_y, s - knot_x, t - knot_y, inside
+    )
+
+
+def _on_frame(u: Array, v: Array, frame: Any) -> Array:
+    """Whether positions are on the source."""
+    return (u >= -0.5) & (u < frame[0] - 0.5) & (v >= -0.5) & (v < frame[1] - 0.5)
+
+
+def _weights(table: Array, knot: Array, phase: Array) -> Array:
+    """Weights of one axis, (..., lanes): between two rows of the table."""
+    low = table[knot]
+    return low + phase.astype(table.dtype)[..., np.newaxis] * (table[knot + 1] - low)
+
+
+def _sums(
+    pixels: Array,
+    plan: _Plan,
+    corner: Any,
+    table: Array,
+    taps: int,
+    *,
+    power: int,
+    clean: bool = False,
+) -> Array:
+    """Sum of weight x pixel, with ``clean`` over the good pixels alone."""
+    start = (plan.top - corner[1]) * corner[2] + plan.left - corner[0]
+    if taps == 1:
+        return np.where(np.isfinite(pixels[start]), pixels[start], 0) if clean else pixels[start]
+    lanes = table.shape[1]
+    along_x = _weights(table, plan.knot_x, plan.phase_x)
+    along_y = _weights(table, plan.knot_y, plan.phase_y)
+    if power == 2:
+        along_x, along_y = along_x * along_x, along_y * along_y
+    windows = np.lib.stride_tricks.sliding_window_view(pixels, lanes)
+    total = np.zeros(along_x.shape, pixels.dtype)
+    for row in range(taps):
+        values = windows[start + row * corner[2]]
+        if clean:
+            values = np.where(np.isfinite(values) & (np.arange(lanes) < taps), values, 0)
+        term = along_y[..., row, np.newaxis] * values
+        total = term if row == 0 else total + term
+    total *= along_x
+    while lanes > 1:
+        lanes //= 2
+        total = total[..., :lanes] + total[..., lanes:]
+    return total[..., 0]
+
+
+def _good_weights(
+    pixels: Array, plan: _Plan, corner: Any, frame: Any, kernel: tuple[int, Array, Array]
+) -> tuple[Array, Array]:
+    """Sum the weights on good pixels, and one less the absolute weight on bad ones."""
+    taps, _, table = kernel
+    weights = np.ones((len(plan.left), 1, 1))
+    if taps > 1:
+        along_x = _weights(table, plan.knot_x, plan.phase_x)[:, :taps]
+        weights = _weights(table, plan.knot_y, plan.phase_y)[:, :taps, np.newaxis]
+        weights = weights * along_x[:, np.newaxis]
+    return _good_weight(pixels, weights, plan.left, plan.top, corner, frame)
+
+
+def _good_weight(
+    pixels: Array, weights: Array, left: Array, top: Array, corner: Any, frame: Any
+) -> tuple[Array, Array]:
+    """
+    Sum the weights on good pixels, and one less the absolute weight on bad ones.
+
+    The first is never smaller than the second. What lies outside of the frame counts for the first
+    only: edges are as good as the pixels within.
+    """
+    missing, outside, bad = np.zeros((3, len(left)))
+    for row, column in np.ndindex(weights.shape[1:]):
+        x, y = left + column, top + row
+        at = (y - corner[1]) * corner[2] + x - corner[0]
+        weight = np.where(np.isfinite(pixels[np.minimum(at, pixels.size - 1)]), 0, 1)
+        weight = weight * weights[:, row, column]
+        within = (x >= 0) & (x < frame[0]) & (y >= 0) & (y < frame[1])
+        missing += weight
+        bad += np.where(within, np.abs(weight), 0)
+        outside += np.where(within, 0, weight)
+    return 1 - missing, 1 - bad / (1 - outside)
+
+
+def _areas(x: Array, y: Array, rows: slice, area: bool) -> Array:
+    """Areas in the source of the output pixels of some rows."""
+    x, y = x[rows.start : rows.stop + 2], y[rows.start : rows.stop + 2]
+    if not area:
+        return np.ones((len(x) - 2, x.shape[1] - 2))
+    return 0.25 * np.abs(
+        (x[1:-1, 2:] - x[1:-1, :-2]) * (y[2:, 1:-1] - y[:-2, 1:-1])
+        - (x[2:, 1:-1] - x[:-2, 1:-1]) * (y[1:-1, 2:] - y[1:-1, :-2])
+    )
+
+
+def _store(
+    values: Array,
+    shares: Array,
+    spreads: Array,
+    factor: Array,
+    plane: int,
+    first: int,
+    rule: Rule,
+    box: tuple[int, int],
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """Write some rows of a tile, scaled by area, filled where too little weight is good."""
+    _, least, fill = rule
+    out, bad, footprint, out_variance = outputs
+    # a factor that is NaN: at the edge of what the map is defined for
+    shares = np.where(np.isnan(factor), -np.inf, shares)
+    usable = shares >= least
+    rows = slice(box[0] + first, box[0] + first + len(values))
+    place = plane, rows, slice(box[1], box[1] + values.shape[1])
+    out[place] = np.where(usable, values * factor, fill)
+    if len(out_variance):
+        out_variance[plane, first : first + len(values)] = np.where(
+            usable, spreads * (factor * factor), np.nan
+        )
+    if len(bad):
+        bad[place] = ~usable
+    if len(footprint):
+        footprint[place] = np.where(shares > 0, shares, 0)
+
+
+def average_tile(
+    source: Source,
+    x: Array,
+    y: Array,
+    kernel: tuple[int, Array, Array, Array, tuple[int, int]],
+    fine: Array,
+    rule: Rule,
+    box: tuple[int, int],
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """
+    Average the interpolated source over the pixels of one tile, where these are larger.
+
+    Parameters are those of `interpolate_tile` but for two.
+
+    Parameters
+    ----------
+    kernel : (taps, table, factors_x, factors_y, steps)
+        The kernel of the interpolation, with the table in the type of the block, and that of the
+        average: odd numbers of factors at equal steps from the pixel's center to both sides, and
+        how many steps along x and along y make a pixel, of 1.5 source pixels at the most.
+    fine : (planes, rows, columns) array
+        The interpolated source at these steps, from the first to the last that the tile needs; NaN
+        where a pixel under the kernel is bad.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        _average(source, x, y, kernel, fine, rule, box, outputs)
+
+
+def _average(
+    source: Source,
+    x: Array,
+    y: Array,
+    kernel: tuple[int, Array, Array, Array, tuple[int, int]],
+    fine: Array,
+    rule: Rule,
+    box: tuple[int, int],
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """Average, row by row."""
+    block, variance, corner, frame = source
+    factors_x, factors_y, (steps_x, steps_y) = kernel[2:]
+    planes, columns = len(block), x.shape[1] - 2
+    for i in range(x.shape[0] - 2):
+        line = np.zeros((planes, fine.shape[2]))
+        for k, factor in enumerate(factors_y):
+            line += factor * fine[:, i * steps_y + k]
+        values = np.zeros((planes, columns))
+        for k, factor in enumerate(factors_x):
+            values += factor * line[:, k : k + (columns - 1) * steps_x + 1 : steps_x]
+        on = _on_frame(x[i + 1, 1:-1], y[i + 1, 1:-1], frame)
+        shares = np.where(on, 1.0, np.full((planes, 1), -np.inf))
+        spreads = np.zeros_like(values)
+        some = np.flatnonzero(on & (np.isnan(values.sum(axis=0)) | (len(variance) > 0)))
+        gradient = np.array(
+            [
+                [t[i + 1, some + 2] - t[i + 1, some], t[i + 2, some + 1] - t[i, some + 1]]
+                for t in (x, y)
+            ]
+        )
+        gradient /= 2
+        defined = np.isfinite(gradient.sum(axis=(0, 1)))
+        shares[:, some[~defined]] = -np.inf
+        some, gradient = some[defined], gradient[..., defined]
+        if len(some):
+            place = x[i + 1, some + 1], y[i + 1, some + 1]
+            weights, left, top = _pixel_weights(place, gradient, kernel)
+            at = (top - corner[1]) * corner[2] + left - corner[0]
+            for p in range(planes):
+                good = np.ones(len(some))
+                bad = np.flatnonzero(np.isnan(values[p, some]))
+                if len(bad):
+                    good[bad], shares[p, some[bad]] = _good_weight(
+                        block[p], weights[bad], left[bad], top[bad], corner, frame
+                    )
+                    total = _good_sum(block[p], at[bad], corner[2], weights[bad])
+                    values[p, some[bad]] = total / good[bad]
+                if len(variance):
+                    total = _squared_sum(variance[p], at, corner[2], weights)
+                    spreads[p, some] = total / (good * good)
+        factor = _areas(x, y, slice(i, i + 1), rule[0])
+        for p in range(planes):
+            _store(
+                values[p : p + 1], shares[p : p + 1], spreads[p : p + 1], factor, p, i, rule, box,
+                outputs,
+            )  # fmt: skip
+
+
+def _pixel_weights(
+    place: tuple[Array, Array], gradient: Array, kernel: tuple[int, Array, Array, Array, Any]
+) -> tuple[Array, Array, Array]:
+    """Find the weights of source pixels, (N, rows, columns), and the first column and row."""
+    taps, table, factors_x, factors_y, (n_x, n_y) = kernel
+    shift, phases, lanes = 1 - taps / 2, len(table) - 2, table.shape[1]
+    ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
+    u, v = (t + shift for t in place)
+    # only where a map is wild between the points that were looked at
+    a, c = _shortened(gradient[:, 0], 1.5 * n_x) / n_x
+    b, d = _shortened(gradient[:, 1], 1.5 * n_y) / n_y
+    reach_x, reach_y = (
+        ends_x * np.abs(one) + ends_y * np.abs(two) for one, two in ((a, b), (c, d))
+    )
+    left, top = (np.floor(t - r).astype(np.int64) for t, r in ((u, reach_x), (v, reach_y)))
+    columns = np.floor(u + reach_x).astype(np.int64) - left + lanes + 1
+    rows = np.floor(v + reach_y).astype(np.int64) - top + taps + 1
+    weights = np.zeros((len(u), rows.max(), columns.max()), table.dtype)
+    each = np.arange(len(u))[:, np.newaxis, np.newaxis]
+    down, across = np.arange(taps)[:, np.newaxis], np.arange(lanes)
+    for k, m in np.ndindex(factors_y.size, factors_x.size):
+        factor = table.dtype.type(factors_x[m] * factors_y[k])
+        if factor == 0:
+            continue
+        s = np.maximum(u + (m - ends_x) * a + (k - ends_y) * b - left, 0.0)
+        t = np.maximum(v + (m - ends_x) * c + (k - ends_y) * d - top, 0.0)
+        column, row = s.astype(np.int64), t.astype(np.int64)
+        s, t = (s - column) * phases, (t - row) * phases
+        knot_x, knot_y = s.astype(np.int64), t.astype(np.int64)
+        along_x = along_y = np.ones((len(u), 1), table.dtype)
+        if taps > 1:
+            along_x, along_y = (
+                _weights(table, knot_x, s - knot_x),
+                _weights(table, knot_y, t - knot_y)[:, :taps],
+            )
+        at = each, row[:, np.newaxis, np.newaxis] + down, column[:, np.newaxis, np.newaxis] + across
+        weights[at] += along_y[:, :, np.newaxis] * (along_x * factor)[:, np.newaxis]
+    return weights, left, top
+
+
+def _shortened(vector: Array, longest: float) -> Array:
+    """Cut vectors, (2, N), to a length."""
+    length = np.hypot(*vector)
+    return np.where(length <= longest, vector, vector * longest / length)
+
+
+def _good_sum(pixels: Array, start: Array, stride: int, weights: Array) -> Array:
+    """Sum of weight x pixel over the good pixels."""
+    total = np.zeros(len(start))
+    for row, column in np.ndindex(weights.shape[1:]):
+        values = pixels[np.minimum(start + row * stride + column, pixels.size - 1)]
+        total += weights[:, row, column] * np.where(np.isfinite(values), values, 0)
+    return total
+
+
+def _squared_sum(variances: Array, start: Array, stride: int, weights: Array) -> Array:
+    """Sum of squared weight x variance, one for each column first."""
+    total = np.zeros(len(start))
+    for column in range(weights.shape[2]):
+        column_total = np.zeros(len(start))
+        for row in range(weights.shape[1]):
+            weight = weights[:, row, column]
+            at = np.minimum(start + row * stride + column, variances.size - 1)
+            column_total += weight * weight * variances[at]
+        total += column_total
+    return total
+
+
+def spline_tile(
+    along_x: tuple[Array, Array, Array],
+    along_y: tuple[Array, Array, Array],
+    coeff_x: Array,
+    coeff_y: Array,
+    matrix: Array,
+    shift: Array,
+    out_x: Array,
+    out_y: Array,
+) -> None:
+    """
+    Source positions of a tile under a tensor-product spline followed by an affine transform.
+
+    Parameters
+    ----------
+    along_x, along_y : (positions, first, weights)
+        The axes of the tile: template positions, the index of the first basis function at each,
+        and one row of weights for each function from there on.
+    coeff_x, coeff_y : (n_y, n_x) arrays
+        Coefficients of the displacements.
+    matrix, shift : (2, 2) and (2,) arrays
+        The affine transform.
+    out_x, out_y : (rows, columns) arrays
+        The positions.
+    """
+    x, first_x, weights_x = along_x
+    y, first_y, weights_y = along_y
+    place = []
+    for start, coeff in ((x, coeff_x), (y[:, np.newaxis], coeff_y)):
+        lines = np.zeros((y.size, coeff.shape[1]))
+        for k, weights in enumerate(weights_y):
+            lines += weights[:, np.newaxis] * coeff[first_y + k]
+        values = np.broadcast_to(start, out_x.shape)
+        for k, weights in enumerate(weights_x):
+            values = values + weights * lines[:, first_x + k]
+        place.append(values)
+    u, v = place
+    out_x[...] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
+    out_y[...] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
+
+
+def source_extent(x: Array, y: Array, frame: tuple[int, int], out: Array) -> None:
+    """
+    Find the box around a tile's positions that are on the frame.
+
+    Parameters
+    ----------
+    x, y : (rows + 2, columns + 2) arrays
+        Source positions, with a border that does not count.
+    frame : (width, height)
+        Size of the source.
+    out : (4,) array
+        ``x_min, x_max, y_min, y_max``; infinite, the largest first, where none is on the frame.
+    """
+    u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
+    on = _on_frame(u, v, frame)
+    for k, t in enumerate((u, v)):
+        out[2 * k] = np.min(t, where=on, initial=np.inf)
+        out[2 * k + 1] = np.max(t, where=on, initial=-np.inf)
+
+
+def flags_tile(
+    block: Array,
+    corner: tuple[int, int],
+    frame: tuple[int, int],
+    x: Array,
+    y: Array,
+    radius: float,
+    box: tuple[int, int],
+    out: Array,
+) -> None:
+    """
+    Resample a plane of flag bits.
+
+    Parameters
+    ----------
+    block : (h, w) integer array
+        Window of the flags, 0 outside of the frame.
+    corner, frame, x, y, box
+        As for `interpolate_tile`, the first without the width.
+    radius : float
+        0 for the nearest pixel's flags, else the bits of all pixels closer than this along both
+        axes of the source.
+    out : (ny, nx) integer array
+        Flags; 0 outside of the frame.
+    """
+    u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
+    bits = np.zeros(u.shape, block.dtype)
+    on = np.nonzero(_on_frame(u, v, frame))
+    u, v = u[on], v[on]
+    if radius == 0:
+        first = last = [np.floor(t + 0.5).astype(np.int64) for t in (u, v)]
+    else:
+        first = [np.floor(t - radius).astype(np.int64) + 1 for t in (u, v)]
+        last = [np.ceil(t + radius).astype(np.int64) - 1 for t in (u, v)]
+    found = np.zeros(len(u), block.dtype)
+    columns, rows = (int(np.max(b - a, initial=-1)) + 1 for a, b in zip(first, last, strict=True))
+    for column, row in np.ndindex(columns, rows):
+        at_x, at_y = first[0] + column, first[1] + row
+        some = (at_x <= last[0]) & (at_y <= last[1])
+        found[some] |= block[at_y[some] - corner[1], at_x[some] - corner[0]]
+    bits[on] = found
+    out[box[0] : box[0] + x.shape[0] - 2, box[1] : box[1] + x.shape[1] - 2] = bits

@@ -1,0 +1,255 @@
+/*
+ * Interpolation kernels over one tile of output pixels.
+ *
+ * A tile's source window arrives as a padded block in which everything that must not be used
+ * (masked, infinite, outside of the image) is NaN. The loops first take the plain sum; only where
+ * that is not finite do they look for the bad pixels and renormalize. A pixel whose kernel holds no
+ * bad pixel is therefore computed by the same instructions whatever lies beyond it.
+ *
+ * The order of the operations is that of the code, so that results are the same to the last bit for
+ * every tiling, number of threads and processor.
+ */
+
+#include "resampling.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Lanes of the widest kernel, and pixels of a row that are worked on at once: they fit the cache. */
+#define WIDEST 8
+#define PIECE 64
+
+/* Some pixels of a row: where their kernels begin in the source, and their phases in the table. */
+typedef struct {
+    ptrdiff_t row, first, number; /* of the tile: row, first column; pixels */
+    int32_t left[PIECE], top[PIECE], start[PIECE]; /* of the first tap; its place in the window */
+    int32_t knot_x[PIECE], knot_y[PIECE];
+    double phase_x[PIECE], phase_y[PIECE];
+    double inside[PIECE]; /* 1, or 0 off the frame, where the other numbers are of some pixel */
+    double factor[PIECE]; /* area of the output pixel in the source */
+    double values[PIECE], spreads[PIECE], shares[PIECE];
+} Piece;
+
+INLINE int finite(double value)
+{
+    return value - value == 0;
+}
+
+/* Find which pixels lie on the frame. */
+INLINE void find_inside(
+    const double *RESTRICT x, const double *RESTRICT y, ptrdiff_t number, double right, double end,
+    double *RESTRICT inside)
+{
+    for (ptrdiff_t j = 0; j < number; j++)
+        inside[j] = (x[j] >= -0.5) & (x[j] < right) & (y[j] >= -0.5) & (y[j] < end) ? 1.0 : 0.0;
+}
+
+/* Find the first tap and the place in the table along one axis. */
+INLINE void plan_axis(
+    const double *RESTRICT at, const double *RESTRICT inside, ptrdiff_t number, double otherwise,
+    double shift, double steps, int32_t *RESTRICT first, int32_t *RESTRICT knot,
+    double *RESTRICT phase)
+{
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double moved = at[j] + shift;
+        phase[j] = inside[j] != 0 ? moved : otherwise;
+    }
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double place = phase[j], cut = (double)(int32_t)place;
+        const double whole = cut - (cut > place ? 1.0 : 0.0);
+        const double step = (place - whole) * steps;
+        const int32_t k = (int32_t)step;
+        first[j] = (int32_t)whole;
+        knot[j] = k;
+        phase[j] = step - k;
+    }
+}
+
+INLINE void find_range(const int32_t *RESTRICT values, ptrdiff_t n, int32_t *low, int32_t *high)
+{
+    int32_t smallest = values[0], largest = values[0];
+    for (ptrdiff_t j = 0; j < n; j++) {
+        smallest = values[j] < smallest ? values[j] : smallest;
+        largest = values[j] > largest ? values[j] : largest;
+    }
+    *low = smallest;
+    *high = largest;
+}
+
+INLINE void find_starts(
+    const int32_t *RESTRICT left, const int32_t *RESTRICT top, ptrdiff_t number, int32_t first,
+    int32_t line, int32_t width, int32_t *RESTRICT start)
+{
+    for (ptrdiff_t j = 0; j < number; j++)
+        start[j] = (top[j] - line) * width + left[j] - first;
+}
+
+/* Find the first tap and the place in the table of each pixel. */
+INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
+{
+    const ptrdiff_t at = (piece->row + 1) * (tile->columns + 2) + piece->first + 1;
+    const double *x = tile->x + at, *y = tile->y + at;
+    const double shift = 1 - kernel.taps / 2.0, steps = (double)kernel.steps;
+    find_inside(
+        x, y, piece->number, tile->frame_width - 0.5, tile->frame_height - 0.5, piece->inside);
+    /* off the frame: any pixel that the window holds */
+    plan_axis(
+        x, piece->inside, piece->number, (double)tile->left, shift, steps, piece->left,
+        piece->knot_x, piece->phase_x);
+    plan_axis(
+        y, piece->inside, piece->number, (double)tile->top, shift, steps, piece->top,
+        piece->knot_y, piece->phase_y);
+    int32_t left_min, left_max, top_min, top_max;
+    find_range(piece->left, piece->number, &left_min, &left_max);
+    find_range(piece->top, piece->number, &top_min, &top_max);
+    const ptrdiff_t last = (top_max - tile->top + kernel.taps - 1) * tile->width + left_max
+        - tile->left + kernel.lanes;
+    if (left_min < tile->left || top_min < tile->top
+        || left_max - tile->left + kernel.taps > tile->width || last > tile->size)
+        return OUT_OF_BOUNDS;
+    find_starts(
+        piece->left, piece->top, piece->number, (int32_t)tile->left, (int32_t)tile->top,
+        (int32_t)tile->width, piece->start);
+    return DONE;
+}
+
+/* Find the area in the source of each pixel. */
+INLINE void measure(
+    const Tile *tile, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number, double *RESTRICT factor)
+{
+    const ptrdiff_t stride = tile->columns + 2, at = row * stride + first;
+    const double *RESTRICT x0 = tile->x + at, *RESTRICT y0 = tile->y + at;
+    const double *RESTRICT x1 = x0 + stride, *RESTRICT y1 = y0 + stride;
+    const double *RESTRICT x2 = x1 + stride, *RESTRICT y2 = y1 + stride;
+    if (!tile->area) {
+        for (ptrdiff_t j = 0; j < number; j++)
+            factor[j] = 1.0;
+        return;
+    }
+    for (ptrdiff_t j = 0; j < number; j++)
+        factor[j] = 0.25
+            * fabs((x1[j + 2] - x1[j]) * (y2[j + 1] - y0[j + 1])
+                   - (x2[j + 1] - x0[j + 1]) * (y1[j + 2] - y1[j]));
+}
+
+/* Set the shares, and the values off the frame; whether any value is not finite. */
+INLINE int check_values(Piece *piece)
+{
+    double *RESTRICT values = piece->values, *RESTRICT shares = piece->shares;
+    const double *RESTRICT inside = piece->inside;
+    int64_t any = 0;
+    for (ptrdiff_t j = 0; j < piece->number; j++) {
+        const double value = inside[j] != 0 ? values[j] : NAN;
+        values[j] = value;
+        shares[j] = 1;
+        any |= !finite(value);
+    }
+    return any != 0;
+}
+
+/* The source pixels that count in the average over an output pixel. */
+typedef struct {
+    ptrdiff_t left, top, columns, rows;
+    double a, b, c, d; /* change of the source position over one step along x and along y */
+} Footprint;
+
+/* Memory to average in; sums and weights of a pixel hold ``most_columns`` along each axis. */
+typedef struct {
+    double *line, *values, *spreads, *shares, *factor, *sums;
+    ptrdiff_t most_columns;
+} AverageRoom;
+
+static int make_average_room(
+    AverageRoom *room, const Tile *tile, const Average *average, ptrdiff_t side)
+{
+    const size_t fine = (size_t)average->fine_columns;
+    const size_t pixels = (size_t)(tile->planes * tile->columns);
+    const size_t columns = (size_t)tile->columns;
+    room->line = malloc((fine + 3 * pixels + columns + (size_t)side) * sizeof(double));
+    if (room->line == NULL)
+        return NO_MEMORY;
+    room->values = room->line + fine;
+    room->spreads = room->values + pixels;
+    room->shares = room->spreads + pixels;
+    room->factor = room->shares + pixels;
+    room->sums = room->factor + columns;
+    room->most_columns = side;
+    return DONE;
+}
+
+/* Cut a vector to a length. */
+INLINE void shorten(double *a, double *b, double longest)
+{
+    const double length = hypot(*a, *b);
+    if (!(length <= longest)) {
+        *a = *a * longest / length;
+        *b = *b * longest / length;
+    }
+}
+
+/* Find the source pixels under an output pixel; false where the map has no derivatives. */
+INLINE int find_footprint(
+    Footprint *print, const Average *average, const double *x, const double *y, ptrdiff_t stride,
+    int taps, int lanes)
+{
+    const double shift = 1 - taps / 2.0;
+    const double n_x = (double)average->steps_x, n_y = (double)average->steps_y;
+    const double ends_x = (double)(average->number_x / 2);
+    const double ends_y = (double)(average->number_y / 2);
+    double a = (x[stride + 2] - x[stride]) / 2, b = (x[2 * stride + 1] - x[1]) / 2;
+    double c = (y[stride + 2] - y[stride]) / 2, d = (y[2 * stride + 1] - y[1]) / 2;
+    if (!finite(a + b + c + d))
+        return 0;
+    /* the window holds no more; only where a map is wild between the points that were looked at */
+    shorten(&a, &c, 1.5 * n_x);
+    shorten(&b, &d, 1.5 * n_y);
+    a /= n_x;
+    b /= n_y;
+    c /= n_x;
+    d /= n_y;
+    const double u = x[stride + 1], v = y[stride + 1];
+    const double reach_x = ends_x * fabs(a) + ends_y * fabs(b);
+    const double reach_y = ends_x * fabs(c) + ends_y * fabs(d);
+    print->left = (ptrdiff_t)floor(u + shift - reach_x);
+    print->top = (ptrdiff_t)floor(v + shift - reach_y);
+    /* one more than needed: the last step may round up to the next pixel */
+    print->columns = (ptrdiff_t)floor(u + shift + reach_x) - print->left + lanes + 1;
+    print->rows = (ptrdiff_t)floor(v + shift + reach_y) - print->top + taps + 1;
+    print->a = a;
+    print->b = b;
+    print->c = c;
+    print->d = d;
+    return 1;
+}
+
+INLINE int window_holds(const Tile *tile, const Footprint *print)
+{
+    const ptrdiff_t left = print->left - tile->left, top = print->top - tile->top;
+    return left >= 0 && top >= 0 && left + print->columns <= tile->width
+        && (top + print->rows) * tile->width <= tile->size;
+}
+
+/* Doubles first: variances are always doubles. */
+#define REAL double
+#define LANE_BYTES 8
+#define NAME(name) name##_double
+#include "vectors.h"
+#include "interpolation_sums.h"
+#undef LANE_BYTES
+#undef REAL
+#undef NAME
+
+#define REAL float
+#define LANE_BYTES 4
+#define NAME(name) name##_float
+#include "vectors.h"
+#include "interpolation_sums.h"
+#define NAME(name) name##_float
+#include "interpolation_loops.h"
+#undef REAL
+#undef NAME
+
+#define REAL double
+#define NAME(name) name##_double
+#include "interpolation_loops.h"

@@ -1,0 +1,216 @@
+/* The estimate of the sky. */
+
+#include "detection.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected. */
+static const double CUT_LOW = 3.0, CUT_HIGH = 1.5, CUT_MEAN = -0.134235;
+
+/* Values that a first center and width are taken from. */
+#define FEW 128
+
+INLINE float add_lanes(const float *sums)
+{
+    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+/* Count and sum the values in a range, and count and square those below the center. */
+INLINE void clipped_sums(
+    const float *RESTRICT v, ptrdiff_t n, float center, float low, float high,
+    float *RESTRICT out)
+{
+    float number[LANES] = { 0 }, total[LANES] = { 0 }, n_below[LANES] = { 0 };
+    float below[LANES] = { 0 };
+#define LOOK(I, L) \
+    do { \
+        const float d = v[I] - center; \
+        const float inside = (d > low) & (d < high) ? 1.0f : 0.0f; \
+        const float under = d < 0 ? inside : 0.0f; \
+        number[L] += inside; \
+        total[L] += inside * d; \
+        n_below[L] += under; \
+        below[L] += under * d * d; \
+    } while (0)
+    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
+    for (ptrdiff_t i = 0; i < whole; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            LOOK(i + l, l);
+    for (int l = 0; l < LANES; l++)
+        if (whole + l < n)
+            LOOK(whole + l, l);
+#undef LOOK
+    out[0] = add_lanes(number);
+    out[1] = add_lanes(total);
+    out[2] = add_lanes(n_below);
+    out[3] = add_lanes(below);
+}
+
+/* Center and width of the normal distribution under the lower side of a histogram. */
+INLINE void lower_side(const float *RESTRICT v, ptrdiff_t n, float *level, float *noise)
+{
+    float few[FEW];
+    const ptrdiff_t step = n / 64 > 1 ? n / 64 : 1;
+    const ptrdiff_t size = (n + step - 1) / step;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        const float value = v[i * step];
+        ptrdiff_t j = i;
+        for (; j > 0 && few[j - 1] > value; j--)
+            few[j] = few[j - 1];
+        few[j] = value;
+    }
+    float center = few[size / 2];
+    float width = center - few[size / 6];
+    if (width <= 0)
+        width = few[5 * size / 6] - few[size / 6];
+    if (width <= 0)
+        width = (few[size - 1] - few[0]) / 4;
+    if (width <= 0) {
+        *level = center;
+        *noise = 0;
+        return;
+    }
+    for (int round = 0; round < 8; round++) {
+        float sums[4];
+        clipped_sums(v, n, center, (float)(-CUT_LOW * width), (float)(CUT_HIGH * width), sums);
+        if (sums[0] < 8 || sums[2] < 4)
+            break;
+        const float new_width = (float)(sqrt(sums[3] / sums[2]) * 1.0136);
+        const float shift = (float)(sums[1] / sums[0] - CUT_MEAN * new_width);
+        center += shift;
+        if (new_width <= 0)
+            break;
+        const int done
+            = fabs(shift) < 0.005 * width && fabs(new_width - width) < 0.005 * width;
+        width = new_width;
+        if (done)
+            break;
+    }
+    *level = center;
+    *noise = width;
+}
+
+/* Append the good values of a row, and what is added to them; whether they differ from one. */
+INLINE void add_row(
+    const float *RESTRICT line, const float *RESTRICT more, ptrdiff_t width,
+    float *RESTRICT pixels, ptrdiff_t *n, float *one, int *differ)
+{
+    float *RESTRICT out = pixels + *n;
+    int32_t bad = 0, other = 0;
+    for (ptrdiff_t k = 0; k < width; k++)
+        bad |= !(line[k] - line[k] == 0);
+    if (!bad && width > 0) {
+        const float first = isnan(*one) ? line[0] : *one;
+        for (ptrdiff_t k = 0; k < width; k++) {
+            out[k] = line[k] + more[k];
+            other |= line[k] != first;
+        }
+        *n += width;
+        *one = first;
+        *differ |= other;
+        return;
+    }
+    for (ptrdiff_t k = 0; k < width; k++) {
+        if (!(line[k] - line[k] == 0))
+            continue;
+        *one = isnan(*one) ? line[k] : *one;
+        *differ |= line[k] != *one;
+        pixels[(*n)++] = line[k] + more[k];
+    }
+}
+
+CLONES
+int mesh_row(
+    const float *values, ptrdiff_t rows, ptrdiff_t nx, const float *dither, int dithers,
+    const int64_t *x_edges, ptrdiff_t cells, float *level, float *noise)
+{
+    ptrdiff_t widest = 0;
+    for (ptrdiff_t j = 0; j < cells; j++) {
+        const int64_t width = x_edges[j + 1] - x_edges[j];
+        if (width < 0 || x_edges[j] < 0 || x_edges[j + 1] > nx)
+            return OUT_OF_BOUNDS;
+        widest = width > widest ? width : widest;
+    }
+    float *RESTRICT pixels = malloc((size_t)(rows * widest) * sizeof(float) + 1);
+    if (pixels == NULL)
+        return NO_MEMORY;
+    for (ptrdiff_t j = 0; j < cells; j++) {
+        const ptrdiff_t from = x_edges[j], width = x_edges[j + 1] - from;
+        ptrdiff_t n = 0;
+        int differ = 0;
+        float one = NAN; /* of the good values */
+        for (ptrdiff_t i = 0; i < rows; i++)
+            add_row(
+                values + i * nx + from, dither + (dithers ? i * nx : 0) + from, width, pixels, &n,
+                &one, &differ);
+        if (n >= 16 && n >= 0.2 * (double)(rows * width)) {
+            if (!differ) {
+                level[j] = one;
+                noise[j] = 0;
+            } else {
+                lower_side(pixels, n, &level[j], &noise[j]);
+            }
+        }
+    }
+    free(pixels);
+    return DONE;
+}
+
+/* Add number, sum and squares of the differences that are smaller than a limit. */
+INLINE void add_differences(
+    const float *RESTRICT a, const float *RESTRICT b, ptrdiff_t n, float limit,
+    double *RESTRICT out)
+{
+    float number[LANES] = { 0 }, total[LANES] = { 0 }, square[LANES] = { 0 };
+#define LOOK(I, L) \
+    do { \
+        const float d = b[I] - a[I]; \
+        const int small = fabsf(d) < limit; \
+        const float cut = small ? d : 0.0f; \
+        number[L] += small ? 1.0f : 0.0f; \
+        total[L] += cut; \
+        square[L] += cut * cut; \
+    } while (0)
+    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
+    for (ptrdiff_t i = 0; i < whole; i += LANES)
+        for (int l = 0; l < LANES; l++)
+            LOOK(i + l, l);
+    for (int l = 0; l < LANES; l++)
+        if (whole + l < n)
+            LOOK(whole + l, l);
+#undef LOOK
+    out[0] += add_lanes(number);
+    out[1] += add_lanes(total);
+    out[2] += add_lanes(square);
+}
+
+CLONES
+void difference_widths(
+    const float *values, ptrdiff_t nx, const int64_t *pairs, ptrdiff_t number_of_pairs,
+    ptrdiff_t rows, double sigma, double *widths)
+{
+    for (int axis = 0; axis < 2; axis++) {
+        double limit = 6 * sigma;
+        for (int round = 0; round < 3; round++) {
+            double sums[3] = { 0 };
+            if (axis == 0)
+                for (ptrdiff_t i = 0; i < rows; i++)
+                    add_differences(
+                        values + i * nx, values + i * nx + 1, nx - 1, (float)limit, sums);
+            else
+                for (ptrdiff_t k = 0; k < number_of_pairs; k++) {
+                    const float *row = values + pairs[k] * nx;
+                    add_differences(row, row + nx, nx, (float)limit, sums);
+                }
+            if (sums[0] < 64) {
+                widths[axis] = NAN;
+                break;
+            }
+            const double mean = sums[1] / sums[0];
+            const double variance = sums[2] / sums[0] - mean * mean;
+            widths[axis] = sqrt(variance > 0 ? variance : 0);
+            limit = 3 * widths[axis];
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* What compilers and processors differ in. */
+
+#ifndef SPALIPY_ASTRO_PORTABLE_H
+#define SPALIPY_ASTRO_PORTABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Helpers become part of each function that calls them: only so are they compiled for the processor
+ * that the function is compiled for, and with the constants that it gives them.
+ */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define INLINE static __forceinline
+#define RESTRICT __restrict
+#elif defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#define RESTRICT restrict
+#else
+#define INLINE static inline
+#define RESTRICT restrict
+#endif
+
+/*
+ * Compiles a function twice, once for processors with AVX2; which one runs is found when the module
+ * is loaded. Both give the same bits, as nothing is contracted and no sum reordered. It takes
+ * indirect functions, which glibc has; the sanitizers do not work with them.
+ */
+#if defined(__linux__) && defined(__x86_64__) && defined(__GLIBC__) \
+    && !defined(__SANITIZE_ADDRESS__) && !defined(SPALIPY_ASTRO_NO_CLONES) \
+    && ((!defined(__clang__) && __GNUC__ >= 6) || (defined(__clang__) && __clang_major__ >= 14))
+#define CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONES
+#endif
+
+/* Single values that are added up side by side: every compiler makes vector instructions of it. */
+#define LANES 8
+
+/* What a function of this library returns. */
+enum { DONE = 0, NO_MEMORY = 1, OUT_OF_BOUNDS = 2 };
+
+#endif

@@ -1,0 +1,76 @@
+/* The loops of resampling; see _resampling.pyx for what the arrays are. */
+
+#ifndef SPALIPY_ASTRO_RESAMPLING_H
+#define SPALIPY_ASTRO_RESAMPLING_H
+
+#include "portable.h"
+
+/* A window of the source and the tile of the output that is made from it. */
+typedef struct {
+    ptrdiff_t planes;
+    /* of the window: source pixel of its first, its width, and the number of its pixels */
+    ptrdiff_t left, top, width, size;
+    const double *variance; /* (planes, size), or NULL */
+    double frame_width, frame_height;
+    /* positions, (rows + 2, columns + 2) */
+    const double *x, *y;
+    ptrdiff_t rows, columns;
+    /* how values are stored */
+    int area;
+    double least, fill;
+    /* place of the tile in the outputs, (planes, out_height, out_width) */
+    ptrdiff_t row, column, out_height, out_width;
+    unsigned char *bad;   /* or NULL */
+    float *footprint;     /* or NULL */
+    double *out_variance; /* (planes, rows, columns), or NULL */
+} Tile;
+
+/* An interpolation kernel: its taps, lanes (taps rounded up to a power of two), rows of the table. */
+typedef struct {
+    int taps, lanes;
+    ptrdiff_t steps; /* the table has two rows more */
+} Kernel;
+
+/* Weights of the average over an output pixel. */
+typedef struct {
+    const double *factors_x, *factors_y;
+    ptrdiff_t number_x, number_y; /* odd */
+    ptrdiff_t steps_x, steps_y;
+    ptrdiff_t fine_rows, fine_columns;
+} Average;
+
+int interpolate_tile_float(
+    const Tile *tile, Kernel kernel, const float *block, const float *table,
+    const double *table64, float *out);
+int interpolate_tile_double(
+    const Tile *tile, Kernel kernel, const double *block, const double *table,
+    const double *table64, double *out);
+int average_tile_float(
+    const Tile *tile, Kernel kernel, const Average *average, const float *block,
+    const float *table, const float *fine, float *out);
+int average_tile_double(
+    const Tile *tile, Kernel kernel, const Average *average, const double *block,
+    const double *table, const double *fine, double *out);
+
+/* One axis of a tile: positions, first basis function at each, weights (order, size). */
+typedef struct {
+    const double *at;
+    const int64_t *first;
+    const double *weights;
+    ptrdiff_t size;
+} Axis;
+
+int spline_tile(
+    Axis along_x, Axis along_y, ptrdiff_t order, const double *coeff_x, const double *coeff_y,
+    ptrdiff_t coeff_rows, ptrdiff_t coeff_columns, const double *matrix, const double *shift,
+    double *out_x, double *out_y);
+
+void source_extent(
+    const double *x, const double *y, ptrdiff_t rows, ptrdiff_t columns, double frame_width,
+    double frame_height, double *out);
+
+/* Flags of 1, 2, 4 or 8 bytes: block (height, width), out (out_height, out_width). */
+int flags_tile(
+    const void *block, int bytes, ptrdiff_t height, const Tile *tile, double radius, void *out);
+
+#endif

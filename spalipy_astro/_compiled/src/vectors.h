@@ -1,0 +1,88 @@
+/*
+ * Short vectors of a type REAL, under names NAME(...); included once for each type.
+ *
+ * GCC and clang know those of up to 32 bytes as types, which they translate to the instructions of
+ * every processor; elsewhere they are loops. Longer ones are two short ones. All give the same bits.
+ */
+
+#if defined(__GNUC__)
+#define SHORT_VECTOR(TYPE, COUNT) \
+    typedef REAL NAME(TYPE) __attribute__((vector_size(COUNT * sizeof(REAL)))); \
+    INLINE NAME(TYPE) NAME(TYPE##_add)(NAME(TYPE) a, NAME(TYPE) b) { return a + b; } \
+    INLINE NAME(TYPE) NAME(TYPE##_subtract)(NAME(TYPE) a, NAME(TYPE) b) { return a - b; } \
+    INLINE NAME(TYPE) NAME(TYPE##_multiply)(NAME(TYPE) a, NAME(TYPE) b) { return a * b; } \
+    INLINE NAME(TYPE) NAME(TYPE##_scale)(REAL a, NAME(TYPE) b) { return a * b; } \
+    LOAD_AND_STORE(TYPE)
+#else
+#define SHORT_OPERATION(TYPE, COUNT, OPERATION, FIRST, EXPRESSION) \
+    INLINE NAME(TYPE) NAME(TYPE##_##OPERATION)(FIRST a, NAME(TYPE) b) \
+    { \
+        NAME(TYPE) out; \
+        for (int l = 0; l < COUNT; l++) \
+            out.lane[l] = EXPRESSION; \
+        return out; \
+    }
+#define SHORT_VECTOR(TYPE, COUNT) \
+    typedef struct { REAL lane[COUNT]; } NAME(TYPE); \
+    SHORT_OPERATION(TYPE, COUNT, add, NAME(TYPE), a.lane[l] + b.lane[l]) \
+    SHORT_OPERATION(TYPE, COUNT, subtract, NAME(TYPE), a.lane[l] - b.lane[l]) \
+    SHORT_OPERATION(TYPE, COUNT, multiply, NAME(TYPE), a.lane[l] * b.lane[l]) \
+    SHORT_OPERATION(TYPE, COUNT, scale, REAL, a * b.lane[l]) \
+    LOAD_AND_STORE(TYPE)
+#endif
+
+#define LOAD_AND_STORE(TYPE) \
+    INLINE NAME(TYPE) NAME(TYPE##_load)(const REAL *from) \
+    { \
+        NAME(TYPE) out; \
+        memcpy(&out, from, sizeof(out)); \
+        return out; \
+    } \
+    INLINE void NAME(TYPE##_store)(REAL *to, NAME(TYPE) from) { memcpy(to, &from, sizeof(from)); }
+
+#define LONG_OPERATION(OPERATION) \
+    INLINE NAME(eight) NAME(eight_##OPERATION)(NAME(eight) a, NAME(eight) b) \
+    { \
+        NAME(eight) out; \
+        out.low = NAME(four_##OPERATION)(a.low, b.low); \
+        out.high = NAME(four_##OPERATION)(a.high, b.high); \
+        return out; \
+    }
+
+SHORT_VECTOR(four, 4)
+
+#if LANE_BYTES == 4
+SHORT_VECTOR(eight, 8)
+#else
+typedef struct { NAME(four) low, high; } NAME(eight);
+LONG_OPERATION(add)
+LONG_OPERATION(subtract)
+LONG_OPERATION(multiply)
+
+INLINE NAME(eight) NAME(eight_scale)(REAL a, NAME(eight) b)
+{
+    NAME(eight) out;
+    out.low = NAME(four_scale)(a, b.low);
+    out.high = NAME(four_scale)(a, b.high);
+    return out;
+}
+
+INLINE NAME(eight) NAME(eight_load)(const REAL *from)
+{
+    NAME(eight) out;
+    out.low = NAME(four_load)(from);
+    out.high = NAME(four_load)(from + 4);
+    return out;
+}
+
+INLINE void NAME(eight_store)(REAL *to, NAME(eight) from)
+{
+    NAME(four_store)(to, from.low);
+    NAME(four_store)(to + 4, from.high);
+}
+#endif
+
+#undef SHORT_VECTOR
+#undef SHORT_OPERATION
+#undef LOAD_AND_STORE
+#undef LONG_OPERATION

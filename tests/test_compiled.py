@@ -1,0 +1,383 @@
+"""Compiled loops: as in numpy; what they cannot take is an error; doing without them."""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.modeling.models import AffineTransformation2D, Identity
+from astropy.nddata import CCDData, StdDevUncertainty
+
+from spalipy_astro import _compiled
+from spalipy_astro._compiled import starcolumns
+from spalipy_astro._profiles import KERNELS
+from spalipy_astro.detection import find_stars
+from spalipy_astro.models import SplineDistortion2D
+from spalipy_astro.resampling import resample, resample_flags
+
+SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
+MODULES = {
+    "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
+    "_resampling": [
+        "average_tile",
+        "flags_tile",
+        "interpolate_tile",
+        "source_extent",
+        "spline_tile",
+    ],
+}
+TOLERANCES = {
+    "difference_widths": {"rtol": 1e-5},
+    "mesh_row": {"rtol": 1e-3},
+    "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
+    "strip_peaks": {"rtol": 1e-5},
+}
+
+
+def compiled(name):
+    """A compiled loop; the test is skipped where there is none."""
+    (module,) = (module for module, names in MODULES.items() if name in names)
+    where = f"{_compiled.__name__}.{module}"
+    return getattr(pytest.importorskip(where, reason="no compiler was found"), name)
+
+
+def in_numpy(name):
+    (module,) = (module for module, names in MODULES.items() if name in names)
+    return getattr(import_module(f"{_compiled.__name__}.{module}_numpy"), name)
+
+
+def flat(arguments):
+    """All arrays among arguments."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from flat(argument)
+        elif isinstance(argument, np.ndarray):
+            yield argument
+
+
+def test_every_loop_is_in_both():
+    names = sorted(name for names in MODULES.values() for name in names)
+    assert sorted(_compiled.__all__) == names
+    for module, own in MODULES.items():
+        assert sorted(import_module(f"{_compiled.__name__}.{module}_numpy").__all__) == own
+
+
+@pytest.fixture
+def twins(monkeypatch):
+    """Run every loop twice, compare what it writes, and count the calls."""
+    calls = dict.fromkeys(_compiled.__all__, 0)
+
+    def both(name):
+        fast, slow = compiled(name), in_numpy(name)
+
+        def run(*arguments):
+            again = copy.deepcopy(arguments)
+            result, expected = fast(*arguments), slow(*again)
+            assert result == expected
+            calls[name] += 1
+            for one, two in zip(flat(arguments), flat(again), strict=True):
+                if name == "fit_batch":
+                    continue
+                if name in TOLERANCES:
+                    some = slice(None if result is None else result)
+                    np.testing.assert_allclose(
+                        one[some] if one.ndim and result is not None else one,
+                        two[some] if two.ndim and result is not None else two,
+                        **TOLERANCES[name],
+                    )
+                else:
+                    np.testing.assert_array_equal(one, two)
+            if name == "fit_batch":
+                compare_fits(arguments, again)
+            return result
+
+        return run
+
+    for name in _compiled.__all__:
+        monkeypatch.setattr(_compiled, name, both(name))
+    return calls
+
+
+def compare_fits(arguments, again):
+    """Positions agree to a small part of their errors where the fit converged."""
+    members = arguments[3]
+    (at, errors, quality), (at2, _, quality2) = (
+        [table[members] for table in tables] for tables in (arguments[-1], again[-1])
+    )
+    sound = (quality[:, starcolumns.CONVERGED] > 0) & (quality2[:, starcolumns.CONVERGED] > 0)
+    sound &= at[:, 2] > 0
+    assert np.mean(sound) == pytest.approx(np.mean(quality2[:, starcolumns.CONVERGED]), abs=0.05)
+    shift = np.abs(at - at2)[sound, :2] / errors[sound, :2]
+    assert np.quantile(shift, 0.95, method="lower") < 0.002
+    # a step more or less, where a star comes just close enough to its last place
+    assert np.max(shift, initial=0) < 0.1
+    np.testing.assert_allclose(
+        quality[sound, starcolumns.GOOD], quality2[sound, starcolumns.GOOD], rtol=1e-6
+    )
+
+
+@pytest.fixture(scope="module")
+def field():
+    """An image of stars, some close to each other, with bad pixels."""
+    rng = np.random.default_rng(11)
+    image = rng.normal(200, 8, (210, 260))
+    y, x = np.mgrid[:210, :260]
+    for x0, y0, flux in zip(*rng.uniform(5, 200, (2, 60)), rng.uniform(2e3, 4e4, 60), strict=True):
+        image += flux / 10.8 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 3.44)
+    image[rng.random(image.shape) < 0.002] = np.nan
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["plain", "integers", "error"])
+def test_detection(twins, field, kind):
+    error = np.sqrt(np.nan_to_num(field, nan=1)) if kind == "error" else None
+    image = np.nan_to_num(field).astype(np.uint16) if kind == "integers" else field
+    assert len(find_stars(image, error=error)) > 40
+    assert all(twins[name] for name in MODULES["_detection"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.45])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", list(KERNELS))
+def test_resampling(twins, field, method, dtype, scale):
+    """The same bits, whatever the kernel, with bad pixels and beyond the edges."""
+    planes = np.stack([field, field[::-1]]).astype(dtype)
+    source = CCDData(planes, unit="adu", uncertainty=StdDevUncertainty(np.sqrt(np.abs(planes))))
+    turned = AffineTransformation2D(np.array([[0.98, 0.2], [-0.2, 0.98]]) / scale, [-20, 35])
+    rng = np.random.default_rng(3)
+    spline = SplineDistortion2D(*rng.normal(0, 1, (2, 9, 8)), bounds=((0, 90), (0, 110)))
+    # one thread: what others write meanwhile would be in one of the copies alone
+    out = resample(source, spline | turned, method=method, shape=(70, 83), n_threads=1)
+    assert 0.01 < out.mask.mean() < 0.9
+    assert twins["interpolate_tile"]
+    assert twins["spline_tile"]
+    assert bool(twins["average_tile"]) == (scale < 1 and method != "nearest")
+
+
+@pytest.mark.parametrize("radius", [0, 2.5])
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32, np.uint64])
+def test_flags(twins, dtype, radius):
+    flags = (np.arange(30 * 41).reshape(30, 41) % 7 == 0).astype(dtype)
+    turned = AffineTransformation2D([[0.9, 0.3], [-0.3, 0.9]], [-3, 5])
+    method = "or" if radius else "nearest"
+    out = resample_flags(flags, turned, flags_method=method, radius=radius, shape=(40, 37))
+    assert out.any()
+    assert twins["flags_tile"] == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (9, 1), (2, 65)])
+def test_small_images(twins, shape):
+    image = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    for method in KERNELS:
+        out = resample(image, Identity(2), method=method)
+        np.testing.assert_allclose(out, image, atol=1e-5)
+        assert resample(image, Identity(2), method=method, shape=(1, 1)).shape == (1, 1)
+
+
+class TestArguments:
+    """What would be read or written beyond an array, or taken for other numbers, is an error."""
+
+    x = np.arange(36.0).reshape(6, 6)
+    inner = (7.0, 28.0, 7.0, 28.0)
+
+    def extent(self, x, y=None, out=None, frame=(30, 40)):
+        out = np.empty(4) if out is None else out
+        compiled("source_extent")(x, x.copy() if y is None else y, frame, out)
+        return tuple(out.tolist())
+
+    def test_read_only(self):
+        x = self.x.copy()
+        x.flags.writeable = False
+        assert self.extent(x) == self.inner
+        out = np.empty(4)
+        out.flags.writeable = False
+        with pytest.raises(ValueError, match="out is read-only"):
+            self.extent(self.x, out=out)
+
+    @pytest.mark.parametrize("x", [x.T, x[:, ::-1], np.repeat(x, 2, axis=1)[:, ::2], x[:, 1:]])
+    def test_strides(self, x):
+        with pytest.raises(ValueError, match=r"x must be in C order; .*ascontiguousarray"):
+            self.extent(x)
+        assert self.extent(np.ascontiguousarray(x), np.ascontiguousarray(x))[0] > 0
+
+    def test_alignment(self):
+        room = np.zeros(36 * 8 + 1, np.uint8)
+        x = room[1:].view(np.float64).reshape(6, 6)
+        with pytest.raises(ValueError, match="x must be aligned"):
+            self.extent(x)
+        for start in range(4):  # to itself is enough
+            room = np.zeros(40)
+            x = room[start : start + 36].reshape(6, 6)
+            x[...] = self.x
+            assert self.extent(x) == self.inner
+
+    @pytest.mark.parametrize("dtype", ["f4", ">f8", "i8", "c16", "O"])
+    def test_types(self, dtype):
+        with pytest.raises((TypeError, ValueError), match=r"x (must be of type float64|cannot)"):
+            self.extent(self.x.astype(dtype))
+
+    def test_no_array(self):
+        with pytest.raises(TypeError, match="x must be a numpy array, got list"):
+            self.extent([[1.0, 2.0], [3.0, 4.0]], self.x)
+
+    def test_shapes(self):
+        with pytest.raises(ValueError, match=r"x must have 2 dimensions, got the shape \(36,\)"):
+            self.extent(self.x.ravel())
+        with pytest.raises(ValueError, match=r"y must have the shape \(6, 6\), got \(5, 6\)"):
+            self.extent(self.x, self.x[:5])
+        with pytest.raises(ValueError, match="border of one pixel"):
+            self.extent(np.empty((1, 6)), np.empty((1, 6)))
+
+    def test_empty_and_bad(self):
+        assert self.extent(np.empty((2, 2)))[0] == np.inf
+        assert self.extent(np.full((6, 6), np.nan))[0] == np.inf
+        x = self.x.copy()
+        x[2, 2:4] = np.nan, np.inf
+        assert self.extent(x) == self.inner
+
+    def tile(self, **change):
+        """Call the interpolation of a tile of 2 x 3 pixels, from a window of 12 x 10."""
+        block = np.arange(120, dtype=np.float32)[np.newaxis]
+        y, x = (t + 4.3 for t in np.mgrid[-1.0:3, -1:4])
+        table = KERNELS["lanczos3"].table()
+        own = {
+            "block": block,
+            "x": x,
+            "y": y,
+            "corner": (0, 0, 10),
+            "table": table.astype(np.float32),
+            "taps": 6,
+            "box": (0, 0),
+            "out": np.zeros((1, 2, 3), np.float32),
+        } | change
+        none = np.empty((0, 0, 0))
+        compiled("interpolate_tile")(
+            (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
+            own["x"],
+            own["y"],
+            (own["taps"], own["table"], table),
+            (False, 0.5, np.nan),
+            own["box"],
+            (own["out"], none.astype(bool), none.astype(np.float32), none),
+        )
+        return own["out"]
+
+    def test_tile(self):
+        expected = 4.3 + np.arange(3) + 10 * (4.3 + np.arange(2)[:, np.newaxis])
+        np.testing.assert_allclose(self.tile()[0], expected, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({"corner": (3, 0, 10)}, IndexError, "outside of the arrays"),
+            ({"corner": (0, 3, 10)}, IndexError, "outside of the arrays"),
+            ({"corner": (-4, -4, 10)}, IndexError, "outside of the arrays"),
+            ({"corner": (0, 0, 7)}, ValueError, "whole rows of 7 pixels"),
+            ({"corner": (0, 0, 0)}, ValueError, "whole rows of 0 pixels"),
+            ({"corner": (0, 0, 6)}, IndexError, "outside of the arrays"),
+            ({"box": (1, 0)}, ValueError, "exceeds the output"),
+            ({"box": (0, -1)}, ValueError, "exceeds the output"),
+            ({"taps": 5}, ValueError, "taps must be 1, 2, 4 or 6, got 5"),
+            ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 4\)"),
+            ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
+            ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
+        ],
+    )
+    def test_tile_beyond_arrays(self, change, error, message):
+        with pytest.raises(error, match=message):
+            self.tile(**change)
+
+    def test_no_pixels(self):
+        empty = np.empty((2, 2))
+        assert self.tile(x=empty, y=empty, out=np.zeros((1, 0, 0), np.float32)).size == 0
+
+    def test_stars_that_are_not_there(self):
+        kernel = np.ones((3, 3))
+        circle = np.ascontiguousarray(np.argwhere(np.ones((7, 7))))
+        tables = np.ones((2, 5)), np.ones((2, 5)), np.ones((2, starcolumns.N_QUALITIES))
+        psf = np.array([1.0, 0, 1]), np.ones((9, 2), np.float32), 0.1, 3.0
+
+        def fit(members=(0,), pointer=(0, 1, 2), index=(1, 0), circle=circle):
+            compiled("fit_batch")(
+                np.ones((1, 7, 7), np.float32),
+                np.ones((1, 1, 1), np.float32),
+                np.zeros((1, 2)),
+                *(np.array(t, np.int64) for t in (members, pointer, index)),
+                psf,
+                (1.0, 0.0),
+                (circle, kernel),
+                True,
+                tables,
+            )
+
+        fit()
+        for wrong in (
+            {"members": (2,)},
+            {"members": (-1,)},
+            {"pointer": (0, 3, 3)},
+            {"pointer": (-1, 1, 2)},
+            {"index": (2, 0)},
+            {"circle": circle + 1},
+        ):
+            with pytest.raises(IndexError, match="fit_batch"):
+                fit(**wrong)
+
+
+def test_columns_are_those_of_the_header():
+    header = (SOURCES / "starcolumns.h").read_text()
+    values = {}
+    for group in re.findall(r"enum \{(.*?)\}", header, re.S):
+        value = -1
+        for entry in group.replace("\n", " ").split(","):
+            name, _, number = entry.partition("=")
+            value = int(number) if number else value + 1
+            values[name.strip()] = value
+    for name in starcolumns.__all__:
+        assert values[name] == getattr(starcolumns, name), name
+
+
+WITHOUT = """if True:
+    import sys, warnings
+    for name in ("_detection", "_resampling"):
+        if {block}:
+            sys.modules["spalipy_astro._compiled." + name] = None
+    import numpy as np
+    from spalipy_astro import NotCompiledWarning
+    from spalipy_astro.example import example_pair
+    from spalipy_astro.models import SplineDistortion2D
+    from spalipy_astro.resampling import resample
+
+    source, _ = example_pair()
+    data = source.data.astype(np.float32)
+    data[20, 30] = np.nan
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        spline = SplineDistortion2D(*np.ones((2, 9, 9)) * 0.3, bounds=((0, 400), (0, 300)))
+        for _ in range(2):
+            out = resample(data, spline, shape=(300, 400))
+    caught = [w for w in caught if w.category is NotCompiledWarning]
+    print(len(caught), hash(out.tobytes()), *(str(w.message) for w in caught))
+"""
+
+
+def run(code):
+    """Run Python in a new process; return what it prints."""
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_without_compiled_modules():
+    """One warning, with a remedy, and the same image."""
+    compiled("interpolate_tile")
+    number, image, *_ = run(WITHOUT.format(block=False)).split()
+    number_without, image_without, *words = run(WITHOUT.format(block=True)).split()
+    assert (number, number_without) == ("0", "1")
+    assert image == image_without
+    assert "Install a C compiler" in " ".join(words)
