@@ -205,8 +205,6 @@ class _Interpolator:
         return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
 
 
-
-
 def interpolate_flags(
     flags: Any, pixelmap: PixelMap, radius: float, *, n_threads: int | None = None
 ) -> NDArray[Any]:
