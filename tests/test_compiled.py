@@ -15,10 +15,10 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from spalipy_astro import _compiled
 from spalipy_astro._compiled import starcolumns
-from spalipy_astro._profiles import KERNELS
 from spalipy_astro.detection import find_stars
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.resampling import resample, resample_flags
+from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {

@@ -10,6 +10,7 @@ from spalipy_astro.fitting import fit_backward
 from spalipy_astro.matching import Priors, StarField, match_stars
 from spalipy_astro.matching._acceptance import _on_few_lines
 from spalipy_astro.matching._bounds import Bounds
+from spalipy_astro.matching._growth import _account, _match
 from spalipy_astro.registration._verify import good_box, verify
 
 SHAPE = (800, 1000)  # ny, nx
@@ -346,3 +347,23 @@ def test_flashes_in_catalogs_are_left_out():
     alignment = find_alignment(*(noisy(rng, xy, 0.05) for xy in skies))
     assert alignment.summary()["rotation"] == pytest.approx(10, abs=0.05)
     assert min(alignment.matches["source_row"]) >= 12
+
+
+# Crowded fields
+
+
+def test_choice_among_many_predictions_is_no_evidence():
+    """Of 150 predictions for each star one is very near: all of them count for the odds."""
+    evidence = []
+    for seed in range(6):
+        rng = np.random.default_rng([21, seed])
+        template = field(sky(rng, 400), 0.3)
+        predicted, sigma = sky(rng, 60_000), np.full(60_000, 0.2)
+        matched, partner, ratios = _match(template, predicted, sigma, len(template))
+        assert len(matched) > 100  # by chance
+        grown = _account(
+            np.arange(60_000), matched, partner, ratios, predicted, sigma, 3.0, 400, template
+        )
+        assert grown.expected <= 400
+        evidence.append(grown.evidence)
+    assert max(evidence) < 0
