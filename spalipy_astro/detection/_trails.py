@@ -371,10 +371,13 @@ class _Strip:
     def trail(self) -> Trail | None:
         """Tell where there is light on the line and sky on both sides of it."""
         distance = np.abs(self.u)
-        sides = []
-        for side in (self.u > 0, self.u < 0):
-            sides.append(_middle(self.light[:, side & (distance > 12)]))
+        sides = [
+            _middle(self.light[:, side & (distance > 12)]) for side in (self.u > 0, self.u < 0)
+        ]
         sky = np.fmax(*sides)
+        # where the image ends, a slope would pass for a ridge: it must fall off at once
+        near = _middle(self.light[:, (distance > _WIDEST) & (distance <= 12)])
+        sky = np.where(np.isnan(sides).any(axis=0), np.fmax(sky, near), sky)
         sky = np.where(np.isnan(sky), 0, sky)
         light = self.light - sky[:, None]
         outer = light[:, distance > 12]
