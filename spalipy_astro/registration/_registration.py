@@ -272,6 +272,7 @@ def find_alignment(
         template_shape=two.shape,
         boxes=None if aligned_already else boxes,
         log_odds=match.log_odds,
+        rigid=given.affine == "similarity",
     )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched

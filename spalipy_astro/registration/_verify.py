@@ -17,6 +17,7 @@ Box = tuple[float, float, float, float]
 
 _GRID = 17  # points along each side of the template at which a transform is looked at
 _MOST_ERROR = 5.0  # px: median predicted error over the overlap
+_MOST_ERROR_RIGID = 20.0  # ... of a similarity, which says that there is no distortion to miss
 _STILL = 0.5  # px: rms motion of what stands still on the detector
 _CONFINED = 0.1  # probability that stars spread over the frame leave as much of it empty
 _STEP = 8  # rows and columns looked at for where good pixels are
@@ -61,6 +62,7 @@ def verify(
     template_shape: tuple[int, int] | None,
     boxes: tuple[Box, Box] | None,
     log_odds: float,
+    rigid: bool = False,
 ) -> None:
     """
     Raise unless a fitted transform can be believed where the two frames overlap.
@@ -77,6 +79,8 @@ def verify(
         detector; None where it is known that the frames show the same part of the sky.
     log_odds : float
         Of the match, for the error.
+    rigid : bool, optional
+        Whether the user knows that the transform is a similarity.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def verify(
             log_odds,
         )
     error = float(np.median(fit.covariance.error(points))) * np.sqrt(2) * scale
-    if not error <= _MOST_ERROR * max(scale, 1.0):
+    if not error <= (_MOST_ERROR_RIGID if rigid else _MOST_ERROR) * max(scale, 1.0):
         raise NoMatchError(
             f"the transform through {n} matched stars is uncertain by {error:.1f} px over the "
             "overlap of the two frames; a lower detection threshold gives more stars, and "
