@@ -16,13 +16,15 @@ FRAME = np.array([[-0.5, -0.5], [999.5, 999.5]])
 def test_the_stars_that_fix_the_parameters_earn_nothing(corners, paid):
     """All corners of a polygon are worth the same; they pay for a similarity, or an affine map."""
     angle = 0.3 + 2 * np.pi / corners * np.arange(corners)
-    xy = 500 + 200 * np.column_stack((np.cos(angle), np.sin(angle)))
-    field = StarField(xy, np.full(corners, ERROR))
+    ring = 200 * np.column_stack((np.cos(angle), np.sin(angle)))
+    source = StarField(500 + ring, np.full(corners, ERROR))
+    # the template has as many stars further in: there is room for more than those predicted
+    field = StarField(500 + np.vstack((ring, ring / 2)), np.full(2 * corners, ERROR))
     pairs = np.arange(3), np.arange(3)
-    growth = grow(field, field, pairs, 1.0, FRAME)
+    growth = grow(source, field, pairs, 1.0, FRAME)
     assert growth.freedom == pytest.approx(paid)
     np.testing.assert_array_equal(growth.source, growth.template)
     assert len(growth.source) == corners
-    worth = log_ratios(0.0, field.density, np.hypot(growth.sigma, ERROR))
+    worth = log_ratios(0.0, field.density[:corners], np.hypot(growth.sigma, ERROR))
     np.testing.assert_allclose(worth, worth[0], rtol=1e-6)
     assert growth.evidence == pytest.approx((corners - paid) * worth[0], rel=1e-6)
