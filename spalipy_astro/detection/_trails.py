@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,8 @@ from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["Trail", "find_trails", "on_trails"]
 
-_BIN = 16  # px
-_FINE_BIN = 8  # of small images
-_SMALL = 600  # px
+_BINS = {600: 8, 2400: 16, np.inf: 32}  # px, by the smaller side of the image
+_ROWS = 8  # of a bin that are read: fewer than all tell enough
 _CHUNK = 8  # rows of bins that are read at once
 _FEWEST_BINS = 8
 _GOOD_BINS = 0.98
@@ -23,8 +22,8 @@ _CLIP = (-3.0, 3.0)  # sigma: a star in a bin is no more than the faint light of
 _SIDES = (2, 4)  # bins between a line and those beside it
 _SHORTEST = 3  # log2 of the number of bins
 # by how many sigma a line of so many bins stands out, and what share of its bins is lit
-_GATE = {8: 5.7, 16: 5.7, np.inf: 4.6}
-_LIT_SHARE = {8: 0.85, 16: 0.8, np.inf: 0.6}
+_GATE = {8: 5.7, 16: 5.7, 32: 5.2, np.inf: 4.6}
+_LIT_SHARE = {8: 0.85, 16: 0.8, 32: 0.65, np.inf: 0.6}
 _MOST_TRAILS = 40
 _MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
@@ -32,6 +31,7 @@ _FEWEST_BLOCKS = 4
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
+_ROUGHLY_LIT = 0.65  # the same at a first look
 _CERTAIN = 42.0  # sigma: a trail of one block; of 10 blocks 7.5, of 30 blocks 3.3
 _LENGTH = 10  # times the half width
 _WIDEST = 7  # px of the half width; ridges of nebulae are wider
@@ -90,7 +90,7 @@ def find_trails(source: PixelSource, background: Background) -> tuple[Trail, ...
     is sky.
     """
     shape = source.shape
-    size = _BIN if min(shape) >= _SMALL else _FINE_BIN
+    size = int(_by_length(_BINS, min(shape)))
     if min(shape) < _FEWEST_BINS * size:
         return ()
     bins = _Bins(source, background, size)
@@ -127,14 +127,14 @@ class _Bins:
         # the last bins end with the image, and overlap those before
         starts = [np.minimum(np.arange(0, n, size), n - size) for n in source.shape]
         self.shape = len(starts[0]), len(starts[1])
-        number: float | NDArray[np.float32] = size**2 // 2
+        number: float | NDArray[np.float32] = size * min(_ROWS, size // 2)
         with np.errstate(invalid="ignore", over="ignore"):
             total = self._sums(source, lambda rows: rows)
         if np.count_nonzero(np.isfinite(total)) < _GOOD_BINS * total.size:
             # single bad pixels are in most bins
             total = self._sums(source, lambda rows: np.where(np.isfinite(rows), rows, 0))
             number = self._sums(source, lambda rows: np.isfinite(rows).astype(np.float32))
-            number[number < size**2 / 8] = np.nan
+            number[number < size * _ROWS / 4] = np.nan
         center = [start + (size - 1) / 2 for start in starts]
         level, noise = _on_grid(background, *center)
         light = (total / number - level) * (np.sqrt(number) / noise)
@@ -153,16 +153,17 @@ class _Bins:
     def _sums(
         self, source: PixelSource, convert: Callable[[NDArray], NDArray]
     ) -> NDArray[np.float32]:
-        """Add up the pixels of each bin; of every other row, which tells enough."""
+        """Add up the pixels of each bin."""
         (ny, nx), size = source.shape, self.size
+        step = max(size // _ROWS, 2)
         lines = np.empty((self.shape[0], nx), np.float32)
         whole = ny // size
         for k in range(0, whole, _CHUNK):
-            rows = convert(source.rows(slice(k * size, min(k + _CHUNK, whole) * size, 2)))
-            rows = rows.reshape(-1, size // 2, nx)
+            rows = convert(source.rows(slice(k * size, min(k + _CHUNK, whole) * size, step)))
+            rows = rows.reshape(-1, size // step, nx)
             np.add.reduce(rows, axis=1, out=lines[k : k + len(rows)])
         if ny % size:
-            np.add.reduce(convert(source.rows(slice(ny - size, ny, 2))), axis=0, out=lines[-1])
+            np.add.reduce(convert(source.rows(slice(ny - size, ny, step))), axis=0, out=lines[-1])
         whole = nx // size
         out = np.empty(self.shape, np.float32)
         parts = lines[:, : whole * size].reshape(-1, whole, size)
@@ -210,7 +211,7 @@ def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, N
     return level, weights[0] @ background.noise @ weights[1].T
 
 
-def _by_length(limits: dict[float, float], length: int) -> float:
+def _by_length(limits: Mapping[float, float], length: int) -> float:
     """Return the limit of the first length that is not exceeded."""
     return next(limit for longest, limit in limits.items() if length <= longest)
 
@@ -358,6 +359,12 @@ class _Strip:
         index = np.round(index).astype(np.intp)
         total = smooth[np.arange(len(here)), index].sum(axis=2)
         one, two = divmod(int(total.argmax()), len(ends))
+        # most false ones are not worth a look at the whole length
+        blocks, column = np.arange(len(here)), index[one, two]
+        known = np.isfinite(self.light[here, column])
+        lit = light[blocks, column] > 1.4826 * np.median(np.abs(light))
+        if np.count_nonzero(lit & known) < _ROUGHLY_LIT * np.count_nonzero(known):
+            return None
         return self._moved(self.u[ends[one]], self.u[ends[two]])
 
     def _moved(self, first: float, last: float) -> tuple[NDArray, NDArray]:

@@ -106,7 +106,7 @@ class Bounds:
         self.priors = priors
         self.frame = _frame(template.xy, template_shape)
         self._sizes = len(source), len(template)
-        source_frame = _frame(source.xy, source_shape)
+        self._source_frame = source_frame = _frame(source.xy, source_shape)
         self.center = source_frame.mean(axis=0)
         self._extents = np.ptp(source_frame, axis=0), np.ptp(self.frame, axis=0)
         self._half = 0.5 * float(np.hypot(*self._extents[0]))
@@ -172,11 +172,7 @@ class Bounds:
             low, high = self.priors.rotation or (0, 360)
             return f"its rotation of {angle:.2f} degrees is outside rotation=({low:g}, {high:g})"
         if self.priors.max_shift is not None:
-            points = self._positions if self._target is None else complex(*self.center)
-            points = np.atleast_1d(points)
-            images = matrix @ np.vstack((points.real, points.imag)) + offset[:, np.newaxis]
-            target = points if self._target is None else self._target
-            shift = float(np.abs(images[0] + 1j * images[1] - target).min())
+            shift = self._shift_of(matrix, offset)
             allowance = _SHIFT_TOLERANCE + 3 * tolerance * self._half * float(scales[0])
             if shift > self.priors.max_shift + allowance:
                 return f"its shift of {shift:.1f} px is above max_shift={self.priors.max_shift:g}"
@@ -219,6 +215,17 @@ class Bounds:
             trials *= min(1.0, np.pi * reach**2 / max(area, 1e-12))
         return float(np.log(trials))
 
+    def _shift_of(self, matrix: FloatArray, offset: FloatArray) -> float:
+        """Distance of the center's image from its target, or the smallest of any position."""
+        if self._target is not None:
+            image = matrix @ self.center + offset
+            return float(abs(complex(*image) - self._target))
+        points = np.column_stack((self._positions.real, self._positions.imag))
+        # the displacement is smallest at the fixed point, or about where that is nearest
+        fixed = np.linalg.lstsq(np.eye(2) - matrix, offset, rcond=1e-9)[0]
+        points = np.vstack((points, np.clip(fixed, *self._source_frame)))
+        return float(np.hypot(*(points @ (matrix - np.eye(2)).T + offset).T).min())
+
     def _turned_by(self, angle: FloatArray) -> FloatArray:
         """How far angles lie outside the range of rotations, degrees."""
         if self.priors.rotation is None:
@@ -231,13 +238,18 @@ class Bounds:
         self, a: NDArray[np.complex128], b: NDArray[np.complex128], mirrored: BoolArray
     ) -> FloatArray:
         """Distance of the center's image from its target, or the smallest of any position."""
-        if self._target is None:
-            z, target = self._positions, self._positions
-        else:
-            z, target = np.array([complex(*self.center)]), np.array([self._target])
-        points = np.where(mirrored[:, np.newaxis], z.conj(), z)
-        images = a[:, np.newaxis] * points + b[:, np.newaxis]
-        return np.abs(images - target).min(axis=1)
+        if self._target is not None:
+            center = complex(*self.center)
+            image = a * np.where(mirrored, center.conjugate(), center) + b
+            return np.abs(image - self._target)
+        z = np.repeat(self._positions[np.newaxis], len(a), axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fixed = np.where(mirrored | (a == 1), self._positions[0], b / (1 - a))
+        (left, low), (right, high) = self._source_frame
+        fixed = np.clip(fixed.real, left, right) + 1j * np.clip(fixed.imag, low, high)
+        z = np.column_stack((z, fixed))
+        images = a[:, np.newaxis] * np.where(mirrored[:, np.newaxis], z.conj(), z)
+        return np.abs(images + b[:, np.newaxis] - z).min(axis=1)
 
 
 def _frame(xy: FloatArray, shape: tuple[int, int] | None) -> FloatArray:

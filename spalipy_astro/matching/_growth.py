@@ -466,7 +466,8 @@ def _account(
     """Add up the evidence of the stars that the template should show."""
     # No more source stars than there are template stars in their region: fainter ones cannot have
     # partners. Stars are sorted by brightness.
-    lower, upper = predicted[index].min(axis=0), predicted[index].max(axis=0)
+    margin = _GATE * float(np.median(sigma[index]))
+    lower, upper = predicted[index].min(axis=0) - margin, predicted[index].max(axis=0) + margin
     candidates = template.xy[:n_template]
     room = int(np.count_nonzero(np.all((candidates >= lower) & (candidates <= upper), axis=1)))
     expected = max(min(len(index), max(room, 3)), len(source_match))
