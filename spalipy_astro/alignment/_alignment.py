@@ -264,7 +264,7 @@ class Alignment:
     def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return offset ``(x, y)`` and shape of the window that holds both frames."""
         if self.source_shape is None or self.template_shape is None:
-            raise ValueError("output='union' takes the shapes of two images; one was a catalog.")
+            raise ValueError("output='union' needs the shapes of two images; one was a catalog.")
         return _geometry.union(self.transform, self.source_shape, self.template_shape)
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -328,7 +328,7 @@ class Alignment:
         from spalipy_astro.wcs import to_fits_header
 
         if self.source_shape is None:
-            raise ValueError("the source was a catalog: without an image there is no header of it.")
+            raise ValueError("the source was a catalog, so it has no header.")
         return to_fits_header(
             self.transform.inverse,
             self.original_wcs,

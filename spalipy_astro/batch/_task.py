@@ -263,7 +263,7 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
     if number < least:
         raise NoMatchError(
             f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
-            "are asked for. A lower threshold finds fainter stars."
+            "are required. A lower threshold finds fainter stars."
         )
 
 
@@ -379,8 +379,8 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
     refuse_existing(path, overwrite=True)
     if not settings.overwrite and os.path.lexists(path):
         raise FileExistsError(
-            f"{path} exists, but was not made from this source as it is now with this template and "
-            "these options; overwrite=True replaces it, another output folder keeps it"
+            f"{path} exists, but was not made from the current source with this template and these "
+            "options; overwrite=True replaces it, another output folder keeps it"
         )
 
 

@@ -297,8 +297,8 @@ def as_stars(
     if len(rows) < _MIN_STARS:
         left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
-            f"the {name} has {usable} usable stars among {n} detections{left}; alignment takes at "
-            f"least {_MIN_STARS}. Where stars are detected, a lower threshold finds fainter ones."
+            f"the {name} has {usable} usable stars among {n} detections{left}; alignment needs at "
+            f"least {_MIN_STARS}. If stars are detected, a lower threshold finds fainter ones."
         )
     _check(xy, flux if "flux" in table.colnames else None, err, name)
     order = np.argsort(-flux, kind="stable") if np.isfinite(flux).all() else np.arange(len(rows))
@@ -357,7 +357,7 @@ def _asked_for(table: Table, column: str, option: str) -> Any:
     """Return a column that a filter asks for."""
     if column not in table.colnames:
         raise CatalogError(
-            f"{option} asks for a column {column}, which the catalog has not; its columns are "
+            f"{option} asks for a column {column}, which is not in the catalog; its columns are "
             f"{', '.join(table.colnames)}."
         )
     return table[column]
@@ -399,5 +399,6 @@ def _check(
     spread = np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)
     if spread[1] < 1e-6 * spread[0]:
         raise CatalogError(
-            f"all {n} positions in the {name} catalog lie on one line; that fixes no transform."
+            f"all {n} positions in the {name} catalog lie on one line, so they do not "
+            "determine a transform."
         )

@@ -270,7 +270,7 @@ def _column(table: Table, name: str, unit: Any = None) -> FloatArray | None:
     if isinstance(column, u.Quantity):
         column = np.asarray(getattr(column, "unmasked", column).value)
     if np.asarray(column).dtype.kind not in "iuf":
-        raise CatalogError(f"column {names[name]!r} of the template catalog holds no numbers.")
+        raise CatalogError(f"column {names[name]!r} of the template catalog is not numeric.")
     values = np.array(column, dtype=float)
     if mask is not None:
         values[mask] = np.nan
@@ -307,7 +307,7 @@ def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
         return sky
     if since is None:
         raise CatalogError(
-            "the template catalog has proper motions but does not say from when on: give it a "
+            "the template catalog has proper motions but no reference epoch: give it a "
             "column ref_epoch (Julian years), or obstime to its SkyCoord, or leave them out."
         )
     pm_ra, pm_dec = (np.nan_to_num(rate) for rate in rates)

@@ -197,7 +197,7 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
         arrays.append(other)
     ny, nx = data.shape
     if min(ny, nx) < 8:
-        raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
+        raise ImageError(f"the image of shape {data.shape} is too small; the minimum is 8 x 8 px")
     source = PixelSource(data, arrays[0], arrays[1])
     rows = np.arange(0, ny, max(1, ny // 16))
     values = data[rows].astype(np.float64)

@@ -139,7 +139,7 @@ def fit_backward(
     needed = 2 if affine == "similarity" else 3
     if n < needed:
         raise TooFewStarsError(
-            f"{n} matched stars cannot fix a transform of kind {affine!r}; it takes {needed}."
+            f"{n} matched stars do not determine a transform of kind {affine!r}; it takes {needed}."
         )
     if affine == "similarity" or n < 6:
         spline_order = 0

@@ -234,7 +234,7 @@ def find_alignment(
     sky, on_sky = given.sky, is_sky_catalog(template)
     named = " and ".join(name for name, option in sky.items() if option is not None)
     if named and not on_sky:
-        raise ValueError(f"{named}: for catalogs of sky positions only, and the template is none.")
+        raise ValueError(f"{named}: only for catalogs of sky positions; the template is not one.")
     start = time.perf_counter()
     one = prepare(source, name="source", mask=source_mask, **given.detection)
     priors, guessed = given.priors, None
@@ -356,7 +356,7 @@ def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) 
     if use_wcs:
         known = similarity_between(one.wcs, two.wcs, one.shape)
         if known is None and use_wcs is True:
-            raise ValueError("use_wcs=True takes a celestial WCS on both images.")
+            raise ValueError("use_wcs=True needs a celestial WCS on both images.")
         if known is not None and one.shape is not None:
             scale, angle, sign, target = known
             low, high = max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)

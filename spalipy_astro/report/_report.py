@@ -133,7 +133,7 @@ def report_sequence(
     missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
     if missing:
         raise ValueError(
-            f"the table lacks {', '.join(sorted(missing))}; a report takes the table that "
+            f"the table lacks {', '.join(sorted(missing))}; a report needs the table that "
             "align_many returns."
         )
     figures = _Figures()

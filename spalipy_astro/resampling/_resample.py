@@ -360,7 +360,8 @@ def _spread(uncertainty: Any, shape: tuple[int, ...]) -> tuple[Any, str]:
     if not isinstance(uncertainty, NDUncertainty):
         raise TypeError(
             "uncertainty must be a StdDevUncertainty, VarianceUncertainty or InverseVariance of "
-            f"astropy.nddata, got {type(uncertainty).__name__}; wrap the array in the one it is."
+            f"astropy.nddata, got {type(uncertainty).__name__}; wrap the array in the "
+            "matching class."
         )
     for known, kind in _KINDS.items():
         if isinstance(uncertainty, known):

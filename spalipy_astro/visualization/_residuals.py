@@ -233,5 +233,5 @@ def _fluxes(alignment: Alignment) -> tuple[str, Any]:
             return name, flux
     raise ValueError(
         "the matched stars have no fluxes: both catalogs were without a column 'flux'; "
-        "plot_residuals_by_position does without."
+        "plot_residuals_by_position needs none."
     )

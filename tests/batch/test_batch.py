@@ -277,7 +277,7 @@ def test_files_of_other_making_are_not_overwritten(files, tmp_path):
     with fits.open(paths[0], mode="update") as hdus:
         hdus[0].data += 1
     table = align_many(paths[:1], template, output=out)
-    assert "this source as it is now" in table["reason"][0]
+    assert "the current source" in table["reason"][0]
     assert content(out) == before
     table = align_many(paths[:1], template, output=out, overwrite=True)
     assert table["status"][0] == "ok"
