@@ -25,7 +25,7 @@ _KINDS = (
 
 def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     """
-    Raise where there is no regular file to read; others, such as pipes, may never end.
+    Raise if there is no regular file to read; others, such as pipes, may never end.
 
     Parameters
     ----------
@@ -71,9 +71,7 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> None:
             f"{name} is {_kind(mode)}, which a file cannot replace; use another name"
         )
     if not overwrite:
-        raise FileExistsError(
-            f"{name} already exists; allow overwriting or use another name"
-        )
+        raise FileExistsError(f"{name} exists already; allow overwriting or use another name")
 
 
 @contextmanager
@@ -124,5 +122,5 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
 
 
 def _kind(mode: int) -> str:
-    """Say what a thing is that is no regular file."""
+    """Describe something that is not a regular file."""
     return next((words for test, words in _KINDS if test(mode)), "no regular file")

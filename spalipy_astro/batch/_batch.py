@@ -131,7 +131,7 @@ def align_many(
     Raises
     ------
     AlignmentError
-        If the template cannot be used. What is wrong with a source stands in its row.
+        If the template cannot be used. Problems with a source are reported in its row.
     TypeError, ValueError
         If an argument makes no sense.
     ImportError
@@ -141,8 +141,8 @@ def align_many(
     -----
     The stars of the template are found and indexed once. Results do not depend on where they were
     computed, bit for bit, as long as the software and the kind of processor are the same. Nor does
-    the memory needed depend on the number of sources, but for the alignments in the table, about
-    0.3 MB each, where there is no ``output``, and for the stars of all frames with
+    the memory needed depend on the number of sources, except for the alignments in the table,
+    about 0.3 MB each, if there is no ``output``, and for the stars of all frames with
     ``template="best"``.
 
     Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.

@@ -268,7 +268,7 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
 
 
 def _row(alignment: Alignment) -> dict[str, Any]:
-    """Return what the table tells of an alignment."""
+    """Return the entries of an alignment in the table."""
     summary = alignment.summary()
     return {name: summary[name] for name in FIGURES}
 
@@ -375,7 +375,7 @@ def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment 
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
-    """Raise for a file that was not made from the same things, or what is no file."""
+    """Raise for a file that was not made from the same inputs, or is not a regular file."""
     refuse_existing(path, overwrite=True)
     if not settings.overwrite and os.path.lexists(path):
         raise FileExistsError(

@@ -242,7 +242,7 @@ def register_dialect(dialect: Dialect, *, overwrite: bool = False) -> None:
     Raises
     ------
     TypeError
-        If it is no dialect.
+        If it is not a dialect.
     ValueError
         If there is one of this name.
 

@@ -33,7 +33,7 @@ def is_catalog(thing: Any) -> bool:
     ----------
     thing : object
         Tables, structured arrays, (N, 2) arrays, objects that have a ``to_table`` and files that
-        are no FITS images are catalogs.
+        are not FITS images are catalogs.
 
     Returns
     -------

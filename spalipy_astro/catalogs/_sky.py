@@ -118,7 +118,7 @@ def epoch_of(image: Any) -> Time | None:
 
 def sky_options(position: Any, radius: Any, pixel_scale: Any, epoch: Any) -> dict[str, Any]:
     """
-    Check what is said of where and when the source was taken.
+    Check the options for the pointing and the epoch of the source.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ def _plane(middle: SkyCoord, scale: float) -> WCS:
 def _with_fluxes(
     out: Table, table: Table, rows: NDArray[np.intp], scale: float
 ) -> tuple[Table, NDArray[np.intp]]:
-    """Write fluxes and errors of the catalog's rows beside their positions."""
+    """Add fluxes and errors of the catalog's rows to their positions."""
     flux = next((f for f in (_column(table, n) for n in _FLUXES) if f is not None), None)
     if flux is None:
         mag = next((m for m in (_column(table, n) for n in _MAGNITUDES) if m is not None), None)

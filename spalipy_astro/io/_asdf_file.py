@@ -40,7 +40,7 @@ _MAX_NODES = 10**6
 
 
 def to_tree(alignment: Alignment) -> dict[str, Any]:
-    """Return what an ASDF file holds of an alignment."""
+    """Return the contents of an ASDF file for an alignment."""
     tree = {
         "transform": alignment.transform,
         "matches": alignment.matches,
@@ -56,7 +56,7 @@ def to_tree(alignment: Alignment) -> dict[str, Any]:
 
 def from_tree(tree: Mapping[str, Any]) -> Alignment:
     """
-    Rebuild an alignment from what an ASDF file holds.
+    Rebuild an alignment from the contents of an ASDF file.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
 
 
 def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
-    """Return what a file for those without this package holds."""
+    """Return the contents of a portable file."""
     shape = alignment.source_shape
     if shape is None:
         raise ValueError(

@@ -64,8 +64,8 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     Returns
     -------
     list of int
-        Numbers of the HDUs with two axes (leading ones of length one aside), but for the masks and
-        uncertainties that CCDData writes.
+        Numbers of the HDUs with two axes (leading ones of length one aside), except for the masks
+        and uncertainties that CCDData writes.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def read_image(
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no FITS file, is truncated, or has no such image.
+        If it is not a FITS file, is truncated, or has no such image.
     """
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
@@ -254,7 +254,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no FITS file, is truncated or damaged.
+        If it is not a FITS file, or is truncated or damaged.
     """
     name = os.fspath(path)
     require_file(path)

@@ -63,7 +63,7 @@ def check_fits(stream: BinaryIO, size: int, path: str) -> int:
     Raises
     ------
     FormatError
-        If a header promises what is not there, or what cannot be. It names the card.
+        If a header describes data that are missing or impossible. The error names the card.
     """
     end = 0
     for header in _headers(stream, path):

@@ -1,4 +1,4 @@
-"""Two star lists -> matched pairs, with the odds that they are no chance."""
+"""Two star lists -> matched pairs, with their odds against chance."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def match_stars(
     Notes
     -----
     The method of Lang et al. (2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782), between two
-    images: patterns of equal code propose similarities, both parities alike; the stars around the
+    images: patterns of equal code propose similarities of either parity; the stars around the
     pattern bear witness for or against them; the best are grown over the frame and accepted by the
     odds of all their stars. A union bound over the pairs of stars that can fix a similarity within
     the priors is subtracted from the log-odds, so that they hold whatever the number of stars.

@@ -84,10 +84,10 @@ def broken_frames(folder, make_sky_pair, shape=(200, 230)):
         "flat": "same value",
         "noise": "usable stars",
         "other_field": "no transform matches",
-        "cube": "no two-dimensional image",
+        "cube": "contains no two-dimensional image",
         "truncated": "bytes are missing",
-        "empty": "no FITS file",
-        "text": "no FITS file",
+        "empty": "is not a FITS file",
+        "text": "is not a FITS file",
         "missing": "there is no file",
     }
 
