@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 try:
     from pytest_astropy_header.display import PYTEST_HEADER_MODULES, TESTED_VERSIONS
@@ -32,6 +33,13 @@ def pytest_configure(config):
         TESTED_VERSIONS["spalipy_astro"] = version("spalipy_astro")
     except PackageNotFoundError:
         TESTED_VERSIONS["spalipy_astro"] = "not installed"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_blas_thread():
+    """Fit as the package does: threads that wait for each other on a busy machine take minutes."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @pytest.fixture(autouse=True)

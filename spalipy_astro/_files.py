@@ -25,7 +25,7 @@ _KINDS = (
 
 def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     """
-    Raise where there is no regular file to read; others, such as pipes, may never end.
+    Raise if there is no regular file to read; others, such as pipes, may never end.
 
     Parameters
     ----------
@@ -62,18 +62,16 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     name = os.fspath(path)
     separators = tuple(filter(None, (os.sep, os.altsep)))
     if not name or name.endswith(separators):
-        raise FileExistsError(f"{name!r} names a folder; give the name of a file")
+        raise FileExistsError(f"{name!r} is a folder; give the name of a file")
     if not os.path.lexists(name):
         return
     mode = os.stat(name).st_mode if os.path.exists(name) else None
     if mode is not None and not stat.S_ISREG(mode):
         raise FileExistsError(
-            f"{name} is {_kind(mode)}, which no file takes the place of; use another name"
+            f"{name} is {_kind(mode)}, which a file cannot replace; use another name"
         )
     if not overwrite:
-        raise FileExistsError(
-            f"{name} exists already; ask for it to be overwritten or use another name"
-        )
+        raise FileExistsError(f"{name} exists already; allow overwriting or use another name")
 
 
 @contextmanager
@@ -124,5 +122,5 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
 
 
 def _kind(mode: int) -> str:
-    """Say what a thing is that is no regular file."""
+    """Describe something that is not a regular file."""
     return next((words for test, words in _KINDS if test(mode)), "no regular file")

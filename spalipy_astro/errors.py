@@ -1,4 +1,4 @@
-"""The exceptions of the package: one base class, few children; and its warning."""
+"""The exceptions of the package, with one base class, and its warning."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class AlignmentError(Exception):
 
 
 class ImageError(AlignmentError, ValueError):
-    """An image that nothing can be aligned with: wrong dimensions, all bad pixels, constant."""
+    """An image that cannot be aligned: wrong dimensions, all bad pixels, constant."""
 
 
 class TooFewStarsError(AlignmentError):
@@ -31,7 +31,7 @@ class TooFewStarsError(AlignmentError):
 
 class NoMatchError(AlignmentError):
     """
-    Two star lists that no transform explains better than chance does.
+    Two star lists that no transform explains better than chance.
 
     Attributes
     ----------
@@ -71,16 +71,16 @@ class AmbiguousMatchError(NoMatchError):
 
 
 class CatalogError(AlignmentError, ValueError):
-    """A catalog without the columns, rows or finite values that it must have."""
+    """A catalog that lacks required columns, rows or finite values."""
 
 
 class FormatError(AlignmentError):
-    """A file that is not what it should be: foreign, truncated or from a newer version."""
+    """A file that cannot be read: of another format, truncated or from a newer version."""
 
 
 class ExportError(AlignmentError):
-    """A transform that a file format cannot describe within the tolerance asked for."""
+    """A transform that a file format cannot describe within the requested tolerance."""
 
 
 class NotCompiledWarning(AstropyUserWarning):
-    """The loops over pixels were not compiled when the package was installed: all is slower."""
+    """The pixel loops were not compiled when the package was installed, so they are slower."""

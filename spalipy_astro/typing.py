@@ -1,4 +1,4 @@
-"""Types for annotations: what the functions of this package take."""
+"""Types for annotations: the arguments of this package's functions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Range: TypeAlias = tuple[float | Quantity, float | Quantity] | Quantity | NDArra
 
 class AlignmentOptions(TypedDict, total=False):
     """
-    Options of `~spalipy_astro.find_alignment` that hold for any number of sources.
+    Options of `~spalipy_astro.find_alignment` that apply to any number of sources.
 
     They are what ``align`` and ``align_many`` pass on: ``**options: Unpack[AlignmentOptions]``.
     """

@@ -276,7 +276,7 @@ def scale_range(value: Any, *, name: str = "scale") -> tuple[float, float]:
         raise ValueError(f"{rule}; got {value!r}, the larger first. Write {_shown(high, low)}.")
     if low == high:
         example = _shown(0.99 * low, 1.01 * low)
-        raise ValueError(f"{rule}, such as {example}; got {value!r}, in which no scale lies.")
+        raise ValueError(f"{rule}, such as {example}; got {value!r}, which contains no scale.")
     return numbers
 
 
@@ -319,7 +319,7 @@ def rotation_range(value: Any, *, name: str = "rotation") -> tuple[float, float]
         )
     if low == high:
         example = _shown(low - 5, high + 5)
-        raise ValueError(f"{rule}, such as {example}; got {value!r}, in which no angle lies.")
+        raise ValueError(f"{rule}, such as {example}; got {value!r}, which contains no angle.")
     return numbers
 
 

@@ -42,8 +42,8 @@ def choose(module: str, name: str) -> Callable[..., Any]:
 def _warn(reason: str) -> None:
     """Say once what is missing, when it is first needed."""
     warnings.warn(
-        "The loops over pixels are not compiled: numpy takes their place, which is 10 to 50 times "
-        "slower and gives the same images. Install a C compiler (on Debian and Ubuntu the packages "
+        "The pixel loops are not compiled: numpy replaces them, which is 10 to 50 times slower "
+        "and gives the same images. Install a C compiler (on Debian and Ubuntu the packages "
         "gcc and python3-dev, on macOS the Xcode command line tools, on Windows the Build Tools "
         "for Visual Studio) and reinstall spalipy_astro, or install one of its wheels. "
         f"({reason})",

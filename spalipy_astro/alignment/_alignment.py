@@ -1,4 +1,4 @@
-"""The result: a transform, what supports it, and what can be done with it."""
+"""The result: a transform, the evidence for it, and its methods."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Coverage(IntFlag):
 @dataclass(frozen=True, eq=False, repr=False)
 class Alignment:
     """
-    The transform from a source's pixels to a template's, and what supports it.
+    The transform from a source's pixels to a template's, and the evidence for it.
 
-    `find_alignment` makes one and `Alignment.read` opens one from a file.
+    Use `find_alignment` to make one and `Alignment.read` to read one from a file.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Alignment:
         source position, template px), ``sigma`` (their expected scatter along each axis), ``used``
         (False where clipped).
     source_shape, template_shape : tuple of int or None
-        Shapes ``(ny, nx)`` of the images; None where there was only a catalog.
+        Shapes ``(ny, nx)`` of the images; None if there was only a catalog.
     original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
         The template's own WCS.
     provenance : dict
@@ -109,7 +109,7 @@ class Alignment:
         Returns
         -------
         Summary
-            A mapping that prints itself as a table.
+            A mapping that prints as a table.
         """
         return Summary(self._summary)
 
@@ -140,13 +140,14 @@ class Alignment:
         -------
         ndarray or float
             Standard deviation along each axis, template px. It grows with the distance from the
-            matched stars. The star's own position error is not in it.
+            matched stars. It does not include a star's own position error.
 
         Notes
         -----
         From the Bayesian covariance of the penalized fit (Wahba 1983, J. R. Stat. Soc. B, 45, 133),
-        which allows for the bias of smoothing, and from the distortion that the stars let be where
-        the fit has none: between few stars, and beyond them. Of true errors, 68 % are smaller.
+        which allows for the bias of smoothing, and from the distortion that the stars cannot
+        exclude where the fit has none: between few stars, and beyond them. Of true errors, 68 % are
+        smaller.
         """
         if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")
@@ -172,7 +173,7 @@ class Alignment:
         n_threads: int | None = None,
     ) -> Any:
         """
-        Put an image with the source's geometry on the template's grid.
+        Resample an image with the source's geometry onto the template's grid.
 
         Parameters
         ----------
@@ -191,9 +192,9 @@ class Alignment:
         offset : (x0, y0), optional
             Template pixel that is the output's pixel ``[0, 0]``, whole numbers; default (0, 0).
         output : {"template", "union"}, optional
-            The template's grid, or that grid enlarged to hold both full frames.
+            The template's grid, or that grid enlarged to contain both full frames.
         min_weight : float, optional
-            Share of an output pixel's weight that must be on good pixels for it to be good;
+            Fraction of an output pixel's weight that must be on good pixels for it to be good;
             default 0.75.
         mask, uncertainty
             For plain arrays: as those of CCDData.
@@ -201,7 +202,7 @@ class Alignment:
             Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
             kernel.
         return_footprint : bool, optional
-            Whether to return, too, what share of each pixel's weight is on good pixels.
+            Whether to also return the fraction of each pixel's weight that is on good pixels.
         n_threads : int, optional
             Threads; by default as many as the process has cores.
 
@@ -215,8 +216,8 @@ class Alignment:
         Raises
         ------
         ValueError
-            If ``data`` has not the source's shape, there is no shape to resample to, or an option
-            is unknown or no whole number.
+            If ``data`` does not have the source's shape, there is no shape to resample to, or an
+            option is unknown or not a whole number.
         """
         from spalipy_astro import resampling
 
@@ -264,12 +265,12 @@ class Alignment:
     def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return offset ``(x, y)`` and shape of the window that holds both frames."""
         if self.source_shape is None or self.template_shape is None:
-            raise ValueError("output='union' takes the shapes of two images; one was a catalog.")
+            raise ValueError("output='union' needs the shapes of two images; one was a catalog.")
         return _geometry.union(self.transform, self.source_shape, self.template_shape)
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """
-        Tell which template pixels the source covers, and where the transform is extrapolated.
+        Mark the template pixels that the source covers, and where the transform is extrapolated.
 
         Parameters
         ----------
@@ -316,19 +317,19 @@ class Alignment:
         -------
         FITSExport
             ``header``, ``tables`` (extensions that belong to it; for ``"tab"`` only) and ``error``
-            in source px, which the card ``ALGNWERR`` tells, too.
+            in source px, which is also in the card ``ALGNWERR``.
 
         Raises
         ------
         ExportError
-            If the template has no sky, or no header of this kind is exact enough.
+            If the template has no celestial WCS, or no header of this kind is accurate enough.
         ValueError
-            If the source was a catalog, or an option makes no sense.
+            If the source was a catalog, or an option is invalid.
         """
         from spalipy_astro.wcs import to_fits_header
 
         if self.source_shape is None:
-            raise ValueError("the source was a catalog: without an image there is no header of it.")
+            raise ValueError("the source was a catalog, so it has no header.")
         return to_fits_header(
             self.transform.inverse,
             self.original_wcs,
@@ -339,7 +340,7 @@ class Alignment:
 
     def pixel_to_sky(self, x: ArrayLike, y: ArrayLike) -> SkyCoord:
         """
-        Return the sky at source pixels.
+        Return the sky positions of source pixels.
 
         Parameters
         ----------
@@ -360,7 +361,7 @@ class Alignment:
 
     def sky_to_pixel(self, sky: SkyCoord) -> tuple[Any, Any]:
         """
-        Return the source pixels of positions on the sky.
+        Return the source pixels of sky positions.
 
         Parameters
         ----------
@@ -394,9 +395,9 @@ class Alignment:
         Returns
         -------
         `~astropy.table.Table`
-            A copy with positions in template px. Where there are columns of the same names with
-            ``_err`` appended, these 1-sigma errors are transformed, too; the error of the transform
-            itself is not in them (see `error`).
+            A copy with positions in template px. If there are columns of the same names with
+            ``_err`` appended, these 1-sigma errors are transformed, too; they do not
+            include the error of the transform itself (see `error`).
 
         Raises
         ------
@@ -416,21 +417,21 @@ class Alignment:
         vertices : array_like, shape (N, 2)
             Source px.
         tolerance : float, optional
-            How far the straight edges of the result may run beside the image of the edges, in
-            template px. Vertices are added where distortion bends an edge by more.
+            Largest distance between the straight edges of the result and the transformed
+            edges, in template px. Vertices are added where distortion bends an edge by more.
         closed : bool, optional
-            Whether an edge leads from the last vertex to the first, as in a polygon (default), or
-            not, as in a path.
+            Whether to connect the last vertex to the first, as in a polygon (default), or not, as
+            in a path.
 
         Returns
         -------
         ndarray, shape (M, 2)
-            Template px. The images of the given vertices are among them, in their order.
+            Template px. The given vertices are among them, in their order.
 
         Raises
         ------
         ValueError
-            If the vertices or the tolerance make no sense.
+            If the vertices or the tolerance are invalid.
         """
         return _points.map_polygon(vertices, self.transform, tolerance=tolerance, closed=closed)
 
@@ -439,7 +440,7 @@ class Alignment:
         """
         The alignment of the template with the source; its own inverse is this very object.
 
-        Where there is sky it is that of the template, seen through the transform.
+        If there is a celestial WCS, it is that of the template, carried through the transform.
         """
         from spalipy_astro.alignment import _derive
 
@@ -459,7 +460,7 @@ class Alignment:
         Returns
         -------
         Alignment
-            Its matches are the stars that both have. Its errors are those of both, taken to be
+            Its matches are the stars in both. Its errors combine those of both, assumed to be
             independent. Its odds are those of the less certain one.
 
         Raises
@@ -485,10 +486,10 @@ class Alignment:
         Parameters
         ----------
         source, template : tuple of float, optional
-            Shift ``(dx, dy)`` in px: what was at ``(x, y)`` is at ``(x + dx, y + dy)``.
+            Shift ``(dx, dy)`` in px: the pixel at ``(x, y)`` moves to ``(x + dx, y + dy)``.
         source_shape, template_shape : tuple of int, optional
-            Shapes ``(ny, nx)`` of the new arrays, such as those of the whole frames of which the
-            images are parts; by default they are kept.
+            Shapes ``(ny, nx)`` of the new arrays, for example of the whole frames if the images
+            are parts; by default they are kept.
 
         Returns
         -------
@@ -522,12 +523,12 @@ class Alignment:
         Returns
         -------
         Alignment
-            Also with the matched stars outside the cut-outs, on which the transform rests.
+            It keeps the matched stars outside the cut-outs, since they support the transform.
 
         Raises
         ------
         ValueError
-            If a window is no two slices with step 1, or has no pixels.
+            If a window is not two slices with step 1, or has no pixels.
         """
         from spalipy_astro.alignment import _derive
 
@@ -540,8 +541,8 @@ class Alignment:
         Parameters
         ----------
         source, template : int, optional
-            How many pixels along each side become one, from pixel (0, 0) on; rests are cut off, as
-            by `astropy.nddata.block_reduce`.
+            How many pixels along each side become one, starting at pixel (0, 0); incomplete bins
+            are cut off, as by `astropy.nddata.block_reduce`.
 
         Returns
         -------

@@ -71,7 +71,7 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
     if None not in shapes and shapes[0] != shapes[1]:
         raise ValueError(
             f"the first alignment ends on a frame of shape {shapes[0]}, the second starts on one "
-            f"of shape {shapes[1]}; a.then(b) takes the template of a to be the source of b."
+            f"of shape {shapes[1]}; a.then(b) requires the template of a to be the source of b."
         )
     transform = first.transform | second.transform
     scale = second._summary["scale"]

@@ -1,4 +1,4 @@
-"""The error of a transform at any point: what one or several fits leave uncertain."""
+"""The error of a transform at any point, from one or several fits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ErrorTerm:
         return (self.covariance.error(points) * self.scale) ** 2
 
     def to_tree(self) -> dict[str, Any]:
-        """Return what an ASDF file holds of it."""
+        """Return its contents for an ASDF file."""
         space = self.covariance.space
         tree = {
             "bounds": [list(side) for side in space.bounds],
@@ -59,7 +59,7 @@ class ErrorTerm:
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> ErrorTerm:
-        """Rebuild from what an ASDF file holds."""
+        """Rebuild from the contents of an ASDF file."""
         (x_lo, x_hi), (y_lo, y_hi) = tree["bounds"]
         bounds = ((float(x_lo), float(x_hi)), (float(y_lo), float(y_hi)))
         n_y, n_x = tree["shape"]

@@ -80,7 +80,7 @@ def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: 
 
 
 def _edge(start: FloatArray, end: FloatArray, model: Model, tolerance: float) -> FloatArray:
-    """Return the image of an edge but for its end, in as many equal pieces as it takes."""
+    """Return the image of an edge without its end, in as many equal pieces as needed."""
     pieces = 1
     t = np.linspace(0, 1, _CHECKS + 1)[:-1, np.newaxis]
     while True:

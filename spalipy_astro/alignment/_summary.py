@@ -89,7 +89,7 @@ def derived_figures(
     source_shape: Shape | None,
     template_shape: Shape | None,
 ) -> dict[str, Any]:
-    """Collect the figures of a transform that was made of others; `known` has what they say."""
+    """Collect the figures of a transform derived from others; `known` has their values."""
     boxes = tuple(
         shape or box_of(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
         for side, shape in (("source", source_shape), ("template", template_shape))

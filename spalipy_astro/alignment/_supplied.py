@@ -93,8 +93,8 @@ def report(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If an image has not the shape of its frame, or the aligned source and the template are not
-        on one grid.
+        If an image does not have the shape of its frame, or the aligned source and the template
+        are not on one grid.
     """
     _supplied("report")(
         self,
@@ -126,7 +126,7 @@ def write(
         Replace a file that exists.
     portable : bool, optional
         Write for those who do not have spalipy_astro: under ``"wcs"`` a `gwcs.WCS` with tables
-        in place of splines, under ``"alignment"`` matches, summary, shapes and provenance as
+        instead of splines, under ``"alignment"`` matches, summary, shapes and provenance as
         they are, and under ``"portable"`` the ``error`` of the tables (px), their ``step`` and
         ``tolerance``. `read` does not take such a file.
     tolerance : float, optional
@@ -146,7 +146,7 @@ def read(cls: type[Alignment], path: str | os.PathLike[str]) -> Alignment:
     """
     Open a file that `write` made.
 
-    Nothing that stands in the file is executed.
+    Nothing in the file is executed.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def read(cls: type[Alignment], path: str | os.PathLike[str]) -> Alignment:
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no ASDF file, is damaged, holds no alignment, or was written by a later
+        If it is not an ASDF file, is damaged, contains no alignment, or was written by a later
         version.
     """
     alignment = _supplied("read")(path)

@@ -131,7 +131,7 @@ def align_many(
     Raises
     ------
     AlignmentError
-        If the template cannot be used. What is wrong with a source stands in its row.
+        If the template cannot be used. Problems with a source are reported in its row.
     TypeError, ValueError
         If an argument makes no sense.
     ImportError
@@ -141,8 +141,8 @@ def align_many(
     -----
     The stars of the template are found and indexed once. Results do not depend on where they were
     computed, bit for bit, as long as the software and the kind of processor are the same. Nor does
-    the memory needed depend on the number of sources, but for the alignments in the table, about
-    0.3 MB each, where there is no ``output``, and for the stars of all frames with
+    the memory needed depend on the number of sources, except for the alignments in the table,
+    about 0.3 MB each, if there is no ``output``, and for the stars of all frames with
     ``template="best"``.
 
     Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.
@@ -169,8 +169,8 @@ def align_many(
     shape = None if shape is None else check_shape(shape)
     if not alignments and output is not None and (not resample or grid == "union"):
         raise ValueError(
-            "alignments=False leaves nothing to write without resample=True, and with grid='union' "
-            "the alignments are read again once all are known; leave it out."
+            "alignments=False leaves nothing to write without resample=True, and grid='union' has "
+            "to read the alignments again at the end; leave it out."
         )
     if isinstance(sources, str | os.PathLike):
         raise TypeError(f"sources is a list of images; got one path, {os.fspath(sources)!r}.")
@@ -363,9 +363,9 @@ def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tu
             template = read_image(template, hdu=hdu)
     if is_sky_catalog(template):
         raise CatalogError(
-            "the template of a sequence cannot be a catalog of sky positions, in which each source "
-            "would get pixels of its own; use find_alignment for each source, or align them to one "
-            "of them."
+            "the template of a sequence cannot be a catalog of sky positions, because each source "
+            "would get its own pixel grid; use find_alignment for each source, or align them to "
+            "one of them."
         )
     detection = {key: options[key] for key in DETECTION if key in options}
     return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)

@@ -287,8 +287,8 @@ class Processes:
             result = _result(self.pool.submit(_call_adopted, self.function, item))
             if isinstance(result, BrokenProcessPool):
                 result = RuntimeError(
-                    "the worker process died at this item: for want of memory, or by a fault in a "
-                    "library"
+                    "the worker process died at this item: it ran out of memory, or a library "
+                    "crashed"
                 )
                 self._restart()
             yield index, result

@@ -74,7 +74,7 @@ def coadd_inputs(
     AlignmentError
         If no source was aligned.
     ValueError
-        If the template has no shape, or a source has no longer the shape of which it was aligned.
+        If the template has no shape, or a source no longer has the shape with which it was aligned.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def coadd_inputs(
 
 
 def _good_rows(table: Table, column: str, remedy: str) -> list[Any]:
-    """Return the rows of what was aligned, if their column says where it is."""
+    """Return the rows of aligned sources, if the column has their paths."""
     rows = [row for row in table if row["status"] == "ok"]
     if column not in table.colnames or not all(isinstance(row[column], str) for row in rows):
         raise ValueError(f"the table has no paths in a column {column!r}; that takes {remedy}.")

@@ -263,12 +263,12 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
     if number < least:
         raise NoMatchError(
             f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
-            "are asked for. A lower threshold finds fainter stars."
+            "are required. A lower threshold finds fainter stars."
         )
 
 
 def _row(alignment: Alignment) -> dict[str, Any]:
-    """Return what the table tells of an alignment."""
+    """Return the entries of an alignment in the table."""
     summary = alignment.summary()
     return {name: summary[name] for name in FIGURES}
 
@@ -375,12 +375,12 @@ def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment 
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
-    """Raise for a file that was not made from the same things, or what is no file."""
+    """Raise for a file that was not made from the same inputs, or is not a regular file."""
     refuse_existing(path, overwrite=True)
     if not settings.overwrite and os.path.lexists(path):
         raise FileExistsError(
-            f"{path} exists, but was not made from this source as it is now with this template and "
-            "these options; overwrite=True replaces it, another output folder keeps it"
+            f"{path} exists, but was not made from the current source with this template and these "
+            "options; overwrite=True replaces it, another output folder keeps it"
         )
 
 

@@ -57,7 +57,7 @@ class Stars:
 
     @property
     def search_err(self) -> NDArray[np.float64]:
-        """Position errors, with a cautious guess where the catalog has none."""
+        """Position errors, with a conservative guess if the catalog has none."""
         return np.full(len(self), _DEFAULT_ERROR) if self.err is None else self.err
 
     def take(self, index: NDArray[np.intp]) -> Stars:
@@ -182,8 +182,8 @@ def select_stars(
     min_sep : float, optional
         Smallest distance between neighbors, px: both of a closer pair are left out.
     brightest : int or float, optional
-        How many stars to keep of those that pass the other filters; up to 1, which fraction of
-        them.
+        How many stars to keep of those that pass the other filters; a value up to 1 is the
+        fraction to keep.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def select_stars(
 
 def as_filters(filters: Any, *, prefix: str = "") -> dict[str, Any]:
     """
-    Check what says which rows of a catalog to leave out.
+    Check the filters that select rows of a catalog.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def as_filters(filters: Any, *, prefix: str = "") -> dict[str, Any]:
     Raises
     ------
     TypeError, ValueError
-        If one makes no sense.
+        If one is invalid.
     """
     if not isinstance(filters, Mapping):
         names = ", ".join(_NO_FILTER)
@@ -258,14 +258,14 @@ def as_stars(
         ``y_err`` and ``flag`` (`StarFlag` bits); positions of shape (N, 2), brightest first; or
         anything else that `read_catalog` reads.
     name : str, optional
-        What to call it in error messages.
+        Its name in error messages.
     select : mapping, optional
         Keyword arguments of `select_stars`.
 
     Returns
     -------
     Stars
-        Without the rows whose flags say that they are no stars.
+        Without the rows whose flags say that they are not stars.
 
     Raises
     ------
@@ -297,8 +297,8 @@ def as_stars(
     if len(rows) < _MIN_STARS:
         left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
-            f"the {name} has {usable} usable stars among {n} detections{left}; alignment takes at "
-            f"least {_MIN_STARS}. Where stars are detected, a lower threshold finds fainter ones."
+            f"the {name} has {usable} usable stars among {n} detections{left}; alignment needs at "
+            f"least {_MIN_STARS}. If stars are detected, a lower threshold finds fainter ones."
         )
     _check(xy, flux if "flux" in table.colnames else None, err, name)
     order = np.argsort(-flux, kind="stable") if np.isfinite(flux).all() else np.arange(len(rows))
@@ -357,7 +357,7 @@ def _asked_for(table: Table, column: str, option: str) -> Any:
     """Return a column that a filter asks for."""
     if column not in table.colnames:
         raise CatalogError(
-            f"{option} asks for a column {column}, which the catalog has not; its columns are "
+            f"{option} asks for a column {column}, which is not in the catalog; its columns are "
             f"{', '.join(table.colnames)}."
         )
     return table[column]
@@ -399,5 +399,6 @@ def _check(
     spread = np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)
     if spread[1] < 1e-6 * spread[0]:
         raise CatalogError(
-            f"all {n} positions in the {name} catalog lie on one line; that fixes no transform."
+            f"all {n} positions in the {name} catalog lie on one line, so they do not "
+            "determine a transform."
         )

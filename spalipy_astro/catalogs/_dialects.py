@@ -242,7 +242,7 @@ def register_dialect(dialect: Dialect, *, overwrite: bool = False) -> None:
     Raises
     ------
     TypeError
-        If it is no dialect.
+        If it is not a dialect.
     ValueError
         If there is one of this name.
 
@@ -348,7 +348,7 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
     dialect = recognize(table)
     if dialect is None:
         raise CatalogError(
-            f"no columns of the {name} catalog are known to hold positions; it has "
+            f"the {name} catalog has no known position columns; it has "
             f"{', '.join(table.colnames) or 'none'}. Known are "
             + "; ".join(f"{p.x}, {p.y}" for d in _dialects() for p in d.positions[-1:])
             + ". Say which to take, as with columns={'x': 'XCEN', 'y': 'YCEN'}, and origin=1 if "

@@ -30,5 +30,5 @@ class StarFlag(IntFlag):
     """Part of a straight line: the trail of a satellite or aircraft, a bad column, a bleed."""
 
 
-# Sources with these flags are no stars, or have no position worth the name.
+# Sources with these flags are not stars, or have no usable position.
 UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.BAD_PIXELS | StarFlag.TRAIL

@@ -33,7 +33,7 @@ def is_catalog(thing: Any) -> bool:
     ----------
     thing : object
         Tables, structured arrays, (N, 2) arrays, objects that have a ``to_table`` and files that
-        are no FITS images are catalogs.
+        are not FITS images are catalogs.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def _read_fits(path: Path, hdu: int | str | None) -> Table:
     number = _table_hdu(path, hdu)
     if number is None:
         raise CatalogError(
-            f"{str(path)!r} holds no table; if it is an image, read it with "
+            f"{str(path)!r} contains no table; if it is an image, read it with "
             "CCDData.read(path, unit='adu')."
         )
     with open_fits(path) as hdus:

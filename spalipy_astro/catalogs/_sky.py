@@ -118,7 +118,7 @@ def epoch_of(image: Any) -> Time | None:
 
 def sky_options(position: Any, radius: Any, pixel_scale: Any, epoch: Any) -> dict[str, Any]:
     """
-    Check what is said of where and when the source was taken.
+    Check the options for the pointing and the epoch of the source.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def _column(table: Table, name: str, unit: Any = None) -> FloatArray | None:
     if isinstance(column, u.Quantity):
         column = np.asarray(getattr(column, "unmasked", column).value)
     if np.asarray(column).dtype.kind not in "iuf":
-        raise CatalogError(f"column {names[name]!r} of the template catalog holds no numbers.")
+        raise CatalogError(f"column {names[name]!r} of the template catalog is not numeric.")
     values = np.array(column, dtype=float)
     if mask is not None:
         values[mask] = np.nan
@@ -307,7 +307,7 @@ def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
         return sky
     if since is None:
         raise CatalogError(
-            "the template catalog has proper motions but does not say from when on: give it a "
+            "the template catalog has proper motions but no reference epoch: give it a "
             "column ref_epoch (Julian years), or obstime to its SkyCoord, or leave them out."
         )
     pm_ra, pm_dec = (np.nan_to_num(rate) for rate in rates)
@@ -354,7 +354,7 @@ def _plane(middle: SkyCoord, scale: float) -> WCS:
 def _with_fluxes(
     out: Table, table: Table, rows: NDArray[np.intp], scale: float
 ) -> tuple[Table, NDArray[np.intp]]:
-    """Write fluxes and errors of the catalog's rows beside their positions."""
+    """Add fluxes and errors of the catalog's rows to their positions."""
     flux = next((f for f in (_column(table, n) for n in _FLUXES) if f is not None), None)
     if flux is None:
         mag = next((m for m in (_column(table, n) for n in _MAGNITUDES) if m is not None), None)

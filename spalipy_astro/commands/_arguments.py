@@ -240,11 +240,11 @@ def check(options: argparse.Namespace) -> None:
     if not template and not options.apply:
         raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
     if template and options.apply:
-        raise UsageError("--apply takes no template: the file has its grid")
+        raise UsageError("--apply needs no template: the file contains its grid")
     if options.method and options.interp_order is not None:
-        raise UsageError("--method and --interp-order say the same; give one of them")
+        raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
-        raise UsageError("--preserve-footprints takes a template image: -tf/--template-fits")
+        raise UsageError("--preserve-footprints needs a template image: -tf/--template-fits")
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
             if getattr(options, name):
@@ -253,7 +253,7 @@ def check(options: argparse.Namespace) -> None:
         if len(extensions(options.source_ext)) > 1 or options.source_ext == "all":
             raise UsageError("--source-ext with several extensions is for one source")
         if Path(options.output_filename).is_file():
-            raise UsageError(f"{options.output_filename} is a file; several sources take a folder")
+            raise UsageError(f"{options.output_filename} is a file; several sources need a folder")
 
 
 def extensions(text: str | None) -> list[Extension | None]:

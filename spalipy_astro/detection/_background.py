@@ -54,7 +54,7 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth = []
-    # few values are spread over the step between them, lest center and width stick to one
+    # few values are spread over the step between them, so that center and width do not stick to one
     step = np.float32(_find_step(source))
     for k in range(my):
         rows = np.arange(y_edges[k], y_edges[k + 1])

@@ -1,4 +1,4 @@
-"""An image and what is known of it: sky, noise, gain and saturation."""
+"""An image and its known properties: sky, noise, gain and saturation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PEAK_RADIUS = 4
 
 @dataclass(frozen=True)
 class Exposure:
-    """The image and what is known of it."""
+    """The image and its known properties."""
 
     source: PixelSource
     background: Background

@@ -1,4 +1,4 @@
-"""Image to star catalog: positions with honest errors, fluxes, widths and flags."""
+"""Image to star catalog: positions with realistic errors, fluxes, widths and flags."""
 
 from __future__ import annotations
 
@@ -52,14 +52,15 @@ def find_stars(
         Standard deviation of each pixel; pixels without a positive finite one are bad.
     gain : float, optional
         Electrons per data unit. By default estimated from the noise of the bright stars; not
-        used where ``error`` is given, which should contain the photon noise of the stars.
+        used if ``error`` is given, which should include the photon noise of the stars.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm : float, optional
-        About the full width at half maximum of the stars in px, where automatic measurement
-        fails.
+        Approximate full width at half maximum of the stars in px, for images whose width
+        cannot be measured automatically.
     saturation : float, optional
-        Data value from which on a pixel is saturated. By default where values pile up at the top.
+        Data value at and above which a pixel is saturated. By default where values
+        pile up at the top.
 
     Returns
     -------
@@ -197,7 +198,7 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
         arrays.append(other)
     ny, nx = data.shape
     if min(ny, nx) < 8:
-        raise ImageError(f"the image of shape {data.shape} is too small; 8 x 8 px is the least")
+        raise ImageError(f"the image of shape {data.shape} is too small; the minimum is 8 x 8 px")
     source = PixelSource(data, arrays[0], arrays[1])
     rows = np.arange(0, ny, max(1, ny // 16))
     values = data[rows].astype(np.float64)
@@ -324,7 +325,7 @@ def _position_errors(
 
     clean = flag & ~StarFlag.NEIGHBOR == 0
     inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
-    # a wrong PSF shifts all stars alike, but for their place within the pixel
+    # a wrong PSF shifts all stars equally, except for their position within the pixel
     model_error *= float(np.clip(2 / fwhm, 0.4, 1)) ** 2
     errors = fits.position_errors(inverse_gain - frame.inverse_gain, model_error)
     # the noise that makes a faint star's flux too large makes its error too small
@@ -348,7 +349,7 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
 
 
 def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
-    """Tell what lies on a trail, but for stars that stand out from it, and chains of dashes."""
+    """Find sources on a trail, except for stars that stand out from it, and chains of dashes."""
     from spalipy_astro._lines import on_lines
 
     out = np.zeros(len(fits), dtype=bool)
@@ -382,7 +383,7 @@ def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> 
 
 
 def _is_extended(fits: Fits) -> NDArray:
-    """Tell galaxies: what is wider than stars are where the optics widens them.
+    """Find galaxies: sources wider than stars, allowing for variation of the PSF.
 
     How much stars differ is seen on those that are narrower than the PSF, which no galaxy is.
     """

@@ -185,7 +185,7 @@ def measure_profile(
 
     A cosmic ray or hot pixel is narrower than the PSF or does not fit it, galaxies and blends
     are wider, each in its own way; so the width at which the sources crowd is that of the stars,
-    be there ever so few.
+    however few there are.
     """
     if fwhm is None:
         sample = _sample_at_scale(frame)

@@ -155,7 +155,7 @@ def fit_profile(
         table, step = profile.table(_REACH)
         tables = table, tipped.table(_REACH)[0]
         # A pixel is outlying if it is among others: where the model is wrong for all stars, the
-        # cores must not lose their influence, lest the fit shrink to what is left.
+        # cores must not lose their influence, or the fit would shrink to the rest.
         for _ in range(1 if scatter else 2):
             numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING * max(scatter, 1.0)
             _compiled.psf_equations(*pixels, star, profile.matrix(), tables, numbers, h, g, misfit)

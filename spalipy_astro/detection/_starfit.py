@@ -150,7 +150,7 @@ class Fits:
 
 @lru_cache(maxsize=4)
 def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
-    """Tabulate the profile and its slope, which must be continuous, lest the fit end in a cycle."""
+    """Tabulate the profile and its slope, which must be continuous to avoid cycles in the fit."""
     values, step = profile.table()
     table = np.column_stack((values, np.gradient(values))).astype(np.float32)
     # with numbers that are almost zero processors are slow

@@ -241,7 +241,7 @@ def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
         middle, a, b, c, d = (
             square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
         )
-        # on each side the darker, lest a parallel trail hides this one
+        # on each side the darker, so that a parallel trail does not hide this one
         contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
         flat = contrast.reshape(4, -1)
         length = 2**level
@@ -423,7 +423,7 @@ class _Strip:
 
 
 def _middle(values: NDArray) -> NDArray:
-    """Median of each row of what is no NaN; NaN where there is nothing."""
+    """Median of each row without NaN; NaN for rows of only NaN."""
     out = np.full(len(values), np.nan)
     some = np.isfinite(values).any(axis=1)
     if some.any():

@@ -108,7 +108,7 @@ def fit_backward(
     spline_order : int, optional
         Degree of the distortion spline, 1 to 5; 0 fits the linear part alone.
     smoothing : float, optional
-        Weight of the squared second differences, in place of the one that restricted maximum
+        Weight of the squared second differences, instead of the one that restricted maximum
         likelihood chooses; the larger, the smoother.
     polynomial : int, optional
         Fit polynomials of this total degree (1 to 5) instead of a penalized spline.
@@ -133,13 +133,13 @@ def fit_backward(
     Second differences (which vanish for affine maps) and fourth differences are penalized together
     (Eilers & Marx 1996, doi:10.1214/ss/1038425655); both weights come from restricted maximum
     likelihood. The high order lets smooth optical distortions through almost unsmoothed; the low
-    order takes the fit back to an affine map where there is no distortion.
+    order reduces the fit to an affine map if there is no distortion.
     """
     n = len(source_xy)
     needed = 2 if affine == "similarity" else 3
     if n < needed:
         raise TooFewStarsError(
-            f"{n} matched stars cannot fix a transform of kind {affine!r}; it takes {needed}."
+            f"{n} matched stars do not determine a transform of kind {affine!r}; it takes {needed}."
         )
     if affine == "similarity" or n < 6:
         spline_order = 0

@@ -130,7 +130,7 @@ class System:
         return (max(misfit, 0.0) + self.prior_count * self.prior_noise) / self.count
 
     def criterion(self, log_low: float, log_high: float, size: int | None = None) -> float:
-        """Return -2 log of the restricted likelihood, but for a constant; ``size``: of a part."""
+        """Return -2 log of the restricted likelihood, up to a constant; ``size``: of a part."""
         factored = self._factored(log_low, log_high, size)
         return np.inf if factored is None else factored.criterion
 

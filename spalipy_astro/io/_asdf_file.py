@@ -40,7 +40,7 @@ _MAX_NODES = 10**6
 
 
 def to_tree(alignment: Alignment) -> dict[str, Any]:
-    """Return what an ASDF file holds of an alignment."""
+    """Return the contents of an ASDF file for an alignment."""
     tree = {
         "transform": alignment.transform,
         "matches": alignment.matches,
@@ -56,7 +56,7 @@ def to_tree(alignment: Alignment) -> dict[str, Any]:
 
 def from_tree(tree: Mapping[str, Any]) -> Alignment:
     """
-    Rebuild an alignment from what an ASDF file holds.
+    Rebuild an alignment from the contents of an ASDF file.
 
     Raises
     ------
@@ -104,11 +104,11 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
 
 
 def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
-    """Return what a file for those without this package holds."""
+    """Return the contents of a portable file."""
     shape = alignment.source_shape
     if shape is None:
         raise ValueError(
-            "the source was a catalog: without its shape nobody knows what to tabulate; use "
+            "the source was a catalog: without its shape the region to tabulate is unknown; use "
             "dataclasses.replace(alignment, source_shape=(ny, nx))."
         )
     portable = portable_wcs(
@@ -181,8 +181,8 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
                 tree = dict(file.tree)
     except AsdfConversionWarning as warning:
         raise FormatError(
-            f"{name} holds something that this version of spalipy_astro, or of a package that it "
-            f"uses, does not know: {_reason(warning)} Upgrade them."
+            f"{name} contains something that is unknown to this version of spalipy_astro, or to "
+            f"that of a package that it uses: {_reason(warning)} Upgrade them."
         ) from warning
     except Exception as error:
         raise FormatError(
@@ -191,7 +191,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         ) from error
     if "portable" in tree:
         raise FormatError(
-            f"{name} was written with portable=True and holds tables in place of the transform; "
+            f"{name} was written with portable=True and contains tables instead of the transform; "
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
     return tree.get("alignment")
@@ -207,7 +207,7 @@ def _check_aliases(stream: BinaryIO) -> None:
     stream.seek(0)
     if len(_ALIAS.findall(text)) > _FEW:
         if _number_of_nodes(asdf.util.load_yaml(stream), {}) > _MAX_NODES:
-            raise FormatError(f"its aliases make more than {_MAX_NODES} entries of it.")
+            raise FormatError(f"its aliases expand to more than {_MAX_NODES} entries.")
         stream.seek(0)
 
 

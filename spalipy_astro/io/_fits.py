@@ -64,8 +64,8 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     Returns
     -------
     list of int
-        Numbers of the HDUs with two axes (leading ones of length one aside), but for the masks and
-        uncertainties that CCDData writes.
+        Numbers of the HDUs with two axes (leading ones of length one aside), except for the masks
+        and uncertainties that CCDData writes.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def read_image(
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no FITS file, is truncated, or has no such image.
+        If it is not a FITS file, is truncated, or has no such image.
     """
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
@@ -254,7 +254,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no FITS file, is truncated or damaged.
+        If it is not a FITS file, or is truncated or damaged.
     """
     name = os.fspath(path)
     require_file(path)
@@ -264,7 +264,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             file = stack.enter_context(open(path, "rb"))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
             if stream.read(len(MAGIC)) != MAGIC:
-                raise FormatError(f"{name!r} is no FITS file: it does not begin like one.")
+                raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
             stream.seek(0)
             if stream is file:
                 size = os.path.getsize(path)
@@ -313,8 +313,8 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             ) from error
         if len(_shape(hdus[index])) != 2:
             raise FormatError(
-                f"extension {hdu!r} of {os.fspath(path)!r} is no two-dimensional image; its shape "
-                f"is {_shape(hdus[index])}."
+                f"extension {hdu!r} of {os.fspath(path)!r} is not a two-dimensional image; its "
+                f"shape is {_shape(hdus[index])}."
             )
         return index
     for index, unit in enumerate(hdus):
@@ -322,7 +322,7 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             return index
     shapes = ", ".join(str(_shape(unit)) for unit in hdus)
     raise FormatError(
-        f"{os.fspath(path)!r} holds no two-dimensional image; the shapes of its extensions are "
+        f"{os.fspath(path)!r} contains no two-dimensional image; the shapes of its extensions are "
         f"{shapes}."
     )
 

@@ -63,7 +63,7 @@ def check_fits(stream: BinaryIO, size: int, path: str) -> int:
     Raises
     ------
     FormatError
-        If a header promises what is not there, or what cannot be. It names the card.
+        If a header describes data that are missing or impossible. The error names the card.
     """
     end = 0
     for header in _headers(stream, path):
@@ -192,7 +192,7 @@ class _Header:
         unpacked = self.pixel("ZBITPIX") * math.prod(axes)
         if axes and unpacked > packed * _MAX_RATIO.get(method, _MAX_RATIO_OF_OTHERS):
             raise FormatError(
-                f"{self.name} is damaged: {size} takes {unpacked} bytes, which cannot come of "
+                f"{self.name} is damaged: {size} takes {unpacked} bytes, which cannot come from "
                 f"{packed} bytes by {method or 'no method'}."
             )
 
@@ -324,7 +324,7 @@ def _headers(stream: BinaryIO, path: str) -> Iterator[_Header]:
                 missing = BLOCK - sum(map(len, blocks)) % BLOCK
                 raise FormatError(
                     f"{path!r} is truncated or damaged: the header of HDU {number} has no card "
-                    f"END; at the least {missing} bytes are missing."
+                    f"END; at least {missing} bytes are missing."
                 )
             blocks.append(block)
         header = _Header(number, path, b"".join(blocks), cards)
@@ -344,7 +344,7 @@ def _collect(block: bytes, cards: dict[bytes, bytes], name: str) -> bool:
         # of two cards some readers take the first, some the last
         if first != value and _STRUCTURE.fullmatch(key) and _bare(first) != _bare(value):
             raise FormatError(
-                f"{name} is damaged: {key.decode()} stands there twice, as {_bare(first)} and as "
+                f"{name} is damaged: {key.decode()} appears twice, as {_bare(first)} and as "
                 f"{_bare(value)}."
             )
     return False

@@ -54,7 +54,7 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
     Raises
     ------
     TypeError
-        If it is no array of real numbers.
+        If it is not an array of real numbers.
     ImageError
         If it is not two-dimensional, or planes differ in shape.
     """

@@ -62,8 +62,8 @@ class Growth:
     sigma : ndarray, shape (N,)
         Error of the predictions and positions together, px.
     evidence : float
-        Sum of the log-likelihood ratios over all predicted stars, but for the best ones, which pay
-        for the fit.
+        Sum of the log-likelihood ratios over all predicted stars, except for the best ones,
+        which pay for the fit.
     hope : float
         That of the expected and matched stars for the share of distractors that suits it best:
         whether to go on.

@@ -1,4 +1,4 @@
-"""Similarities that two star lists propose, and what the stars around each say of it."""
+"""Similarities that two star lists propose, and the evidence of the stars around each."""
 
 from __future__ import annotations
 

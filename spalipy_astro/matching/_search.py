@@ -1,4 +1,4 @@
-"""Two star lists -> matched pairs, with the odds that they are no chance."""
+"""Two star lists -> matched pairs, with their odds against chance."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def match_stars(
     Notes
     -----
     The method of Lang et al. (2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782), between two
-    images: patterns of equal code propose similarities, both parities alike; the stars around the
+    images: patterns of equal code propose similarities of either parity; the stars around the
     pattern bear witness for or against them; the best are grown over the frame and accepted by the
     odds of all their stars. A union bound over the pairs of stars that can fix a similarity within
     the priors is subtracted from the log-odds, so that they hold whatever the number of stars.
@@ -139,7 +139,7 @@ def match_stars(
         if len(field) < _MIN_STARS:
             raise TooFewStarsError(
                 f"the {name} has {len(field)} usable stars; matching takes at least {_MIN_STARS}, "
-                "and five where scale=, rotation=, parity= and max_shift= are not known. "
+                "and five if scale=, rotation=, parity= and max_shift= are not known. "
                 "Lower the detection threshold, or check the image and its mask."
             )
     bounds = Bounds(priors or Priors(), source, template, source_shape, template_shape)
@@ -240,7 +240,7 @@ class _Search:
         raise AmbiguousMatchError(
             f"two transforms explain the {len(self.source)} source and {len(self.template)} "
             f"template stars: {best.describe()}; and {rival.describe()}. Give scale=, rotation=, "
-            "parity= or max_shift= to exclude one of them, or a mask for what stands still.",
+            "parity= or max_shift= to exclude one of them, or a mask for whatever does not move.",
             best.log_odds,
             rival.log_odds,
         )
@@ -262,7 +262,7 @@ class _Search:
         return (
             f"no transform matches {len(self.source)} source stars to {len(self.template)} "
             f"template stars: {reason}. Check that both images show the same sky; a lower "
-            "detection threshold gives more stars, a mask hides what is no sky, and scale=, "
+            "detection threshold gives more stars, a mask hides what is not sky, and scale=, "
             "rotation=, parity= or max_shift= narrow the search."
         )
 

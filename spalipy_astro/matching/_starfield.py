@@ -1,4 +1,4 @@
-"""A star list prepared for matching, and the odds that neighbors on it are no chance."""
+"""A star list prepared for matching, and the odds of its neighbors against chance."""
 
 from __future__ import annotations
 

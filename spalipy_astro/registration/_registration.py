@@ -58,7 +58,7 @@ def align(
     source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
         The image to resample.
     template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
-        The image whose pixel grid is wanted. A catalog will not do: it has no grid.
+        The image that defines the pixel grid. It cannot be a catalog, which has no grid.
     method, conserve_flux, fill_value, output, n_threads
         How to resample; see `Alignment.resample`.
     **options
@@ -73,7 +73,7 @@ def align(
     Raises
     ------
     AlignmentError
-        If there is no transform that can be defended; see `find_alignment`.
+        If no transform is found that can be trusted; see `find_alignment`.
 
     Examples
     --------
@@ -136,22 +136,22 @@ def find_alignment(
         columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
         ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
         reads. No WCS is needed. The template may also be a catalog of sky positions, such as a
-        table of Gaia's with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
+        Gaia table with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
         alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
     source_mask, template_mask : array_like of bool, optional
         Bad pixels in addition to the images' own.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
-        What is known of the images, see `detect_stars`; measured by default.
+        Known properties of the images, see `detect_stars`; measured by default.
     select : mapping, optional
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
-        ``brightest``, as for `read_catalog`. By default the method sees to it.
+        ``brightest``, as for `read_catalog`. By default the method decides.
     scale : tuple of float or of `~astropy.units.Quantity`, optional
         Smallest and largest possible template px per source px; by default (0.1, 10).
     rotation : tuple of float or of `~astropy.units.Quantity`, optional
         Smallest and largest possible angle, in degrees if they have no unit, from the source's x
-        axis to its image in the template, counter-clockwise from +x to +y. Angles count on beyond
+        axis to its image in the template, counter-clockwise from +x to +y. Angles may exceed
         180: (170, 190) is 20 degrees wide, and so is (-190, -170), the same range.
     parity : {1, -1}, optional
         -1 if one of the images is mirrored, 1 if none is; unknown by default.
@@ -160,22 +160,22 @@ def find_alignment(
         catalogs, which have no frame, the largest distance by which positions differ, where they
         differ least.
     use_wcs : {"auto", True, False}, optional
-        Whether celestial WCS of both images narrow the search. With "auto" they are dropped where
-        no match is found with their help.
+        Whether celestial WCS of both images narrow the search. With "auto" they are ignored if no
+        match is found with them.
     affine : {"affine", "similarity"}, optional
-        Kind of the linear part. A similarity admits no distortion.
+        Kind of the linear part. A similarity is fitted without distortion.
     spline_order : int, optional
-        Degree of the distortion spline, 1 to 5; 0 for the linear part alone.
+        Degree of the distortion spline, 1 to 5; 0 for only the linear part.
     smoothing : float, optional
-        A fixed weight of the spline's roughness, in place of the one that the data choose.
+        A fixed weight of the spline's roughness, instead of one determined by the data.
     polynomial : int, optional
         Fit polynomials of this degree, 1 to 5, instead of a penalized spline.
     position, radius, pixel_scale, epoch : optional
         For a catalog of sky positions: where the source points, a `~astropy.coordinates.SkyCoord`;
         how far around to look for stars, deg; the source's pixel scale within 20 %, arcsec (a
         `~astropy.units.Quantity` may also be per pixel); when it was taken, a
-        `~astropy.time.Time` or Julian years, for proper motions. By default what the source's WCS
-        and header say; without these the whole catalog is searched, at any scale.
+        `~astropy.time.Time` or Julian years, for proper motions. By default from the source's WCS
+        and header; without these the whole catalog is searched, at any scale.
 
     Returns
     -------
@@ -188,15 +188,15 @@ def find_alignment(
     TooFewStarsError
         If an image has fewer than three usable stars.
     NoMatchError
-        If no transform explains the stars better than chance does, or the one that does cannot be
-        defended: it rests on a line or on what stands still, breaks the priors, folds the image or
-        is too uncertain.
+        If no transform explains the stars better than chance, or the one that does cannot be
+        trusted: it rests on a line or on sources that do not move, violates the priors, folds
+        the image or is too uncertain.
     AmbiguousMatchError
         If two different transforms explain the stars.
     CatalogError
-        If a catalog lacks what it must have.
+        If a catalog lacks required columns or values.
     TypeError, ValueError
-        If an argument makes no sense.
+        If an argument is invalid.
 
     References
     ----------
@@ -234,7 +234,7 @@ def find_alignment(
     sky, on_sky = given.sky, is_sky_catalog(template)
     named = " and ".join(name for name, option in sky.items() if option is not None)
     if named and not on_sky:
-        raise ValueError(f"{named}: for catalogs of sky positions only, and the template is none.")
+        raise ValueError(f"{named}: only for catalogs of sky positions; the template is not one.")
     start = time.perf_counter()
     one = prepare(source, name="source", mask=source_mask, **given.detection)
     priors, guessed = given.priors, None
@@ -305,7 +305,7 @@ def detect_stars(
     gain : float or `~astropy.units.Quantity`, optional
         Electrons per data unit; estimated from the sky noise by default.
     saturation : float or `~astropy.units.Quantity`, optional
-        Data value from which on a pixel is saturated; by default found from the data.
+        Data value at and above which a pixel is saturated; by default found from the data.
 
     Returns
     -------
@@ -318,7 +318,7 @@ def detect_stars(
     ImageError
         If the image has the wrong dimensions, no good pixels, or no contrast.
     TypeError, ValueError
-        If an option makes no sense, or has a unit that does not suit the image's.
+        If an option is invalid, or has a unit that does not match the image's.
     """
     plain = as_image(image, mask=mask)
     options = detection_options(threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation)
@@ -357,7 +357,7 @@ def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) 
     if use_wcs:
         known = similarity_between(one.wcs, two.wcs, one.shape)
         if known is None and use_wcs is True:
-            raise ValueError("use_wcs=True takes a celestial WCS on both images.")
+            raise ValueError("use_wcs=True needs a celestial WCS on both images.")
         if known is not None and one.shape is not None:
             scale, angle, sign, target = known
             low, high = max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)

@@ -103,7 +103,7 @@ def verify(
         raise NoMatchError(
             f"the transform through {n} matched stars is uncertain by {error:.1f} px over the "
             "overlap of the two frames; a lower detection threshold gives more stars, and "
-            "affine='similarity' or spline_order=0 asks less of them.",
+            "affine='similarity' or spline_order=0 needs fewer of them.",
             log_odds,
         )
     motion = fit.matrix @ template_xy.T + fit.offset[:, np.newaxis] - template_xy.T
@@ -113,7 +113,7 @@ def verify(
         raise NoMatchError(
             f"all {n} matched stars stand still, and lie between x = {low[0]:.0f} and "
             f"{high[0]:.0f}, y = {low[1]:.0f} and {high[1]:.0f}: this may be a landscape or "
-            "another thing that does not move with the sky. Give a mask that hides it, or "
+            "something else that does not move with the sky. Give a mask that hides it, or "
             "max_shift=1 if the frames are aligned already.",
             log_odds,
         )

@@ -47,7 +47,7 @@ def report_alignment(
     overwrite: bool = False,
 ) -> None:
     """
-    Write a page about an alignment: what it comes to in words, figures, images and tables.
+    Write a page about an alignment: a verdict in words, figures, images and tables.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def report_alignment(
         The HTML file. It is written whole or not at all, and needs no other file and no network.
     source, template : array_like or `~astropy.nddata.NDData`, optional
         The images. With both the page has a viewer that blinks and subtracts them; without, it has
-        the figures that do without images.
+        the figures that need no images.
     aligned : array_like or `~astropy.nddata.NDData`, optional
         The source on the template's grid; resampled from ``source`` by default.
     title : str, optional
@@ -72,8 +72,8 @@ def report_alignment(
     ImportError
         If matplotlib is not installed.
     ValueError
-        If an image has not the shape of its frame, or the aligned source and the template are not
-        on one grid.
+        If an image does not have the shape of its frame, or the aligned source and the template
+        are not on one grid.
     """
     refuse_existing(path, overwrite=overwrite)
     check_frames(alignment, source=source, template=template)
@@ -133,7 +133,7 @@ def report_sequence(
     missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
     if missing:
         raise ValueError(
-            f"the table lacks {', '.join(sorted(missing))}; a report takes the table that "
+            f"the table lacks {', '.join(sorted(missing))}; a report needs the table that "
             "align_many returns."
         )
     figures = _Figures()

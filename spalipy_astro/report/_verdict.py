@@ -1,4 +1,4 @@
-"""What an alignment or a batch comes to, in words for those who see one for the first time."""
+"""The result of an alignment or a batch, in plain words."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LONG_REASON = 200  # characters
 @dataclass(frozen=True)
 class Verdict:
     """
-    What a result comes to.
+    The verdict on a result.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def judge(alignment: Alignment) -> Verdict:
-    """Say what an alignment comes to."""
+    """Judge an alignment."""
     summary = alignment.summary()
     concerns = list(_concerns(alignment, summary))
     headline = "✓ The frames match" if not concerns else "! The frames match, with reservations"
@@ -81,7 +81,7 @@ def judge(alignment: Alignment) -> Verdict:
 
 
 def judge_sequence(table: Table) -> Verdict:
-    """Say what a batch comes to."""
+    """Judge a batch."""
     good = np.asarray(table["status"]) == "ok"
     n, n_good = len(table), int(good.sum())
     if n_good == n:

@@ -52,22 +52,22 @@ class Kernel:
     Parameters
     ----------
     taps : {1, 2, 4, 6}
-        Number of pixels along each axis that an interpolated value is made of: the kernel reaches
-        half as far.
+        Number of pixels along each axis that contribute to an interpolated value: the radius of
+        the kernel is half of that.
     profile : callable
         Takes an array of distances in pixels, from 0 up, and returns the weights, an array of the
         same shape.
     degree : int, optional
-        Degree of the polynomials to reproduce, less than ``taps``; default 0. With 1 or more stars
-        keep their places.
+        Degree of the polynomials to reproduce, less than ``taps``; default 0. With 1 or more,
+        stars keep their positions.
 
     Raises
     ------
     TypeError
         If the profile cannot be called.
     ValueError
-        If taps or degree have another value, or the profile makes no weights: they must be finite
-        and their sum must not vanish.
+        If taps or degree have an invalid value, or the profile returns invalid weights: they must
+        be finite and their sum must not vanish.
 
     Examples
     --------

@@ -63,7 +63,7 @@ def resample(
     ----------
     data : CCDData, NDData, MaskedArray, Quantity or array_like, shape (..., ny, nx)
         The source. Leading axes are planes that share the geometry. Memory maps are read in
-        pieces; dask arrays give dask arrays, of which nothing is computed yet. NaN and infinite
+        pieces; dask arrays give lazy dask arrays. NaN and infinite
         pixels are bad, whether masked or not.
     backward : astropy.modeling.Model
         Template pixels ``(x, y)`` to source pixels.
@@ -73,11 +73,11 @@ def resample(
         Template position of the output's pixel ``[0, 0]``; default (0, 0).
     method : str or Kernel, optional
         ``"lanczos3"`` (default), ``"bicubic"`` (Keys, a = -1/2), ``"bilinear"`` or ``"nearest"``.
-        Where the output's pixels are larger than the source's, by more than a tenth somewhere, the
+        If the output's pixels are larger than the source's, by more than a tenth somewhere, the
         first three are widened accordingly, so that nothing is lost between the pixels.
         ``"adaptive"`` and ``"exact"`` are those of `reproject`, ``"drizzle"`` (of full pixels) that
-        of STScI's package ``drizzle``; these read dask arrays into memory. A `Kernel` of your own
-        is treated as the first three are.
+        of STScI's package ``drizzle``; these read dask arrays into memory. A custom `Kernel` is
+        treated like the first three.
     conserve_flux : bool, optional
         Whether to multiply by the area of each output pixel in the source, so that the flux of
         objects is kept (default), instead of surface brightness.
@@ -90,7 +90,7 @@ def resample(
     mask : array_like of bool, optional
         Bad pixels in addition to those of ``data``, of its shape or (ny, nx).
     uncertainty : StdDevUncertainty, VarianceUncertainty or InverseVariance, optional
-        In place of that of ``data``.
+        Used instead of that of ``data``.
     flags_method : {"nearest", "or"}, optional
         Flags (as of CCDData) are those of the nearest pixel (default), or the bitwise "or" of all
         pixels under the kernel.
@@ -99,7 +99,7 @@ def resample(
     provenance : dict, optional
         Cards to add to the header: values or tuples (value, comment).
     return_footprint : bool, optional
-        Whether to return, too, what fraction of each pixel's weight is on good pixels.
+        Whether to also return the fraction of each pixel's weight that is on good pixels.
     n_threads : int, optional
         Threads; by default as many as this process has cores. The result does not depend on it.
 
@@ -108,9 +108,9 @@ def resample(
     CCDData, NDData, MaskedArray, Quantity or ndarray
         Of the type of ``data``, but arrays that come with ``uncertainty`` give NDData. The
         pixels are of the type of the source if that is a floating-point type (of native byte
-        order), else float32 if that can count as far, or float64. Uncertainties are of the class
-        they were; bad pixels are masked, have ``fill_value`` and an uncertainty of NaN (an inverse
-        variance of 0). Of the header, keywords of the old WCS and array are left out. The PSF is
+        order), else float32 if that is exact, or float64. Uncertainties keep their
+        class; bad pixels are masked, have ``fill_value`` and an uncertainty of NaN (an inverse
+        variance of 0). Keywords of the old WCS and array are removed from the header. The PSF is
         rotated and scaled to the new grid.
     footprint : ndarray of float32
         Only with ``return_footprint``.
@@ -118,9 +118,9 @@ def resample(
     Raises
     ------
     TypeError
-        If the pixels are not real numbers, or an uncertainty or the model is of another kind.
+        If the pixels are not real numbers, or an uncertainty or the model has the wrong type.
     ValueError
-        If shapes do not fit, an option is unknown, or a method cannot do what is asked.
+        If shapes do not match, an option is unknown, or a method does not support the request.
     ImportError
         If a method's package is not installed.
 
@@ -131,8 +131,8 @@ def resample(
     pixels is underestimated by the interpolating methods.
 
     An output pixel is good if its center lies on the source frame, edges of the outer pixels
-    included, and enough of its weight is on good pixels. Bad pixels further away than the kernel
-    reaches do not change it in the last bit.
+    included, and enough of its weight is on good pixels. Bad pixels outside the kernel do not
+    change even its last bit.
 
     References
     ----------
@@ -289,7 +289,7 @@ def check_method(method: Any, fill_value: Any) -> None:
 def _check_options(
     backward: Model, offset: Any, min_weight: float, flags_method: str, n_threads: int | None
 ) -> None:
-    """Raise an error that says what is wrong with the arguments."""
+    """Raise an error if an argument is invalid."""
     if not isinstance(backward, Model):
         raise TypeError(
             "backward must be an astropy model of template to source pixels, got "
@@ -360,7 +360,8 @@ def _spread(uncertainty: Any, shape: tuple[int, ...]) -> tuple[Any, str]:
     if not isinstance(uncertainty, NDUncertainty):
         raise TypeError(
             "uncertainty must be a StdDevUncertainty, VarianceUncertainty or InverseVariance of "
-            f"astropy.nddata, got {type(uncertainty).__name__}; wrap the array in the one it is."
+            f"astropy.nddata, got {type(uncertainty).__name__}; wrap the array in the "
+            "matching class."
         )
     for known, kind in _KINDS.items():
         if isinstance(uncertainty, known):

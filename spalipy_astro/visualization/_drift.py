@@ -64,7 +64,7 @@ def plot_drift(
     Raises
     ------
     ValueError
-        If ``quantity`` is unknown, or ``against`` has not one number for each frame.
+        If ``quantity`` is unknown, or ``against`` does not have one number for each frame.
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity is one of {', '.join(_QUANTITIES)}; got {quantity!r}.")

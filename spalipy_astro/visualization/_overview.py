@@ -175,7 +175,7 @@ def plot_matches(
     Raises
     ------
     ValueError
-        If the image has not the template's shape, or a table no positions.
+        If the image does not have the template's shape, or a table has no positions.
     """
     check_frames(alignment, image=image)
     ax = axes_or_new(ax)
@@ -239,7 +239,7 @@ def plot_alignment(
     Raises
     ------
     ValueError
-        If an image has not the shape of its frame.
+        If an image does not have the shape of its frame.
     """
     check_frames(alignment, source=source, aligned=aligned, template=template)
     if source is None or aligned is None or template is None:

@@ -1,4 +1,4 @@
-"""Figures of what the fit leaves of the stars' positions."""
+"""Figures of the residuals of the stars' positions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plot_residuals(
     alignment: Alignment, ax: Axes | None = None, *, scale_bar: float | None = None
 ) -> Axes:
     """
-    Draw what the fit leaves of each star's position as an arrow.
+    Draw the residual of each star's position as an arrow.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def plot_residuals_by_flux(alignment: Alignment, ax: Axes | None = None) -> Axes
     `~matplotlib.axes.Axes`
         Points are the distances of the stars that the fit used from where the transform puts them,
         crosses those of clipped stars. Squares are their rms in bins of equally many stars, and
-        the line is what the position errors of these stars make one expect. Squares above the line
+        the line is the expectation from the position errors of these stars. Squares above the line
         at the bright end betray a distortion that the fit did not follow.
 
     Raises
@@ -233,5 +233,5 @@ def _fluxes(alignment: Alignment) -> tuple[str, Any]:
             return name, flux
     raise ValueError(
         "the matched stars have no fluxes: both catalogs were without a column 'flux'; "
-        "plot_residuals_by_position does without."
+        "plot_residuals_by_position needs none."
     )

@@ -204,8 +204,8 @@ def _make_source(backward: Model, template_wcs: Any, shape: tuple[int, int]) -> 
     center = sky(np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
     if not isinstance(center, SkyCoord):
         raise ExportError(
-            "the template has no celestial WCS, so that there is no sky to describe; save the "
-            "alignment as ASDF, which needs none."
+            "the template has no celestial WCS, so there are no sky coordinates to export; "
+            "save the alignment as ASDF, which does not need them."
         )
     source = _Source(sky, _tangential_plane(template_wcs, center), (ny, nx))
     if not all(np.isfinite(values).all() for values in source.truth):

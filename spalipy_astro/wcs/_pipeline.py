@@ -112,7 +112,7 @@ def build_wcs(
         transform.inverse  # noqa: B018
     except NotImplementedError:
         raise ValueError(
-            "transform has no inverse; set transform.inverse to a model of the way back."
+            "transform has no inverse; set transform.inverse to a model of the inverse."
         ) from None
     source = Frame2D(name="source_detector", unit=(u.pix, u.pix))
     template = Frame2D(name="template_detector", unit=(u.pix, u.pix))

@@ -83,7 +83,7 @@ def portable_wcs(
     ExportError
         If tables cannot be as exact as ``tolerance`` demands, or the transform folds over.
     ValueError
-        If ``tolerance`` is no positive number.
+        If ``tolerance`` is not a positive number.
 
     Notes
     -----

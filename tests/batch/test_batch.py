@@ -84,10 +84,10 @@ def broken_frames(folder, make_sky_pair, shape=(200, 230)):
         "flat": "same value",
         "noise": "usable stars",
         "other_field": "no transform matches",
-        "cube": "no two-dimensional image",
+        "cube": "contains no two-dimensional image",
         "truncated": "bytes are missing",
-        "empty": "no FITS file",
-        "text": "no FITS file",
+        "empty": "is not a FITS file",
+        "text": "is not a FITS file",
         "missing": "there is no file",
     }
 
@@ -277,7 +277,7 @@ def test_files_of_other_making_are_not_overwritten(files, tmp_path):
     with fits.open(paths[0], mode="update") as hdus:
         hdus[0].data += 1
     table = align_many(paths[:1], template, output=out)
-    assert "this source as it is now" in table["reason"][0]
+    assert "the current source" in table["reason"][0]
     assert content(out) == before
     table = align_many(paths[:1], template, output=out, overwrite=True)
     assert table["status"][0] == "ok"

@@ -69,7 +69,7 @@ def test_rotations(value, degrees):
         ((-np.inf, np.inf), "such as (-5, 5); got (-inf, inf)."),
         ((1 * u.pix, 2 * u.pix), "such as (-5, 5); got "),
         ((1, 2) * u.one, "such as (-5, 5); got "),
-        ((7, 7), "such as (2, 12); got (7, 7), in which no angle lies."),
+        ((7, 7), "such as (2, 12); got (7, 7), which contains no angle."),
         ((5, -5), "got (5, -5), the larger first. Write (-5, 5), or (5, 355) if the rest"),
         ((350, 10), "got (350, 10), the larger first. Write (350, 370), or (10, 350) if the"),
         ((170, -170), "Write (170, 190), or (-170, 170) if the rest"),
@@ -110,7 +110,7 @@ def test_scales(value, plain):
         ((0.5, np.inf), "such as (0.9, 1.1); got (0.5, inf)."),
         ((np.nan, 1), "such as (0.9, 1.1); got (nan, 1)."),
         (([0.5, 2] * u.arcsec), "such as (0.9, 1.1); got <Quantity [0.5, 2. ] arcsec>."),
-        ((1, 1), "such as (0.99, 1.01); got (1, 1), in which no scale lies."),
+        ((1, 1), "such as (0.99, 1.01); got (1, 1), which contains no scale."),
         ((2, 0.5), "got (2, 0.5), the larger first. Write (0.5, 2)."),
     ],
 )

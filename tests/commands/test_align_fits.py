@@ -368,7 +368,7 @@ def test_failures_leave_nothing_behind(folder, capsys):
     [
         (["s.fits", "o.fits"], "required"),
         (["s.fits"], "required"),
-        (["s.fits", "o.fits", "-tf", "t.fits", "--apply", "a.asdf"], "--apply takes no template"),
+        (["s.fits", "o.fits", "-tf", "t.fits", "--apply", "a.asdf"], "--apply needs no template"),
         (["s.fits", "o.fits", "-tc", "t.cat", "--union"], "template image"),
         (["s.fits", "o.fits", "-tf", "t", "--method", "exact", "--interp-order", "1"], "one of"),
         (["s.fits", "o.fits", "-tf", "t.fits", "--interp-order", "7"], "invalid choice"),

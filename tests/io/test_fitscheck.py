@@ -126,7 +126,7 @@ def test_rows_of_tiles_too_long(tmp_path):
     path = tmp_path / "s.fits"
     raw = _with(_packed("RICE_1"), "ZTILE1", "100000000")
     path.write_bytes(_with(raw, "ZNAXIS1", "100000000"))
-    with pytest.raises(FormatError, match=r"ZNAXIS1 = 100000000, .* cannot come of \d+ bytes"):
+    with pytest.raises(FormatError, match=r"ZNAXIS1 = 100000000, .* cannot come from \d+ bytes"):
         read_image(path)
 
 
@@ -194,7 +194,7 @@ def test_one_card_twice(tmp_path):
     at = raw.find(b"FREE    =")
     twice[at : at + 80] = b"NAXIS2  =                  -32".ljust(80)
     path.write_bytes(twice)
-    with pytest.raises(FormatError, match="NAXIS2 stands there twice, as 30 and as -32"):
+    with pytest.raises(FormatError, match="NAXIS2 appears twice, as 30 and as -32"):
         read_image(path)
     twice[at : at + 80] = b"NAXIS2  =                   30 / the same".ljust(80)
     path.write_bytes(twice)

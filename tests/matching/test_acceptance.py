@@ -146,7 +146,7 @@ def test_few_stars_that_move_make_it_ambiguous():
     stars, spots = sky(rng, 8), sky(rng, 100)
     moved = turned(stars, 1.3, shift=(21.0, -14.0))
     lists = [noisy(rng, np.concatenate(pair), 0.05) for pair in ((spots, stars), (spots, moved))]
-    with pytest.raises(AmbiguousMatchError, match="mask for what stands still"):
+    with pytest.raises(AmbiguousMatchError, match="mask for whatever does not move"):
         match_stars(*(field(xy) for xy in lists))
 
 
