@@ -79,17 +79,17 @@ def align_many(
         As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
         ``"best"`` it is one of the sources: one that has most stars in common with others.
     output : path-like, optional
-        Folder to write to, made if it is new: for each source ``NAME_alignment.asdf``, which
+        Folder to write to, created if needed: for each source ``NAME_alignment.asdf``, which
         `Alignment.read` opens, and ``NAME_aligned.fits``, which has the data and the extensions
         ``MASK`` and ``UNCERT`` as CCDData writes them. Without it nothing is resampled or written.
     resample : bool, optional
-        Whether to write aligned images, or the alignments alone.
+        Whether to write aligned images, or only the alignments.
     alignments : bool, optional
-        Whether to write alignments, or the aligned images alone, which takes a fifth less time;
-        their headers then tell a later run that they are done.
+        Whether to write alignments, or only the aligned images, which takes a fifth less time;
+        their headers then show a later run that they are done.
     overwrite : bool, optional
-        Whether to replace files that are there. By default those of the same source, template and
-        options are taken for done, and others are an error in their row.
+        Whether to replace existing files. By default those of the same source, template and
+        options count as done, and others are an error in their row.
     grid : {"template", "union"}, optional
         The grid of all aligned images: the template's, or that grid enlarged to hold all frames.
     shape : tuple of int, optional
@@ -102,12 +102,12 @@ def align_many(
         Bad pixels in addition to the images' own: of all sources, or a list with one (or None) for
         each. Every non-zero pixel of a file is bad.
     min_matched : int, optional
-        Smallest number of matched stars; by default the odds against chance decide alone.
+        Smallest number of matched stars; by default only the odds against chance decide.
     n_workers : int, optional
         How many sources to work on at a time; 1 by default, None for as many as there are cores.
     executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
-        Where to do so if ``n_workers`` is not 1. Worker processes take a second to start; a pool of
-        your own (of processes that are spawned) serves many calls.
+        How to run them if ``n_workers`` is not 1. Worker processes take a second to start; a pool
+        of your own (of processes that are spawned) serves many calls.
     client : `dask.distributed.Client` or str, optional
         A cluster to work on instead, or its address. Its workers must find the files at the same
         paths.
@@ -133,15 +133,15 @@ def align_many(
     AlignmentError
         If the template cannot be used. Problems with a source are reported in its row.
     TypeError, ValueError
-        If an argument makes no sense.
+        If an argument is invalid.
     ImportError
-        If ``progress`` is asked for and tqdm is not installed.
+        If ``progress`` is requested and tqdm is not installed.
 
     Notes
     -----
-    The stars of the template are found and indexed once. Results do not depend on where they were
-    computed, bit for bit, as long as the software and the kind of processor are the same. Nor does
-    the memory needed depend on the number of sources, except for the alignments in the table,
+    The stars of the template are found and indexed once. Results are the same, bit for bit, on
+    all machines with the same software and kind of processor. Memory use does not depend on the
+    number of sources, except for the alignments in the table,
     about 0.3 MB each, if there is no ``output``, and for the stars of all frames with
     ``template="best"``.
 

@@ -24,7 +24,7 @@ def aligned_frames(table: Table) -> Iterator[CCDData]:
     Parameters
     ----------
     table : `~astropy.table.Table`
-        What `align_many` returned, or some rows of it; failed ones are passed over.
+        The table from `align_many`, or some rows of it; failed ones are skipped.
 
     Yields
     ------
@@ -34,7 +34,7 @@ def aligned_frames(table: Table) -> Iterator[CCDData]:
     Raises
     ------
     ValueError
-        If the batch was not told to write aligned images.
+        If the batch did not write aligned images.
 
     Examples
     --------
@@ -49,16 +49,16 @@ def coadd_inputs(
     table: Table, *, hdu: Extension | None = None
 ) -> tuple[list[tuple[np.ndarray, Any]], Any, tuple[int, int]]:
     """
-    Gather what `reproject.mosaicking.reproject_and_coadd` takes: raw frames and their WCS.
+    Gather inputs for `reproject.mosaicking.reproject_and_coadd`: raw frames and their WCS.
 
     The frames are interpolated once, by reproject, instead of being read from aligned images.
 
     Parameters
     ----------
     table : `~astropy.table.Table`
-        What `align_many` returned of files, or some rows of it; failed ones are passed over.
+        The table from `align_many` for files, or some rows of it; failed ones are skipped.
     hdu : int, str or (str, int), optional
-        Extension of the files, as `align_many` was told.
+        Extension of the files, as passed to `align_many`.
 
     Returns
     -------

@@ -50,8 +50,8 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
     """Return the parser of ``align-fits``."""
     parser = argparse.ArgumentParser(
         prog="align-fits",
-        description="Align FITS images to a template by their stars. Options of spalipy 3.5 mean "
-        "what they mean there, unless it says otherwise here.",
+        description="Align FITS images to a template by their stars. Options of spalipy 3.5 have "
+        "the same meaning, unless stated otherwise here.",
         epilog=_STATUS,
     )
     add = parser.add_argument
@@ -69,7 +69,7 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         "-tc",
         "--template-cat",
         help="catalog of the template's stars, as of SExtractor (1-based columns of SExtractor are "
-        "recognized); with -tf the image gives the pixel grid alone",
+        "recognized); with -tf the image only gives the pixel grid",
     )
     add("-sc", "--source-cat", help="catalog of the source's stars")
     _add_extensions(catalogs)
@@ -87,7 +87,7 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
     add(
         "--n-det",
         type=float,
-        help="use so many of the brightest stars, or up to 1 that fraction of them (default: all)",
+        help="number of brightest stars to use, or a fraction up to 1 (default: all)",
     )
     add("--min-fwhm", type=float, help="smallest FWHM of a star in pixels")
     add(
@@ -215,7 +215,7 @@ def _add_union(parser: Any) -> None:
 
 
 def _add_common(parser: Any) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument(
         "-v", "--verbose", action="count", default=0, help="tell more; -vv still more"
     )

@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Align the two real frames that come with the package and write "
         "aligned.fits, alignment.asdf and alignment.png.",
     )
-    demo.add_argument("outdir", type=Path, metavar="OUTDIR", help="folder to write to; made if new")
+    demo.add_argument(
+        "outdir", type=Path, metavar="OUTDIR", help="folder to write to; created if needed"
+    )
     demo.add_argument("--overwrite", action="store_true", help="replace files of an earlier run")
     demo.set_defaults(run=_demo)
     return parser
@@ -79,7 +81,7 @@ def _demo(options: argparse.Namespace) -> None:
         refuse_existing(path, overwrite=options.overwrite)
 
     source, template = example_pair()
-    print("Aligning two frames of the TrES-1 field, raw as the camera wrote them:")
+    print("Aligning two frames of the TrES-1 field, raw from the camera:")
     for name, frame in (("source", source), ("template", template)):
         ny, nx = frame.shape
         print(f"  {name:9s} {frame.header['DATE-OBS']}  {nx} x {ny} pixels")

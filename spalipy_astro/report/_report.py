@@ -229,13 +229,13 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
     yield figures.draw(
         partial(plots.plot_matches, alignment, image=ground),
         alt=f"The template's field with {s['n_used']} matched stars marked",
-        caption="The stars on which the transform rests. Where there are none, it is extrapolated.",
+        caption="The stars that determine the transform. Where there are none, it is extrapolated.",
     )
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
         alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
-        caption="What the fit leaves of each star's position. Neighbors that agree would betray a "
-        "distortion that the fit did not follow.",
+        caption="The residual of each star's position. If neighboring arrows agree, the fit has "
+        "missed a distortion.",
     )
     for axis in "xy":
         yield figures.draw(
@@ -249,12 +249,12 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
             partial(plots.plot_residuals_by_flux, alignment),
             alt="Residuals against flux, their rms in bins, and the expected rms as a line",
             caption="Faint stars scatter because of their noise. The squares should follow the "
-            "line, which is what the position errors lead to expect.",
+            "line, which is expected from the position errors.",
         )
     yield figures.draw(
         partial(plots.plot_distortion, alignment),
         alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
-        caption="How far the transform departs from an affine one.",
+        caption="The difference between the transform and an affine one.",
     )
     if alignment._errors:
         yield figures.draw(
@@ -280,7 +280,7 @@ def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
         ("rotation", "Rotation; a step is a meridian flip or a new setup."),
         ("scale", "Scale, against its median in parts per million; it follows the focus."),
         ("rms", "Residuals; peaks are clouds, trails or bad focus."),
-        ("stars", "Stars that match; it sinks with clouds, twilight and airmass."),
+        ("stars", "Matched stars; their number drops with clouds, twilight and airmass."),
     ):
         yield figures.draw(
             partial(figures.plotting.plot_drift, table, quantity=quantity),

@@ -126,7 +126,7 @@ def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
     if expected and s["n_matched"] < _MATCHED_SHARE * expected:
         yield (
             f"{s['n_matched']} stars match where {expected} were expected. That is usual for "
-            "frames of unlike filters or depths; otherwise, look for stars without a match."
+            "frames with different filters or depths; otherwise, look for stars without a match."
         )
     if s["n_clipped"] > _CLIPPED_SHARE * s["n_matched"]:
         yield (
@@ -137,13 +137,13 @@ def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
     if chi2 > _CHI2:
         yield (
             f"The residuals are {np.sqrt(chi2):.1f} times larger than the position errors of the "
-            "stars explain. If neighboring arrows agree, there is distortion that the fit did not "
-            "follow."
+            "stars explain. If neighboring arrows agree, the fit has missed a "
+            "distortion."
         )
     if s.get("excess_scatter", 0.0) > _SCATTER:
         yield (
             f"Bright stars scatter by {s['excess_scatter']:.2f} px more than their noise explains. "
-            "Short exposures through unsteady air do that, as do blends and undersampled stars."
+            "Short exposures through unsteady air cause this, as do blends and undersampled stars."
         )
     yield from _concerns_of_the_field(alignment, s)
 
