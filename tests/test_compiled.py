@@ -369,7 +369,7 @@ def run(code):
     """Run Python in a new process; return what it prints."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     return subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-Pc", code], env=environment, capture_output=True, text=True, check=True
     ).stdout
 
 

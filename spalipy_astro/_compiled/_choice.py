@@ -45,7 +45,8 @@ def _warn(reason: str) -> None:
         "The pixel loops are not compiled: numpy replaces them, which is 10 to 50 times slower "
         "and gives the same images. Install a C compiler (on Debian and Ubuntu the packages "
         "gcc and python3-dev, on macOS the Xcode command line tools, on Windows the Build Tools "
-        "for Visual Studio) and reinstall spalipy_astro, or install one of its wheels. "
+        "for Visual Studio) and reinstall spalipy_astro, or install one of its wheels. In a folder "
+        "with its sources, start Python with -P, so that it finds the installed package. "
         f"({reason})",
         NotCompiledWarning,
         stacklevel=2,

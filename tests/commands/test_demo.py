@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib")
 def demo(tmp_path_factory):
     """Run the demo as a user does, once for all tests that look at its output."""
     folder = tmp_path_factory.mktemp("demo") / "new" / "output"
-    command = [sys.executable, "-m", "spalipy_astro", "demo", str(folder)]
+    command = [sys.executable, "-P", "-m", "spalipy_astro", "demo", str(folder)]
     return folder, subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

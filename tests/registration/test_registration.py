@@ -321,7 +321,7 @@ def test_options_with_units(make_sky_pair):
         ({"metod": "exact"}, TypeError, "did you mean method"),
         ({"method": "foo"}, ValueError, "^method must be one of nearest"),
         ({"fill_value": "x"}, TypeError, "^fill_value is a number"),
-        ({"radius": 1}, ValueError, "^radius: for catalogs of sky positions"),
+        ({"radius": 1}, ValueError, "^radius: only for catalogs of sky positions"),
     ],
 )
 def test_align_checks_its_options_first(option, error, words):

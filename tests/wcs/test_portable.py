@@ -178,7 +178,7 @@ def test_file_is_read_without_the_package(alignment, tmp_path):
     path = tmp_path / "portable.asdf"
     alignment.write(path, portable=True, tolerance=0.005)
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(WITHOUT_THE_PACKAGE), str(path)],
+        [sys.executable, "-Pc", textwrap.dedent(WITHOUT_THE_PACKAGE), str(path)],
         capture_output=True,
         text=True,
         timeout=120,
