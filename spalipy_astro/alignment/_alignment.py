@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
-from astropy.nddata import NDUncertainty
+from astropy.nddata import CCDData, NDData, NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
@@ -160,7 +160,7 @@ class Alignment:
         data: ImageLike,
         *,
         method: str | Kernel = "lanczos3",
-        conserve_flux: bool = True,
+        conserve_flux: bool | None = None,
         fill_value: float = np.nan,
         shape: tuple[int, int] | None = None,
         offset: tuple[int, int] = (0, 0),
@@ -184,7 +184,8 @@ class Alignment:
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux (default) or surface brightness.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
+            what is per solid angle keeps its value, all else, also without a unit, its flux.
         fill_value : float, optional
             Value of pixels without data.
         shape : tuple of int, optional
@@ -249,18 +250,19 @@ class Alignment:
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,
-            wcs=self._wcs_of_window(offset, shape),
+            wcs=self._wcs_of_window(offset, shape, data),
             provenance=self._cards(),
             n_threads=n_threads,
         )
 
-    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
-        """Return the FITS WCS of a window of the template's grid, if there is one."""
-        if self.original_wcs is None:
+    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int], image: Any) -> Any:
+        """Return the WCS of a window of the template's grid, as the type of an image takes it."""
+        if self.original_wcs is None or not isinstance(image, NDData):
             return None
-        from spalipy_astro.wcs import shifted_wcs  # gwcs comes in with it
+        from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
 
-        return shifted_wcs(self.original_wcs, offset, shape)
+        for_fits = isinstance(image, CCDData)
+        return carried_wcs(self.original_wcs, offset, shape, meta=image.meta, for_fits=for_fits)
 
     def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return offset ``(x, y)`` and shape of the window that holds both frames."""

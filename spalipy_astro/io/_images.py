@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
+from astropy.units import UnitConversionError
 from numpy.typing import NDArray
 
 from spalipy_astro.errors import ImageError
@@ -63,7 +64,7 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
     if isinstance(image, NDData):
         data, wcs, own = image.data, image.wcs, image.mask
         if image.uncertainty is not None and image.uncertainty.array is not None:
-            error = np.asarray(image.uncertainty.represent_as(StdDevUncertainty).array)
+            error = _in_unit_of(image, name)
     elif isinstance(image, np.ma.MaskedArray):
         data, own = image.data, np.ma.getmaskarray(image)
     if isinstance(data, str) or hasattr(data, "__fspath__"):
@@ -89,3 +90,18 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
             )
     merged = np.logical_or.reduce(planes) if planes else None
     return Image(data, merged, error, wcs)
+
+
+def _in_unit_of(image: NDData, name: str) -> NDArray:
+    """Return the standard deviation of the pixels of an image, in the unit of its pixels."""
+    spread = image.uncertainty.represent_as(StdDevUncertainty)
+    error = np.asarray(spread.array)
+    if spread.unit is None or image.unit is None or spread.unit == image.unit:
+        return error
+    try:
+        return error * spread.unit.to(image.unit)
+    except UnitConversionError as wrong:
+        raise ImageError(
+            f"the uncertainty of the {name} has the unit {spread.unit}, its data {image.unit}: "
+            "one cannot be converted to the other."
+        ) from wrong
