@@ -20,6 +20,7 @@ from spalipy_astro import _geometry
 from spalipy_astro._checks import check_image, check_shape, check_whole_offset
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._summary import Summary
 from spalipy_astro.typing import ImageLike
 from spalipy_astro.version import __version__
@@ -66,7 +67,10 @@ class Alignment:
         The template's own WCS.
     provenance : dict
         Versions of the packages and the options that made the transform, and the ``steps`` by which
-        it was derived from others.
+        it was derived from others; ``quality`` of the ``source`` and the ``template``: ``fwhm``
+        (px), ``fwhm_arcsec``, ``ellipticity`` and ``orientation`` (deg), ``background`` and
+        ``noise`` (per pixel), ``n_stars``, ``depth`` (flux at a signal-to-noise ratio of 5) and
+        ``exptime`` (s), where they were images.
     times : dict
         Seconds that detection, matching and fitting took.
     """
@@ -101,6 +105,17 @@ class Alignment:
     def template_wcs(self) -> Any:
         """The WCS of the template's pixels with the same world, for reproject's output."""
         return self._wcs_pair[1]
+
+    @cached_property
+    def flux_ratio(self) -> tuple[float, float]:
+        """
+        How much brighter the stars are in the source than in the template, and its error.
+
+        A robust mean over the matched stars, which variable ones do not move; NaN if less than
+        three have fluxes. ``aligned / ratio`` has the fluxes of the template where flux is
+        conserved.
+        """
+        return flux_ratio(self.matches)
 
     def summary(self) -> Summary:
         """

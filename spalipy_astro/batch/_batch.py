@@ -19,10 +19,10 @@ from astropy.table import QTable
 
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import check_names, check_shape, whole_number
+from spalipy_astro.batch._figures import FIGURES
 from spalipy_astro.batch._pool import Processes, run, started
 from spalipy_astro.batch._task import (
     DETECTION,
-    FIGURES,
     Outcome,
     Settings,
     Task,
@@ -444,10 +444,9 @@ def _table(
     table["source"] = [task.label for task in seen] if seen else np.empty(0, str)
     table["status"] = np.array(["failed" if r.reason else "ok" for r in results], str)
     table["reason"] = np.array([r.reason for r in results], str)
-    for name in FIGURES:
-        kind = int if name in ("n_matched", "parity") else float
-        empty = 0 if kind is int else np.nan
-        table[name] = np.array([r.figures.get(name, empty) for r in results], kind)
+    for name, figure in FIGURES.items():
+        values = [r.figures.get(name, figure.empty) for r in results]
+        table[name] = np.array(values, figure.kind)
     table["time"] = np.array([r.seconds for r in results], float)
     table["resumed"] = np.array([r.resumed for r in results], bool)
     for name in files:

@@ -20,6 +20,7 @@ from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.io import (
@@ -35,7 +36,6 @@ from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = [
     "DETECTION",
-    "FIGURES",
     "Outcome",
     "Settings",
     "Task",
@@ -52,17 +52,6 @@ Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
 _KEY = "ALGNKEY"
-FIGURES = {
-    "n_matched": ("ALGNNMAT", "stars that match"),
-    "rms": ("ALGNRMS", "[px] rms distance of the fitted stars"),
-    "log_odds": ("ALGNODDS", "ln odds against chance"),
-    "shift_x": ("ALGNDX", "[px] shift of the center along x"),
-    "shift_y": ("ALGNDY", "[px] shift of the center along y"),
-    "rotation": ("ALGNROT", "[deg] rotation"),
-    "scale": ("ALGNSCAL", "scale"),
-    "parity": ("ALGNPAR", "-1 if mirrored"),
-}
-"""What the table of a batch tells of an alignment, and the cards of aligned images for it."""
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
 
@@ -153,7 +142,7 @@ class Outcome:
     reason : str
         Why it failed; empty if it did not.
     figures : mapping
-        Those of the alignment's summary that are in the table.
+        What the table tells of it.
     alignment : Alignment, optional
         Unless something was written to a file.
     union : Window, optional
@@ -205,9 +194,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def find_frame(settings: Settings, task: Task) -> StarFrame:
-    """Find the stars of a source."""
-    image = _image(task, settings)
+def find_frame(settings: Settings, task: Task, image: CCDData | None = None) -> StarFrame:
+    """Find the stars of a source, which is read unless its image is given."""
+    image = _image(task, settings) if image is None else image
     detection = {key: settings.find[key] for key in DETECTION if key in settings.find}
     return prepare(image, name="source", **detection)
 
@@ -222,7 +211,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     header = fits.Header() if wanted is None else _header_of(wanted)
     written = header.get(_KEY) == key_of_image
     if wanted is not None and written and settings.reuse and not settings.alignments:
-        figures = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+        figures = figures_from(header)
         # an image that was written before there were these cards is made again
         if "n_matched" in figures and is_complete(wanted):
             check_matched(figures, settings.min_matched)
@@ -236,8 +225,16 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     if wanted is not None and not written:
         _refuse_foreign(wanted, settings)
     if alignment is None:
-        stars = source.image if task.frame is None else task.frame
-        alignment = find_alignment(stars, settings.template, **settings.find)
+        stars = find_frame(settings, task, source.image) if task.frame is None else task.frame
+        try:
+            alignment = find_alignment(stars, settings.template, **settings.find)
+        except AlignmentError as error:
+            return Outcome(
+                task.index,
+                describe(error),
+                figures=quality_of(stars.quality),
+                seconds=time.perf_counter() - start,
+            )
         alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
         check_matched(alignment.summary(), settings.min_matched)
         if asdf is not None:
@@ -249,7 +246,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
-        figures=_row(alignment),
+        figures=figures_of(alignment),
         alignment=alignment if task.stem is None else None,
         union=_union(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
@@ -265,12 +262,6 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
             f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
             "are required. A lower threshold finds fainter stars."
         )
-
-
-def _row(alignment: Alignment) -> dict[str, Any]:
-    """Return the entries of an alignment in the table."""
-    summary = alignment.summary()
-    return {name: summary[name] for name in FIGURES}
 
 
 class _Source:
@@ -402,18 +393,13 @@ def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: st
     assert settings.window is not None
     offset, shape = settings.window
     about_key = "source, template and options of alignment"
-    cards = {
-        card: (figure, comment)
-        for (card, comment), figure in zip(FIGURES.values(), _row(alignment).values(), strict=True)
-        if np.isfinite(figure)
-    }
     return resample(
         image,
         alignment.transform.inverse,
         shape=shape,
         offset=offset,
         wcs=alignment._wcs_of_window(offset, shape),
-        provenance={**alignment._cards(), **cards, _KEY: (key, about_key)},
+        provenance={**alignment._cards(), **cards_of(figures_of(alignment)), _KEY: (key, about_key)},
         n_threads=1,
         **settings.resample,
     )

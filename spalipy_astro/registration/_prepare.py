@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
 from spalipy_astro.io import Image, as_image
 from spalipy_astro.matching import StarField
+from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
 __all__ = ["StarFrame", "prepare"]
@@ -43,6 +44,8 @@ class StarFrame:
         Number of sources before flagged ones were left out.
     box : tuple of float or None
         Where the image has good pixels.
+    quality : mapping
+        How good the image is, see `measure_quality`; empty for a catalog.
     """
 
     stars: Stars
@@ -51,6 +54,7 @@ class StarFrame:
     wcs: Any
     n_detected: int
     box: Box | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
 
 
 def prepare(
@@ -106,8 +110,10 @@ def prepare(
         return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    field = StarField(stars.xy, stars.search_err)
-    return StarFrame(stars, field, shape, wcs, len(table), good_box(plain.data, plain.mask))
+    star_field = StarField(stars.xy, stars.search_err)
+    quality = measure_quality(table, len(stars), plain, getattr(image, "meta", None))
+    box = good_box(plain.data, plain.mask)
+    return StarFrame(stars, star_field, shape, wcs, len(table), box, quality)
 
 
 def _without_lines(stars: Stars) -> Stars:
