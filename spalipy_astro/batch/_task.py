@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._files import refuse_existing, require_file, whole_file
-from spalipy_astro.alignment import Alignment
+from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
+from spalipy_astro.batch._target import Target
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.io import (
     Extension,
@@ -118,6 +120,8 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
+    target : Target, optional
+        What aligned images stand on, instead of the stars.
     """
 
     find: Mapping[str, Any]
@@ -129,6 +133,7 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -140,16 +145,20 @@ class Outcome:
     ----------
     index : int
     reason : str
-        Why it failed; empty if it did not.
+        Why it failed or was rejected; empty if it is good.
     figures : mapping
         What the table tells of it.
     alignment : Alignment, optional
         Unless something was written to a file.
     union : Window, optional
         The grid that holds the source and the template.
+    outline : ndarray, optional
+        Where the edge of the source lies on the template, shape (N, 2).
     seconds : float
     resumed : bool
         Whether it was done before.
+    rejected : bool
+        Whether it is aligned, but too bad to be used.
     """
 
     index: int
@@ -157,8 +166,15 @@ class Outcome:
     figures: Mapping[str, Any] = field(default_factory=dict)
     alignment: Alignment | None = None
     union: Window | None = None
+    outline: NDArray[np.float64] | None = None
     seconds: float = 0.0
     resumed: bool = False
+    rejected: bool = False
+
+    @property
+    def status(self) -> str:
+        """As in the table."""
+        return "rejected" if self.rejected else "failed" if self.reason else "ok"
 
 
 def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task: Task) -> Any:
@@ -206,6 +222,8 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     start = time.perf_counter()
     source = _Source(task, settings)
     key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
+    if settings.target is not None:
+        key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
     key_of_image = _digest(key, settings.resample, settings.window)
     wanted = task.aligned if settings.window is not None else None
     header = fits.Header() if wanted is None else _header_of(wanted)
@@ -235,6 +253,8 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
                 figures=quality_of(stars.quality),
                 seconds=time.perf_counter() - start,
             )
+        if settings.target is not None:
+            alignment = _on_target(alignment, settings.target, source.image)
         alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
         check_matched(alignment.summary(), settings.min_matched)
         if asdf is not None:
@@ -249,6 +269,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         figures=figures_of(alignment),
         alignment=alignment if task.stem is None else None,
         union=_union(alignment) if settings.window is None else None,
+        outline=_outline(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
@@ -351,6 +372,13 @@ def _union(alignment: Alignment) -> Window | None:
     return _geometry.union(alignment.transform, alignment.source_shape, alignment.template_shape)
 
 
+def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
+    """Return where the edge of the source lies on the template, if it has a shape."""
+    if alignment.source_shape is None:
+        return None
+    return _geometry.outline(alignment.transform, alignment.source_shape)
+
+
 def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment | None:
     """Return the alignment of an earlier run; None if it is to be made anew."""
     if path is None or not os.path.lexists(path):
@@ -386,20 +414,24 @@ def _header_of(path: Path) -> fits.Header:
     return fits.Header()
 
 
+def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
+    """Move an aligned frame with a target; what moves has the template's sky."""
+    dx, dy = target.shift(image.meta)
+    moved = alignment.shifted(template=(dx, dy))
+    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
+    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
+    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
+
+
 def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:
     """Put an image on the grid."""
-    from spalipy_astro.resampling import resample
-
     assert settings.window is not None
     offset, shape = settings.window
-    about_key = "source, template and options of alignment"
-    return resample(
-        image,
-        alignment.transform.inverse,
-        shape=shape,
-        offset=offset,
-        wcs=alignment._wcs_of_window(offset, shape),
-        provenance={**alignment._cards(), **cards_of(figures_of(alignment)), _KEY: (key, about_key)},
-        n_threads=1,
-        **settings.resample,
-    )
+    cards = cards_of(figures_of(alignment))
+    if "target_shift" in alignment.provenance:
+        dx, dy = alignment.provenance["target_shift"]
+        cards["ALGNTGX"] = (dx, "[px] shift in x that holds the target")
+        cards["ALGNTGY"] = (dy, "[px] shift in y that holds the target")
+    cards[_KEY] = (key, "source, template and options of alignment")
+    grid = output_of(alignment, shape=shape, offset=offset)
+    return resampled(alignment, image, grid, cards=cards, n_threads=1, **settings.resample)

@@ -83,8 +83,8 @@ def find_stars(
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
-        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative error of
-        the PSF, from the residuals).
+        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative
+        error of the PSF, from the residuals).
 
     Raises
     ------

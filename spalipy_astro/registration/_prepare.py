@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class StarFrame:
         Where the image has good pixels.
     quality : mapping
         How good the image is, see `measure_quality`; empty for a catalog.
+    header : mapping
+        Its header; empty for a catalog or an array.
     """
 
     stars: Stars
@@ -54,7 +57,8 @@ class StarFrame:
     wcs: Any
     n_detected: int
     box: Box | None = None
-    quality: Mapping[str, float] = field(default_factory=dict)
+    quality: Mapping[str, float] = attribute(default_factory=dict)
+    header: Mapping[str, Any] = attribute(default_factory=dict)
 
 
 def prepare(
@@ -111,9 +115,10 @@ def prepare(
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     star_field = StarField(stars.xy, stars.search_err)
-    quality = measure_quality(table, len(stars), plain, getattr(image, "meta", None))
+    header = getattr(image, "meta", None) or {}
+    quality = measure_quality(table, len(stars), plain, header)
     box = good_box(plain.data, plain.mask)
-    return StarFrame(stars, star_field, shape, wcs, len(table), box, quality)
+    return StarFrame(stars, star_field, shape, wcs, len(table), box, quality, header)
 
 
 def _without_lines(stars: Stars) -> Stars:

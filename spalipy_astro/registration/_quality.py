@@ -33,7 +33,7 @@ _EXPOSURE_CARDS = ("EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE", "EFFEXPTM", "IT
 
 
 def measure_quality(
-    table: Table, n_stars: int, image: Image, header: Mapping[str, Any] | None
+    table: Table, n_stars: int, image: Image, header: Mapping[str, Any]
 ) -> dict[str, float]:
     """
     Describe a frame by what the detection of its stars has measured.
@@ -46,8 +46,8 @@ def measure_quality(
         How many of them can be used.
     image : Image
         The frame; its WCS gives the scale.
-    header : mapping, optional
-        Its header, which has the time of the exposure.
+    header : mapping
+        Its header, which may tell the time of the exposure.
 
     Returns
     -------
@@ -93,10 +93,10 @@ def _arcsec_per_pixel(wcs: Any) -> float:
     return float(np.sqrt(np.prod(scales)))
 
 
-def _exposure_time(header: Mapping[str, Any] | None) -> float:
+def _exposure_time(header: Mapping[str, Any]) -> float:
     """Return the time of the exposure that a header tells, in seconds."""
-    for card in _EXPOSURE_CARDS if header is not None else ():
-        value = header.get(card)  # type: ignore[union-attr]
+    for card in _EXPOSURE_CARDS:
+        value = header.get(card)
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
             return float(value)
     return np.nan
