@@ -17,7 +17,18 @@ FIELD = np.random.default_rng(5).uniform(-20, SIZE + 20, (90, 2))
 FLUX = 10 ** np.random.default_rng(6).uniform(3.5, 5, 90)
 
 
-def frame(seed, *, fwhm=3.0, clouds=1.0, noise=NOISE, sky=SKY, stretch=1.0, angle=0.0, comet=None):
+def frame(
+    seed,
+    *,
+    field=FIELD,
+    fwhm=3.0,
+    clouds=1.0,
+    noise=NOISE,
+    sky=SKY,
+    stretch=1.0,
+    angle=0.0,
+    comet=None,
+):
     """Return an image whose stars lie up to 10 px elsewhere, and where its pixel (0, 0) lies."""
     rng = np.random.default_rng(seed)
     dx, dy = rng.uniform(-10, 10, 2).round(3)
@@ -25,7 +36,7 @@ def frame(seed, *, fwhm=3.0, clouds=1.0, noise=NOISE, sky=SKY, stretch=1.0, angl
     image = sky + rng.normal(0, noise, (SIZE, SIZE))
     sigma = fwhm / 2.3548
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    sources = [(*place, flux * clouds) for place, flux in zip(FIELD, FLUX, strict=True)]
+    sources = [(*place, flux * clouds) for place, flux in zip(field, FLUX, strict=True)]
     if comet is not None:
         sources.append((*comet, 60000.0))
     for x0, y0, flux in sources:
@@ -71,14 +82,8 @@ def test_columns_tell_what_is_wrong(judged):
 
 
 def test_a_frame_of_another_sky_has_a_quality(template):
-    other = frame(7)
-    # the stripes of a frame in another order, each mirrored: no star has its neighbors
-    pieces = [
-        other.data[k : k + 26, ::sign]
-        for k, sign in zip(range(0, 260, 26), [1, -1] * 5, strict=True)
-    ]
-    other.data = np.vstack([pieces[k] for k in (7, 2, 9, 0, 5, 3, 8, 1, 6, 4)])
-    table = align_many([other], template, scale=(0.9, 1.1), progress=False)
+    other = frame(7, field=np.random.default_rng(9).uniform(0, SIZE, (90, 2)))
+    table = align_many([other], template, progress=False)
     assert table["status"][0] == "failed"
     assert table["n_stars"][0] > 3
     assert np.isfinite(table["fwhm"][0])
