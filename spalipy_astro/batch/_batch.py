@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["align_many"]
 
+_KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
+
 
 def align_many(
     sources: Iterable[Any],
@@ -264,13 +266,18 @@ def align_many(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         if in_two_steps:
+            settings = replace(settings, keep=len(tasks) <= _KEPT)
             _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
             if reject is not None:
                 for row, reason in rejected(reject, _table(seen, outcomes, (), {})).items():
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
             window = _grid(grid, window, good)
-            tasks = [task for task in tasks if not outcomes[task.index].reason]
+            tasks = [
+                replace(task, alignment=outcomes[task.index].alignment)
+                for task in tasks
+                if not outcomes[task.index].reason
+            ]
             if write:
                 settings = replace(settings, window=window, reuse=True)
                 _collect(outcomes, work.each(align_frame, settings, tasks, "resample"))

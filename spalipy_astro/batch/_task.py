@@ -75,6 +75,8 @@ class Task:
         What to call it in the table.
     frame : StarFrame, optional
         Its stars, if they were found before.
+    alignment : Alignment, optional
+        Its alignment, if that was found and written a moment ago.
     """
 
     index: int
@@ -83,6 +85,7 @@ class Task:
     stem: Path | None = None
     label: str | int = 0
     frame: StarFrame | None = None
+    alignment: Alignment | None = None
 
     @property
     def asdf(self) -> Path | None:
@@ -120,6 +123,8 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
+    keep : bool
+        Hand alignments back even though they are written to files.
     target : Target, optional
         What aligned images stand on, instead of the stars.
     """
@@ -133,6 +138,7 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
+    keep: bool = False
     target: Target | None = None
 
 
@@ -236,7 +242,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             seconds = time.perf_counter() - start
             return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
     asdf = task.asdf if settings.alignments else None
-    alignment = _found_before(asdf, key, settings)
+    alignment = task.alignment or _found_before(asdf, key, settings)
     resumed = alignment is not None
     if alignment is not None:
         check_matched(alignment.summary(), settings.min_matched)
@@ -267,7 +273,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     return Outcome(
         task.index,
         figures=figures_of(alignment),
-        alignment=alignment if task.stem is None else None,
+        alignment=alignment if task.stem is None or settings.keep else None,
         union=_union(alignment) if settings.window is None else None,
         outline=_outline(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,

@@ -75,7 +75,8 @@ def plot_drift(
     Raises
     ------
     ValueError
-        If ``quantity`` is unknown or not in the table, or ``against`` does not have one number for each frame.
+        If ``quantity`` is unknown or not in the table, or ``against`` does not have one number for
+        each frame.
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity is one of {', '.join(_QUANTITIES)}; got {quantity!r}.")
