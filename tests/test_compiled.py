@@ -18,6 +18,7 @@ from spalipy_astro._compiled import starcolumns
 from spalipy_astro.detection import find_stars
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.resampling import resample, resample_flags
+from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
@@ -244,14 +245,14 @@ class TestArguments:
         """Call the interpolation of a tile of 2 x 3 pixels, from a window of 12 x 10."""
         block = np.arange(120, dtype=np.float32)[np.newaxis]
         y, x = (t + 4.3 for t in np.mgrid[-1.0:3, -1:4])
-        table = KERNELS["lanczos3"].table()
+        taps, table, table64 = _tables("lanczos3", np.dtype(np.float32))
         own = {
             "block": block,
             "x": x,
             "y": y,
             "corner": (0, 0, 10),
-            "table": table.astype(np.float32),
-            "taps": 6,
+            "table": table,
+            "taps": taps,
             "box": (0, 0),
             "out": np.zeros((1, 2, 3), np.float32),
         } | change
@@ -260,7 +261,7 @@ class TestArguments:
             (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
             own["x"],
             own["y"],
-            (own["taps"], own["table"], table),
+            (own["taps"], own["table"], table64),
             (False, 0.5, np.nan),
             own["box"],
             (own["out"], none.astype(bool), none.astype(np.float32), none),
@@ -283,7 +284,7 @@ class TestArguments:
             ({"box": (1, 0)}, ValueError, "exceeds the output"),
             ({"box": (0, -1)}, ValueError, "exceeds the output"),
             ({"taps": 5}, ValueError, "taps must be 1, 2, 4 or 6, got 5"),
-            ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 4\)"),
+            ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 8\)"),
             ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
             ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
         ],

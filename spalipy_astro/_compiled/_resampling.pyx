@@ -148,10 +148,10 @@ cdef Py_buffer *set_kernel(
     cdef int lanes = {1: 1, 2: 2, 4: 4, 6: 8}.get(taps, 0)
     if lanes == 0:
         raise ValueError(f"taps must be 1, 2, 4 or 6, got {taps}")
-    expect(weights, name, (None, lanes))
-    if weights.shape[0] < 3:
-        raise ValueError(f"{name} must have at least 3 rows, got {weights.shape[0]}")
-    kernel.taps, kernel.lanes, kernel.steps = taps, lanes, weights.shape[0] - 2
+    expect(weights, name, (None, 2 * lanes))
+    if weights.shape[0] < 2:
+        raise ValueError(f"{name} must have at least 2 rows, got {weights.shape[0]}")
+    kernel.taps, kernel.lanes, kernel.steps = taps, lanes, weights.shape[0] - 1
     return weights
 
 

@@ -44,8 +44,9 @@ def interpolate_tile(
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
-        The number of taps, 1, 2, 4 or 6; weights by phase, (steps + 2, lanes), in the type of the
-        block and in float64, where lanes are the taps rounded up to a power of two.
+        The number of taps, 1, 2, 4 or 6; weights by phase and how they change to the next one,
+        (steps + 1, 2 * lanes), in the type of the block and in float64, where lanes are the taps
+        rounded up to a power of two.
     rule : (area, least, fill)
         Whether to multiply by the area of an output pixel in the source; the smallest share of the
         weight that must be on good pixels; the value of the outputs that have less.
@@ -81,7 +82,7 @@ def _interpolate(
             values = np.where(plan.inside, values.astype(float), np.nan)
             spreads = np.zeros_like(values)
             if len(variance):
-                spreads = _sums(variance[p], plan, corner, kernel[2], kernel[0], power=2)
+                spreads = _sums(variance[p], plan, corner, kernel[1], kernel[0], power=2)
             shares = np.where(plan.inside, 1.0, -np.inf)
             bad = np.nonzero(~np.isfinite(values) & plan.inside)
             if len(bad[0]):
@@ -109,7 +110,7 @@ class _Plan(NamedTuple):
 def _plan(u: Array, v: Array, kernel: tuple[int, Array, Array], corner: Any, frame: Any) -> _Plan:
     """Find where kernels begin; off the frame they are those of the window's first pixel."""
     taps, table, _ = kernel
-    steps = len(table) - 2
+    steps = len(table) - 1
     inside = _on_frame(u, v, frame)
     u, v = (
         np.where(inside, t + (1 - taps / 2), first)
@@ -129,9 +130,9 @@ def _on_frame(u: Array, v: Array, frame: Any) -> Array:
 
 
 def _weights(table: Array, knot: Array, phase: Array) -> Array:
-    """Weights of one axis, (..., lanes): between two rows of the table."""
-    low = table[knot]
-    return low + phase.astype(table.dtype)[..., np.newaxis] * (table[knot + 1] - low)
+    """Weights of one axis, (..., lanes): those of a row of the table, and their change."""
+    low, change = np.split(table[knot], 2, axis=-1)
+    return low + phase.astype(table.dtype)[..., np.newaxis] * change
 
 
 def _sums(
@@ -148,7 +149,7 @@ def _sums(
     start = (plan.top - corner[1]) * corner[2] + plan.left - corner[0]
     if taps == 1:
         return np.where(np.isfinite(pixels[start]), pixels[start], 0) if clean else pixels[start]
-    lanes = table.shape[1]
+    lanes = table.shape[1] // 2
     along_x = _weights(table, plan.knot_x, plan.phase_x)
     along_y = _weights(table, plan.knot_y, plan.phase_y)
     if power == 2:
@@ -337,7 +338,7 @@ def _pixel_weights(
 ) -> tuple[Array, Array, Array]:
     """Find the weights of source pixels, (N, rows, columns), and the first column and row."""
     taps, table, factors_x, factors_y, (n_x, n_y) = kernel
-    shift, phases, lanes = 1 - taps / 2, len(table) - 2, table.shape[1]
+    shift, phases, lanes = 1 - taps / 2, len(table) - 1, table.shape[1] // 2
     ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
     u, v = (t + shift for t in place)
     # only where a map is wild between the points that were looked at

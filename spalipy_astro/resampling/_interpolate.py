@@ -30,6 +30,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 _BLOCK = 1 << 22  # source pixels in memory at once, for each thread
 _SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
+_LINE = 64  # bytes of the cache at once
 _MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
 
 
@@ -81,8 +82,18 @@ def interpolate(
 def _tables(method: str | Kernel, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
     """Argument ``kernel`` of `_compiled.interpolate_tile`."""
     kernel = kernel_of(method)
-    table = kernel.table()
-    return kernel.taps, table.astype(dtype), table
+    return kernel.taps, _with_changes(kernel.table(), dtype), _with_changes(kernel.table(), float)
+
+
+def _with_changes(table: FloatArray, dtype: Any) -> NDArray[Any]:
+    """Rows of a table, each with its change to the next, in whole lines of the processor's cache."""
+    table = table.astype(dtype)
+    rows, lanes = len(table) - 1, table.shape[1]
+    room = np.zeros(2 * rows * lanes + _LINE // table.itemsize, dtype)
+    first = -room.ctypes.data % _LINE // table.itemsize
+    out = room[first : first + 2 * rows * lanes].reshape(rows, 2 * lanes)
+    out[:, :lanes], out[:, lanes:] = table[:-1], np.diff(table, axis=0)
+    return out
 
 
 def plan_tile(

@@ -25,10 +25,13 @@ typedef struct {
     double *out_variance; /* (planes, rows, columns), or NULL */
 } Tile;
 
-/* An interpolation kernel: its taps, lanes (taps rounded up to a power of two), rows of the table. */
+/*
+ * An interpolation kernel: its taps, lanes (taps rounded up to a power of two), steps of the table,
+ * which has a row more: weights, and how they change to the next row.
+ */
 typedef struct {
     int taps, lanes;
-    ptrdiff_t steps; /* the table has two rows more */
+    ptrdiff_t steps;
 } Kernel;
 
 /* Weights of the average over an output pixel. */
