@@ -25,6 +25,7 @@ SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
     "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
     "_resampling": [
+        "accept_uncertainties",
         "average_tile",
         "flags_tile",
         "interpolate_tile",
@@ -262,7 +263,7 @@ class TestArguments:
             own["x"],
             own["y"],
             (own["taps"], own["table"], table64),
-            (False, 0.5, np.nan),
+            (False, 0.5, np.nan, "std"),
             own["box"],
             (own["out"], none.astype(bool), none.astype(np.float32), none),
         )
@@ -296,6 +297,24 @@ class TestArguments:
     def test_no_pixels(self):
         empty = np.empty((2, 2))
         assert self.tile(x=empty, y=empty, out=np.zeros((1, 0, 0), np.float32)).size == 0
+
+    @pytest.mark.parametrize("kind", ["std", "var", "ivar"])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_uncertainties(self, kind, dtype):
+        block = np.array([[1, np.nan, 3, 4, 5, 6, 7, np.inf, 9]], dtype)
+        spread = np.array([[2, 2, np.nan, -2, 0, np.inf, 1e200, 2, 0.5]])
+        variance, accepted = {
+            "std": ([4, 0, 0, 4, 0, 0, 0, 0, 0.25], [0, 3, 4, 8]),
+            "var": ([2, 0, 0, 0, 0, 0, 1e200, 0, 0.5], [0, 4, 6, 8]),
+            "ivar": ([0.5, 0, 0, 0, 0, 0, 1e-200, 0, 2], [0, 5, 6, 8]),
+        }[kind]
+        for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
+            pixels, values = block.copy(), spread.copy()
+            loop(kind, pixels, values)
+            np.testing.assert_allclose(values[0], variance, rtol=1e-15)
+            assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
+            with pytest.raises(ValueError, match="block|spread|kind"):
+                compiled("accept_uncertainties")("rms", pixels, values)
 
     def test_stars_that_are_not_there(self):
         kernel = np.ones((3, 3))

@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["average_tile", "flags_tile", "interpolate_tile", "source_extent", "spline_tile"]
+__all__ = [
+    "accept_uncertainties",
+    "average_tile",
+    "flags_tile",
+    "interpolate_tile",
+    "source_extent",
+    "spline_tile",
+]
 
 Array = NDArray[Any]
 Source = tuple[Array, Array, tuple[int, int, int], tuple[int, int]]
-Rule = tuple[bool, float, float]
+Rule = tuple[bool, float, float, str]
 
 _AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
 
@@ -47,14 +54,15 @@ def interpolate_tile(
         The number of taps, 1, 2, 4 or 6; weights by phase and how they change to the next one,
         (steps + 1, 2 * lanes), in the type of the block and in float64, where lanes are the taps
         rounded up to a power of two.
-    rule : (area, least, fill)
+    rule : (area, least, fill, kind)
         Whether to multiply by the area of an output pixel in the source; the smallest share of the
-        weight that must be on good pixels; the value of the outputs that have less.
+        weight that must be on good pixels; the value of the outputs that have less; what the
+        uncertainties are, ``"std"``, ``"var"`` or ``"ivar"``.
     box : (row, column)
         Place of the tile in the outputs.
-    outputs : (out, bad, footprint, out_variance)
-        Arrays (planes, ny, nx), of which the second and third may be without planes, and the
-        variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
+    outputs : (out, bad, footprint, spread)
+        Arrays (planes, ny, nx), of which all but the first may be without planes. Where a pixel is
+        bad, the uncertainty is NaN, or an inverse variance 0.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         _interpolate(source, x, y, kernel, rule, box, outputs)
@@ -227,22 +235,48 @@ def _store(
     outputs: tuple[Array, Array, Array, Array],
 ) -> None:
     """Write some rows of a tile, scaled by area, filled where too little weight is good."""
-    _, least, fill = rule
-    out, bad, footprint, out_variance = outputs
+    _, least, fill, kind = rule
+    out, bad, footprint, spread = outputs
     # a factor that is NaN: at the edge of what the map is defined for
     shares = np.where(np.isnan(factor), -np.inf, shares)
     usable = shares >= least
     rows = slice(box[0] + first, box[0] + first + len(values))
     place = plane, rows, slice(box[1], box[1] + values.shape[1])
     out[place] = np.where(usable, values * factor, fill)
-    if len(out_variance):
-        out_variance[plane, first : first + len(values)] = np.where(
-            usable, spreads * (factor * factor), np.nan
-        )
+    if len(spread):
+        variance = np.where(usable, spreads * (factor * factor), np.nan)
+        if kind == "std":
+            variance = np.sqrt(variance)
+        elif kind == "ivar":
+            variance = np.where(np.isnan(variance), 0.0, 1 / variance)
+        spread[place] = variance
     if len(bad):
         bad[place] = ~usable
     if len(footprint):
         footprint[place] = np.where(shares > 0, shares, 0)
+
+
+def accept_uncertainties(kind: str, block: Array, spread: Array) -> None:
+    """
+    Convert the uncertainties of a window to variances, in place.
+
+    Where they are negative or not finite, or a pixel is not, the pixel becomes NaN and its variance
+    0.
+
+    Parameters
+    ----------
+    kind : {"std", "var", "ivar"}
+        What the uncertainties are.
+    block : (planes, h * w) array
+        The window of the source.
+    spread : (planes, h * w) float64 array
+        The uncertainties.
+    """
+    with np.errstate(all="ignore"):
+        variance = spread**2 if kind == "std" else 1 / spread if kind == "ivar" else spread
+        bad = ~((variance >= 0) & np.isfinite(variance) & np.isfinite(block))
+    block[bad] = np.nan
+    spread[...] = np.where(bad, 0.0, variance)
 
 
 def average_tile(

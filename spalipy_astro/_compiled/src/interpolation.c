@@ -169,6 +169,29 @@ INLINE void set_shares(Piece *piece)
             piece->values[j] = piece->inside[j] != 0 ? piece->values[j] : NAN;
 }
 
+INLINE int has_spread(const Tile *tile)
+{
+    return tile->spread_float != NULL || tile->spread_double != NULL;
+}
+
+/* Convert variances, NaN where a pixel is bad, to uncertainties, and write them. */
+INLINE void store_spread(
+    const Tile *tile, ptrdiff_t at, ptrdiff_t number, double *RESTRICT spreads)
+{
+    if (tile->kind == STANDARD_DEVIATION)
+        for (ptrdiff_t j = 0; j < number; j++)
+            spreads[j] = sqrt(spreads[j]);
+    else if (tile->kind == INVERSE_VARIANCE)
+        for (ptrdiff_t j = 0; j < number; j++)
+            spreads[j] = spreads[j] == spreads[j] ? 1 / spreads[j] : 0;
+    if (tile->spread_float != NULL)
+        for (ptrdiff_t j = 0; j < number; j++)
+            tile->spread_float[at + j] = (float)spreads[j];
+    else
+        for (ptrdiff_t j = 0; j < number; j++)
+            tile->spread_double[at + j] = spreads[j];
+}
+
 /* The source pixels that count in the average over an output pixel. */
 typedef struct {
     ptrdiff_t left, top, columns, rows;

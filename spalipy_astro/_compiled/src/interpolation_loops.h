@@ -47,7 +47,7 @@ INLINE double NAME(good_average)(
 /* Write some pixels of a tile, scaled by area, filled where too little weight is good. */
 INLINE void NAME(store)(
     const Tile *tile, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number,
-    const double *RESTRICT values, double *RESTRICT shares, const double *RESTRICT spreads,
+    const double *RESTRICT values, double *RESTRICT shares, double *RESTRICT spreads,
     const double *RESTRICT factor, REAL *RESTRICT out)
 {
     const ptrdiff_t at
@@ -61,13 +61,12 @@ INLINE void NAME(store)(
         const double value = values[j] * factor[j];
         line[j] = (REAL)(shares[j] >= least ? value : fill);
     }
-    if (tile->out_variance != NULL) {
-        double *RESTRICT variance
-            = tile->out_variance + (plane * tile->rows + row) * tile->columns + first;
+    if (has_spread(tile)) {
         for (ptrdiff_t j = 0; j < number; j++) {
             const double value = spreads[j] * (factor[j] * factor[j]);
-            variance[j] = shares[j] >= least ? value : NAN;
+            spreads[j] = shares[j] >= least ? value : NAN;
         }
+        store_spread(tile, at, number, spreads);
     }
     if (tile->bad != NULL) {
         unsigned char *RESTRICT bad = tile->bad + at;
@@ -83,7 +82,7 @@ INLINE void NAME(store)(
 
 /* The same where all weight is on good pixels. */
 INLINE void NAME(store_good)(
-    const Tile *tile, ptrdiff_t plane, const Piece *piece, REAL *RESTRICT out)
+    const Tile *tile, ptrdiff_t plane, Piece *piece, REAL *RESTRICT out)
 {
     const ptrdiff_t n = piece->number, first = tile->column + piece->first;
     const ptrdiff_t at
@@ -94,11 +93,10 @@ INLINE void NAME(store_good)(
         const double value = piece->values[j] * factor[j];
         line[j] = (REAL)value;
     }
-    if (tile->out_variance != NULL) {
-        double *RESTRICT variance = tile->out_variance
-            + (plane * tile->rows + piece->row) * tile->columns + piece->first;
+    if (has_spread(tile)) {
         for (ptrdiff_t j = 0; j < n; j++)
-            variance[j] = piece->spreads[j] * (factor[j] * factor[j]);
+            piece->spreads[j] *= factor[j] * factor[j];
+        store_spread(tile, at, n, piece->spreads);
     }
     if (tile->bad != NULL)
         memset(tile->bad + at, 0, (size_t)n);
@@ -410,4 +408,18 @@ int NAME(average_tile)(
     free(weights);
     free(room.line);
     return status;
+}
+
+CLONES
+void NAME(accept)(int kind, ptrdiff_t number, REAL *block, double *spread)
+{
+    for (ptrdiff_t j = 0; j < number; j++) {
+        double variance = spread[j];
+        variance = kind == STANDARD_DEVIATION ? variance * variance
+            : kind == INVERSE_VARIANCE        ? 1 / variance
+                                              : variance;
+        const int usable = (variance >= 0) & finite(variance) & (block[j] - block[j] == 0);
+        block[j] = usable ? block[j] : (REAL)NAN;
+        spread[j] = usable ? variance : 0;
+    }
 }
