@@ -89,11 +89,11 @@ INLINE void NAME(eight_store)(REAL *to, NAME(eight) from)
 }
 #endif
 
+#if defined(__GNUC__)
 /*
  * Sums over the lanes of four vectors, half to half: (0 + 2) + (1 + 3). Pairs are those that take the
  * fewest instructions.
  */
-#if defined(__GNUC__)
 INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME(four) d)
 {
 #if LANE_BYTES == 4
@@ -106,6 +106,17 @@ INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME
     return SHUFFLE(one, two, 0, 4, 2, 6) + SHUFFLE(one, two, 1, 5, 3, 7);
 #endif
 }
+
+/* Exchange rows and columns. */
+INLINE void NAME(four_transpose)(NAME(four) *v)
+{
+    const NAME(four) a = SHUFFLE(v[0], v[1], 0, 1, 4, 5), b = SHUFFLE(v[2], v[3], 0, 1, 4, 5);
+    const NAME(four) c = SHUFFLE(v[0], v[1], 2, 3, 6, 7), d = SHUFFLE(v[2], v[3], 2, 3, 6, 7);
+    v[0] = SHUFFLE(a, b, 0, 2, 4, 6);
+    v[1] = SHUFFLE(a, b, 1, 3, 5, 7);
+    v[2] = SHUFFLE(c, d, 0, 2, 4, 6);
+    v[3] = SHUFFLE(c, d, 1, 3, 5, 7);
+}
 #undef SHUFFLE
 #else
 INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME(four) d)
@@ -115,6 +126,16 @@ INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME
     for (int k = 0; k < 4; k++)
         out.lane[k] = (from[k].lane[0] + from[k].lane[2]) + (from[k].lane[1] + from[k].lane[3]);
     return out;
+}
+
+INLINE void NAME(four_transpose)(NAME(four) *v)
+{
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < i; j++) {
+            const REAL value = v[i].lane[j];
+            v[i].lane[j] = v[j].lane[i];
+            v[j].lane[i] = value;
+        }
 }
 #endif
 
