@@ -153,11 +153,12 @@ def read_image(
         header = clean_header(header, name)
         wcs = read_wcs(hdus, index, name)
         planes = companions_of(hdus, index, data.shape)
-        spread, flags = planes.spread(), planes.bits()
+        spread, flags, bad = planes.spread(), planes.bits(), planes.bad()
         plane = fits.Header() if planes.flags is None else planes.flags.header
-        bad = planes.bad(Judge.of(header, plane, ignore_flags, flag_name_map))
+        judge = Judge.of(header, plane, ignore_flags, flag_name_map)
         header.extend(plane_cards(planes.flags), update=True)
-    masks = [np.asarray(plane, bool) for plane in (blank, bad, mask) if plane is not None]
+    flagged = judge.bad(flags) if flags is not None and planes.flags_tell else None
+    masks = [np.asarray(plane, bool) for plane in (blank, bad, flagged, mask) if plane is not None]
     found = _unit(header, unit, path)
     image = CCDData(
         data,

@@ -66,7 +66,9 @@ def clean_header(header: fits.Header, name: str) -> fits.Header:
         try:
             _check(card)
         except Exception:  # astropy raises all sorts of things for what is in a damaged card
-            dropped.append(_called(card, number))
+            first = _first(card)
+            dropped.append(_called(card, number) if first is None else "CONTINUE")
+            good += [] if first is None else [first]
         else:
             good.append(card)
     _tell(dropped, name)
@@ -170,6 +172,19 @@ def _check(card: fits.Card) -> None:
     if card.keyword not in _COMMENTARY:
         fits.Card("VALUE", value, card.comment)
     str(card).encode("ascii")
+
+
+def _first(card: fits.Card) -> fits.Card | None:
+    """Return a card without what was taken for its continuation; None if that is not the fault."""
+    image = getattr(card, "_image", None) or ""  # as it was read: .image raises for such a card
+    if image[fits.Card.length :][:8].strip() != "CONTINUE":
+        return None
+    first = fits.Card.fromstring(image[: fits.Card.length])
+    try:
+        _check(first)
+    except Exception:  # as above
+        return None
+    return first
 
 
 def _called(card: fits.Card, number: int) -> str:

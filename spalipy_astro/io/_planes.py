@@ -114,17 +114,19 @@ class Companions:
         """Return the flags, as integers; None where there are none."""
         return None if self.flags is None else _whole(self.flags)
 
-    def bad(self, judge: Judge) -> NDArray[np.bool_] | None:
-        """Return which pixels are bad by mask, flags and weights; None without any of these."""
-        planes = []
-        if self.mask is not None:
-            planes.append(np.asarray(self.mask.data) != 0)
-        # flags that this package has written stand beside the mask that was made of them
-        if self.flags is not None and not (self.flags.name == "FLAGS" and planes):
-            planes.append(judge.bad(_whole(self.flags)))
+    def bad(self) -> NDArray[np.bool_] | None:
+        """Return which pixels are bad by mask and weights; None without any of these."""
+        planes = [] if self.mask is None else [np.asarray(self.mask.data) != 0]
         if self.weight is not None:
             planes.append(~(np.asarray(self.weight.data) > 0))
         return np.logical_or.reduce(planes) if planes else None
+
+    @property
+    def flags_tell(self) -> bool:
+        """Whether flags say more of what is bad than the mask."""
+        # flags that this package has written stand beside the mask that was made of them
+        made = self.flags is not None and self.flags.name == "FLAGS" and self.mask is not None
+        return self.flags is not None and not made
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,14 @@ class Judge:
         return cls(ignored if given else ignore_flags, flag_name_map)
 
     def bad(self, bits: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which pixels are bad."""
-        ignored = interpret_bit_flags(self.ignore_flags, flag_name_map=self.flag_name_map)
+        """Return which pixels are bad; raises ValueError for bits that there are not."""
+        try:
+            ignored = interpret_bit_flags(self.ignore_flags, flag_name_map=self.flag_name_map)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                "ignore_flags is a number, bits or names with commas between them, or a list, as "
+                f"astropy.nddata.bitmask takes them; got {self.ignore_flags!r} ({error})."
+            ) from error
         if ignored is None:  # astropy's way to say that none is looked at
             return np.zeros(bits.shape, bool)
         unsigned = bits.view(f"u{bits.dtype.itemsize}")
@@ -222,12 +230,17 @@ def _belonging(hdus: Any, index: int) -> Iterator[Any]:
     chosen = hdus[index]
     images = [k for k, hdu in enumerate(hdus) if hdu.is_image and hdu.shape]
     images = [k for k in images if not is_companion(hdus[k])]
-    alone = [hdus[k].ver for k in images].count(chosen.ver) == 1 and index in images
+    versions = [hdus[k].ver for k in images]
+    numbered = len(set(versions)) == len(versions)
     for k, hdu in enumerate(hdus):
-        if k == index or not hdu.is_image or not is_companion(hdu):
+        if k == index or index not in images or not hdu.is_image or not is_companion(hdu):
             continue
         before = [image for image in images if image < k]
-        if (alone and hdu.ver == chosen.ver) or (before and before[-1] == index):
+        if numbered and hdu.ver in versions:
+            belongs = hdu.ver == chosen.ver
+        else:
+            belongs = bool(before) and before[-1] == index
+        if belongs:
             yield hdu
 
 
