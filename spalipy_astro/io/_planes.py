@@ -188,7 +188,9 @@ class Judge:
 
 
 def is_companion(hdu: Any) -> bool:
-    """Tell whether an HDU has the name of a plane that belongs to an image."""
+    """Tell whether an HDU has the name of a plane that belongs to an image before it."""
+    if isinstance(hdu, fits.PrimaryHDU):
+        return False
     named = (_UNCERTAINTIES, _MASKS, _FLAGS, _WEIGHTS, _OTHERS)
     return any(hdu.name in names for names in named) or hdu.name.startswith("FLAGS_")
 
