@@ -168,7 +168,7 @@ def read_image(
         wcs=wcs,
         meta=header,
     )
-    if flags is not None and flags.shape == data.shape:
+    if flags is not None:
         image.flags = flags
     return image
 

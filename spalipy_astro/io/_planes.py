@@ -89,12 +89,15 @@ class Companions:
     Attributes
     ----------
     uncertainty, mask, flags, weight : HDU or None
+    shape : tuple of int
+        That of the image, which its planes get.
     """
 
     uncertainty: Any = None
     mask: Any = None
     flags: Any = None
     weight: Any = None
+    shape: tuple[int, ...] = (-1,)
 
     def kind(self) -> type[NDUncertainty] | None:
         """Return what kind of uncertainty there is; None if that is not said."""
@@ -108,18 +111,18 @@ class Companions:
             return None
         kind = self.kind() or StdDevUncertainty
         text = str(hdu.header.get("BUNIT", "")).strip()
-        return kind(_native(hdu.data), unit=unit_of(text) if text else None)
+        return kind(_native(hdu.data).reshape(self.shape), unit=unit_of(text) if text else None)
 
     def bits(self) -> NDArray[Any] | None:
         """Return the flags, as integers; None where there are none."""
-        return None if self.flags is None else _whole(self.flags)
+        return None if self.flags is None else _whole(self.flags).reshape(self.shape)
 
     def bad(self) -> NDArray[np.bool_] | None:
         """Return which pixels are bad by mask and weights; None without any of these."""
         planes = [] if self.mask is None else [np.asarray(self.mask.data) != 0]
         if self.weight is not None:
             planes.append(~(np.asarray(self.weight.data) > 0))
-        return np.logical_or.reduce(planes) if planes else None
+        return np.logical_or.reduce(planes).reshape(self.shape) if planes else None
 
     @property
     def flags_tell(self) -> bool:
@@ -214,9 +217,9 @@ def companions_of(hdus: Any, index: int, shape: tuple[int, ...]) -> Companions:
     found: dict[str, Any] = {}
     for hdu in _belonging(hdus, index):
         role = _role(hdu)
-        if role is not None and role not in found and tuple(hdu.shape)[-2:] == shape[-2:]:
+        if role is not None and role not in found and _long(hdu.shape) == _long(shape):
             found[role] = hdu
-    return Companions(**found)
+    return Companions(**found, shape=shape)
 
 
 def plane_cards(flags: Any) -> list[tuple[str, Any, str]]:
@@ -244,6 +247,14 @@ def _belonging(hdus: Any, index: int) -> Iterator[Any]:
             belongs = bool(before) and before[-1] == index
         if belongs:
             yield hdu
+
+
+def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without leading axes of length one."""
+    shape = tuple(shape)
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _role(hdu: Any) -> str | None:

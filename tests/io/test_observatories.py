@@ -339,6 +339,32 @@ def test_planes_are_found_by_version_or_by_place(tmp_path):
             assert_allclose(image.uncertainty.array, value)
 
 
+def test_planes_with_an_axis_of_length_one(tmp_path):
+    """They get the shape of the image; planes of another shape do not belong to it."""
+    names = {"SCI": pixels(), "ERR": plane(3), "DQ": flags(4, 0, "i2"), "MASK": plane(0, "u1")}
+    hdus = [fits.ImageHDU(data[np.newaxis], name=name) for name, data in names.items()]
+    hdus.insert(1, fits.ImageHDU(plane(7)[:-1], name="VARIANCE"))
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    assert image.shape == image.mask.shape == image.flags.shape == SHAPE
+    assert image.mask[BAD]
+    assert image.uncertainty.array.shape == SHAPE
+    assert image.uncertainty.uncertainty_type == "std"
+
+
+def test_cards_of_a_primary_header_that_cannot_be_written(tmp_path, caplog):
+    """They are named as those of the extension are, in the same warning."""
+    hdus = [fits.PrimaryHDU(header=fits.Header({"XXAIN": 1.5, "FILTER": "V"}))]
+    hdus.append(fits.ImageHDU(pixels(), fits.Header({"OBSERVER": "me"}), name="SCI"))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    raw = (tmp_path / "a.fits").read_bytes().replace(b"XXAIN   =", b"GAIN.SPE=")
+    (tmp_path / "a.fits").write_bytes(raw.replace(b"'me      '", b"'m\x00      '"))
+    header = read_image(tmp_path / "a.fits").header
+    assert header["FILTER"] == "V"
+    assert len(caplog.messages) == 1
+    assert all(name in caplog.messages[0] for name in ("GAIN.SPE", "OBSERVER"))
+
+
 def test_which_flags_are_bad_can_be_said(tmp_path):
     """By bits, by names that the file has, by names that the user has; none at all."""
     from astropy.nddata.bitmask import extend_bit_flag_map
