@@ -201,11 +201,11 @@ class _Interpolator:
                 np.copyto(view, np.nan, where=planes.mask[index][inner])
             if planes.spread is not None:
                 variance[k][outer] = planes.spread[index][inner]
-        flat = block.reshape(len(indices), -1)
-        variance = variance.reshape(len(variance), window.size)
+        pixels = block.reshape(len(indices), -1)
+        variances = variance.reshape(len(variance), window.size)
         if planes.spread is not None:
-            _compiled.accept_uncertainties(planes.kind, flat, variance)
-        return flat, variance
+            _compiled.accept_uncertainties(planes.kind, pixels, variances)
+        return pixels, variances
 
 
 def interpolate_flags(
