@@ -17,7 +17,13 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_shape, check_whole_offset
+from spalipy_astro._checks import (
+    check_image,
+    check_shape,
+    check_whole_offset,
+    colors_go_last,
+    shape_of,
+)
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._summary import Summary
@@ -177,9 +183,10 @@ class Alignment:
 
         Parameters
         ----------
-        data : CCDData, NDData or array_like, shape (..., ny, nx)
-            The image, of the source's shape; leading axes are planes that share the geometry. For
-            a part of the source, or binned pixels, see `cropped` and `binned`.
+        data : CCDData, NDData or array_like, shape (..., ny, nx) or (ny, nx, 3)
+            The image, of the source's shape. Leading axes are planes that share the geometry, such
+            as colors; a last axis of length 1, 3 or 4 after (ny, nx) has colors, too. For a part
+            of the source, or binned pixels, see `cropped` and `binned`.
         method : str or `~spalipy_astro.resampling.Kernel`, optional
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
@@ -209,7 +216,7 @@ class Alignment:
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``. Pixels without data are masked and have ``fill_value``.
+            Of the type of ``data``, its axes in the same order. Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -239,6 +246,7 @@ class Alignment:
         return resampling.resample(
             data,
             self.transform.inverse,
+            colors_last=colors_go_last(shape_of(data), self.source_shape),
             shape=shape,
             offset=offset,
             method=method,

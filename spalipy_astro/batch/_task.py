@@ -18,6 +18,7 @@ from astropy.nddata import CCDData, NDData
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import colors_go_last
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
@@ -336,7 +337,11 @@ def _image(task: Task, settings: Settings) -> CCDData:
     elif not isinstance(image, CCDData):
         image = CCDData(image, unit=image.unit or "adu")
     if mask is not None:
-        both = np.asarray(mask, bool) if image.mask is None else image.mask | np.asarray(mask, bool)
+        both = np.asarray(mask, bool)
+        if image.mask is not None:
+            if both.ndim < image.mask.ndim and colors_go_last(image.shape):
+                both = both[:, :, np.newaxis]
+            both = image.mask | both
         image = CCDData(image, mask=both, unit=image.unit)
     return image
 
@@ -415,5 +420,6 @@ def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: st
         wcs=alignment._wcs_of_window(offset, shape),
         provenance={**alignment._cards(), **cards, _KEY: (key, about_key)},
         n_threads=1,
+        colors_last=colors_go_last(image.shape, alignment.source_shape),
         **settings.resample,
     )

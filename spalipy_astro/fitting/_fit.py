@@ -202,9 +202,7 @@ def fit_backward(
         sigma=np.sqrt(sigma2),
         residuals=residuals,
         floor=floor,
-        covariance=covariance_of(
-            design, posterior, pairs, residuals, known=known, kind=affine
-        ),
+        covariance=covariance_of(design, posterior, pairs, residuals, known=known, kind=affine),
         kind=affine,
     )
 

@@ -65,14 +65,15 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     -------
     list of int
         Numbers of the HDUs with two axes (leading ones of length one aside), except for the masks
-        and uncertainties that CCDData writes.
+        and uncertainties that CCDData writes; where there are none, of those with three.
 
     Raises
     ------
     FileNotFoundError, FormatError
     """
     with open_fits(path) as hdus:
-        return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
 
 
 def read_image(
@@ -90,7 +91,7 @@ def read_image(
     path : path-like
         Also multi-extension, tile-compressed or gzipped.
     hdu : int, str or (str, int), optional
-        The extension; by default the first image.
+        The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
         In place of ``BUNIT``; ``adu`` where neither is there.
     mask : array_like of bool, optional
@@ -99,7 +100,8 @@ def read_image(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        With the celestial WCS of the header if it has one that is understood.
+        Of shape (ny, nx), or (k, ny, nx) for a cube, with the celestial WCS of the header if it has
+        one that is understood.
 
     Raises
     ------
@@ -296,8 +298,8 @@ def _shape(hdu: Any) -> tuple[int, ...]:
     return shape
 
 
-def _is_image(hdu: Any) -> bool:
-    return len(_shape(hdu)) == 2 and hdu.name not in _COMPANIONS
+def _is_image(hdu: Any, axes: int = 2) -> bool:
+    return len(_shape(hdu)) == axes and hdu.name not in _COMPANIONS
 
 
 def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = False) -> int:
@@ -311,18 +313,19 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             raise FormatError(
                 f"{os.fspath(path)!r} has no extension {hdu!r}; it has {names}."
             ) from error
-        if len(_shape(hdus[index])) != 2:
+        if len(_shape(hdus[index])) not in (2, 3):
             raise FormatError(
-                f"extension {hdu!r} of {os.fspath(path)!r} is not a two-dimensional image; its "
+                f"extension {hdu!r} of {os.fspath(path)!r} is neither an image nor a cube; its "
                 f"shape is {_shape(hdus[index])}."
             )
         return index
-    for index, unit in enumerate(hdus):
-        if _is_image(unit) or (companions and len(_shape(unit)) == 2):
-            return index
+    for axes in (2, 3):  # a cube, such as one of colors, where there is no image
+        for index, unit in enumerate(hdus):
+            if _is_image(unit, axes) or (companions and len(_shape(unit)) == axes):
+                return index
     shapes = ", ".join(str(_shape(unit)) for unit in hdus)
     raise FormatError(
-        f"{os.fspath(path)!r} contains no two-dimensional image; the shapes of its extensions are "
+        f"{os.fspath(path)!r} contains no image and no cube; the shapes of its extensions are "
         f"{shapes}."
     )
 

@@ -244,7 +244,7 @@ def test_two_skies(make_sky_pair):
 @pytest.mark.parametrize(
     ("bad", "error", "words"),
     [
-        (lambda d: d[None], ImageError, "3 dimensions, shape \\(1, 280, 360\\)"),
+        (lambda d: np.stack([[d, d], [d, d]]), ImageError, "4 dimensions, shape \\(2, 2, 280"),
         (lambda d: d[0], ImageError, "1 dimensions"),
         (lambda d: np.full_like(d, np.nan), ImageError, "pixels of the image are bad"),
         (lambda d: np.full_like(d, 7.0), ImageError, "same value"),
