@@ -53,7 +53,8 @@ class Alignment:
     """
     The transform from a source's pixels to a template's, and the evidence for it.
 
-    Use `find_alignment` to make one and `Alignment.read` to read one from a file.
+    Use `find_alignment` to make one, `fit_alignment` where the stars are matched already,
+    `Alignment.from_transform` where the transform is known, and `Alignment.read` for a file.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Alignment:
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
         (rows of the catalogs), ``dx``, ``dy`` (residuals: template position minus transformed
         source position, template px), ``sigma`` (their expected scatter along each axis), ``used``
-        (False where clipped).
+        (False where clipped). It has no rows where the transform was given.
     source_shape, template_shape : tuple of int or None
         Shapes ``(ny, nx)`` of the images; None if there was only a catalog.
     original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
@@ -86,6 +87,55 @@ class Alignment:
     _errors: tuple[ErrorTerm, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_transform(
+        cls,
+        model: Model,
+        *,
+        source_shape: tuple[int, int] | None = None,
+        template_shape: tuple[int, int] | None = None,
+        wcs: Any = None,
+    ) -> Alignment:
+        """
+        Make an alignment of a transform that is known.
+
+        Parameters
+        ----------
+        model : `~astropy.modeling.Model`
+            Source px to template px, any model of two inputs and two outputs whose parameters have
+            no units. Its inverse is checked on the source frame; where it has none, or one that is
+            off by more than 1e-6 px, it is inverted numerically.
+        source_shape, template_shape : tuple of int, optional
+            Shapes ``(ny, nx)`` of the images. `resample` needs the template's. Without the source's
+            the model is checked on 1000 x 1000 px.
+        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+            The template's.
+
+        Returns
+        -------
+        Alignment
+            Its table of matches is empty, it has no `error`, and `summary` has no figures of a fit.
+
+        Raises
+        ------
+        TypeError
+            If the model is none, or the WCS is none.
+        ValueError
+            If the model has other inputs or outputs, or units, is not finite, or is not one-to-one
+            over the source frame; or a shape is not two positive integers.
+
+        Examples
+        --------
+        >>> from astropy.modeling.models import Rotation2D, Shift
+        >>> from spalipy_astro import Alignment
+        >>> turned = Rotation2D(90) | (Shift(99) & Shift(0))
+        >>> Alignment.from_transform(turned, source_shape=(100, 200), template_shape=(200, 100))
+        <Alignment of a given transform, scale 1.00000, rotation 90.000 deg>
+        """
+        from spalipy_astro.alignment import _given
+
+        return _given.from_transform(cls, model, source_shape, template_shape, wcs)
 
     @cached_property
     def _wcs_pair(self) -> tuple[Any, Any]:
@@ -121,9 +171,13 @@ class Alignment:
 
     def __repr__(self) -> str:
         s = self._summary
+        stars = "stars" if "log_odds" in s else "pairs"
+        what = "a given transform"
+        if "freedom" in s:
+            what = f"{s['n_used']} {stars}, rms {s['rms']:.3f} px"
+        odds = f", log-odds {s['log_odds']:.0f}" if "log_odds" in s else ""
         return (
-            f"<Alignment of {s['n_used']} stars, rms {s['rms']:.3f} px, scale {s['scale']:.5f}, "
-            f"rotation {s['rotation']:.3f} deg, log-odds {s['log_odds']:.0f}>"
+            f"<Alignment of {what}, scale {s['scale']:.5f}, rotation {s['rotation']:.3f} deg{odds}>"
         )
 
     def _repr_html_(self) -> str:
@@ -216,7 +270,8 @@ class Alignment:
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``, its axes in the same order. Pixels without data are masked and have ``fill_value``.
+            Of the type of ``data``, its axes in the same order. Pixels without data are masked and
+            have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -298,6 +353,8 @@ class Alignment:
         if self.source_shape is not None:
             inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
             out[~inside] |= np.uint8(Coverage.NO_DATA)
+        if "freedom" not in self._summary:
+            return out  # of a given transform nothing is extrapolated
         used = self.matches[np.asarray(self.matches["used"])]
         xy = np.column_stack((used["x_template"], used["y_template"]))
         out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
@@ -567,9 +624,21 @@ class Alignment:
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
+        figures = {
+            "n_used": ("ALGNNUM", int, "stars that the transform was fitted to"),
+            "rms": (
+                "ALGNRMS",
+                lambda rms: round(float(rms), 5),
+                "[px] rms distance of these stars",
+            ),
+            "log_odds": ("ALGNODDS", lambda odds: round(float(odds), 2), "ln odds against chance"),
+        }
+        known = self._summary if "freedom" in self._summary else {}
         return {
             "ALGNVERS": (__version__, "version of spalipy_astro"),
-            "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
-            "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
-            "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
+            **{
+                card: (plain(known[name]), comment)
+                for name, (card, plain, comment) in figures.items()
+                if name in known
+            },
         }

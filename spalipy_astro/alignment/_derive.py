@@ -50,8 +50,9 @@ def inverted(alignment: Alignment) -> Alignment:
         for term in alignment._errors
     )
     known = dict(alignment._summary)
-    known["n_source"], known["n_template"] = known["n_template"], known["n_source"]
-    known["excess_scatter"] /= scale
+    if "freedom" in known:
+        known["n_source"], known["n_template"] = known["n_template"], known["n_source"]
+        known["excess_scatter"] /= scale
     return _derive(
         alignment,
         "inverse",
@@ -78,15 +79,20 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
     terms = [replace(term, scale=term.scale * scale) for term in first._errors]
     terms += [replace(term, transform=first.transform | term.transform) for term in second._errors]
     a, b = first._summary, second._summary
-    known = {
-        "n_source": a["n_source"],
-        "n_template": b["n_template"],
-        "n_expected": min(a["n_expected"], b["n_expected"]),
-        "excess_scatter": float(np.hypot(a["excess_scatter"] * scale, b["excess_scatter"])),
-        "log_odds": min(a["log_odds"], b["log_odds"]),
-        "hypotheses": max(a["hypotheses"], b["hypotheses"]),
-        "freedom": max(a["freedom"], b["freedom"]),
-    }
+    known: dict[str, Any] = {}
+    if "freedom" in a and "freedom" in b:
+        known = {
+            "n_source": a["n_source"],
+            "n_template": b["n_template"],
+            "excess_scatter": float(np.hypot(a["excess_scatter"] * scale, b["excess_scatter"])),
+            "freedom": max(a["freedom"], b["freedom"]),
+        }
+    if "log_odds" in a and "log_odds" in b:
+        known |= {
+            "n_expected": min(a["n_expected"], b["n_expected"]),
+            "log_odds": min(a["log_odds"], b["log_odds"]),
+            "hypotheses": max(a["hypotheses"], b["hypotheses"]),
+        }
     return _derive(
         first,
         "then",
@@ -172,7 +178,8 @@ def _regridded(
         for term in alignment._errors
     )
     known = dict(alignment._summary)
-    known["excess_scatter"] /= template.step
+    if "freedom" in known:
+        known["excess_scatter"] /= template.step
     return _derive(
         alignment,
         what,

@@ -205,7 +205,9 @@ def _align_one(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         s = alignment.summary()
-        words = f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px"
+        words = f"{label} -> {output}"
+        if "rms" in s:  # a transform that was given has no stars
+            words += f": {s['n_matched']} stars, rms {s['rms']:.3f} px"
         print(_printable(words))
         if options.verbose:
             print(s)

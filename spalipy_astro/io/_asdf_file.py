@@ -25,10 +25,17 @@ __all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
 log = logging.getLogger(__name__)
 
 _COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
+# those of any transform, of one that was fitted to stars, and of one whose stars were searched for:
+# of the last two a file has all or none
 _FIGURES = (
-    *("excess_scatter", "log_odds", "hypotheses", "freedom", "rms_x", "rms_y", "rms"),
-    *("chi2_x", "chi2_y", "scale", "rotation", "shift_x", "shift_y", "distortion", "coverage"),
+    *("n_matched", "n_used", "n_clipped"),
+    *("parity", "scale", "rotation", "shift_x", "shift_y", "distortion"),
 )
+_OF_A_FIT = (
+    *("n_source", "n_template", "excess_scatter", "freedom", "coverage"),
+    *("rms_x", "rms_y", "rms", "chi2_x", "chi2_y"),
+)
+_OF_A_SEARCH = ("n_expected", "log_odds", "hypotheses")
 _COLUMNS = (
     *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
     *("source_row", "template_row", "dx", "dy", "sigma", "used"),
@@ -83,17 +90,18 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
         raise FormatError(
             f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
         )
-    try:
-        model.inverse  # noqa: B018
-    except NotImplementedError as error:
-        raise FormatError("its transform has no inverse.") from error
     summary = tree["summary"]
-    for names, kind, words in ((_COUNTS, Integral, "whole number"), (_FIGURES, Real, "number")):
-        for name in names:
-            if not isinstance(summary.get(name), kind):
-                raise FormatError(
-                    f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
-                )
+    needed = _FIGURES
+    for group in (_OF_A_FIT, _OF_A_SEARCH):
+        needed += group if any(name in summary for name in group) else ()
+    if "log_odds" in needed and "freedom" not in needed:
+        raise FormatError("its summary has the odds of a match, but no figures of a fit.")
+    for name in needed:
+        kind, words = (Integral, "whole number") if name in _COUNTS else (Real, "number")
+        if not isinstance(summary.get(name), kind):
+            raise FormatError(
+                f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
+            )
     matches: Any = tree.get("matches")
     missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
     if missing:
@@ -194,7 +202,13 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             f"{name} was written with portable=True and contains tables instead of the transform; "
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
-    return tree.get("alignment")
+    alignment = tree.get("alignment")
+    if isinstance(alignment, Alignment):
+        try:  # asdf gives models their inverses last
+            alignment.transform.inverse  # noqa: B018
+        except NotImplementedError as error:
+            raise FormatError(f"{name}: its transform has no inverse.") from error
+    return alignment
 
 
 def _check_aliases(stream: BinaryIO) -> None:

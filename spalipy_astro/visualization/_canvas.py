@@ -71,6 +71,11 @@ def shape_of(alignment: Alignment) -> tuple[int, int]:
     """Return the template's shape, or for a catalog one that holds the matched stars."""
     if alignment.template_shape is not None:
         return alignment.template_shape
+    if not len(alignment.matches):
+        raise ValueError(
+            "the template has neither a shape nor matched stars, so that there is no frame to "
+            "draw; make the alignment with template_shape=(ny, nx)."
+        )
     nx, ny = (int(np.ceil(np.max(values))) + 1 for values in positions(alignment))
     return ny, nx
 
