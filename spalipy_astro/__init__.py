@@ -16,7 +16,7 @@ from spalipy_astro.errors import (
     TooFewStarsError,
 )
 from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
-from spalipy_astro.registration import align, detect_stars, find_alignment
+from spalipy_astro.registration import align, detect_stars, find_alignment, fit_alignment
 from spalipy_astro.version import __version__
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "align_many",
     "detect_stars",
     "find_alignment",
+    "fit_alignment",
     "read_catalog",
 ]
 

@@ -136,13 +136,14 @@ def luminance(
         The mean of the planes that have good pixels, bad where a pixel of one of them is bad.
     """
     last = colors_go_last(data.shape)
-    planes = [np.moveaxis(data, -1, 0) if last else data]
-    for other in (mask, error):
-        if other is None or other.ndim == 2:
-            planes.append(other if other is None else np.broadcast_to(other, planes[0].shape))
-        else:
-            planes.append(np.moveaxis(other, -1, 0) if last else other)
-    data, mask, error = planes
+    data = np.moveaxis(data, -1, 0) if last else data
+
+    def like_data(plane: NDArray | None) -> NDArray | None:
+        if plane is None or plane.shape == data.shape:
+            return plane
+        return np.broadcast_to(plane, data.shape) if plane.ndim == 2 else np.moveaxis(plane, -1, 0)
+
+    mask, error = like_data(mask), like_data(error)
     if last and len(data) == _ALPHA:
         data = data[:-1]
         mask, error = (None if plane is None else plane[:-1] for plane in (mask, error))

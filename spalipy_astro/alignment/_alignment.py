@@ -24,11 +24,10 @@ from spalipy_astro._checks import (
     colors_go_last,
     shape_of,
 )
-from spalipy_astro.alignment import _points, _supplied
+from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
-from spalipy_astro.alignment._summary import Summary
+from spalipy_astro.alignment._summary import Summary, cards_of, describe
 from spalipy_astro.typing import ImageLike
-from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -88,55 +87,6 @@ class Alignment:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     times: Mapping[str, float] = field(default_factory=dict)
 
-    @classmethod
-    def from_transform(
-        cls,
-        model: Model,
-        *,
-        source_shape: tuple[int, int] | None = None,
-        template_shape: tuple[int, int] | None = None,
-        wcs: Any = None,
-    ) -> Alignment:
-        """
-        Make an alignment of a transform that is known.
-
-        Parameters
-        ----------
-        model : `~astropy.modeling.Model`
-            Source px to template px, any model of two inputs and two outputs whose parameters have
-            no units. Its inverse is checked on the source frame; where it has none, or one that is
-            off by more than 1e-6 px, it is inverted numerically.
-        source_shape, template_shape : tuple of int, optional
-            Shapes ``(ny, nx)`` of the images. `resample` needs the template's. Without the source's
-            the model is checked on 1000 x 1000 px.
-        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
-            The template's.
-
-        Returns
-        -------
-        Alignment
-            Its table of matches is empty, it has no `error`, and `summary` has no figures of a fit.
-
-        Raises
-        ------
-        TypeError
-            If the model is none, or the WCS is none.
-        ValueError
-            If the model has other inputs or outputs, or units, is not finite, or is not one-to-one
-            over the source frame; or a shape is not two positive integers.
-
-        Examples
-        --------
-        >>> from astropy.modeling.models import Rotation2D, Shift
-        >>> from spalipy_astro import Alignment
-        >>> turned = Rotation2D(90) | (Shift(99) & Shift(0))
-        >>> Alignment.from_transform(turned, source_shape=(100, 200), template_shape=(200, 100))
-        <Alignment of a given transform, scale 1.00000, rotation 90.000 deg>
-        """
-        from spalipy_astro.alignment import _given
-
-        return _given.from_transform(cls, model, source_shape, template_shape, wcs)
-
     @cached_property
     def _wcs_pair(self) -> tuple[Any, Any]:
         from spalipy_astro.wcs import build_wcs
@@ -170,15 +120,7 @@ class Alignment:
         return Summary(self._summary)
 
     def __repr__(self) -> str:
-        s = self._summary
-        stars = "stars" if "log_odds" in s else "pairs"
-        what = "a given transform"
-        if "freedom" in s:
-            what = f"{s['n_used']} {stars}, rms {s['rms']:.3f} px"
-        odds = f", log-odds {s['log_odds']:.0f}" if "log_odds" in s else ""
-        return (
-            f"<Alignment of {what}, scale {s['scale']:.5f}, rotation {s['rotation']:.3f} deg{odds}>"
-        )
+        return f"<Alignment of {describe(self._summary)}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -364,6 +306,7 @@ class Alignment:
     report = _supplied.report
     write = _supplied.write
     read = classmethod(_supplied.read)
+    from_transform = classmethod(_given.from_transform)
 
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
@@ -624,21 +567,4 @@ class Alignment:
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        figures = {
-            "n_used": ("ALGNNUM", int, "stars that the transform was fitted to"),
-            "rms": (
-                "ALGNRMS",
-                lambda rms: round(float(rms), 5),
-                "[px] rms distance of these stars",
-            ),
-            "log_odds": ("ALGNODDS", lambda odds: round(float(odds), 2), "ln odds against chance"),
-        }
-        known = self._summary if "freedom" in self._summary else {}
-        return {
-            "ALGNVERS": (__version__, "version of spalipy_astro"),
-            **{
-                card: (plain(known[name]), comment)
-                for name, (card, plain, comment) in figures.items()
-                if name in known
-            },
-        }
+        return cards_of(self._summary)

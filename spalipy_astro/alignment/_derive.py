@@ -21,7 +21,7 @@ from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["binned", "composed", "cropped", "inverted", "shifted"]
+__all__ = ["binned", "composed", "cropped", "inverted", "rescaled", "shifted"]
 
 Shape = tuple[int, int]
 
@@ -156,6 +156,28 @@ def binned(alignment: Alignment, source: int, template: int) -> Alignment:
         shapes.append(None if shape is None else (shape[0] // int(n), shape[1] // int(n)))
     what = f"binned(source={source}, template={template})"
     return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
+
+
+def rescaled(alignment: Alignment, *, source: float = 1.0, template: float = 1.0) -> Alignment:
+    """
+    Return the alignment of positions in other units, by which those of this one are multiples.
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Of lists of stars.
+    source, template : float, optional
+        New units per old one: new positions are old ones divided by these.
+
+    Returns
+    -------
+    Alignment
+        No step of it is noted: the units are those of the user's own lists.
+    """
+    grids = [Grid(step=source), Grid(step=template)]
+    shapes = alignment.source_shape, alignment.template_shape
+    new = _regridded(alignment, "", grids, shapes)
+    return replace(new, provenance=alignment.provenance)
 
 
 def _regridded(

@@ -26,9 +26,49 @@ _EXACT = 1e-6  # px: how well an inverse must lead back
 
 
 def from_transform(
-    cls: type[Alignment], model: Any, source_shape: Any, template_shape: Any, wcs: Any
+    cls: type[Alignment],
+    model: Model,
+    *,
+    source_shape: tuple[int, int] | None = None,
+    template_shape: tuple[int, int] | None = None,
+    wcs: Any = None,
 ) -> Alignment:
-    """Make an alignment of a model; see `Alignment.from_transform`."""
+    """
+    Make an alignment of a transform that is known.
+
+    Parameters
+    ----------
+    model : `~astropy.modeling.Model`
+        Source px to template px, any model of two inputs and two outputs whose parameters have
+        no units. Its inverse is checked on the source frame; where it has none, or one that is
+        off by more than 1e-6 px, it is inverted numerically.
+    source_shape, template_shape : tuple of int, optional
+        Shapes ``(ny, nx)`` of the images. `resample` needs the template's. Without the source's
+        the model is checked on 1000 x 1000 px.
+    wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+        The template's.
+
+    Returns
+    -------
+    Alignment
+        Its table of matches is empty, it has no `error`, and `summary` has no figures of a fit.
+
+    Raises
+    ------
+    TypeError
+        If the model is none, or the WCS is none.
+    ValueError
+        If the model has other inputs or outputs, or units, is not finite, or is not one-to-one
+        over the source frame; or a shape is not two positive integers.
+
+    Examples
+    --------
+    >>> from astropy.modeling.models import Rotation2D, Shift
+    >>> from spalipy_astro import Alignment
+    >>> turned = Rotation2D(90) | (Shift(99) & Shift(0))
+    >>> Alignment.from_transform(turned, source_shape=(100, 200), template_shape=(200, 100))
+    <Alignment of a given transform, scale 1.00000, rotation 90.000 deg>
+    """
     shapes = [
         None if shape is None else check_shape(shape, name=name)
         for name, shape in (("source_shape", source_shape), ("template_shape", template_shape))

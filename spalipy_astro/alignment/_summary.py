@@ -21,8 +21,10 @@ __all__ = [
     "NOMINAL",
     "Summary",
     "box_of",
+    "cards_of",
     "center_of",
     "derived_figures",
+    "describe",
     "figures_of",
     "provenance",
     "scale_of",
@@ -255,6 +257,28 @@ def center_of(box: tuple[float, ...]) -> FloatArray:
 def box_of(xy: FloatArray) -> tuple[float, ...]:
     """Return the shape of the smallest frame from pixel (0, 0) that shows all positions."""
     return tuple(xy.max(axis=0)[::-1] + 1)
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Return the figures of an alignment in a few words."""
+    what = "a given transform"
+    if "freedom" in summary:
+        stars = "stars" if "log_odds" in summary else "pairs"
+        what = f"{summary['n_used']} {stars}, rms {summary['rms']:.3f} px"
+    odds = f", log-odds {summary['log_odds']:.0f}" if "log_odds" in summary else ""
+    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:.3f} deg{odds}"
+
+
+def cards_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance cards of an image that was aligned."""
+    cards: dict[str, Any] = {"ALGNVERS": (__version__, "version of spalipy_astro")}
+    if "freedom" in summary:
+        cards["ALGNNUM"] = (int(summary["n_used"]), "stars that the transform was fitted to")
+        rms = round(float(summary["rms"]), 5)
+        cards["ALGNRMS"] = (rms, "[px] rms distance of these stars")
+    if "log_odds" in summary:
+        cards["ALGNODDS"] = (round(float(summary["log_odds"]), 2), "ln odds against chance")
+    return cards
 
 
 def provenance(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,10 +182,11 @@ def fit_backward(
         system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
         if weights is None or iteration == 1:
             weights = _weights(system, spline_order, smoothing, polynomial, weights)
-        posterior = solve(system, weights)
-        if affine != "affine":
+        if affine == "affine":
+            posterior = solve(system, weights)
+        else:
             linear = rule.through(template_xy, source_xy - mean, system.weights)
-            posterior = _without_shear(posterior, system, template_xy, linear, rule)
+            posterior = _without_shear(system, template_xy, linear, rule)
         residuals = source_xy - mean - design.evaluate(posterior.coefficients)
         leverage = _leverage(design, posterior, sigma2, used)
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
@@ -365,13 +366,9 @@ def _leverage(
 
 
 def _without_shear(
-    posterior: Posterior,
-    system: System,
-    template_xy: FloatArray,
-    linear: Linear,
-    rule: _Rule,
+    system: System, template_xy: FloatArray, linear: Linear, rule: _Rule
 ) -> Posterior:
-    """Replace the map by a linear one that cannot shear."""
+    """Return a linear map that cannot shear as if it were a solution of the system."""
     space, used = system.space, system.weights > 0
     matrix, offset = linear
     misfit = system.misfit_of(offset + template_xy @ matrix.T)
@@ -380,11 +377,11 @@ def _without_shear(
     noise = (misfit + system.prior_count * system.prior_noise) / max(count, 1e-9)
     noise = max(noise, 1e-300)
     factor = rigid_factor(space, template_xy, system.weights, rule.kind)
-    return replace(
-        posterior,
+    return Posterior(
         coefficients=space.plane(offset, matrix),
         factor=np.sqrt(noise) * factor,
         freedom=PARAMETERS[rule.kind] / 2,
+        smoothing=(np.inf, np.inf),
         noise=noise,
     )
 

@@ -91,7 +91,7 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
             f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
         )
     summary = tree["summary"]
-    needed = _FIGURES
+    needed: tuple[str, ...] = _FIGURES
     for group in (_OF_A_FIT, _OF_A_SEARCH):
         needed += group if any(name in summary for name in group) else ()
     if "log_odds" in needed and "freedom" not in needed:

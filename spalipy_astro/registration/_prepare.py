@@ -15,6 +15,7 @@ from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
 from spalipy_astro.io import Image, as_image
 from spalipy_astro.matching import StarField
+from spalipy_astro.registration._pixels import pixels_of, units_of
 from spalipy_astro.registration._verify import Box, good_box
 
 __all__ = ["StarFrame", "prepare"]
@@ -43,6 +44,10 @@ class StarFrame:
         Number of sources before flagged ones were left out.
     box : tuple of float or None
         Where the image has good pixels.
+    pixels : (width, height)
+        Sizes of its pixels: those on which `field` is square, or what the header says.
+    unit : float
+        By what the positions of a catalog were multiplied.
     """
 
     stars: Stars
@@ -51,6 +56,16 @@ class StarFrame:
     wcs: Any
     n_detected: int
     box: Box | None = None
+    pixels: tuple[float, float] = (1.0, 1.0)
+    unit: float = 1.0
+
+    @property
+    def square_shape(self) -> tuple[float, float] | None:
+        """Shape of the image in pixels of width and height 1, those of `field`."""
+        if self.shape is None:
+            return None
+        width, height = self.pixels
+        return self.shape[0] * height, self.shape[1] * width
 
 
 def prepare(
@@ -107,13 +122,15 @@ def prepare(
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     field = StarField(stars.xy, stars.search_err)
-    return StarFrame(stars, field, shape, wcs, len(table), good_box(plain.data, plain.mask))
+    box = good_box(plain.data, plain.mask)
+    pixels = pixels_of(getattr(image, "meta", None), wcs)
+    return StarFrame(stars, field, shape, wcs, len(table), box, pixels)
 
 
 def _without_lines(stars: Stars) -> Stars:
     """Leave out what is strung along lines, as the trails and flashes in a catalog are."""
     strung = np.zeros(len(stars), bool)
-    strung[:_LINED] = on_lines(stars.xy[:_LINED]) >= 0
+    strung[:_LINED] = on_lines(units_of(stars.xy)[-1] * stars.xy[:_LINED]) >= 0
     return stars if np.count_nonzero(~strung) < _LEAST else stars.take(np.flatnonzero(~strung))
 
 

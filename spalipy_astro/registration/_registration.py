@@ -17,16 +17,17 @@ from numpy.typing import ArrayLike
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_names, detection_options, in_data_units
-from spalipy_astro.alignment import Alignment
+from spalipy_astro.alignment import Alignment, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import NoMatchError
+from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
 from spalipy_astro.registration._findoptions import FindOptions
 from spalipy_astro.registration._prepare import StarFrame, prepare
 from spalipy_astro.registration._result import alignment_of
+from spalipy_astro.registration._units import ways_to_look
 from spalipy_astro.registration._verify import verify
 from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions, Range
 from spalipy_astro.wcs import similarity_between
@@ -117,7 +118,9 @@ def find_alignment(
     parity: int | None = None,
     max_shift: float | Quantity | None = None,
     use_wcs: bool | str = "auto",
-    affine: str = "affine",
+    source_pixels: tuple[float, float] | None = None,
+    template_pixels: tuple[float, float] | None = None,
+    affine: str = "auto",
     spline_order: int = 5,
     smoothing: float | None = None,
     polynomial: int | None = None,
@@ -162,8 +165,15 @@ def find_alignment(
     use_wcs : {"auto", True, False}, optional
         Whether celestial WCS of both images narrow the search. With "auto" they are ignored if no
         match is found with them.
-    affine : {"affine", "similarity"}, optional
-        Kind of the linear part. A similarity is fitted without distortion.
+    source_pixels, template_pixels : (width, height), optional
+        Size of a pixel in any unit, the same for both: (1, 2) for frames binned 1 x 2, whose
+        pixels are twice as high as wide. By default what the image's WCS says, or its cards on
+        binning or pixel size; square where they say nothing, or nothing matches.
+    affine : {"auto", "shift", "rigid", "similarity", "affine"}, optional
+        Kind of the linear part: a shift alone; with rotation; with rotation and scale; or with
+        shear, too. Only with the last one is a distortion fitted. "auto" (default) takes a
+        similarity for three to five matched stars, unless four or five show a shear beyond doubt,
+        and an affine map for more. A shift or a rigid transform narrows the search, too.
     spline_order : int, optional
         Degree of the distortion spline, 1 to 5; 0 for only the linear part.
     smoothing : float, optional
@@ -222,6 +232,8 @@ def find_alignment(
         parity=parity,
         max_shift=max_shift,
         use_wcs=use_wcs,
+        source_pixels=source_pixels,
+        template_pixels=template_pixels,
         affine=affine,
         spline_order=spline_order,
         smoothing=smoothing,
@@ -232,6 +244,11 @@ def find_alignment(
         epoch=epoch,
     )
     sky, on_sky = given.sky, is_sky_catalog(template)
+    if on_sky and given.affine in ("shift", "rigid"):
+        raise ValueError(
+            f"affine={given.affine!r} is for two lists of one scale, and a catalog of sky "
+            "positions has none in px; affine='similarity' fits the scale, too."
+        )
     named = " and ".join(name for name, option in sky.items() if option is not None)
     if named and not on_sky:
         raise ValueError(f"{named}: only for catalogs of sky positions; the template is not one.")
@@ -244,7 +261,7 @@ def find_alignment(
     else:
         two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
-    match = _match(one, two, priors, given.use_wcs)
+    one, two, match = _matched(one, two, priors, given)
     if guessed is not None:
         # once more on pixels of the size of the source's: guessed ones may be far too coarse
         matrix, _ = fit_linear(
@@ -252,7 +269,7 @@ def find_alignment(
         )
         sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
         two, priors, _ = _sky_frame(template, one, priors, None, sky, given.select)
-        match = _match(one, two, priors, given.use_wcs)
+        one, two, match = _matched(one, two, priors, given)
     matched = time.perf_counter()
     s, t = one.stars.take(match.source), two.stars.take(match.template)
     fit = fit_backward(
@@ -260,6 +277,8 @@ def find_alignment(
         t.xy,
         source_err=s.err,
         template_err=t.err,
+        parity=match.parity,
+        pixels=(one.pixels, two.pixels),
         **given.fit,
     )
     boxes = None if one.box is None or two.box is None else (one.box, two.box)
@@ -272,11 +291,14 @@ def find_alignment(
         template_shape=two.shape,
         boxes=None if aligned_already else boxes,
         log_odds=match.log_odds,
-        rigid=given.affine == "similarity",
+        rigid=given.rigid,
     )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched
-    return alignment_of(fit, match, one, two, times=times, options=given.recorded)
+    found = alignment_of(fit, match, one, two, times=times, options=given.recorded)
+    if one.unit == two.unit == 1:
+        return found
+    return rescaled(found, source=one.unit, template=two.unit)
 
 
 @one_blas_thread()
@@ -351,11 +373,40 @@ def _sky_frame(
     return frame, priors, plane.pixel_scale if plane.guessed else None
 
 
+def _matched(
+    one: StarFrame, two: StarFrame, priors: Priors, given: FindOptions
+) -> tuple[StarFrame, StarFrame, Match]:
+    """Match two sides in the units and with the pixels that they may have, likeliest first."""
+    common = priors.max_shift is not None or given.affine in ("shift", "rigid")
+    failure: NoMatchError | None = None
+    for first, second in ways_to_look(
+        one, two, (given.source_pixels, given.template_pixels), common=common
+    ):
+        ratio = np.sqrt(np.prod(second.pixels) / np.prod(first.pixels))
+        scaled = priors
+        if given.scale is not None:
+            ratio *= second.unit / first.unit
+        if given.scale is not None or ratio != 1:
+            low, high = priors.scale
+            scaled = replace(scaled, scale=(low * ratio, high * ratio))
+        if priors.max_shift is not None:
+            stretch = second.unit * max(second.pixels)
+            scaled = replace(scaled, max_shift=priors.max_shift * stretch)
+        try:
+            return first, second, _match(first, second, scaled, given.use_wcs)
+        except AmbiguousMatchError:
+            raise
+        except NoMatchError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
 def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) -> Match:
     """Match with the help of both WCS where there are any, else without."""
-    shapes = {"source_shape": one.shape, "template_shape": two.shape}
+    shapes: dict[str, Any] = {"source_shape": one.square_shape, "template_shape": two.square_shape}
     if use_wcs:
-        known = similarity_between(one.wcs, two.wcs, one.shape)
+        known = similarity_between(one.wcs, two.wcs, one.shape, (one.pixels, two.pixels))
         if known is None and use_wcs is True:
             raise ValueError("use_wcs=True needs a celestial WCS on both images.")
         if known is not None and one.shape is not None:
@@ -369,7 +420,7 @@ def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) 
                 parity=priors.parity or sign,
             )
             if priors.max_shift is None:
-                reach = 0.25 * float(np.hypot(*one.shape)) * scale
+                reach = 0.25 * float(np.hypot(*shapes["source_shape"])) * scale
                 narrow = replace(narrow, target=target, max_shift=reach)
             try:
                 return match_stars(one.field, two.field, priors=narrow, **shapes)
