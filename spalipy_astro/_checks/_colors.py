@@ -150,7 +150,7 @@ def luminance(
     if len(data) == 1:
         return data[0], None if mask is None else mask[0], None if error is None else error[0]
     kept = [
-        k for k, plane in enumerate(data) if _has_pixels(plane, None if mask is None else mask[k])
+        k for k in range(len(data)) if _has_pixels(data[k], None if mask is None else mask[k])
     ]
     kept = kept or list(range(len(data)))
     kind = np.float32 if np.can_cast(data.dtype, np.float32) else np.float64
@@ -158,7 +158,7 @@ def luminance(
     variance = None if error is None else np.zeros(data.shape[1:], float)
     for k in kept:
         total += data[k]
-        if variance is not None:
+        if variance is not None and error is not None:
             variance += np.square(error[k], dtype=float)
     bad = None if mask is None else np.logical_or.reduce([mask[k] for k in kept])
     spread = None if variance is None else np.sqrt(variance) / len(kept)

@@ -42,6 +42,8 @@ WITHOUT_EFFECT = (
     ("--cval-mask", float, "pixels without data are always masked"),
 )
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
 
 class UsageError(Exception):
     """Options that do not go together."""
@@ -56,7 +58,11 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         epilog=_STATUS,
     )
     add = parser.add_argument
-    add("source_fits", nargs="+", help="image to align, or several of them")
+    add(
+        "source_fits",
+        nargs="+",
+        help="FITS image to align, or PNG, JPEG or TIFF; or several of them",
+    )
     add(
         "output_filename",
         help="file to write, tile-compressed if it ends in .fz; for several sources, or if it is "
@@ -268,6 +274,11 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
     if template and options.apply:
         raise UsageError("--apply needs no template: the file contains its grid")
+    if Path(options.output_filename).suffix.lower() in _PICTURES:
+        raise UsageError(
+            f"aligned images are FITS files, and {options.output_filename} has the name of a "
+            "picture; give it another suffix"
+        )
     if options.method and options.interp_order is not None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):

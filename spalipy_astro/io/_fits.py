@@ -23,9 +23,11 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
+from spalipy_astro._checks import plane_of
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+from spalipy_astro.io._pictures import is_picture, read_picture
 
 __all__ = [
     "Extension",
@@ -89,7 +91,8 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        Also multi-extension, tile-compressed or gzipped.
+        FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
+        `read_picture` reads them.
     hdu : int, str or (str, int), optional
         The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
@@ -110,6 +113,10 @@ def read_image(
     FormatError
         If it is not a FITS file, is truncated, or has no such image.
     """
+    if is_picture(path):
+        if hdu is not None:
+            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+        return read_picture(path, mask=mask)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
         chosen = hdus[index]
@@ -139,7 +146,9 @@ def read_image(
 
 
 def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
-    """Read the bare pixels of an image; raises as `read_image` does."""
+    """Read the bare pixels of an image, of a picture's the mean; raises as `read_image` does."""
+    if is_picture(path):
+        return np.asarray(plane_of(read_picture(path)).data)
     with open_fits(path) as hdus:
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 

@@ -151,7 +151,8 @@ def find_alignment(
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
         ``brightest``, as for `read_catalog`. By default the method decides.
     scale : tuple of float or of `~astropy.units.Quantity`, optional
-        Smallest and largest possible template px per source px; by default (0.1, 10).
+        Smallest and largest possible template px per source px; by default (0.1, 10). Lists in
+        other units than pixels, as tells their width, are brought to like units for the default.
     rotation : tuple of float or of `~astropy.units.Quantity`, optional
         Smallest and largest possible angle, in degrees if they have no unit, from the source's x
         axis to its image in the template, counter-clockwise from +x to +y. Angles may exceed
@@ -382,13 +383,15 @@ def _matched(
     for first, second in ways_to_look(
         one, two, (given.source_pixels, given.template_pixels), common=common
     ):
-        ratio = np.sqrt(np.prod(second.pixels) / np.prod(first.pixels))
         scaled = priors
-        if given.scale is not None:
-            ratio *= second.unit / first.unit
-        if given.scale is not None or ratio != 1:
-            low, high = priors.scale
-            scaled = replace(scaled, scale=(low * ratio, high * ratio))
+        # an implied scale is that of the sky, a given one that of pixels or of the lists' units
+        if given.scale is not None or given.affine not in ("shift", "rigid"):
+            ratio = float(np.sqrt(np.prod(second.pixels) / np.prod(first.pixels)))
+            if given.scale is not None:
+                ratio *= second.unit / first.unit
+            if ratio != 1:
+                low, high = priors.scale
+                scaled = replace(scaled, scale=(low * ratio, high * ratio))
         if priors.max_shift is not None:
             stretch = second.unit * max(second.pixels)
             scaled = replace(scaled, max_shift=priors.max_shift * stretch)
