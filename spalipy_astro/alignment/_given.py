@@ -110,7 +110,7 @@ def _invertible(model: Any, shape: Shape) -> Model:
             f"model maps two inputs onto two outputs; got {model.n_inputs} and {model.n_outputs} "
             f"of a set of {len(model)}."
         )
-    if model.uses_quantity:
+    if any(getattr(model, name).unit is not None for name in model.param_names):
         raise ValueError(
             "model has parameters with units; positions are plain numbers of px, so give it "
             "plain parameters."

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull
 
 if TYPE_CHECKING:
-    from spalipy_astro.alignment import Alignment
+    from spalipy_astro._geometry import has_hull
+from spalipy_astro.alignment import Alignment
 
 __all__ = [
     "CLIPPED",
@@ -84,7 +85,7 @@ def draw_hull(ax: Axes, alignment: Alignment) -> None:
     """Outline the hull of the stars that the fit used."""
     used = np.asarray(alignment.matches["used"], bool)
     xy = np.column_stack(positions(alignment))[used]
-    if len(xy) < 3:
+    if not has_hull(xy):
         return
     corners = ConvexHull(xy).vertices
     ax.plot(*xy[np.append(corners, corners[0])].T, color="black", linewidth=0.9, linestyle="--")
