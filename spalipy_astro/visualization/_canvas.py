@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull
 
+from spalipy_astro._geometry import has_hull
+
 if TYPE_CHECKING:
-    from spalipy_astro._geometry import has_hull
-from spalipy_astro.alignment import Alignment
+    from spalipy_astro.alignment import Alignment
 
 __all__ = [
     "CLIPPED",
