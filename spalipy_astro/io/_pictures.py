@@ -105,7 +105,8 @@ def _read_with_pillow(path: str | os.PathLike[str]) -> tuple[NDArray, NDArray | 
     with warnings.catch_warnings():
         # of large pictures: a camera's has a hundred million pixels
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with open(path, "rb") as stream, Image.open(stream) as image:
+        with open(path, "rb") as stream, Image.open(stream) as file:
+            image: Image.Image = file
             if image.mode == "P" or image.mode in ("CMYK", "YCbCr", "HSV", "LAB", "PA", "RGBX"):
                 clear = image.mode == "PA" or "transparency" in image.info
                 image = image.convert("RGBA" if clear else "RGB")

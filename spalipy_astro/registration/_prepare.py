@@ -15,7 +15,7 @@ from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
 from spalipy_astro.io import Image, as_image
 from spalipy_astro.matching import StarField
-from spalipy_astro.registration._pixels import pixels_of, units_of
+from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
 from spalipy_astro.registration._verify import Box, good_box
 
 __all__ = ["StarFrame", "prepare"]
@@ -46,6 +46,8 @@ class StarFrame:
         Where the image has good pixels.
     pixels : (width, height)
         Sizes of its pixels: those on which `field` is square, or what the header says.
+    elongation : (width, height)
+        The same as the shape of the stars has it, which is a guess.
     unit : float
         By what the positions of a catalog were multiplied.
     """
@@ -57,6 +59,7 @@ class StarFrame:
     n_detected: int
     box: Box | None = None
     pixels: tuple[float, float] = (1.0, 1.0)
+    elongation: tuple[float, float] = (1.0, 1.0)
     unit: float = 1.0
 
     @property
@@ -124,7 +127,8 @@ def prepare(
     field = StarField(stars.xy, stars.search_err)
     box = good_box(plain.data, plain.mask)
     pixels = pixels_of(getattr(image, "meta", None), wcs)
-    return StarFrame(stars, field, shape, wcs, len(table), box, pixels)
+    guess = elongation_of(plain.data, plain.mask, stars.xy)
+    return StarFrame(stars, field, shape, wcs, len(table), box, pixels, guess)
 
 
 def _without_lines(stars: Stars) -> Stars:

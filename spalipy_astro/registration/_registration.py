@@ -23,7 +23,7 @@ from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image
-from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.matching import MIN_LOG_ODDS, Match, Priors, StarField, match_stars
 from spalipy_astro.registration._findoptions import FindOptions
 from spalipy_astro.registration._prepare import StarFrame, prepare
 from spalipy_astro.registration._result import alignment_of
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["align", "detect_stars", "find_alignment"]
 
+_SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels, pays for it
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
@@ -169,7 +170,8 @@ def find_alignment(
     source_pixels, template_pixels : (width, height), optional
         Size of a pixel in any unit, the same for both: (1, 2) for frames binned 1 x 2, whose
         pixels are twice as high as wide. By default what the image's WCS says, or its cards on
-        binning or pixel size; square where they say nothing, or nothing matches.
+        binning or pixel size. Where nothing matches so, square ones are tried, and those that the
+        stars' own shape suggests.
     affine : {"auto", "shift", "rigid", "similarity", "affine"}, optional
         Kind of the linear part: a shift alone; with rotation; with rotation and scale; or with
         shear, too. Only with the last one is a distortion fitted. "auto" (default) takes a
@@ -396,7 +398,10 @@ def _matched(
             stretch = second.unit * max(second.pixels)
             scaled = replace(scaled, max_shift=priors.max_shift * stretch)
         try:
-            return first, second, _match(first, second, scaled, given.use_wcs)
+            match = _match(first, second, scaled, given.use_wcs)
+            if failure is not None and match.log_odds < MIN_LOG_ODDS + _SECOND_LOOK:
+                continue
+            return first, second, match
         except AmbiguousMatchError:
             raise
         except NoMatchError as error:

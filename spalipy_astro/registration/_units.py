@@ -9,7 +9,7 @@ import numpy as np
 
 from spalipy_astro.catalogs import Stars
 from spalipy_astro.matching import StarField
-from spalipy_astro.registration._pixels import SQUARE, Size, units_of
+from spalipy_astro.registration._pixels import SQUARE, Size, units_of, usual_unit
 from spalipy_astro.registration._prepare import StarFrame
 
 __all__ = ["ways_to_look"]
@@ -70,12 +70,13 @@ def ways_to_look(
     ------
     tuple of StarFrame
     """
+    lists = [frame.shape is None and frame.wcs is None for frame in (one, two)]
     units = [
-        units_of(frame.stars.xy) if frame.shape is None and frame.wcs is None else (1.0,)
-        for frame in (one, two)
+        units_of(frame.stars.xy) if is_list else (1.0,)
+        for frame, is_list in zip((one, two), lists, strict=True)
     ]
     if common:
-        units[0] = units[1] = max(units) if one.shape is None and two.shape is None else (1.0,)
+        units[0] = units[1] = max(units) if all(lists) else (1.0,)
     told = [
         frame.pixels if size is None else size
         for frame, size in zip((one, two), sizes, strict=True)
@@ -85,8 +86,14 @@ def ways_to_look(
     shapes = [(told[0], told[1])]
     if sizes == (None, None) and told != [SQUARE, SQUARE]:
         shapes.append((SQUARE, SQUARE))  # headers may be wrong
+    guess = (one.elongation, two.elongation)
+    if sizes == (None, None) and guess not in ((SQUARE, SQUARE), *shapes):
+        shapes.append(guess)
     for n in range(max(map(len, units))):
         ours, theirs = (unit[min(n, len(unit) - 1)] for unit in units)
+        if all(lists) and not common and (ours, theirs) != (1.0, 1.0):
+            # one of them is in no pixels, so that the other's are no measure either
+            ours, theirs = (usual_unit(frame.stars.xy) for frame in (one, two))
         for first, second in shapes:
             yield (
                 _squared(_in_units(one, ours), first),
