@@ -12,6 +12,7 @@ __all__ = [
     "colors_go_last",
     "frame_of",
     "luminance",
+    "mask_like",
     "plane_of",
     "with_colors_last",
     "with_planes_first",
@@ -64,6 +65,28 @@ def frame_of(shape: tuple[int, ...], frame: tuple[int, int] | None = None) -> tu
     """
     ny, nx = shape[:2] if colors_go_last(shape, frame) else shape[-2:]
     return int(ny), int(nx)
+
+
+def mask_like(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """
+    Return a mask of the shape of the data, for one that may be that of a plane.
+
+    Parameters
+    ----------
+    mask : array_like of bool
+    shape : tuple of int
+        Shape of the data; see `colors_go_last`.
+
+    Returns
+    -------
+    ndarray of bool
+        The mask itself where it has the shape of neither: for others to refuse.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    if mask.shape == shape or mask.shape != frame_of(shape):
+        return mask
+    plane = mask[:, :, np.newaxis] if colors_go_last(shape) else mask
+    return np.array(np.broadcast_to(plane, shape))
 
 
 def with_planes_first(image: Any) -> Any:
@@ -149,9 +172,7 @@ def luminance(
         mask, error = (None if plane is None else plane[:-1] for plane in (mask, error))
     if len(data) == 1:
         return data[0], None if mask is None else mask[0], None if error is None else error[0]
-    kept = [
-        k for k in range(len(data)) if _has_pixels(data[k], None if mask is None else mask[k])
-    ]
+    kept = [k for k in range(len(data)) if _has_pixels(data[k], None if mask is None else mask[k])]
     kept = kept or list(range(len(data)))
     kind = np.float32 if np.can_cast(data.dtype, np.float32) else np.float64
     total = np.zeros(data.shape[1:], kind)

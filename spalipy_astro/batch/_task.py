@@ -18,7 +18,7 @@ from astropy.nddata import CCDData, NDData
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import colors_go_last
+from spalipy_astro._checks import colors_go_last, mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
@@ -337,10 +337,8 @@ def _image(task: Task, settings: Settings) -> CCDData:
     elif not isinstance(image, CCDData):
         image = CCDData(image, unit=image.unit or "adu")
     if mask is not None:
-        both = np.asarray(mask, bool)
+        both = mask_like(mask, image.shape)
         if image.mask is not None:
-            if both.ndim < image.mask.ndim and colors_go_last(image.shape):
-                both = both[:, :, np.newaxis]
             both = image.mask | both
         image = CCDData(image, mask=both, unit=image.unit)
     return image

@@ -23,7 +23,7 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
-from spalipy_astro._checks import plane_of
+from spalipy_astro._checks import mask_like, plane_of
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
@@ -134,7 +134,7 @@ def read_image(
         if spread is not None:
             kind = hdus[_COMPANIONS[1], chosen.ver].header.get("UTYPE", "StdDevUncertainty")
             uncertainty = _UNCERTAINTIES.get(kind, StdDevUncertainty)(spread)
-    planes = [np.asarray(plane, bool) for plane in (bad, mask) if plane is not None]
+    planes = [mask_like(plane, data.shape) for plane in (bad, mask) if plane is not None]
     return CCDData(
         data,
         unit=_unit(header, unit, path),

@@ -140,6 +140,10 @@ def test_batch_and_command(pair, tmp_path, axis):
     cube = colored(pair.source.data, axis)
     fits.writeto(tmp_path / "s.fits", cube)
     fits.writeto(tmp_path / "t.fits", colored(pair.template.data, axis))
+    hidden = np.zeros(SHAPE)
+    hidden[20:24, 30:34] = 1
+    masked = align_many([cube, tmp_path / "s.fits"], tmp_path / "t.fits", source_mask=hidden)
+    assert list(masked["status"]) == ["ok", "ok"], list(masked["reason"])
     table = align_many([cube, tmp_path / "s.fits"], tmp_path / "t.fits", output=tmp_path / "out")
     assert list(table["status"]) == ["ok", "ok"], list(table["reason"])
     status = align_fits(
