@@ -60,7 +60,8 @@ def align(
     source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
         The image to resample.
     template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
-        The image that defines the pixel grid. It cannot be a catalog, which has no grid.
+        The image that defines the pixel grid. It cannot be a catalog, which has no grid. Both may
+        be color images or cubes, (ny, nx, 3) or (k, ny, nx); see `find_alignment`.
     method, conserve_flux, fill_value, output, n_threads
         How to resample; see `Alignment.resample`.
     **options
@@ -69,7 +70,8 @@ def align(
     Returns
     -------
     CCDData, NDData or ndarray, shape (my, mx)
-        The source on the template's grid, of the type of ``source``, with mask, uncertainty, unit
+        The source on the template's grid, of the type of ``source`` and with its axes (of a color
+        image each color is aligned: (my, mx, 3) or (k, my, mx)), with mask, uncertainty, unit
         and header; its WCS is the template's.
 
     Raises
@@ -143,7 +145,7 @@ def find_alignment(
         Gaia table with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
         alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
     source_mask, template_mask : array_like of bool, optional
-        Bad pixels in addition to the images' own.
+        Bad pixels in addition to the images' own, of their shape or (ny, nx).
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
@@ -210,6 +212,14 @@ def find_alignment(
         If a catalog lacks required columns or values.
     TypeError, ValueError
         If an argument is invalid.
+
+    Notes
+    -----
+    Color images and cubes: an array of three axes has its colors last, (ny, nx, 3) or (ny, nx, 4),
+    where the last axis is 3 or 4 long and the first is not; the last of four is opacity. Otherwise
+    its planes go first, (k, ny, nx). An axis of length one, (1, ny, nx) or (ny, nx, 1), does not
+    count. Stars are sought in the mean of all planes that have good pixels, and pixels that are bad
+    in one of these are bad.
 
     References
     ----------
@@ -320,7 +330,8 @@ def detect_stars(
     Parameters
     ----------
     image : CCDData, NDData or array_like, shape (ny, nx)
-        The image; its mask and uncertainty are used.
+        The image; its mask and uncertainty are used. Of color images and cubes it is the mean of
+        the planes; see `find_alignment`.
     mask : array_like of bool, optional
         Bad pixels in addition to the image's own.
     threshold : float, optional
