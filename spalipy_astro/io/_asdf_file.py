@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 import asdf
 import numpy as np
-from asdf.exceptions import AsdfConversionWarning
+from asdf.exceptions import AsdfConversionWarning, ValidationError
 
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
-from spalipy_astro.errors import FormatError
+from spalipy_astro.errors import ExportError, FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
@@ -155,7 +155,14 @@ def write_alignment(
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-        asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        try:
+            asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        except ValidationError as error:
+            raise ExportError(
+                f"asdf cannot write this alignment: {_reason(error)}. It knows the models of "
+                "astropy, gwcs and this package; build the transform of these, or use "
+                "portable=True, which writes tables of it."
+            ) from error
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from astropy import units as u
 from astropy.io import fits
+from astropy.modeling import Model
 from astropy.modeling.models import (
     AffineTransformation2D,
     Const1D,
@@ -18,7 +21,7 @@ from astropy.modeling.models import (
 )
 from astropy.wcs import WCS
 
-from spalipy_astro import Alignment
+from spalipy_astro import Alignment, ExportError
 from spalipy_astro.commands import align_fits
 from spalipy_astro.models import NumericalInverse2D, SplineDistortion2D
 
@@ -98,6 +101,32 @@ def test_what_does_not_exist_is_absent():
     aligned = alignment.resample(np.ones(SHAPE))
     assert aligned.shape == OTHER
     assert not (alignment.coverage() & 2).any()
+
+
+class Waves(Model):
+    """A model that asdf does not know."""
+
+    n_inputs = n_outputs = 2
+
+    def evaluate(self, x, y):
+        return x + 0.5 * np.sin(y / 90), y + 0.5 * np.sin(x / 90)
+
+
+@pytest.mark.parametrize("after", [None, Shift(3) & Shift(4)])
+def test_model_that_asdf_does_not_know(tmp_path, after):
+    alignment = Alignment.from_transform(Waves() | after if after else Waves(), **SHAPES)
+    np.testing.assert_allclose(
+        alignment.transform.inverse(*alignment.transform(30.0, 70.0)), (30, 70), atol=1e-9
+    )
+    with pytest.raises(ExportError, match=r"Waves[\s\S]*portable=True"):
+        alignment.write(tmp_path / "a.asdf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pickled(tmp_path):
+    alignment = pickle.loads(pickle.dumps(Alignment.from_transform(BENT, **SHAPES)))
+    back = alignment.transform.inverse(*alignment.transform(30.0, 70.0))
+    np.testing.assert_allclose(back, (30, 70), atol=1e-9)
 
 
 def test_shift_of_the_center_and_distortion():
