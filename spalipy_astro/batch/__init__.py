@@ -1,7 +1,7 @@
 """Many sources to one template, and what becomes of them."""
 
 from spalipy_astro.batch._batch import align_many
-from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs
+from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs, stack_frames, stack_weights
 from spalipy_astro.batch._task import check_matched, stem_of
 
 __all__ = [
@@ -9,5 +9,7 @@ __all__ = [
     "aligned_frames",
     "check_matched",
     "coadd_inputs",
+    "stack_frames",
+    "stack_weights",
     "stem_of",
 ]

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import colors_go_last, mask_like
+from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
-from spalipy_astro.alignment import Alignment
+from spalipy_astro.alignment import Alignment, output_of, resampled
+from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
+from spalipy_astro.batch._target import Target
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.io import (
     Extension,
@@ -36,7 +39,6 @@ from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = [
     "DETECTION",
-    "FIGURES",
     "Outcome",
     "Settings",
     "Task",
@@ -53,17 +55,6 @@ Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
 _KEY = "ALGNKEY"
-FIGURES = {
-    "n_matched": ("ALGNNMAT", "stars that match"),
-    "rms": ("ALGNRMS", "[px] rms distance of the fitted stars"),
-    "log_odds": ("ALGNODDS", "ln odds against chance"),
-    "shift_x": ("ALGNDX", "[px] shift of the center along x"),
-    "shift_y": ("ALGNDY", "[px] shift of the center along y"),
-    "rotation": ("ALGNROT", "[deg] rotation"),
-    "scale": ("ALGNSCAL", "scale"),
-    "parity": ("ALGNPAR", "-1 if mirrored"),
-}
-"""What the table of a batch tells of an alignment, and the cards of aligned images for it."""
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
 
@@ -85,6 +76,8 @@ class Task:
         What to call it in the table.
     frame : StarFrame, optional
         Its stars, if they were found before.
+    alignment : Alignment, optional
+        Its alignment, if that was found and written a moment ago.
     """
 
     index: int
@@ -93,6 +86,7 @@ class Task:
     stem: Path | None = None
     label: str | int = 0
     frame: StarFrame | None = None
+    alignment: Alignment | None = None
 
     @property
     def asdf(self) -> Path | None:
@@ -130,6 +124,10 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
+    keep : bool
+        Hand alignments back even though they are written to files.
+    target : Target, optional
+        What aligned images stand on, instead of the stars.
     """
 
     find: Mapping[str, Any]
@@ -141,6 +139,8 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
+    keep: bool = False
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,20 @@ class Outcome:
     ----------
     index : int
     reason : str
-        Why it failed; empty if it did not.
+        Why it failed or was rejected; empty if it is good.
     figures : mapping
-        Those of the alignment's summary that are in the table.
+        What the table tells of it.
     alignment : Alignment, optional
         Unless something was written to a file.
     union : Window, optional
         The grid that holds the source and the template.
+    outline : ndarray, optional
+        Where the edge of the source lies on the template, shape (N, 2).
     seconds : float
     resumed : bool
         Whether it was done before.
+    rejected : bool
+        Whether it is aligned, but too bad to be used.
     """
 
     index: int
@@ -169,8 +173,15 @@ class Outcome:
     figures: Mapping[str, Any] = field(default_factory=dict)
     alignment: Alignment | None = None
     union: Window | None = None
+    outline: NDArray[np.float64] | None = None
     seconds: float = 0.0
     resumed: bool = False
+    rejected: bool = False
+
+    @property
+    def status(self) -> str:
+        """As in the table."""
+        return "rejected" if self.rejected else "failed" if self.reason else "ok"
 
 
 def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task: Task) -> Any:
@@ -206,9 +217,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def find_frame(settings: Settings, task: Task) -> StarFrame:
-    """Find the stars of a source."""
-    image = _image(task, settings)
+def find_frame(settings: Settings, task: Task, image: CCDData | None = None) -> StarFrame:
+    """Find the stars of a source, which is read unless its image is given."""
+    image = _image(task, settings) if image is None else image
     detection = {key: settings.find[key] for key in DETECTION if key in settings.find}
     return prepare(image, name="source", **detection)
 
@@ -218,27 +229,39 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     start = time.perf_counter()
     source = _Source(task, settings)
     key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
+    if settings.target is not None:
+        key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
     key_of_image = _digest(key, settings.resample, settings.window)
     wanted = task.aligned if settings.window is not None else None
     header = fits.Header() if wanted is None else _header_of(wanted)
     written = header.get(_KEY) == key_of_image
     if wanted is not None and written and settings.reuse and not settings.alignments:
-        figures = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+        figures = figures_from(header)
         # an image that was written before there were these cards is made again
         if "n_matched" in figures and is_complete(wanted):
             check_matched(figures, settings.min_matched)
             seconds = time.perf_counter() - start
             return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
     asdf = task.asdf if settings.alignments else None
-    alignment = _found_before(asdf, key, settings)
+    alignment = task.alignment or _found_before(asdf, key, settings)
     resumed = alignment is not None
     if alignment is not None:
         check_matched(alignment.summary(), settings.min_matched)
     if wanted is not None and not written:
         _refuse_foreign(wanted, settings)
     if alignment is None:
-        stars = source.image if task.frame is None else task.frame
-        alignment = find_alignment(stars, settings.template, **settings.find)
+        stars = find_frame(settings, task, source.image) if task.frame is None else task.frame
+        try:
+            alignment = find_alignment(stars, settings.template, **settings.find)
+        except AlignmentError as error:
+            return Outcome(
+                task.index,
+                describe(error),
+                figures=quality_of(stars.quality),
+                seconds=time.perf_counter() - start,
+            )
+        if settings.target is not None:
+            alignment = _on_target(alignment, settings.target, source.image)
         alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
         check_matched(alignment.summary(), settings.min_matched)
         if asdf is not None:
@@ -250,9 +273,10 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
-        figures=_row(alignment),
-        alignment=alignment if task.stem is None else None,
+        figures=figures_of(alignment),
+        alignment=alignment if task.stem is None or settings.keep else None,
         union=_union(alignment) if settings.window is None else None,
+        outline=_outline(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
@@ -266,12 +290,6 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
             f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
             "are required. A lower threshold finds fainter stars."
         )
-
-
-def _row(alignment: Alignment) -> dict[str, Any]:
-    """Return the entries of an alignment in the table."""
-    summary = alignment.summary()
-    return {name: summary[name] for name in FIGURES}
 
 
 class _Source:
@@ -363,6 +381,13 @@ def _union(alignment: Alignment) -> Window | None:
     return _geometry.union(alignment.transform, alignment.source_shape, alignment.template_shape)
 
 
+def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
+    """Return where the edge of the source lies on the template, if it has a shape."""
+    if alignment.source_shape is None:
+        return None
+    return _geometry.outline(alignment.transform, alignment.source_shape)
+
+
 def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment | None:
     """Return the alignment of an earlier run; None if it is to be made anew."""
     if path is None or not os.path.lexists(path):
@@ -398,26 +423,24 @@ def _header_of(path: Path) -> fits.Header:
     return fits.Header()
 
 
+def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
+    """Move an aligned frame with a target; what moves has the template's sky."""
+    dx, dy = target.shift(image.meta)
+    moved = alignment.shifted(template=(dx, dy))
+    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
+    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
+    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
+
+
 def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:
     """Put an image on the grid."""
-    from spalipy_astro.resampling import resample
-
     assert settings.window is not None
     offset, shape = settings.window
-    about_key = "source, template and options of alignment"
-    cards = {
-        card: (figure, comment)
-        for (card, comment), figure in zip(FIGURES.values(), _row(alignment).values(), strict=True)
-        if np.isfinite(figure)
-    }
-    return resample(
-        image,
-        alignment.transform.inverse,
-        shape=shape,
-        offset=offset,
-        wcs=alignment._wcs_of_window(offset, shape),
-        provenance={**alignment._cards(), **cards, _KEY: (key, about_key)},
-        n_threads=1,
-        colors_last=colors_go_last(image.shape, alignment.source_shape),
-        **settings.resample,
-    )
+    cards = cards_of(figures_of(alignment))
+    if "target_shift" in alignment.provenance:
+        dx, dy = alignment.provenance["target_shift"]
+        cards["ALGNTGX"] = (dx, "[px] shift in x that holds the target")
+        cards["ALGNTGY"] = (dy, "[px] shift in y that holds the target")
+    cards[_KEY] = (key, "source, template and options of alignment")
+    grid = output_of(alignment, shape=shape, offset=offset)
+    return resampled(alignment, image, grid, cards=cards, n_threads=1, **settings.resample)

@@ -77,8 +77,8 @@ def fit_alignment(
     Returns
     -------
     Alignment
-        Wrong pairs are clipped as by `find_alignment`: ``matches["used"]`` tells. Its `summary` has
-        no figures of a search: ``log_odds``, ``n_expected`` and ``hypotheses``.
+        Wrong pairs are clipped as by `find_alignment`: ``matches["used"]`` tells. Its ``summary()``
+        has no figures of a search: ``log_odds``, ``n_expected`` and ``hypotheses``.
 
     Raises
     ------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
 from spalipy_astro.io import Image, as_image
 from spalipy_astro.matching import StarField
 from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
+from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
 __all__ = ["StarFrame", "prepare"]
@@ -50,6 +52,10 @@ class StarFrame:
         The same as the shape of the stars has it, which is a guess.
     unit : float
         By what the positions of a catalog were multiplied.
+    quality : mapping
+        How good the image is, see `measure_quality`; empty for a catalog.
+    header : mapping
+        Its header; empty for a catalog or an array.
     """
 
     stars: Stars
@@ -61,6 +67,8 @@ class StarFrame:
     pixels: tuple[float, float] = (1.0, 1.0)
     elongation: tuple[float, float] = (1.0, 1.0)
     unit: float = 1.0
+    quality: Mapping[str, float] = attribute(default_factory=dict)
+    header: Mapping[str, Any] = attribute(default_factory=dict)
 
     @property
     def square_shape(self) -> tuple[float, float] | None:
@@ -124,11 +132,20 @@ def prepare(
         return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    field = StarField(stars.xy, stars.search_err)
-    box = good_box(plain.data, plain.mask)
-    pixels = pixels_of(getattr(image, "meta", None), wcs)
-    guess = elongation_of(plain.data, plain.mask, stars.xy)
-    return StarFrame(stars, field, shape, wcs, len(table), box, pixels, guess)
+    star_field = StarField(stars.xy, stars.search_err)
+    header = getattr(image, "meta", None) or {}
+    return StarFrame(
+        stars,
+        star_field,
+        shape,
+        wcs,
+        len(table),
+        good_box(plain.data, plain.mask),
+        pixels=pixels_of(header, wcs),
+        elongation=elongation_of(plain.data, plain.mask, stars.xy),
+        quality=measure_quality(table, len(stars), plain, header),
+        header=header,
+    )
 
 
 def _without_lines(stars: Stars) -> Stars:
