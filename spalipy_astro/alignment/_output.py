@@ -229,6 +229,11 @@ def resampled(
     photometry = Photometry.of(alignment, conserve_flux=conserve_flux)
     wanted = {"scale_flux": scale_flux, "match_background": match_background}
     photometry.check(**wanted)
+    if match_background and len([n for n in shape_of(data) if n > 1]) > 2:
+        raise ValueError(
+            f"match_background=True is for an image, got shape {shape_of(data)}: each color has a "
+            "sky of its own. Align the planes one by one, or leave it out."
+        )
     changed = scale_flux or match_background
     found = resample(
         data,

@@ -52,6 +52,15 @@ def test_every_plane_is_what_it_would_be_alone(pair, plain):
     assert footprint.shape[:2] == out.shape[:2]
 
 
+def test_colors_have_no_common_sky(pair, plain):
+    with pytest.raises(ValueError, match="each color has a sky of its own"):
+        plain.resample(colored(pair.source.data, -1), match_background=True)
+    scaled = plain.resample(colored(pair.source.data, -1), scale_flux=True)
+    np.testing.assert_array_equal(
+        scaled[..., 1], plain.resample(colored(pair.source.data, -1)[..., 1], scale_flux=True)
+    )
+
+
 def test_mask_uncertainty_and_flags_have_the_same_order(pair, plain):
     cube = colored(pair.source.data, -1)
     mask = np.zeros(cube.shape, bool)
