@@ -23,7 +23,7 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
-from spalipy_astro._checks import mask_like, plane_of
+from spalipy_astro._checks import frame_of, mask_like, plane_of
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
@@ -360,7 +360,7 @@ def _companion(hdus: Any, name: str, chosen: Any, shape: tuple[int, ...]) -> Any
     if (name, chosen.ver) not in hdus or chosen.name == name:
         return None
     hdu = hdus[name, chosen.ver]
-    return hdu.data if _shape(hdu) == shape else None
+    return hdu.data if _shape(hdu) in (shape, frame_of(shape)) else None
 
 
 def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:

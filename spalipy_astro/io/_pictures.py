@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.nddata import CCDData
@@ -14,6 +15,8 @@ from spalipy_astro._files import require_file
 from spalipy_astro.errors import FormatError
 
 __all__ = ["is_picture", "read_picture"]
+
+log = logging.getLogger(__name__)
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF)
@@ -43,7 +46,8 @@ def read_picture(path: str | os.PathLike[str], *, mask: Any = None) -> CCDData:
     Parameters
     ----------
     path : path-like
-        PNG, JPEG (by Pillow) or TIFF (by tifffile, with up to 32 bits a color).
+        PNG, JPEG (by Pillow) or TIFF (by tifffile, with up to 32 bits a color). Of PNG files with
+        16 bits a color Pillow reads the upper 8, with a warning in the log.
     mask : array_like of bool, optional
         Bad pixels, shape (ny, nx), in addition to transparent ones.
 
@@ -107,11 +111,26 @@ def _read_with_pillow(path: str | os.PathLike[str]) -> tuple[NDArray, NDArray | 
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with open(path, "rb") as stream, Image.open(stream) as file:
             image: Image.Image = file
+            if _has_fine_colors(stream):
+                log.warning(
+                    "%s has 16 bits a color, of which Pillow reads 8; save it as TIFF, which is "
+                    "read as it is",
+                    os.fspath(path),
+                )
             if image.mode == "P" or image.mode in ("CMYK", "YCbCr", "HSV", "LAB", "PA", "RGBX"):
                 clear = image.mode == "PA" or "transparency" in image.info
                 image = image.convert("RGBA" if clear else "RGB")
             pixels = np.asarray(image)
     return _apart(pixels, opaque=image.mode not in ("LA", "La", "RGBA", "RGBa"))
+
+
+def _has_fine_colors(stream: BinaryIO) -> bool:
+    """Whether a file is a PNG of colors, or gray and opacity, with 16 bits each."""
+    at = stream.tell()
+    stream.seek(0)
+    head = stream.read(26)
+    stream.seek(at)
+    return head.startswith(_MAGIC[0]) and head[24] == 16 and head[25] in (2, 4, 6)
 
 
 def _read_tiff(path: str | os.PathLike[str]) -> tuple[NDArray, NDArray | None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -80,6 +83,28 @@ def test_transparent_pixels_are_masked(tmp_path, name, color):
     assert image.shape == ((3, 20, 30) if color else (20, 30))
     mask = image.mask[0] if color else image.mask
     np.testing.assert_array_equal(mask, opacity[..., 0] == 0)
+
+
+def test_png_of_16_bits_a_color_is_read_coarsely_and_told(tmp_path, caplog):
+    def chunk(kind, data):
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in COLOR16)
+    head = struct.pack(">IIBBBBB", 30, 20, 16, 2, 0, 0, 0)
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    image = read_picture(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.data, np.moveaxis(COLOR16 >> 8, -1, 0))
+    assert "save it as TIFF" in caplog.text
+    caplog.clear()
+    Image.fromarray(GRAY16).save(tmp_path / "b.png")
+    read_picture(tmp_path / "b.png")
+    assert not caplog.text
 
 
 def test_palette(tmp_path):

@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from spalipy_astro import ImageError, align, align_many, detect_stars, find_alignment
 from spalipy_astro.commands import align_fits
+from spalipy_astro.io import read_image
 
 SHAPE = (200, 230)
 LEVELS = (1.0, 0.8, 0.5)
@@ -50,6 +51,24 @@ def test_every_plane_is_what_it_would_be_alone(pair, plain):
         np.testing.assert_array_equal(out[..., k], plain.resample(cube[..., k]))
     footprint = plain.resample(cube, return_footprint=True)[1]
     assert footprint.shape[:2] == out.shape[:2]
+
+
+def test_mask_of_one_plane_in_a_file(pair, tmp_path):
+    hidden = np.zeros(SHAPE, np.uint8)
+    hidden[20:24, 30:34] = 1
+    uncertainty = np.full(SHAPE, 7.0, np.float32)
+    hdus = [fits.PrimaryHDU(colored(pair.source.data, 0))]
+    hdus += [fits.ImageHDU(hidden, name="MASK"), fits.ImageHDU(uncertainty, name="UNCERT")]
+    fits.HDUList(hdus).writeto(tmp_path / "s.fits")
+    image = read_image(tmp_path / "s.fits")
+    assert image.shape == (3, *SHAPE)
+    np.testing.assert_array_equal(image.mask, [hidden != 0] * 3)
+    status = align_fits(
+        [*(str(tmp_path / n) for n in ("s.fits", "o.fits")), "-tf", str(tmp_path / "s.fits")]
+    )
+    assert status == 0
+    with fits.open(tmp_path / "o.fits") as out:
+        assert [hdu.shape for hdu in out] == [(3, *SHAPE)] * 3
 
 
 def test_colors_have_no_common_sky(pair, plain):
