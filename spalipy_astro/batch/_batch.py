@@ -268,6 +268,7 @@ def align_many(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         if in_two_steps:
+            tasks = list(tasks)
             settings = replace(settings, keep=len(tasks) <= _KEPT)
             _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
             if reject is not None:

@@ -25,6 +25,7 @@ __all__ = ["StarFrame", "prepare"]
 _PIXELS_PER_STAR = 60
 _LINED = 3000  # brightest entries of a catalog among which lines are sought
 _LEAST = 3  # stars that must be left
+_BAD_SHARE = 0.1  # of the pixels, from which on they may be what is wrong
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ def prepare(
     try:
         stars = as_stars(table, name=name, select=select)
     except TooFewStarsError as error:
+        share = 0.0 if shape is None else _bad_share(plain)
+        if share >= _BAD_SHARE:
+            raise TooFewStarsError(
+                f"{error} {share:.0%} of the pixels of the {name} are bad (masked, NaN or "
+                "infinite): check the mask, and which of its bits are bad pixels."
+            ) from error
         if shape is None or not _is_negative(plain, options):
             raise
         raise TooFewStarsError(
@@ -153,6 +160,14 @@ def _without_lines(stars: Stars) -> Stars:
     strung = np.zeros(len(stars), bool)
     strung[:_LINED] = on_lines(units_of(stars.xy)[-1] * stars.xy[:_LINED]) >= 0
     return stars if np.count_nonzero(~strung) < _LEAST else stars.take(np.flatnonzero(~strung))
+
+
+def _bad_share(image: Image) -> float:
+    """Return the share of pixels that are masked or not finite."""
+    bad = ~np.isfinite(image.data)
+    if image.mask is not None:
+        bad = bad | image.mask
+    return float(bad.mean())
 
 
 def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:
