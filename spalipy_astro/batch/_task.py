@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
@@ -359,7 +360,9 @@ def _image(task: Task, settings: Settings) -> NDData:
         image = CCDData(np.ma.getdata(image), unit="adu", mask=np.ma.getmask(image))
         image.mask = None if image.mask is np.ma.nomask else image.mask
     if mask is not None:
-        both = np.asarray(mask, bool) if image.mask is None else image.mask | np.asarray(mask, bool)
+        both = mask_like(mask, image.data.shape)
+        if image.mask is not None:
+            both = image.mask | both
         image = copy.copy(image)
         image.mask = both
     return _writable(image, task) if settings.window is not None else image

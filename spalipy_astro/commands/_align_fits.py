@@ -18,6 +18,7 @@ from typing import Any
 
 from astropy.nddata import CCDData
 
+from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, stem_of
@@ -134,7 +135,7 @@ def _template(
         return _Template(prepare(image, name="template", **detection), image)
     frame = prepare(options.template_cat, name="template", **detection)
     if image is not None:
-        frame = replace(frame, shape=image.shape, wcs=image.wcs)
+        frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
     return _Template(frame, image)
 
 
@@ -151,7 +152,7 @@ def _align_several(options: argparse.Namespace) -> int:
         if template.shape is None and shape is None:
             first = options.source_fits[0]
             unit = image_hdus(first)[0] if chips else extension(options.source_ext)
-            shape = read_image(first, hdu=unit).shape
+            shape = frame_of(read_image(first, hdu=unit).shape)
     table = align_many(
         options.source_fits,
         template,
@@ -223,7 +224,9 @@ def _align_one(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         s = alignment.summary()
-        words = f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px"
+        words = f"{label} -> {output}"
+        if "rms" in s:  # a transform that was given has no stars
+            words += f": {s['n_matched']} stars, rms {s['rms']:.3f} px"
         print(_printable(words))
         if options.verbose:
             print(s)
@@ -289,7 +292,7 @@ def _alignment(
     if options.source_cat:
         select = find.get("select")
         stars = prepare(options.source_cat, name="source", select=select)
-        source = replace(stars, shape=image.shape, wcs=image.wcs)
+        source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
     alignment = find_alignment(source, template.frame, **find)
     check_matched(alignment.summary(), options.min_n_match)
     return alignment
@@ -301,7 +304,7 @@ def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment
     if options.preserve_footprints:
         shape = None
     elif shape is None and alignment.template_shape is None:
-        shape = image.shape
+        shape = frame_of(image.shape)
     return alignment.resample(
         image,
         method=method(options),
@@ -340,7 +343,7 @@ def _draw(
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": image, **_on_the_template(options, aligned, template)}
+    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
         # told the format, matplotlib does not add a suffix to a name that has none
@@ -354,9 +357,10 @@ def _on_the_template(
     """Return the template and, if it is on the same grid, the aligned source."""
     if template is None or template.image is None:
         return {}
-    shown = {"template": template.image}
-    if aligned.shape == template.image.shape and not options.preserve_footprints:
-        shown["aligned"] = aligned
+    shown = {"template": plane_of(template.image)}
+    same = frame_of(aligned.shape) == frame_of(template.image.shape)
+    if same and not options.preserve_footprints:
+        shown["aligned"] = plane_of(aligned)
     return shown
 
 
@@ -372,7 +376,7 @@ def _report(
     """Write the page about the alignment."""
     alignment.report(
         _marked(options.report, mark),
-        source=image,
+        source=plane_of(image),
         **_on_the_template(options, aligned, template),
         title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
         overwrite=options.overwrite,

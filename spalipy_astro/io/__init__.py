@@ -25,6 +25,7 @@ from spalipy_astro.io._fits import (
 )
 from spalipy_astro.io._headers import as_header
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ __all__ = [
     "image_hdus",
     "is_complete",
     "is_fits",
+    "is_picture",
     "open_fits",
     "read_alignment",
     "read_image",
     "read_mask",
+    "read_picture",
     "read_plane",
     "read_uncertainty",
     "to_hdus",

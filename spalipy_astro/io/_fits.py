@@ -18,10 +18,12 @@ from astropy.nddata import CCDData, NDUncertainty, StdDevUncertainty
 from astropy.utils.data import get_readable_fileobj
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import mask_like, plane_of
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
 from spalipy_astro.io._headers import clean_header, inherited, unit_of
+from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import (
     OBSERVATORY,
     Companions,
@@ -65,14 +67,16 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     -------
     list of int
         Numbers of the HDUs with two axes (leading ones of length one aside), except for those that
-        belong to an image: uncertainties, masks, flags and weights.
+        belong to an image: uncertainties, masks, flags and weights; where there are none, of those
+        with three.
 
     Raises
     ------
     FileNotFoundError, FormatError
     """
     with open_fits(path) as hdus:
-        return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
 
 
 def chip_of(path: str | os.PathLike[str], hdu: Extension | None) -> Extension | None:
@@ -113,9 +117,10 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        Also multi-extension, tile-compressed or gzipped.
+        FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
+        `read_picture` reads them.
     hdu : int, str or (str, int), optional
-        The extension; by default the first image.
+        The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
         In place of ``BUNIT``; ``adu`` where neither is there.
     mask : array_like of bool, optional
@@ -128,10 +133,10 @@ def read_image(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        With the celestial WCS of the header if it has one that is understood, and with the
-        uncertainty, mask and flags that stand beside the image in the file, under the names that
-        ccdproc, HST, JWST, LSST, DECam and DES give them. Pixels of value ``BLANK`` are masked.
-        Cards that cannot be written again are left out.
+        Of shape (ny, nx), or (k, ny, nx) for a cube, with the celestial WCS of the header if it has
+        one that is understood, and with the uncertainty, mask and flags that stand beside the image
+        in the file, under the names that ccdproc, HST, JWST, LSST, DECam and DES give them. Pixels
+        of value ``BLANK`` are masked. Cards that cannot be written again are left out.
 
     Raises
     ------
@@ -142,6 +147,10 @@ def read_image(
     ValueError, TypeError
         If ``ignore_flags`` is no set of flags.
     """
+    if is_picture(path):
+        if hdu is not None:
+            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+        return read_picture(path, mask=mask)
     name = os.fspath(path)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
@@ -153,12 +162,14 @@ def read_image(
         header = clean_header(header, name)
         wcs = read_wcs(hdus, index, name)
         planes = companions_of(hdus, index, data.shape)
-        spread, flags, bad = planes.spread(), planes.bits(), planes.bad()
+        spread, flags, bad = planes.spread(), planes.bits(), planes.masks()
         plane = fits.Header() if planes.flags is None else planes.flags.header
         judge = Judge.of(header, plane, ignore_flags, flag_name_map)
         header.extend(plane_cards(planes.flags), update=True)
     flagged = judge.bad(flags) if flags is not None and planes.flags_tell else None
-    masks = [np.asarray(plane, bool) for plane in (blank, bad, flagged, mask) if plane is not None]
+    masks = [
+        mask_like(plane, data.shape) for plane in (blank, *bad, flagged, mask) if plane is not None
+    ]
     found = _unit(header, unit, path)
     image = CCDData(
         data,
@@ -168,7 +179,7 @@ def read_image(
         wcs=wcs,
         meta=header,
     )
-    if flags is not None:
+    if flags is not None and flags.shape == data.shape:  # of the planes of a cube there are none
         image.flags = flags
     return image
 
@@ -242,7 +253,9 @@ def read_uncertainty(
 
 
 def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
-    """Read the bare pixels of an image; raises as `read_image` does."""
+    """Read the bare pixels of an image, of a picture's the mean; raises as `read_image` does."""
+    if is_picture(path):
+        return np.asarray(plane_of(read_picture(path)).data)
     with open_fits(path) as hdus:
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
@@ -411,8 +424,8 @@ def _shape(hdu: Any) -> tuple[int, ...]:
     return shape
 
 
-def _is_image(hdu: Any) -> bool:
-    return len(_shape(hdu)) == 2 and not is_companion(hdu)
+def _is_image(hdu: Any, axes: int = 2) -> bool:
+    return len(_shape(hdu)) == axes and not is_companion(hdu)
 
 
 def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = False) -> int:
@@ -426,18 +439,19 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             raise FormatError(
                 f"{os.fspath(path)!r} has no extension {hdu!r}; it has {names}."
             ) from error
-        if len(_shape(hdus[index])) != 2:
+        if len(_shape(hdus[index])) not in (2, 3):
             raise FormatError(
-                f"extension {hdu!r} of {os.fspath(path)!r} is not a two-dimensional image; its "
+                f"extension {hdu!r} of {os.fspath(path)!r} is neither an image nor a cube; its "
                 f"shape is {_shape(hdus[index])}."
             )
         return index
-    for index, unit in enumerate(hdus):
-        if _is_image(unit) or (companions and len(_shape(unit)) == 2):
-            return index
+    for axes in (2, 3):  # a cube, such as one of colors, where there is no image
+        for index, unit in enumerate(hdus):
+            if _is_image(unit, axes) or (companions and len(_shape(unit)) == axes):
+                return index
     shapes = ", ".join(str(_shape(unit)) for unit in hdus)
     raise FormatError(
-        f"{os.fspath(path)!r} contains no two-dimensional image; the shapes of its extensions are "
+        f"{os.fspath(path)!r} contains no image and no cube; the shapes of its extensions are "
         f"{shapes}."
     )
 

@@ -24,6 +24,7 @@ from astropy.nddata import (
 from astropy.nddata.bitmask import extend_bit_flag_map, interpret_bit_flags
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import frame_of
 from spalipy_astro.io._headers import unit_of
 
 __all__ = [
@@ -89,15 +90,12 @@ class Companions:
     Attributes
     ----------
     uncertainty, mask, flags, weight : HDU or None
-    shape : tuple of int
-        That of the image, which its planes get.
     """
 
     uncertainty: Any = None
     mask: Any = None
     flags: Any = None
     weight: Any = None
-    shape: tuple[int, ...] = (-1,)
 
     def kind(self) -> type[NDUncertainty] | None:
         """Return what kind of uncertainty there is; None if that is not said."""
@@ -111,18 +109,18 @@ class Companions:
             return None
         kind = self.kind() or StdDevUncertainty
         text = str(hdu.header.get("BUNIT", "")).strip()
-        return kind(_native(hdu.data).reshape(self.shape), unit=unit_of(text) if text else None)
+        return kind(_native(_plane(hdu)), unit=unit_of(text) if text else None)
 
     def bits(self) -> NDArray[Any] | None:
         """Return the flags, as integers; None where there are none."""
-        return None if self.flags is None else _whole(self.flags).reshape(self.shape)
+        return None if self.flags is None else _whole(self.flags)
 
-    def bad(self) -> NDArray[np.bool_] | None:
-        """Return which pixels are bad by mask and weights; None without any of these."""
-        planes = [] if self.mask is None else [np.asarray(self.mask.data) != 0]
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """Return which pixels are bad by mask and by weights."""
+        planes = [] if self.mask is None else [_plane(self.mask) != 0]
         if self.weight is not None:
-            planes.append(~(np.asarray(self.weight.data) > 0))
-        return np.logical_or.reduce(planes).reshape(self.shape) if planes else None
+            planes.append(~(_plane(self.weight) > 0))
+        return planes
 
     @property
     def flags_tell(self) -> bool:
@@ -208,18 +206,19 @@ def companions_of(hdus: Any, index: int, shape: tuple[int, ...]) -> Companions:
     index : int
         Number of the image.
     shape : tuple of int
-        Its shape; what has another does not belong to it.
+        Its shape; what has another, and not that of a plane of it, does not belong to it.
 
     Returns
     -------
     Companions
     """
     found: dict[str, Any] = {}
+    shapes = (shape, frame_of(shape))
     for hdu in _belonging(hdus, index):
         role = _role(hdu)
-        if role is not None and role not in found and _long(hdu.shape) == _long(shape):
+        if role is not None and role not in found and _long(hdu.shape) in shapes:
             found[role] = hdu
-    return Companions(**found, shape=shape)
+    return Companions(**found)
 
 
 def plane_cards(flags: Any) -> list[tuple[str, Any, str]]:
@@ -255,6 +254,11 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     return shape
+
+
+def _plane(hdu: Any) -> NDArray[Any]:
+    """Return the pixels of a plane, without leading axes of length one."""
+    return np.asarray(hdu.data).reshape(_long(hdu.shape))
 
 
 def _role(hdu: Any) -> str | None:
@@ -304,7 +308,7 @@ def _native(data: Any) -> NDArray[Any]:
 
 def _whole(hdu: Any) -> NDArray[Any]:
     """Return flags as integers."""
-    bits = _native(hdu.data)
+    bits = _native(_plane(hdu))
     if bits.dtype.kind == "b":
         return bits.astype(np.uint8)
     return bits if bits.dtype.kind in "iu" else np.nan_to_num(bits).astype(np.int64)
