@@ -13,14 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from spalipy_astro.errors import FormatError
-from spalipy_astro.typing import ImageLike
+from spalipy_astro.typing import HDULike, ImageLike
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["plot", "read", "report", "supply", "write"]
+__all__ = ["opened", "opened_mask", "picture", "plot", "read", "report", "supply", "write"]
 
 _PLACES: dict[str, tuple[str, str]] = {}
+_IMAGES = ("source", "template", "aligned")  # those of the arguments of `plot` that are images
 
 
 def supply(method: str, module: str, function: str) -> None:
@@ -43,21 +44,46 @@ def _supplied(method: str) -> Callable:
     return getattr(import_module(module), function)
 
 
-def plot(self: Alignment, **images: Any) -> Any:
+def opened(image: Any, *, name: str, hdu: HDULike | None = None) -> Any:
+    """Return the image of a path, HDU or HDUList; anything else as it is."""
+    return _supplied("open_image")(image, name=name, hdu=hdu)
+
+
+def opened_mask(mask: Any) -> Any:
+    """Return the bad pixels of a path, HDU or HDUList; anything else as it is."""
+    return _supplied("open_mask")(mask)
+
+
+def picture(self: Alignment) -> str:
+    """Return a small picture of the alignment as an HTML element; "" without matplotlib."""
+    try:
+        return _supplied("picture")(self)
+    except ImportError:
+        return ""
+
+
+def plot(self: Alignment, *, hdu: HDULike | None = None, **images: Any) -> Any:
     """
     Draw matches, residuals and distortion.
 
     Parameters
     ----------
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image; by default the first image.
     **images
-        ``source``, ``template`` and ``aligned`` images to show too; see
-        `spalipy_astro.visualization.plot_alignment`.
+        ``source``, ``template`` and ``aligned`` images to show too: paths, HDUs, HDULists, CCDData,
+        NDData or arrays; see `spalipy_astro.visualization.plot_alignment`.
 
     Returns
     -------
     `~matplotlib.figure.Figure`
+        A notebook shows it once, whether it is the value of the cell or not.
     """
-    return _supplied("plot")(self, **images)
+    shown = {
+        name: opened(image, name=name, hdu=hdu) if name in _IMAGES else image
+        for name, image in images.items()
+    }
+    return _supplied("plot")(self, **shown)
 
 
 def report(
@@ -67,6 +93,7 @@ def report(
     source: ImageLike | None = None,
     template: ImageLike | None = None,
     aligned: ImageLike | None = None,
+    hdu: HDULike | None = None,
     title: str = "Alignment report",
     overwrite: bool = False,
 ) -> None:
@@ -77,10 +104,12 @@ def report(
     ----------
     path : path-like
         The file. It is written whole or not at all.
-    source, template : CCDData, NDData or array_like, optional
+    source, template : path, HDU, HDUList, CCDData, NDData or array_like, optional
         The images. With both the page has a viewer that blinks and subtracts them.
-    aligned : CCDData, NDData or array_like, optional
+    aligned : path, HDU, HDUList, CCDData, NDData or array_like, optional
         The source on the template's grid; resampled from ``source`` by default.
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image; by default the first image.
     title : str, optional
         What to write above.
     overwrite : bool, optional
@@ -102,6 +131,7 @@ def report(
         source=source,
         template=template,
         aligned=aligned,
+        hdu=hdu,
         title=title,
         overwrite=overwrite,
     )

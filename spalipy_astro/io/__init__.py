@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
     head_of,
@@ -32,8 +33,11 @@ __all__ = [
     "head_of",
     "image_hdus",
     "is_complete",
+    "is_file_like",
     "is_fits",
     "open_fits",
+    "open_image",
+    "open_mask",
     "read_alignment",
     "read_image",
     "read_plane",
