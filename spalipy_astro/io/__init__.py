@@ -24,7 +24,7 @@ from spalipy_astro.io._fits import (
 from spalipy_astro.io._images import Image, as_image
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import peek_alignment, read_alignment, write_alignment
 
 __all__ = [
     "Extension",
@@ -38,6 +38,7 @@ __all__ = [
     "open_fits",
     "open_image",
     "open_mask",
+    "peek_alignment",
     "read_alignment",
     "read_image",
     "read_plane",
@@ -48,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "write_alignment"):
+    if name not in ("peek_alignment", "read_alignment", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 
