@@ -168,6 +168,8 @@ def write(
         If the file exists and may not be replaced.
     ExportError
         If tables cannot be as exact as ``tolerance`` demands.
+    ValueError
+        If ``path`` has the suffix of another format, such as ``.fits``.
     """
     _supplied("write")(self, path, overwrite=overwrite, portable=portable, tolerance=tolerance)
 

@@ -3,7 +3,7 @@
 from spalipy_astro.batch._batch import align_many
 from spalipy_astro.batch._sources import expand, stem_of
 from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs
-from spalipy_astro.batch._task import check_matched
+from spalipy_astro.batch._task import check_matched, figures_of
 
 __all__ = [
     "align_many",
@@ -11,5 +11,6 @@ __all__ = [
     "check_matched",
     "coadd_inputs",
     "expand",
+    "figures_of",
     "stem_of",
 ]

@@ -37,6 +37,7 @@ __all__ = [
     "align_frame",
     "check_matched",
     "describe",
+    "figures_of",
     "files_of",
     "find_frame",
     "guarded",
@@ -257,7 +258,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
-        figures=_row(alignment),
+        figures=figures_of(alignment),
         alignment=alignment if task.stem is None else None,
         union=_union(alignment) if settings.union else None,
         seconds=time.perf_counter() - start,
@@ -349,7 +350,7 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
         )
 
 
-def _row(alignment: Alignment) -> dict[str, Any]:
+def figures_of(alignment: Alignment) -> dict[str, Any]:
     """Return the entries of an alignment in the table."""
     summary = alignment.summary()
     return {name: summary[name] for name in FIGURES}
@@ -471,7 +472,9 @@ def _resampled(
     about_key = "source, template and options of alignment"
     cards = {
         card: (figure, comment)
-        for (card, comment), figure in zip(FIGURES.values(), _row(alignment).values(), strict=True)
+        for (card, comment), figure in zip(
+            FIGURES.values(), figures_of(alignment).values(), strict=True
+        )
         if np.isfinite(figure)
     }
     return resample(

@@ -24,12 +24,18 @@ from spalipy_astro.io._fits import (
 from spalipy_astro.io._images import Image, as_image
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import peek_alignment, read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        check_asdf_name,
+        peek_alignment,
+        read_alignment,
+        write_alignment,
+    )
 
 __all__ = [
     "Extension",
     "Image",
     "as_image",
+    "check_asdf_name",
     "head_of",
     "image_hdus",
     "is_complete",
@@ -49,7 +55,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("peek_alignment", "read_alignment", "write_alignment"):
+    if name not in (
+        "check_asdf_name",
+        "peek_alignment",
+        "read_alignment",
+        "write_alignment",
+    ):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

@@ -21,7 +21,14 @@ from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
-__all__ = ["from_tree", "peek_alignment", "read_alignment", "to_tree", "write_alignment"]
+__all__ = [
+    "check_asdf_name",
+    "from_tree",
+    "peek_alignment",
+    "read_alignment",
+    "to_tree",
+    "write_alignment",
+]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,8 @@ _ALIAS = re.compile(rb"[\s\[,]\*\w")
 _NOTES = re.compile(rb"^  (?:summary|provenance):.*(?:\n   .*)*", re.MULTILINE)
 _FEW = 8  # aliases that cannot do harm; a file of ours has one
 _MAX_NODES = 10**6
+_OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
+_OTHERS |= {".h5", ".hdf5", ".html", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
 _INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
@@ -147,6 +156,7 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
+    check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -198,6 +208,26 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
     return tree.get("alignment")
+
+
+def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:
+    """
+    Raise ValueError for the name of a file of another format, which everybody would misread.
+
+    Parameters
+    ----------
+    path : path-like
+    name : str, optional
+        The argument, for the message.
+    """
+    stem = whole = os.fspath(path)
+    while os.path.splitext(stem)[1].lower() in _OTHERS:
+        stem = os.path.splitext(stem)[0]
+    if stem != whole:
+        raise ValueError(
+            f"{name} is that of an ASDF file; got {whole!r}. Write {stem + '.asdf'!r}. What belongs "
+            "into a FITS file is the aligned image, alignment.resample(source)."
+        )
 
 
 def peek_alignment(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -101,6 +101,28 @@ def test_workers_end_with_their_parent(folder, number):
     assert list(folder.joinpath("tmp").iterdir()) == []
 
 
+def test_the_command_is_interrupted_in_one_line(folder):
+    run = "import sys; from spalipy_astro.commands import align_fits; sys.exit(align_fits())"
+    arguments = ["raw", "out", "-tf", "template.fits", "--workers", "2", "--quiet"]
+    process = start(folder, ["-c", run, *arguments])
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(30) == 130
+    wait_for_the_end(process.pid)
+    (line,) = (folder / "log").read_text().splitlines()
+    assert "interrupted" in line
+    assert list(folder.joinpath("tmp").iterdir()) == []
+    assert [path.name for path in folder.joinpath("out").iterdir() if path.name[0] == "."] == []
+
+
+def test_the_command_tidies_up_when_it_is_told_to_end(folder):
+    run = "import sys; from spalipy_astro.commands import align_fits; sys.exit(align_fits())"
+    process = start(folder, ["-c", run, "raw", "out", "-tf", "template.fits"])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert len((folder / "log").read_text().splitlines()) == 1
+    assert [path.name for path in folder.joinpath("out").iterdir() if path.name[0] == "."] == []
+
+
 def test_two_runs_on_one_folder(folder):
     both = [start(folder, ["go.py", "1"])]
     both.append(subprocess.Popen([sys.executable, "go.py", "1"]))
