@@ -345,8 +345,10 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
     number = summary["n_matched"]
     if number < least:
         raise NoMatchError(
-            f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
-            "are required. A lower threshold finds fainter stars."
+            f"{number} stars match, but min_matched={least} are required. A lower threshold= finds "
+            "fainter stars.",
+            summary["log_odds"],
+            details={"n_matched": int(number), "log_odds": float(summary["log_odds"])},
         )
 
 

@@ -22,6 +22,8 @@ _IN_OPTIONS = {
     "shape=(ny, nx)": "--output-shape NX,NY",
     "resample=False": "align_many(..., resample=False) in Python",
     "sources: ": "",
+    "min_matched=": "--min-n-match ",
+    "threshold=": "--threshold",
 }
 
 

@@ -225,8 +225,8 @@ def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None
         stem = os.path.splitext(stem)[0]
     if stem != whole:
         raise ValueError(
-            f"{name} is that of an ASDF file; got {whole!r}. Write {stem + '.asdf'!r}. What belongs "
-            "into a FITS file is the aligned image, alignment.resample(source)."
+            f"{name} is that of an ASDF file; got {whole!r}. Write {stem + '.asdf'!r}. What "
+            "belongs into a FITS file is the aligned image, alignment.resample(source)."
         )
 
 

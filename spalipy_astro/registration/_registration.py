@@ -23,6 +23,7 @@ from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image, is_file_like, open_image, open_mask
 from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.registration._causes import in_words
 from spalipy_astro.registration._findoptions import FindOptions
 from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._result import alignment_of
@@ -258,7 +259,19 @@ def find_alignment(
     else:
         two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
-    match = _match(one, two, priors, given.use_wcs)
+    try:
+        match = _match(one, two, priors, given.use_wcs)
+    except NoMatchError as error:
+        has_position = sky["position"] is not None or one.wcs is not None
+        raise in_words(
+            error,
+            one,
+            two,
+            priors,
+            threshold=given.threshold,
+            on_sky=on_sky,
+            has_position=has_position,
+        ) from error
     if guessed is not None:
         # once more on pixels of the size of the source's: guessed ones may be far too coarse
         matrix, _ = fit_linear(
