@@ -22,25 +22,25 @@ _SIZE = (3.6, 2.6)  # inches
 _DPI = 90
 
 
-class _ShownOnce(Figure):
+class AlignmentFigure(Figure):
     """
     A figure that a notebook shows once.
 
-    At the end of a cell a notebook shows all figures that pyplot knows, and the cell's value: a
-    figure that is both would be shown twice.
+    A notebook shows the value of a cell, and at its end all figures that pyplot knows: a figure
+    that is both would be shown twice. So pyplot forgets this one when it is shown.
     """
 
     def _ipython_display_(self) -> None:
-        known = getattr(self, "number", None) is not None and plt.fignum_exists(self.number)
-        if not (known and "inline" in matplotlib.get_backend()):
-            raise NotImplementedError  # IPython goes on to the ordinary ways
+        if "inline" in matplotlib.get_backend():
+            plt.close(self)
+        raise NotImplementedError  # IPython goes on to the ordinary ways
 
 
 def new_figure(
     rows: int, columns: int, *, size: tuple[float, float], sharex: bool = False
 ) -> tuple[Figure, Any]:
     """Return a figure that pyplot knows, and its Axes; see `matplotlib.pyplot.subplots`."""
-    figure = plt.figure(FigureClass=_ShownOnce, figsize=size, layout="constrained")
+    figure = plt.figure(FigureClass=AlignmentFigure, figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, sharex=sharex)
 
 
