@@ -2,9 +2,10 @@
 Memory and open files while a very long night is aligned, a twentieth of it broken.
 
 Small frames, of which a few are written and many names lead to them, are aligned to one template
-with files of images and alignments. After the first tenth and at the end the memory of the process
-(and of its workers), its open files and its threads are counted: none of them may grow. The exit
-status is 1 if memory grows by more than 5 %, or if anything else grows at all.
+with files of images and alignments. After the first fifth and at the end the memory of the process
+(and of its workers), its open files and its threads are counted: none of them may grow. (Before,
+asdf fills a cache: it keeps the validators of the last 128 files.) The exit status is 1 if memory
+grows by more than 2 %, or if anything else grows at all.
 
     python benchmarks/endurance.py              # 2,000 frames, one process
     python benchmarks/endurance.py --workers 2
@@ -108,11 +109,11 @@ def main() -> int:
         hidden = list((folder / "out").glob(".*"))
     failed = int((table["status"] == "failed").sum())
     print(f"{failed} of {len(table)} failed, {broken} are broken; {seconds:.0f} s of CPU")
-    first, last = (states[k] for k in (min(states), max(states)))
+    first, last = (states[k] for k in (sorted(states)[1], max(states)))
     growth = last["memory"] / first["memory"] - 1
     print(f"memory grew by {100 * growth:.1f} %, files by {last['files'] - first['files']}")
     grew = last["files"] > first["files"] or last["threads"] > first["threads"]
-    return int(failed != broken or bool(hidden) or growth > 0.05 or grew)
+    return int(failed != broken or bool(hidden) or growth > 0.02 or grew)
 
 
 if __name__ == "__main__":

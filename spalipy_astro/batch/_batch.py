@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
 
 __all__ = ["align_many"]
+
+log = logging.getLogger(__name__)
 
 
 def align_many(
@@ -439,5 +442,7 @@ def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]
                 resumed=new.resumed and old.resumed,
                 alignment=new.alignment or old.alignment,
             )
+        for words in new.notes:
+            log.warning("%s", words)
         outcomes[index] = new
         yield index

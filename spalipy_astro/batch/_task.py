@@ -20,6 +20,7 @@ from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.batch._heard import heard
 from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
 from spalipy_astro.catalogs import is_catalog
@@ -168,6 +169,8 @@ class Outcome:
     seconds : float
     resumed : bool
         Whether it was done before.
+    notes : tuple of str
+        What a worker process would have warned of.
     """
 
     index: int
@@ -177,6 +180,7 @@ class Outcome:
     union: Window | None = None
     seconds: float = 0.0
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task: Task) -> Any:
@@ -197,11 +201,13 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
     """
     start = time.perf_counter()
     reuse_arrays()
-    try:
-        with one_blas_thread(), no_collection():
-            return function(settings, task)
-    except Exception as error:  # a bad frame must never stop the others
-        return Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    with heard() as notes:
+        try:
+            with one_blas_thread(), no_collection():
+                result = function(settings, task)
+        except Exception as error:  # a bad frame must never stop the others
+            result = Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    return replace(result, notes=tuple(notes)) if notes and isinstance(result, Outcome) else result
 
 
 def describe(error: BaseException) -> str:

@@ -276,7 +276,10 @@ def check(options: argparse.Namespace) -> None:
         if len(extensions(options.source_ext)) > 1 or options.source_ext == "all":
             raise UsageError("--source-ext with several extensions is for one source")
         if Path(options.output_filename).is_file():
-            raise UsageError(f"{options.output_filename} is a file; several sources need a folder")
+            raise UsageError(
+                "several sources need a folder as OUTPUT, the last of the names; "
+                f"{options.output_filename} is a file"
+            )
 
 
 def extensions(text: str | None) -> list[Extension | None]:

@@ -22,6 +22,8 @@ _IN_OPTIONS = {
     "shape=(ny, nx)": "--output-shape NX,NY",
     "resample=False": "align_many(..., resample=False) in Python",
     "sources: ": "",
+    "source_mask: ": "--mask: ",
+    "output is the folder": "OUTPUT is the folder",
     "min_matched=": "--min-n-match ",
     "threshold=": "--threshold",
 }
@@ -200,7 +202,7 @@ def _line(row: Mapping[str, Any]) -> str:
     """Describe a frame in a line."""
     if row["status"] == "failed":
         return f"{row['source']}: {row['reason']}"
-    made = row.get("output") or row.get("aligned") or row.get("asdf") or "aligned"
+    made = row.get("output") or os.path.relpath(row.get("aligned") or row["asdf"])
     done = " (done before)" if row.get("resumed") else ""
     return f"{row['source']} -> {made}: {row['n_matched']} stars, rms {row['rms']:.3f} px{done}"
 

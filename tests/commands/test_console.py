@@ -223,3 +223,27 @@ def test_options_without_effect_come_last(capsys):
     text = capsys.readouterr().out
     assert text.index("options of spalipy without effect") > text.index("--log-file FILE")
     assert text.index("--sub-tile") > text.index("options of spalipy without effect")
+
+
+@pytest.mark.parametrize("options", [[], ["-q"], ["--json"]])
+def test_warnings_of_worker_processes_are_lines_like_others(folder, options):
+    with fits.open("raw/f0.fits", mode="update") as hdus:
+        hdus[0].header["BUNIT"] = "furlongs"
+    command = ["raw/f0.fits", "raw/f1.fits", "out", "-tf", "template.fits", "--workers", "2"]
+    line = [sys.executable, "-c", RUN, *command, *options, "--log-file", "night.log"]
+    result = subprocess.run(line, capture_output=True, text=True, check=True)
+    lines = result.stderr.splitlines()
+    if options == ["-q"]:
+        assert lines == []
+    else:
+        assert len(lines) == 1
+        assert re.match(r"warning: .*furlongs", lines[0])
+    logged = [line for line in (folder / "night.log").read_text().splitlines() if "furl" in line]
+    assert len(logged) == 1
+    assert "WARNING" in logged[0]
+
+
+def test_the_output_that_was_forgotten(folder, capsys):
+    with pytest.raises(SystemExit):
+        align_fits(["raw/f0.fits", "raw/f1.fits", "-tf", "template.fits", "raw/f2.fits"])
+    assert "need a folder as OUTPUT, the last of the names" in capsys.readouterr().err
