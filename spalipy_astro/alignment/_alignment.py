@@ -17,7 +17,7 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_shape, check_whole_offset
+from spalipy_astro._checks import check_image, check_pixels, check_shape, check_whole_offset
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._summary import Merits, Summary
@@ -147,7 +147,7 @@ class Alignment(Merits):
         """
         if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        x, y = _points.pair_of(x, y)
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
@@ -222,6 +222,7 @@ class Alignment(Merits):
         from spalipy_astro import resampling
 
         data = _supplied.opened(data, name="data", hdu=hdu)
+        check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
         offset = check_whole_offset(offset)
         if output == "union":

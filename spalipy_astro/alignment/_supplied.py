@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro._checks import check_names, check_pixels
 from spalipy_astro.errors import FormatError
 from spalipy_astro.typing import HDULike, ImageLike
 
@@ -79,10 +80,14 @@ def plot(self: Alignment, *, hdu: HDULike | None = None, **images: Any) -> Any:
     `~matplotlib.figure.Figure`
         A notebook shows it once, whether it is the value of the cell or not.
     """
+    check_names("plot()", images, (*_IMAGES, "region"))
     shown = {
         name: opened(image, name=name, hdu=hdu) if name in _IMAGES else image
         for name, image in images.items()
     }
+    for name, image in shown.items():
+        if name in _IMAGES and image is not None:
+            check_pixels(image, name=name)
     return _supplied("plot")(self, **shown)
 
 

@@ -18,7 +18,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
 from spalipy_astro._blas import available_cores, one_blas_thread
-from spalipy_astro._checks import check_names, check_shape, whole_number
+from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
 from spalipy_astro._files import clear_partial, require_file
 from spalipy_astro.batch._pool import Processes, run, started
 from spalipy_astro.batch._progress import Progress, Told, check_progress
@@ -197,6 +197,7 @@ def align_many(
             "alignments=False leaves nothing to write without resample=True, and grid='union' has "
             "to read the alignments again at the end; leave it out."
         )
+    check_hdu(hdu)
     progress = check_progress(progress)
     sources = list_sources(sources)
     for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
@@ -205,7 +206,7 @@ def align_many(
     best = isinstance(template, str) and template == "best"
     if not best and isinstance(template, str | os.PathLike):
         _require("template", template)
-    folder = None if output is None else Path(output).absolute()
+    folder = None if output is None else Path(path_of("output", output)).absolute()
     if folder is not None:
         _check_folder(folder, output)
     settings = Settings(

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import asdf
+import astropy.units as u
 import numpy as np
 from asdf.exceptions import AsdfConversionWarning
 
+from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import FormatError
@@ -118,6 +120,7 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
 def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
     """Return the contents of a portable file."""
     shape = alignment.source_shape
+    tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     if shape is None:
         raise ValueError(
             "the source was a catalog: without its shape the region to tabulate is unknown; use "
@@ -156,7 +159,7 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
-    check_asdf_name(path)
+    check_asdf_name(path_of("path", path))
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -174,7 +177,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    name = repr(os.fspath(path))
+    name = repr(path_of("path", path))
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from spalipy_astro._checks import check_hdu
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._fits import Extension, OpenHDUs, read_image, read_plane
 
@@ -50,6 +51,7 @@ def open_image(thing: Any, *, name: str = "image", hdu: Extension | None = None)
     FormatError
         If it is not a FITS file, is damaged, or has no such image. Both begin with ``name``.
     """
+    check_hdu(hdu)
     if not is_file_like(thing):
         return thing
     try:

@@ -15,9 +15,9 @@ from astropy.time import Time
 from astropy.units import Quantity
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names, detection_options, in_data_units
+from spalipy_astro._checks import check_names, check_pixels, detection_options, in_data_units
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
+from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
@@ -94,6 +94,14 @@ def align(
         source = open_image(source, name="source", hdu=options.get("hdu"))
         if not is_file_like(template):
             options = {**options, "hdu": None}
+    if is_catalog(source):
+        check_pixels(source, name="source")
+    if is_catalog(template):
+        raise TypeError(
+            f"template is an image, which gives the pixel grid; got a catalog, "
+            f"{type(template).__name__}. Use find_alignment and alignment.resample(source, "
+            "shape=(ny, nx))."
+        )
     alignment = find_alignment(source, template, **options)
     return alignment.resample(
         source,

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames
+from spalipy_astro._checks import check_frames, check_pixels
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
@@ -82,6 +82,9 @@ def report_alignment(
     refuse_existing(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
     images = {name: open_image(image, name=name, hdu=hdu) for name, image in images.items()}
+    for name, image in images.items():
+        if image is not None:
+            check_pixels(image, name=name)
     source, template, aligned = images.values()
     check_frames(alignment, source=source, template=template)
     if template is None:
