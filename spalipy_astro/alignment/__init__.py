@@ -2,6 +2,8 @@
 
 from spalipy_astro.alignment._alignment import Alignment, Coverage
 from spalipy_astro.alignment._error import ErrorTerm
+from spalipy_astro.alignment._flux import flux_ratio
+from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import (
     Summary,
     box_of,
@@ -20,7 +22,10 @@ __all__ = [
     "box_of",
     "center_of",
     "figures_of",
+    "flux_ratio",
+    "output_of",
     "provenance",
+    "resampled",
     "scale_of",
     "supply",
 ]

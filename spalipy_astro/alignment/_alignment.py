@@ -17,9 +17,11 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape, check_whole_offset
+from spalipy_astro._checks import check_image, check_pixels, check_shape
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._flux import flux_ratio
+from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary
 from spalipy_astro.typing import HDULike, ImageLike, MaskLike
 from spalipy_astro.version import __version__
@@ -66,7 +68,10 @@ class Alignment(Merits):
         The template's own WCS.
     provenance : dict
         Versions of the packages and the options that made the transform, and the ``steps`` by which
-        it was derived from others.
+        it was derived from others; ``quality`` of the ``source`` and the ``template``: ``fwhm``
+        (px), ``fwhm_arcsec``, ``ellipticity`` and ``orientation`` (deg), ``background`` and
+        ``noise`` (per pixel), ``n_stars``, ``depth`` (flux at a signal-to-noise ratio of 5) and
+        ``exptime`` (s), where they were images.
     times : dict
         Seconds that detection, matching and fitting took.
     """
@@ -101,6 +106,17 @@ class Alignment(Merits):
     def template_wcs(self) -> Any:
         """The WCS of the template's pixels with the same world, for reproject's output."""
         return self._wcs_pair[1]
+
+    @cached_property
+    def flux_ratio(self) -> tuple[float, float]:
+        """
+        How much brighter the stars are in the source than in the template, and its error.
+
+        A robust mean over the matched stars, which variable ones do not move; NaN if less than
+        three have fluxes. ``aligned / ratio`` has the fluxes of the template where flux is
+        conserved.
+        """
+        return flux_ratio(self.matches)
 
     def summary(self) -> Summary:
         """
@@ -161,10 +177,14 @@ class Alignment(Merits):
         shape: tuple[int, int] | None = None,
         offset: tuple[int, int] = (0, 0),
         output: str = "template",
+        scale: float = 1,
+        wcs: Any = None,
         min_weight: float = 0.75,
         mask: MaskLike | None = None,
         uncertainty: NDUncertainty | None = None,
         flags_method: str = "nearest",
+        scale_flux: bool = False,
+        match_background: bool = False,
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
@@ -188,8 +208,15 @@ class Alignment(Merits):
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
             Template pixel that is the output's pixel ``[0, 0]``, whole numbers; default (0, 0).
-        output : {"template", "union"}, optional
-            The template's grid, or that grid enlarged to contain both full frames.
+        output : {"template", "union", "intersection"}, optional
+            The template's grid, that grid enlarged to contain both full frames, or its largest
+            rectangle in which every pixel lies on both.
+        scale : float, optional
+            Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
+            and ``offset`` stay in template px.
+        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+            Any grid on the sky instead of the template's, if the template has a celestial WCS;
+            ``shape`` is by default its own.
         min_weight : float, optional
             Fraction of an output pixel's weight that must be on good pixels for it to be good;
             default 0.75.
@@ -198,6 +225,12 @@ class Alignment(Merits):
         flags_method : {"nearest", "or"}, optional
             Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
             kernel.
+        scale_flux : bool, optional
+            Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
+            the template. Uncertainties are multiplied, too.
+        match_background : bool, optional
+            Whether to subtract a constant, so that the sky is that of the template. Both take the
+            image that the alignment was found for to be the one that is resampled.
         return_footprint : bool, optional
             Whether to also return the fraction of each pixel's weight that is on good pixels.
         n_threads : int, optional
@@ -219,30 +252,16 @@ class Alignment(Merits):
             If ``data`` does not have the source's shape, there is no shape to resample to, or an
             option is unknown or not a whole number.
         """
-        from spalipy_astro import resampling
-
         data = _supplied.opened(data, name="data", hdu=hdu)
         check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
-        offset = check_whole_offset(offset)
-        if output == "union":
-            if shape is not None or offset != (0, 0):
-                raise ValueError("output='union' finds its own grid; leave shape and offset out.")
-            offset, shape = self._union()
-        elif output != "template":
-            raise ValueError(f"output is 'template' or 'union'; got {output!r}.")
-        elif shape is None:
-            shape = self.template_shape
-        if shape is None:
-            raise ValueError(
-                "the template was a catalog and has no shape; give the output's as shape=(ny, nx)."
-            )
-        shape = check_shape(shape)
-        return resampling.resample(
+        grid = output_of(self, output=output, shape=shape, offset=offset, scale=scale, wcs=wcs)
+        return resampled(
+            self,
             data,
-            self.transform.inverse,
-            shape=shape,
-            offset=offset,
+            grid,
+            scale_flux=scale_flux,
+            match_background=match_background,
             method=method,
             conserve_flux=conserve_flux,
             fill_value=fill_value,
@@ -251,24 +270,8 @@ class Alignment(Merits):
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,
-            wcs=self._wcs_of_window(offset, shape),
-            provenance=self._cards(),
             n_threads=n_threads,
         )
-
-    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
-        """Return the FITS WCS of a window of the template's grid, if there is one."""
-        if self.original_wcs is None:
-            return None
-        from spalipy_astro.wcs import shifted_wcs  # gwcs comes in with it
-
-        return shifted_wcs(self.original_wcs, offset, shape)
-
-    def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return offset ``(x, y)`` and shape of the window that holds both frames."""
-        if self.source_shape is None or self.template_shape is None:
-            raise ValueError("output='union' needs the shapes of two images; one was a catalog.")
-        return _geometry.union(self.transform, self.source_shape, self.template_shape)
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """

@@ -62,6 +62,7 @@ def inverted(alignment: Alignment) -> Alignment:
         # the sky of the source is what the alignment made of it
         original_wcs=alignment.wcs if len(alignment.wcs.available_frames) > 2 else None,
         _errors=terms,
+        extra=_swapped(alignment.provenance),
     )
 
 
@@ -99,7 +100,7 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
         original_wcs=second.original_wcs,
         # of two terms one may know nothing of its error
         _errors=tuple(terms) if first._errors and second._errors else (),
-        extra={"then": dict(second.provenance)},
+        extra={"then": dict(second.provenance), **_joined_quality(first, second)},
     )
 
 
@@ -210,6 +211,23 @@ def _derive(
         provenance={**alignment.provenance, "steps": steps, **(extra or {})},
         **fields,
     )
+
+
+def _swapped(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how good the images are, for the way back."""
+    known = provenance.get("quality")
+    if not known:
+        return {}
+    other = {"source": "template", "template": "source"}
+    return {"quality": {other[side]: figures for side, figures in known.items()}}
+
+
+def _joined_quality(first: Alignment, second: Alignment) -> dict[str, Any]:
+    """Return how good the first image and the last one are."""
+    sides = (("source", first), ("template", second))
+    known = {side: one.provenance.get("quality", {}).get(side) for side, one in sides}
+    known = {side: figures for side, figures in known.items() if figures}
+    return {"quality": known} if known or "quality" in first.provenance else {}
 
 
 def _with_residuals(matches: QTable, transform: Model) -> QTable:

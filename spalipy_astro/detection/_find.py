@@ -81,9 +81,10 @@ def find_stars(
             Bits of `~spalipy_astro.catalogs.StarFlag`.
 
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
-        of the PSF, before the pixels integrate it), ``threshold``, ``shape`` (of the image),
-        ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative error of
-        the PSF, from the residuals).
+        of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
+        ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
+        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative
+        error of the PSF, from the residuals).
 
     Raises
     ------
@@ -165,6 +166,8 @@ def find_stars(
         background=level,
         noise=noise,
         fwhm=profile.fwhm,
+        ellipticity=profile.ellipticity,
+        orientation=profile.orientation,
         threshold=threshold,
         shape=np.shape(data),
         n_detected=len(table),

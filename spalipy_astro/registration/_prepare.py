@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from spalipy_astro.io import (
     open_mask,
 )
 from spalipy_astro.matching import StarField
+from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
 __all__ = ["StarFrame", "open_side", "prepare"]
@@ -52,6 +54,10 @@ class StarFrame:
         Number of sources before flagged ones were left out.
     box : tuple of float or None
         Where the image has good pixels.
+    quality : mapping
+        How good the image is, see `measure_quality`; empty for a catalog.
+    header : mapping
+        Its header; empty for a catalog or an array.
     """
 
     stars: Stars
@@ -60,6 +66,8 @@ class StarFrame:
     wcs: Any
     n_detected: int
     box: Box | None = None
+    quality: Mapping[str, float] = attribute(default_factory=dict)
+    header: Mapping[str, Any] = attribute(default_factory=dict)
 
 
 def open_side(side: Any, *, name: str, hdu: Extension | None = None) -> Any:
@@ -158,8 +166,11 @@ def prepare(
         return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
-    field = StarField(stars.xy, stars.search_err)
-    return StarFrame(stars, field, shape, wcs, len(table), good_box(plain.data, plain.mask))
+    star_field = StarField(stars.xy, stars.search_err)
+    header = getattr(image, "meta", None) or {}
+    quality = measure_quality(table, len(stars), plain, header)
+    box = good_box(plain.data, plain.mask)
+    return StarFrame(stars, star_field, shape, wcs, len(table), box, quality, header)
 
 
 def _without_lines(stars: Stars) -> Stars:

@@ -47,6 +47,8 @@ def align(
     conserve_flux: bool = True,
     fill_value: float = np.nan,
     output: str = "template",
+    scale_flux: bool = False,
+    match_background: bool = False,
     n_threads: int | None = None,
     **options: Unpack[PairOptions],
 ) -> Any:
@@ -60,7 +62,7 @@ def align(
         path of a FITS file, or what `astropy.io.fits.open` gives.
     template : path, HDU, HDUList, CCDData, NDData or array_like, shape (my, mx)
         The image that defines the pixel grid. It cannot be a catalog, which has no grid.
-    method, conserve_flux, fill_value, output, n_threads
+    method, conserve_flux, fill_value, output, scale_flux, match_background, n_threads
         How to resample; see `Alignment.resample`.
     **options
         How to find the transform; see `find_alignment`.
@@ -109,6 +111,8 @@ def align(
         conserve_flux=conserve_flux,
         fill_value=fill_value,
         output=output,
+        scale_flux=scale_flux,
+        match_background=match_background,
         n_threads=n_threads,
     )
 

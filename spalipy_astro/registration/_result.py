@@ -64,9 +64,19 @@ def alignment_of(
         original_wcs=template.wcs,
         _summary=summary,
         _errors=(ErrorTerm(fit.covariance, transform, summary["scale"]),),
-        provenance=provenance(options),
+        provenance={**provenance(options), **_quality(source, template)},
         times=times,
     )
+
+
+def _quality(source: StarFrame, template: StarFrame) -> dict[str, Any]:
+    """Return what is known of how good the two images are."""
+    known = {
+        side: dict(frame.quality)
+        for side, frame in (("source", source), ("template", template))
+        if frame.quality
+    }
+    return {"quality": known} if known else {}
 
 
 def _describe_fit(

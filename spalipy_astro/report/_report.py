@@ -34,6 +34,13 @@ _COLUMNS = (
     *("frame", "status", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
     *("rotation, deg", "scale", "parity", "time, s"),
 )
+_QUALITY = {
+    "fwhm": "fwhm",
+    "ellipticity": "ellipticity",
+    "flux": "flux_ratio",
+    "depth": "depth",
+    "background": "background",
+}
 _CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
 
 
@@ -291,8 +298,15 @@ def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
         ("rotation", "Rotation; a step is a meridian flip or a new setup."),
         ("scale", "Scale, against its median in parts per million; it follows the focus."),
         ("rms", "Residuals; peaks are clouds, trails or bad focus."),
-        ("stars", "Matched stars; their number drops with clouds, twilight and airmass."),
+        ("stars", "Stars; their number drops with clouds, twilight and airmass."),
+        ("fwhm", "Sharpness: seeing and focus."),
+        ("ellipticity", "Roundness: tracking, wind, and the mount."),
+        ("flux", "Flux of the stars, over that in the template: clouds and airmass."),
+        ("depth", "Flux of the faintest stars that can be seen; smaller is deeper."),
+        ("background", "Sky: twilight and the Moon."),
     ):
+        if quantity in _QUALITY and _QUALITY[quantity] not in table.colnames:
+            continue
         yield figures.draw(
             partial(figures.plotting.plot_drift, table, quantity=quantity),
             alt=f"{quantity} of each of {len(table)} frames",
@@ -363,10 +377,10 @@ def _rows_of_frames(table: Table) -> str:
     rows: list[tuple[str, ...]] = []
     marks = []
     for row in table:
-        name, good = str(row["source"]), str(row["status"]) == "ok"
-        marks.append("" if good else "failed")
-        if not good:
-            rows.append((name, "✗ failed", str(row["reason"])))
+        name, status = str(row["source"]), str(row["status"])
+        marks.append("" if status == "ok" else "failed")
+        if status != "ok":
+            rows.append((name, f"✗ {status}", str(row["reason"])))
             continue
         figures = (
             f"{row['n_matched']}",

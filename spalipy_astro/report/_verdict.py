@@ -90,6 +90,11 @@ def judge_sequence(table: Table) -> Verdict:
         headline = f"✗ None of {n} frames was aligned"
     else:
         headline = f"! {n_good} of {n} frames were aligned, {n - n_good} were not"
+    n_rejected = int((np.asarray(table["status"]) == "rejected").sum())
+    if n_rejected:
+        failed = n - n_good - n_rejected
+        headline = f"✓ {n_good} of {n} frames are good, {n_rejected} were rejected"
+        headline = f"! {headline[2:]}, {failed} were not aligned" if failed else headline
     if n == 0:
         headline = "! There were no frames"
     facts = []
