@@ -49,7 +49,7 @@ _NOTES = re.compile(rb"^  (?:summary|provenance):.*(?:\n   .*)*", re.MULTILINE)
 _FEW = 8  # aliases that cannot do harm; a file of ours has one
 _MAX_NODES = 10**6
 _OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
-_OTHERS |= {".h5", ".hdf5", ".html", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+_OTHERS |= {".h5", ".hdf5", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
 _INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
