@@ -277,6 +277,7 @@ def align_many(
 
     n_workers = available_cores() if n_workers is None else n_workers
     with (
+        _tidied(folder),
         one_blas_thread(),
         _cluster(client) as cluster,
         started(
@@ -334,8 +335,6 @@ def align_many(
         else:
             settings = replace(settings, window=window if write else None)
             note(work.each(align_frame, settings, tasks, "align"), last=True)
-    if folder is not None:
-        clear_partial(folder)  # of workers that died
     meta["template"] = label
     if window is not None:
         meta.update(offset=window[0], shape=window[1])
@@ -408,6 +407,16 @@ def _check_folder(folder: Path, output: Any) -> None:
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(f"{rule} cannot be written to.")
+
+
+@contextmanager
+def _tidied(folder: Path | None) -> Iterator[None]:
+    """Remove in the end what workers that died, or were ended, have left."""
+    try:
+        yield
+    finally:
+        if folder is not None:
+            clear_partial(folder)
 
 
 @contextmanager
