@@ -96,7 +96,9 @@ def align_many(
         Images of any kind that `find_alignment` takes: paths, HDUs, HDULists, CCDData, NDData or
         arrays of shape (ny, nx), which are read one by one; where nothing is resampled catalogs of
         stars, too. The path of a folder stands for the FITS files in it, a pattern such as
-        ``"raw/*.fits"`` for the files that match, in the order of their names.
+        ``"raw/*.fits"`` for the files that match, in the order of their names. Color images and
+        cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and keep their layout.
+        PNG, JPEG and TIFF files are read as (3, ny, nx).
     template : path, HDU, HDUList, CCDData, NDData, array_like, catalog or "best"
         As for `find_alignment`, but no catalog of sky positions. With ``"best"`` it is one of the
         sources: the deepest, sharpest and roundest one, as far as it shows the field of the others.

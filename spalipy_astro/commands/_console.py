@@ -204,7 +204,9 @@ def _line(row: Mapping[str, Any]) -> str:
         return f"{row['source']}: {row['reason']}"
     made = row.get("output") or os.path.relpath(row.get("aligned") or row["asdf"])
     done = " (done before)" if row.get("resumed") else ""
-    return f"{row['source']} -> {made}: {row['n_matched']} stars, rms {row['rms']:.3f} px{done}"
+    # a transform that was given has no stars
+    stars = f": {row['n_matched']} stars, rms {row['rms']:.3f} px" if "rms" in row else ""
+    return f"{row['source']} -> {made}{stars}{done}"
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames, check_pixels
+from spalipy_astro._checks import check_frames, check_pixels, plane_of, shape_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
@@ -65,8 +65,8 @@ def report_alignment(
     path : path-like
         The HTML file. It is written whole or not at all, and needs no other file and no network.
     source, template : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
-        The images. With both the page has a viewer that blinks and subtracts them; without, it has
-        the figures that need no images.
+        The images, of color images the mean of the colors. With both the page has a viewer that
+        blinks and subtracts them; without, it has the figures that need no images.
     aligned : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
         The source on the template's grid; resampled from ``source`` by default.
     hdu : int, str or (str, int), optional
@@ -88,10 +88,11 @@ def report_alignment(
     """
     refuse_existing(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
-    images = {name: open_image(image, name=name, hdu=hdu) for name, image in images.items()}
     for name, image in images.items():
         if image is not None:
-            check_pixels(image, name=name)
+            shown = open_image(image, name=name, hdu=hdu)
+            check_pixels(shown, name=name)
+            images[name] = plane_of(shown)
     source, template, aligned = images.values()
     check_frames(alignment, source=source, template=template)
     if template is None:
@@ -231,7 +232,8 @@ def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
 
     used = np.asarray(alignment.matches["used"], bool)
     x, y = (np.asarray(alignment.matches[f"{axis}_template"])[used] for axis in "xy")
-    center = (float(np.median(x)), float(np.median(y)))
+    ny, nx = shape_of(template)
+    center = (float(np.median(x)), float(np.median(y))) if len(x) else (nx / 2, ny / 2)
     how = (
         "Drag the divider, or use the slider with the pointer or the arrow keys. Stars that jump "
         "while the images blink are not aligned; those that leave a ring or nothing in the "
@@ -249,6 +251,35 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
         alt=f"The template's field with {s['n_used']} matched stars marked",
         caption="The stars that determine the transform. Where there are none, it is extrapolated.",
     )
+    yield from _drawn_of_stars(figures, alignment, s)
+    yield figures.draw(
+        partial(plots.plot_distortion, alignment),
+        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
+        caption="The difference between the transform and an affine one.",
+    )
+    if alignment._errors:
+        yield figures.draw(
+            partial(plots.plot_error, alignment),
+            alt="Map of the 1-sigma error of the transform",
+            caption="How well the transform is known. Outside of the dashed line it is "
+            "extrapolated.",
+        )
+    if alignment.source_shape is not None:
+        among = ""
+        if "coverage" in s:
+            among = f"; {s['coverage']:.0%} of the overlap is among matched stars"
+        yield figures.draw(
+            partial(plots.plot_coverage, alignment),
+            alt=f"Map of the coverage{among}",
+            caption="Where the source has data, and where matched stars vouch for the transform.",
+        )
+
+
+def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator[str]:
+    """Yield the figures of the residuals, if there are any."""
+    if not s["n_used"]:
+        return
+    plots = figures.plotting
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
         alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
@@ -268,24 +299,6 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
             alt="Residuals against flux, their rms in bins, and the expected rms as a line",
             caption="Faint stars scatter because of their noise. The squares should follow the "
             "line, which is expected from the position errors.",
-        )
-    yield figures.draw(
-        partial(plots.plot_distortion, alignment),
-        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
-        caption="The difference between the transform and an affine one.",
-    )
-    if alignment._errors:
-        yield figures.draw(
-            partial(plots.plot_error, alignment),
-            alt="Map of the 1-sigma error of the transform",
-            caption="How well the transform is known. Outside of the dashed line it is "
-            "extrapolated.",
-        )
-    if alignment.source_shape is not None:
-        yield figures.draw(
-            partial(plots.plot_coverage, alignment),
-            alt=f"Map of the coverage; {s['coverage']:.0%} of the overlap is among matched stars",
-            caption="Where the source has data, and where matched stars vouch for the transform.",
         )
 
 
