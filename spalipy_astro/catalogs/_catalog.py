@@ -282,7 +282,10 @@ def as_stars(
         rows = _sound_rows(table)
     n = len(table)
     flag = np.asarray(table["flag"], np.int64) if "flag" in table.colnames else np.zeros(n, int)
-    rows = rows[(flag[rows] & int(UNUSABLE)) == 0]
+    unusable = int(UNUSABLE)
+    if table.meta.get("dialect", SPALIPY.name) != SPALIPY.name:
+        unusable |= int(StarFlag.BAD_PIXELS)  # other programs measure over them
+    rows = rows[(flag[rows] & unusable) == 0]
     usable = len(rows)
     if select:
         rows = rows[_selected(table[rows], **as_filters(select))]
@@ -298,11 +301,28 @@ def as_stars(
         left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
             f"the {name} has {usable} usable stars among {n} detections{left}; alignment needs at "
-            f"least {_MIN_STARS}. If stars are detected, a lower threshold finds fainter ones."
+            f"least {_MIN_STARS}. {_why_few(table, flag)}"
         )
     _check(xy, flux if "flux" in table.colnames else None, err, name)
     order = np.argsort(-flux, kind="stable") if np.isfinite(flux).all() else np.arange(len(rows))
     return Stars(xy, err, flux, flag[rows], rows).take(order)
+
+
+def _why_few(table: Table, flag: NDArray) -> str:
+    """Say what took the stars, masked pixels or flags, and what helps."""
+    said = []
+    bad = table.meta.get("bad_pixels", 0.0)
+    if bad > 0.02:
+        said.append(
+            f"{100 * bad:.0f} % of the image's pixels are bad (masked, NaN or infinite): "
+            "check the mask, and which of its flags mean that a pixel is of no use."
+        )
+    counts = [(np.count_nonzero(flag & int(bit)), bit.name) for bit in StarFlag if bit & UNUSABLE]
+    flagged = [f"{count} {name}" for count, name in counts if count]
+    if flagged:
+        said.append(f"Flags exclude {', '.join(flagged)}.")
+    said.append("If stars are detected, a lower threshold finds fainter ones.")
+    return " ".join(said)
 
 
 def _sound_rows(table: Table) -> NDArray[np.intp]:

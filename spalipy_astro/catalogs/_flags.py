@@ -19,7 +19,7 @@ class StarFlag(IntFlag):
     EDGE = 8
     """The measuring window leaves the image."""
     BAD_PIXELS = 16
-    """A masked or non-finite pixel lies in the core."""
+    """A masked or non-finite pixel lies in the core; the position is that of the good ones."""
     ARTIFACT = 32
     """Not a star: cosmic ray, hot pixel or bleeding trail."""
     EXTENDED = 64
@@ -31,4 +31,4 @@ class StarFlag(IntFlag):
 
 
 # Sources with these flags are not stars, or have no usable position.
-UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.BAD_PIXELS | StarFlag.TRAIL
+UNUSABLE = StarFlag.ARTIFACT | StarFlag.UNSTABLE | StarFlag.TRAIL

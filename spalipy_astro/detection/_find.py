@@ -26,6 +26,12 @@ __all__ = ["find_stars"]
 _UNDERSAMPLED = 1.3
 # A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
 _BRIGHTER = 2.5
+# A pixel beyond this, in units of about a thousandth of the range of the others, is no light: a
+# flipped bit, or another program's mark of a bad pixel. Single precision holds the squares of what
+# is below.
+_WILD = 1e18
+# Smallest share of good pixels in the core of a star whose position counts.
+_MOSTLY_BAD = 0.25
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 
@@ -83,8 +89,9 @@ def find_stars(
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
-        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative
-        error of the PSF, from the residuals).
+        image), ``n_detected``, ``bad_pixels`` (the share of pixels that are bad, from some of the
+        rows), ``gain`` (estimated if not given) and ``model_error`` (relative error of the PSF,
+        from the residuals).
 
     Raises
     ------
@@ -171,6 +178,7 @@ def find_stars(
         threshold=threshold,
         shape=np.shape(data),
         n_detected=len(table),
+        bad_pixels=_share_of_bad(image),
     )
     return table
 
@@ -208,17 +216,26 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
     if values.size:
         # what single precision cannot hold: large constants, and squares of strange units
+        size = np.abs(values[values != 0])
+        # what single wild pixels hold says nothing about the units
+        values = values[np.abs(values) <= 1e12 * (np.median(size) if size.size else 1.0)]
         low, middle, high = np.percentile(values, (16, 50, 84))
         spread = max(high - low, values.max() - middle)
         wide = data.dtype.itemsize > (4 if data.dtype.kind == "f" else 2)
         pedestal = float(middle) if wide else 0.0
         strange = spread > 0 and not 1e-5 < spread < 1e9
         scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
-        source = replace(source, pedestal=pedestal, scale=scale)
+        source = replace(source, pedestal=pedestal, scale=scale, wild=_WILD)
         source = replace(source, blank=source.find_blank())
     if values.size == 0 or values.min() == values.max():
         _check_all(source)
     return source
+
+
+def _share_of_bad(source: PixelSource) -> float:
+    """Estimate which share of the pixels is bad, from some of the rows."""
+    rows = source.rows(np.arange(0, source.shape[0], max(1, source.shape[0] // 16)))
+    return float(np.mean(~np.isfinite(rows)))
 
 
 def _check_all(source: PixelSource) -> None:
@@ -266,7 +283,8 @@ def _measure(
     flag[saturated] |= StarFlag.SATURATED
     flag[edge] |= StarFlag.EDGE
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
-    flag[~fits.converged] |= StarFlag.UNSTABLE
+    # what is left of a core of which most is bad may lie on one side of the star
+    flag[~fits.converged | (fits.good < _MOSTLY_BAD)] |= StarFlag.UNSTABLE
     flag[_is_artifact(fits, saturated, fwhm)] |= StarFlag.ARTIFACT
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED

@@ -16,7 +16,7 @@ class PixelSource:
     """Pixels of an image of any dtype as float32; bad ones are NaN or infinite.
 
     Those of the image are ``pedestal + scale * value``, so that single precision holds the values.
-    Pixels of the value ``blank`` are bad.
+    Pixels of the value ``blank`` are bad, and those farther from zero than ``wild``.
     """
 
     data: NDArray
@@ -25,6 +25,7 @@ class PixelSource:
     pedestal: float = 0.0
     scale: float = 1.0
     blank: float | None = None
+    wild: float = np.inf
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,8 +47,6 @@ class PixelSource:
     def stamps(self, x: NDArray, y: NDArray, radius: int) -> NDArray[np.float32]:
         """Return squares of ``2 radius + 1`` pixels around integer positions; NaN where bad."""
         out = _squares(self.data, x, y, radius, self._convert, np.float32(np.nan))
-        if self.data.dtype.kind == "f":
-            out[np.isinf(out)] = np.nan
         if self.blank is not None:
             out[out == np.float32(self.blank)] = np.nan
         if self.mask is not None:
@@ -102,10 +101,16 @@ class PixelSource:
 
     def _convert(self, values: NDArray) -> NDArray[np.float32]:
         if self.pedestal or self.scale != 1:
-            out = np.subtract(values, self.pedestal, dtype=np.float64)
-            out /= self.scale
-            return out.astype(np.float32)
-        return np.asarray(values, dtype=np.float32)
+            values = np.subtract(values, self.pedestal, dtype=np.float64)
+            values /= self.scale
+        if self.data.dtype.kind != "f":
+            return np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            out = np.asarray(values, dtype=np.float32)
+        if np.isfinite(self.wild) and out.size:
+            if max(np.fmax.reduce(out, axis=None), -np.fmin.reduce(out, axis=None)) > self.wild:
+                out = np.where(np.abs(out) > self.wild, np.float32(np.nan), out)
+        return out
 
 
 def _squares(

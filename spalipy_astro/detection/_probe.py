@@ -165,7 +165,7 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
         )
         bright = fits[top]
         widths = bright.width * guess
-        sound = (bright.good > 0.9) & (bright.flux > 0) & (bright.width_error < 0.2)
+        sound = _well_seen(bright) & (bright.flux > 0) & (bright.width_error < 0.2)
         sound &= ~saturated[top]
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
         if guess != _SHARP_FWHM:
@@ -248,7 +248,7 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
         )
         bright = fits[top]
-        good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
+        good = (bright.chi2 < 3) & _well_seen(bright) & (bright.flux > 0) & ~saturated[top]
         good &= np.abs(np.log(bright.width)) < 0.4
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -296,6 +296,12 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
             gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
         relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
     return float(best_gain), float(best_relative)
+
+
+def _well_seen(fits: Fits) -> NDArray:
+    """Tell stars with as many good pixels as the image has to give."""
+    seen = fits.good[fits.good > 0]
+    return fits.good > (min(0.9, 0.8 * float(np.median(seen))) if len(seen) else 0.9)
 
 
 def _densest(widths: NDArray, errors: NDArray) -> float:
