@@ -30,6 +30,9 @@ _BRIGHTER = 2.5
 # flipped bit, or another program's mark of a bad pixel. Single precision holds the squares of what
 # is below.
 _WILD = 1e18
+# A sky that is fainter, in units of its noise, has been subtracted: counts of so few photons would
+# not be normal. How much of its noise is that of photons is unknown.
+_COUNTED = 3.0
 # Smallest share of good pixels in the core of a star whose position counts.
 _MOSTLY_BAD = 0.25
 # Among so many of the brightest sources chains of dashes are sought.
@@ -57,7 +60,8 @@ def find_stars(
     error : array_like, shape (ny, nx), optional
         Standard deviation of each pixel; pixels without a positive finite one are bad.
     gain : float, optional
-        Electrons per data unit. By default estimated from the noise of the bright stars; not
+        Electrons per data unit. By default estimated from the noise of the sky and of the bright
+        stars, and not from a sky that was subtracted or that the stars contradict; not
         used if ``error`` is given, which should include the photon noise of the stars.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
@@ -155,7 +159,8 @@ def find_stars(
         inverse_gain = 1 / (gain * image.scale)
     else:
         # of a sky without bias level; the bright stars will tell better
-        inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
+        counted = level > _COUNTED * noise
+        inverse_gain = noise**2 / level / image.scale if counted else 0.0
     trails = find_trails(source, background)
     frame = Exposure(source, background, inverse_gain, limit, trails=trails)
     fixed_gain = gain is not None or error is not None

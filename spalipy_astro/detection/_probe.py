@@ -254,8 +254,24 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             good &= bright.sharpness < 3
         if good.any():
             good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
+    if not fixed_gain and _is_contradicted(frame.inverse_gain, fits[top[good]]):
+        frame = replace(frame, inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
+
+
+def _is_contradicted(inverse_gain: float, fits: Fits) -> bool:
+    """Whether bright stars scatter far less than the photon noise of this gain.
+
+    They may scatter more, since the PSF does not fit them exactly, but not less.
+    """
+    number, square, sky, light, _ = fits.sums.T
+    use = (number >= 6) & (fits.flux > 0) & (inverse_gain * light > sky)
+    if use.sum() < 3:
+        return False
+    freedom = (number[use] - 3.5) / number[use]
+    expected = freedom * (sky[use] + inverse_gain * light[use])
+    return bool(np.median(square[use] / expected) < 0.5)
 
 
 def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
@@ -281,8 +297,11 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     # with few stars the gain cannot be told from the model's error
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20:
-        start = max(inverse_gain, 1e-3 * np.median(sky / light))
-        gains = start * np.exp(np.linspace(-3, 3, 16))
+        if inverse_gain > 0:
+            gains = inverse_gain * np.exp(np.linspace(-3, 3, 16))
+        else:
+            # nothing is known of it: from where it does not matter to where it is all that does
+            gains = float(np.median(sky / light)) * np.geomspace(1e-3, 30, 24)
     relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
