@@ -13,7 +13,13 @@ from astropy.units import Quantity
 from astropy.wcs import WCS
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_shape, check_whole_offset, positive_number
+from spalipy_astro._checks import (
+    check_shape,
+    check_whole_offset,
+    colors_go_last,
+    positive_number,
+    shape_of,
+)
 from spalipy_astro.alignment._photometry import Photometry
 
 if TYPE_CHECKING:
@@ -223,6 +229,11 @@ def resampled(
     photometry = Photometry.of(alignment, conserve_flux=conserve_flux)
     wanted = {"scale_flux": scale_flux, "match_background": match_background}
     photometry.check(**wanted)
+    if match_background and len([n for n in shape_of(data) if n > 1]) > 2:
+        raise ValueError(
+            f"match_background=True is for an image, got shape {shape_of(data)}: each color has a "
+            "sky of its own. Align the planes one by one, or leave it out."
+        )
     changed = scale_flux or match_background
     found = resample(
         data,
@@ -234,6 +245,7 @@ def resampled(
         fill_value=np.nan if changed else fill_value,
         provenance={**alignment._cards(), **photometry.cards(**wanted), **(cards or {})},
         return_footprint=return_footprint,
+        colors_last=colors_go_last(shape_of(data), alignment.source_shape),
         **options,
     )
     if not changed:

@@ -84,6 +84,8 @@ def align_many(
     ----------
     sources : iterable, or `ccdproc.ImageFileCollection`
         Paths of FITS files, CCDData, NDData or arrays of shape (ny, nx). They are read one by one.
+        Color images and cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and
+        keep their layout; see `find_alignment`. PNG, JPEG and TIFF files are read as (3, ny, nx).
     template : path, CCDData, NDData, array_like, catalog or "best"
         As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
         ``"best"`` it is one of the sources: the deepest, sharpest and roundest one, as far as it
@@ -266,6 +268,7 @@ def align_many(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         if in_two_steps:
+            tasks = list(tasks)
             settings = replace(settings, keep=len(tasks) <= _KEPT)
             _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
             if reject is not None:

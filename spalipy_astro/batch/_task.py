@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
@@ -354,7 +355,9 @@ def _image(task: Task, settings: Settings) -> CCDData:
     elif not isinstance(image, CCDData):
         image = CCDData(image, unit=image.unit or "adu")
     if mask is not None:
-        both = np.asarray(mask, bool) if image.mask is None else image.mask | np.asarray(mask, bool)
+        both = mask_like(mask, image.shape)
+        if image.mask is not None:
+            both = image.mask | both
         image = CCDData(image, mask=both, unit=image.unit)
     return image
 

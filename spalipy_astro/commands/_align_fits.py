@@ -18,6 +18,7 @@ from typing import Any
 
 from astropy.nddata import CCDData, StdDevUncertainty
 
+from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, stem_of
@@ -121,7 +122,7 @@ def _template(options: argparse.Namespace, find: dict[str, Any]) -> _Template:
         return _Template(prepare(image, name="template", **detection), image)
     frame = prepare(options.template_cat, name="template", **detection)
     if image is not None:
-        frame = replace(frame, shape=image.shape, wcs=image.wcs)
+        frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
     return _Template(frame, image)
 
 
@@ -134,7 +135,7 @@ def _align_several(options: argparse.Namespace) -> int:
     shape = options.output_shape
     if template.frame.shape is None and shape is None:
         first = options.source_fits[0]
-        shape = read_image(first, hdu=extension(options.source_ext)).shape
+        shape = frame_of(read_image(first, hdu=extension(options.source_ext)).shape)
     table = align_many(
         options.source_fits,
         template.frame,
@@ -204,7 +205,9 @@ def _align_one(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         s = alignment.summary()
-        words = f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px"
+        words = f"{label} -> {output}"
+        if "rms" in s:  # a transform that was given has no stars
+            words += f": {s['n_matched']} stars, rms {s['rms']:.3f} px"
         print(_printable(words))
         if options.verbose:
             print(s)
@@ -243,7 +246,7 @@ def _alignment(
     if options.source_cat:
         select = find.get("select")
         stars = prepare(options.source_cat, name="source", select=select)
-        source = replace(stars, shape=image.shape, wcs=image.wcs)
+        source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
     alignment = find_alignment(source, template.frame, **find)
     check_matched(alignment.summary(), options.min_n_match)
     return alignment
@@ -255,7 +258,7 @@ def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment
     if options.preserve_footprints:
         shape = None
     elif shape is None and alignment.template_shape is None:
-        shape = image.shape
+        shape = frame_of(image.shape)
     return alignment.resample(
         image,
         method=method(options),
@@ -293,7 +296,7 @@ def _draw(
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": image, **_on_the_template(options, aligned, template)}
+    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
         # told the format, matplotlib does not add a suffix to a name that has none
@@ -307,9 +310,10 @@ def _on_the_template(
     """Return the template and, if it is on the same grid, the aligned source."""
     if template is None or template.image is None:
         return {}
-    shown = {"template": template.image}
-    if aligned.shape == template.image.shape and not options.preserve_footprints:
-        shown["aligned"] = aligned
+    shown = {"template": plane_of(template.image)}
+    same = frame_of(aligned.shape) == frame_of(template.image.shape)
+    if same and not options.preserve_footprints:
+        shown["aligned"] = plane_of(aligned)
     return shown
 
 
@@ -325,7 +329,7 @@ def _report(
     """Write the page about the alignment."""
     alignment.report(
         _marked(options.report, mark),
-        source=image,
+        source=plane_of(image),
         **_on_the_template(options, aligned, template),
         title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
         overwrite=options.overwrite,

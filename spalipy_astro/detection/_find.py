@@ -26,15 +26,10 @@ __all__ = ["find_stars"]
 _UNDERSAMPLED = 1.3
 # A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
 _BRIGHTER = 2.5
-# A pixel beyond this, in units of about a thousandth of the range of the others, is no light: a
-# flipped bit, or another program's mark of a bad pixel. Single precision holds the squares of what
-# is below.
-_WILD = 1e18
-# A sky that is fainter, in units of its noise, has been subtracted: counts of so few photons would
-# not be normal. How much of its noise is that of photons is unknown.
-_COUNTED = 3.0
-# Smallest share of good pixels in the core of a star whose position counts.
-_MOSTLY_BAD = 0.25
+# Share of the core's pixels that must be good for a position.
+_LEAST_GOOD = 0.2
+# A sky lower than that many times its noise has been subtracted, or is that of the electronics.
+_LOW_SKY = 3.0
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 
@@ -60,8 +55,7 @@ def find_stars(
     error : array_like, shape (ny, nx), optional
         Standard deviation of each pixel; pixels without a positive finite one are bad.
     gain : float, optional
-        Electrons per data unit. By default estimated from the noise of the sky and of the bright
-        stars, and not from a sky that was subtracted or that the stars contradict; not
+        Electrons per data unit. By default estimated from the noise of the bright stars; not
         used if ``error`` is given, which should include the photon noise of the stars.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
@@ -93,9 +87,8 @@ def find_stars(
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
-        image), ``n_detected``, ``bad_pixels`` (the share of pixels that are bad, from some of the
-        rows), ``gain`` (estimated if not given) and ``model_error`` (relative error of the PSF,
-        from the residuals).
+        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative
+        error of the PSF, from the residuals).
 
     Raises
     ------
@@ -130,8 +123,8 @@ def find_stars(
     [30.2, 70.5, 110.8, 130.1]
     """
     # imported where stars are sought: whoever opens an alignment need not wait for them
-    from spalipy_astro.detection._background import estimate_background
-    from spalipy_astro.detection._bayer import is_mosaic, luminance
+    from spalipy_astro.detection._background import estimate_background, with_common_noise
+    from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._peaks import find_peaks
     from spalipy_astro.detection._probe import measure_profile
@@ -144,6 +137,11 @@ def find_stars(
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
     image = _pixel_source(data, mask, error)
+    phase = lone_phase(image)
+    if phase is not None:
+        return _in_between(
+            data, mask, error, phase, gain, threshold, fwhm=fwhm, saturation=saturation
+        )
     mosaic = is_mosaic(image)
     source, limit = image, np.inf
     if saturation is not None:
@@ -159,12 +157,13 @@ def find_stars(
         inverse_gain = 1 / (gain * image.scale)
     else:
         # of a sky without bias level; the bright stars will tell better
-        counted = level > _COUNTED * noise
-        inverse_gain = noise**2 / level / image.scale if counted else 0.0
+        inverse_gain = noise**2 / level / image.scale if level > _LOW_SKY * noise else 0.0
     trails = find_trails(source, background)
     frame = Exposure(source, background, inverse_gain, limit, trails=trails)
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
+    background = with_common_noise(source, background, profile.fwhm)
+    frame = replace(frame, background=background)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
     table = _measure(frame, peaks, profile, threshold, fixed_gain)
     if mosaic:
@@ -183,8 +182,39 @@ def find_stars(
         threshold=threshold,
         shape=np.shape(data),
         n_detected=len(table),
-        bad_pixels=_share_of_bad(image),
     )
+    return table
+
+
+def _in_between(
+    data: Any,
+    mask: Any,
+    error: Any,
+    phase: tuple[int, int],
+    gain: float | None,
+    threshold: float,
+    *,
+    fwhm: float | None,
+    saturation: float | None,
+) -> QTable:
+    """Find the stars in an image of which one pixel in four is good: on these alone."""
+    part = tuple(slice(first, None, 2) for first in phase)
+    table = find_stars(
+        np.asanyarray(data)[part],
+        mask=None if mask is None else np.asarray(mask)[part],
+        error=None if error is None else np.asarray(error)[part],
+        gain=gain,
+        threshold=threshold,
+        fwhm=None if fwhm is None else max(fwhm / 2, 0.5),
+        saturation=saturation,
+    )
+    for name, first in zip(("y", "x"), phase, strict=True):
+        table[name] = 2 * table[name] + first
+        table[f"{name}_err"] *= 2
+    table["fwhm"] *= 2
+    table["flux"] *= 4
+    table["flux_err"] *= 4
+    table.meta.update(fwhm=2 * table.meta["fwhm"], shape=np.shape(data))
     return table
 
 
@@ -215,32 +245,23 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; the minimum is 8 x 8 px")
-    source = PixelSource(data, arrays[0], arrays[1])
+    source = PixelSource(data, arrays[0], arrays[1]).without_wild_pixels()
     rows = np.arange(0, ny, max(1, ny // 16))
     values = data[rows].astype(np.float64)
     values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
     if values.size:
         # what single precision cannot hold: large constants, and squares of strange units
-        size = np.abs(values[values != 0])
-        # what single wild pixels hold says nothing about the units
-        values = values[np.abs(values) <= 1e12 * (np.median(size) if size.size else 1.0)]
         low, middle, high = np.percentile(values, (16, 50, 84))
         spread = max(high - low, values.max() - middle)
         wide = data.dtype.itemsize > (4 if data.dtype.kind == "f" else 2)
         pedestal = float(middle) if wide else 0.0
         strange = spread > 0 and not 1e-5 < spread < 1e9
         scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
-        source = replace(source, pedestal=pedestal, scale=scale, wild=_WILD)
+        source = replace(source, pedestal=pedestal, scale=scale)
         source = replace(source, blank=source.find_blank())
     if values.size == 0 or values.min() == values.max():
         _check_all(source)
     return source
-
-
-def _share_of_bad(source: PixelSource) -> float:
-    """Estimate which share of the pixels is bad, from some of the rows."""
-    rows = source.rows(np.arange(0, source.shape[0], max(1, source.shape[0] // 16)))
-    return float(np.mean(~np.isfinite(rows)))
 
 
 def _check_all(source: PixelSource) -> None:
@@ -288,8 +309,7 @@ def _measure(
     flag[saturated] |= StarFlag.SATURATED
     flag[edge] |= StarFlag.EDGE
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
-    # what is left of a core of which most is bad may lie on one side of the star
-    flag[~fits.converged | (fits.good < _MOSTLY_BAD)] |= StarFlag.UNSTABLE
+    flag[~fits.converged | (fits.good < _LEAST_GOOD)] |= StarFlag.UNSTABLE
     flag[_is_artifact(fits, saturated, fwhm)] |= StarFlag.ARTIFACT
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED

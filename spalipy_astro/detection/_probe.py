@@ -29,6 +29,17 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
+# Of fewer sources their places in the pixels tell little.
+_FEWEST = 6
+# For stars between the sharp scale and the first one.
+_MIDDLE_FWHM = 1.6
+_NARROWEST = 1.0
+# Narrower than this, the sources may be hot pixels.
+_HOT_PIXELS = 1.1
+# Stars of such a width are measured as well as pixels allow by the narrower of two filters.
+_NARROW = 1.8
+_AGREE = 0.12
+_LEAST_AGREEING = 7
 _PROBE_SNR = 10.0
 _PSF_STARS = 50
 _LAW_STARS = 400
@@ -130,6 +141,12 @@ class _Sample:
     seen: Exposure  # with the saturation that these pixels show
 
     @property
+    def agreeing(self) -> int:
+        """How many sources have the width at which most crowd."""
+        widths = self.fits.width[: len(self.good)][self.good] * self.guess
+        return int(np.count_nonzero(np.abs(np.log(widths / self.size)) < _AGREE))
+
+    @property
     def fits_its_scale(self) -> bool:
         """Whether the sources are about as wide as the filter, and not bumps on wider ones."""
         if not self.size < 1.6 * self.guess:
@@ -165,7 +182,7 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
         )
         bright = fits[top]
         widths = bright.width * guess
-        sound = _well_seen(bright) & (bright.flux > 0) & (bright.width_error < 0.2)
+        sound = (bright.good > _whole(bright)) & (bright.flux > 0) & (bright.width_error < 0.2)
         sound &= ~saturated[top]
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
         if guess != _SHARP_FWHM:
@@ -176,6 +193,13 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
     return _Sample(guess, pixel, fits, sound, good, size, seen)
+
+
+def _whole(bright: Fits) -> float:
+    """Share of good pixels above which a core is as whole as others of the frame."""
+    if len(bright) == 0:
+        return 0.9
+    return min(0.9, 0.8 * float(np.median(bright.good)))
 
 
 def measure_profile(
@@ -199,14 +223,28 @@ def measure_profile(
 def _sample_at_scale(frame: Exposure) -> _Sample:
     """Choose the width of the filter to which the sources answer."""
     first = _sample(frame, _FIRST_FWHM, _SHARPEST)
+    narrow = first.good.sum() < 0.5 * first.sound.sum()
+    if first.fits_its_scale and not narrow:
+        return first
+    if narrow:
+        # most are too narrow; what is wide enough may be galaxies, or bumps on a nebula
+        if _is_undersampled(_seen(frame, first)):
+            return _sample(frame, _SHARP_FWHM, 0.4)
+        # or too narrow for this scale only, unless single pixels are the most
+        middle = _sample(frame, _MIDDLE_FWHM, _NARROWEST)
+        most = max(first.good.sum(), 0.5 * middle.sound.sum())
+        if middle.fits_its_scale and middle.good.sum() > most:
+            return middle
     if first.fits_its_scale:
         return first
-    if first.good.sum() < 0.5 * first.sound.sum():
-        # most are too narrow; what is wide enough may be bumps on a nebula
-        rows = np.flatnonzero(first.sound)
-        radius = window_radius(first.guess)
-        if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):
-            return _sample(frame, _SHARP_FWHM, 0.4)
+    if first.size < _NARROW or not np.isfinite(first.size):
+        # between the two scales: that on which more sources agree
+        sharp = _sample(frame, _SHARP_FWHM, 0.4)
+        if sharp.agreeing > max(first.agreeing, _LEAST_AGREEING) and (
+            (sharp.size > _HOT_PIXELS and sharp.agreeing > 0.25 * np.count_nonzero(sharp.sound))
+            or _is_undersampled(_seen(frame, sharp))
+        ):
+            return sharp
     guess = 2 * _FIRST_FWHM
     while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
         wider = _sample(frame, guess, 0.4 * guess)
@@ -214,6 +252,12 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
             return wider
         guess *= 2
     return first
+
+
+def _seen(frame: Exposure, sample: _Sample) -> NDArray:
+    """Cut out the sources of a sample."""
+    rows = np.flatnonzero(sample.sound)
+    return frame.cutouts(sample.pixel[rows], window_radius(sample.guess))[0]
 
 
 def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposure, Profile]:
@@ -248,7 +292,8 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
         )
         bright = fits[top]
-        good = (bright.chi2 < 3) & _well_seen(bright) & (bright.flux > 0) & ~saturated[top]
+        good = (bright.chi2 < 3) & (bright.good > _whole(bright)) & (bright.flux > 0)
+        good &= ~saturated[top]
         good &= np.abs(np.log(bright.width)) < 0.4
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -296,12 +341,12 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     sky, light, light2 = sky[use], light[use], light2[use]
     # with few stars the gain cannot be told from the model's error
     gains = np.array([inverse_gain])
-    if not fixed_gain and len(use) >= 20:
-        if inverse_gain > 0:
-            gains = inverse_gain * np.exp(np.linspace(-3, 3, 16))
-        else:
-            # nothing is known of it: from where it does not matter to where it is all that does
-            gains = float(np.median(sky / light)) * np.geomspace(1e-3, 30, 24)
+    if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
+        # the sky tells nothing: from where it hides the photon noise to where there is no other
+        gains = np.median(sky / light) * np.exp(np.linspace(-10, 5, 40))
+    elif not fixed_gain and len(use) >= 20:
+        start = max(inverse_gain, 1e-3 * np.median(sky / light))
+        gains = start * np.exp(np.linspace(-3, 3, 16))
     relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
@@ -315,12 +360,6 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
             gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
         relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
     return float(best_gain), float(best_relative)
-
-
-def _well_seen(fits: Fits) -> NDArray:
-    """Tell stars with as many good pixels as the image has to give."""
-    seen = fits.good[fits.good > 0]
-    return fits.good > (min(0.9, 0.8 * float(np.median(seen))) if len(seen) else 0.9)
 
 
 def _densest(widths: NDArray, errors: NDArray) -> float:
@@ -342,7 +381,7 @@ def _is_undersampled(stamps: NDArray) -> bool:
     Such a star shares its light with the one neighbor it lies next to; a hot pixel shares it
     with none, a cosmic ray with both of its sides.
     """
-    if len(stamps) < 20:
+    if len(stamps) < _FEWEST:
         return False
     c = stamps.shape[1] // 2
     core = stamps[:, c - 1 : c + 2, c - 1 : c + 2]

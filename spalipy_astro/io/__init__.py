@@ -21,6 +21,7 @@ from spalipy_astro.io._fits import (
     write_hdus,
 )
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._pictures import is_picture, read_picture
 
 if TYPE_CHECKING:
     from spalipy_astro.io._asdf_file import read_alignment, write_alignment
@@ -33,9 +34,11 @@ __all__ = [
     "image_hdus",
     "is_complete",
     "is_fits",
+    "is_picture",
     "open_fits",
     "read_alignment",
     "read_image",
+    "read_picture",
     "read_plane",
     "to_hdus",
     "write_alignment",
