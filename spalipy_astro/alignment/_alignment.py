@@ -172,7 +172,7 @@ class Alignment:
         data: ImageLike,
         *,
         method: str | Kernel = "lanczos3",
-        conserve_flux: bool = True,
+        conserve_flux: bool | None = None,
         fill_value: float = np.nan,
         shape: tuple[int, int] | None = None,
         offset: tuple[int, int] = (0, 0),
@@ -201,7 +201,8 @@ class Alignment:
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux (default) or surface brightness.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
+            what is per solid angle keeps its value, all else, also without a unit, its flux.
         fill_value : float, optional
             Value of pixels without data.
         shape : tuple of int, optional

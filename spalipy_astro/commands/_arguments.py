@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spalipy_astro.fitting import KINDS
-from spalipy_astro.io import Extension
+from spalipy_astro.io import OBSERVATORY, Extension
 from spalipy_astro.resampling import METHODS
 
 __all__ = [
@@ -156,6 +156,19 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         choices=range(6),
         help="the same by order: 0 nearest, 1 bilinear, 2-3 bicubic, 4-5 lanczos3",
     )
+    add(
+        "--keep",
+        choices=("flux", "brightness"),
+        help="what keeps its value where pixels change their size (default: surface brightness if "
+        "BUNIT is per solid angle, else flux)",
+    )
+    add(
+        "--ignore-flags",
+        default=OBSERVATORY,
+        metavar="FLAGS",
+        help="bits or names of DQ and MASK planes that are harmless, with commas between them; ~ "
+        "before them: all but these (default: those that are harmless at the observatory)",
+    )
     add("--cval", type=float, default=float("nan"), help="value of pixels without data")
     _add_union(image)
 
@@ -195,7 +208,9 @@ def _add_extensions(parser: Any) -> None:
         "commas between them, or 'all' images (default: the first image)",
     )
     parser.add_argument(
-        "--template-ext", help="extension of the template (default: the first image)"
+        "--template-ext",
+        help="extension of the template; several, or 'all', for as many of the source, one to one "
+        "(default: the first image)",
     )
 
 
@@ -288,8 +303,13 @@ def check(options: argparse.Namespace) -> None:
             if getattr(options, name):
                 option = name.replace("_", "-")
                 raise UsageError(f"--{option} is for one source; {len(options.source_fits)} given")
-        if len(extensions(options.source_ext)) > 1 or options.source_ext == "all":
-            raise UsageError("--source-ext with several extensions is for one source")
+        for name in ("source_ext", "template_ext"):
+            text = getattr(options, name)
+            if text != "all" and len(extensions(text)) > 1:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} with several extensions is for one source, or 'all'")
+        if options.template_ext == "all" and options.source_ext != "all":
+            raise UsageError("--template-ext all needs --source-ext all")
         if Path(options.output_filename).is_file():
             raise UsageError(f"{options.output_filename} is a file; several sources need a folder")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
+from astropy.units import UnitConversionError
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
@@ -73,7 +74,7 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
         data, wcs, own = image.data, image.wcs, image.mask
         if image.uncertainty is not None and image.uncertainty.array is not None:
             _check_signs(np.asarray(image.uncertainty.array), name)
-            error = np.asarray(image.uncertainty.represent_as(StdDevUncertainty).array)
+            error = _in_unit_of(image, name)
     elif isinstance(image, np.ma.MaskedArray):
         data, own = image.data, np.ma.getmaskarray(image)
     if isinstance(data, str) or hasattr(data, "__fspath__"):
@@ -171,3 +172,18 @@ def _of_a_plane(wcs: Any) -> Any:
     if not isinstance(low, WCS) or low.naxis <= 2:
         return wcs
     return low.celestial if low.has_celestial else None
+
+
+def _in_unit_of(image: NDData, name: str) -> NDArray:
+    """Return the standard deviation of the pixels of an image, in the unit of its pixels."""
+    spread = image.uncertainty.represent_as(StdDevUncertainty)
+    error = np.asarray(spread.array)
+    if spread.unit is None or image.unit is None or spread.unit == image.unit:
+        return error
+    try:
+        return error * spread.unit.to(image.unit)
+    except UnitConversionError as wrong:
+        raise ImageError(
+            f"the uncertainty of the {name} has the unit {spread.unit}, its data {image.unit}: "
+            "one cannot be converted to the other."
+        ) from wrong

@@ -46,7 +46,7 @@ def align(
     template: ImageLike,
     *,
     method: str | Kernel = "lanczos3",
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     output: str = "template",
     scale_flux: bool = False,

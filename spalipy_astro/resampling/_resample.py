@@ -28,6 +28,7 @@ from spalipy_astro._checks import (
     with_colors_last,
     with_planes_first,
 )
+from spalipy_astro.resampling._brightness import conserves_flux
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
@@ -51,7 +52,7 @@ def resample(
     shape: tuple[int, int] | None = None,
     offset: tuple[float, float] = (0, 0),
     method: str | Kernel = "lanczos3",
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     min_weight: float = 0.75,
     mask: ArrayLike | None = None,
@@ -87,7 +88,9 @@ def resample(
         treated like the first three.
     conserve_flux : bool, optional
         Whether to multiply by the area of each output pixel in the source, so that the flux of
-        objects is kept (default), instead of surface brightness.
+        objects is kept, instead of surface brightness. By default the unit of ``data`` decides:
+        what is per solid angle, such as MJy/sr, per beam, a temperature or in magnitudes keeps its
+        value; the flux of everything else, counts above all, is kept.
     fill_value : float, optional
         Value of the pixels that are bad; default NaN.
     min_weight : float, optional
@@ -198,7 +201,7 @@ def resample(
     pixelmap = PixelMap(backward, shape, offset)
     options = Options(
         method,
-        bool(conserve_flux),
+        conserves_flux(data) if conserve_flux is None else bool(conserve_flux),
         float(fill_value),
         float(min_weight),
         averaging_steps(pixelmap, method) if has_kernel(method) else (1, 1),
