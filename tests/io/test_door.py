@@ -118,7 +118,8 @@ def test_masks_are_taken_from_files(pair, folder, tmp_path):
         assert_array_equal(open_mask(mask), bad != 0)
         assert_array_equal(detect_stars(folder / "source.fits", mask=mask)["x"], expected["x"])
         alignment = find_alignment(folder / "source.fits", pair.template.data, source_mask=mask)
-        assert np.max(alignment.matches["x_source"]) < 180
+        # a star on the edge is fitted on its good pixels
+        assert np.max(alignment.matches["x_source"]) < 182
         aligned = alignment.resample(pair.source.data, mask=mask)
         assert np.isnan(aligned).sum() > np.isnan(alignment.resample(pair.source.data)).sum()
 
