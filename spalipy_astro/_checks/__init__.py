@@ -11,6 +11,7 @@ from spalipy_astro._checks._options import (
     scale_range,
     whole_number,
 )
+from spalipy_astro._checks._plain import check_hdu, check_pixels, in_pixels, path_of
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -22,16 +23,20 @@ from spalipy_astro._checks._shapes import (
 
 __all__ = [
     "check_frames",
+    "check_hdu",
     "check_image",
     "check_names",
+    "check_pixels",
     "check_shape",
     "check_whole_offset",
     "choice",
     "detection_options",
     "in_data_units",
+    "in_pixels",
     "is_finite_pair",
     "is_whole",
     "number",
+    "path_of",
     "positive_number",
     "rotation_range",
     "scale_range",

@@ -17,11 +17,11 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_shape, check_whole_offset
+from spalipy_astro._checks import check_image, check_pixels, check_shape, check_whole_offset
 from spalipy_astro.alignment import _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
-from spalipy_astro.alignment._summary import Summary
-from spalipy_astro.typing import ImageLike
+from spalipy_astro.alignment._summary import Merits, Summary
+from spalipy_astro.typing import HDULike, ImageLike, MaskLike
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Coverage(IntFlag):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Alignment:
+class Alignment(Merits):
     """
     The transform from a source's pixels to a template's, and the evidence for it.
 
@@ -121,11 +121,7 @@ class Alignment:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(label)}</th><td>{escape(line)}</td></tr>"
-            for label, line in self.summary()._rows()
-        )
-        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+        return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
 
     def error(self, x: ArrayLike, y: ArrayLike) -> Any:
         """
@@ -151,7 +147,7 @@ class Alignment:
         """
         if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        x, y = _points.pair_of(x, y)
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
@@ -166,18 +162,19 @@ class Alignment:
         offset: tuple[int, int] = (0, 0),
         output: str = "template",
         min_weight: float = 0.75,
-        mask: ArrayLike | None = None,
+        mask: MaskLike | None = None,
         uncertainty: NDUncertainty | None = None,
         flags_method: str = "nearest",
         return_footprint: bool = False,
         n_threads: int | None = None,
+        hdu: HDULike | None = None,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
 
         Parameters
         ----------
-        data : CCDData, NDData or array_like, shape (..., ny, nx)
+        data : path, HDU, HDUList, CCDData, NDData or array_like, shape (..., ny, nx)
             The image, of the source's shape; leading axes are planes that share the geometry. For
             a part of the source, or binned pixels, see `cropped` and `binned`.
         method : str or `~spalipy_astro.resampling.Kernel`, optional
@@ -205,11 +202,14 @@ class Alignment:
             Whether to also return the fraction of each pixel's weight that is on good pixels.
         n_threads : int, optional
             Threads; by default as many as the process has cores.
+        hdu : int, str or (str, int), optional
+            Which HDU of a file or HDUList is the image; by default the first image.
 
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``. Pixels without data are masked and have ``fill_value``.
+            Of the type of ``data``, CCDData for a path, HDU or HDUList. Pixels without data are
+            masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -221,6 +221,8 @@ class Alignment:
         """
         from spalipy_astro import resampling
 
+        data = _supplied.opened(data, name="data", hdu=hdu)
+        check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
         offset = check_whole_offset(offset)
         if output == "union":
@@ -245,7 +247,7 @@ class Alignment:
             conserve_flux=conserve_flux,
             fill_value=fill_value,
             min_weight=min_weight,
-            mask=mask,
+            mask=_supplied.opened_mask(mask),
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,

@@ -17,6 +17,7 @@ from spalipy_astro.fitting import fit_linear
 from spalipy_astro.version import __version__
 
 __all__ = [
+    "Merits",
     "Summary",
     "box_of",
     "center_of",
@@ -28,6 +29,37 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, int]
+
+
+class Merits:
+    """The figures that are asked for most, as attributes of an alignment."""
+
+    _summary: Mapping[str, Any]
+
+    @property
+    def n_matched(self) -> int:
+        """Number of matched stars."""
+        return int(self._summary["n_matched"])
+
+    @property
+    def rms(self) -> float:
+        """Root mean square distance of the fitted stars from where they should be, template px."""
+        return float(self._summary["rms"])
+
+    @property
+    def scale(self) -> float:
+        """Template px per source px."""
+        return float(self._summary["scale"])
+
+    @property
+    def rotation(self) -> float:
+        """Angle of the source's x axis in the template, degrees counter-clockwise, -180 to 180."""
+        return float(self._summary["rotation"])
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Where the source's center lies, ``(x, y)`` from the template's center, template px."""
+        return float(self._summary["shift_x"]), float(self._summary["shift_y"])
 
 
 class Summary(Mapping[str, Any]):

@@ -1,13 +1,16 @@
 """Many sources to one template, and what becomes of them."""
 
 from spalipy_astro.batch._batch import align_many
+from spalipy_astro.batch._sources import expand, stem_of
 from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs
-from spalipy_astro.batch._task import check_matched, stem_of
+from spalipy_astro.batch._task import check_matched, figures_of
 
 __all__ = [
     "align_many",
     "aligned_frames",
     "check_matched",
     "coadd_inputs",
+    "expand",
+    "figures_of",
     "stem_of",
 ]

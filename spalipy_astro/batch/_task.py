@@ -5,32 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from astropy.table import Table
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.batch._heard import heard
+from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
-from spalipy_astro.errors import AlignmentError, NoMatchError
-from spalipy_astro.io import (
-    Extension,
-    is_complete,
-    is_fits,
-    read_image,
-    read_plane,
-    to_hdus,
-    write_hdus,
-)
+from spalipy_astro.catalogs import is_catalog
+from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
+from spalipy_astro.io import Extension, is_complete, open_mask, read_image, to_hdus, write_hdus
 from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = [
@@ -43,15 +38,15 @@ __all__ = [
     "align_frame",
     "check_matched",
     "describe",
+    "figures_of",
+    "files_of",
     "find_frame",
     "guarded",
-    "stem_of",
 ]
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
-_KEY = "ALGNKEY"
 FIGURES = {
     "n_matched": ("ALGNNMAT", "stars that match"),
     "rms": ("ALGNRMS", "[px] rms distance of the fitted stars"),
@@ -65,6 +60,7 @@ FIGURES = {
 """What the table of a batch tells of an alignment, and the cards of aligned images for it."""
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
+_NO_PIXELS = "A catalog cannot be resampled; resample=False writes alignments alone."
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,8 @@ class Task:
     ----------
     index : int
         Row of the table.
-    image : path, CCDData, NDData or array
+    image : path, CCDData, NDData, array, catalog or Exception
+        An exception where it could not be opened.
     mask : path or array, optional
     stem : Path, optional
         Where to write: the path without ``_aligned.fits`` and ``_alignment.asdf``.
@@ -84,6 +81,9 @@ class Task:
         What to call it in the table.
     frame : StarFrame, optional
         Its stars, if they were found before.
+    owner : str
+        A short name for the path of the source, whatever is in the file: it is noted in the files
+        that are made of it, which no other source replaces. Empty for images that are no files.
     """
 
     index: int
@@ -92,18 +92,23 @@ class Task:
     stem: Path | None = None
     label: str | int = 0
     frame: StarFrame | None = None
-
-    @property
-    def asdf(self) -> Path | None:
-        """Where the alignment goes."""
-        return (
-            None if self.stem is None else self.stem.with_name(f"{self.stem.name}_alignment.asdf")
-        )
+    owner: str = ""
 
     @property
     def aligned(self) -> Path | None:
         """Where the aligned image goes."""
-        return None if self.stem is None else self.stem.with_name(f"{self.stem.name}_aligned.fits")
+        return None if self.stem is None else files_of(self.stem)[0]
+
+    @property
+    def asdf(self) -> Path | None:
+        """Where the alignment goes."""
+        return None if self.stem is None else files_of(self.stem)[1]
+
+
+def files_of(stem: Path) -> tuple[Path, Path]:
+    """Return where the aligned image and the alignment of a source go."""
+    aligned, asdf = f"{stem.name}_aligned.fits", f"{stem.name}_alignment.asdf"
+    return stem.with_name(aligned), stem.with_name(asdf)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
+    union : bool
+        Whether the grid that holds the source and the template is asked for.
     """
 
     find: Mapping[str, Any]
@@ -140,6 +147,7 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
+    union: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,8 @@ class Outcome:
     seconds : float
     resumed : bool
         Whether it was done before.
+    notes : tuple of str
+        What a worker process would have warned of.
     """
 
     index: int
@@ -170,6 +180,7 @@ class Outcome:
     union: Window | None = None
     seconds: float = 0.0
     resumed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task: Task) -> Any:
@@ -190,11 +201,13 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
     """
     start = time.perf_counter()
     reuse_arrays()
-    try:
-        with one_blas_thread(), no_collection():
-            return function(settings, task)
-    except Exception as error:  # a bad frame must never stop the others
-        return Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    with heard() as notes:
+        try:
+            with one_blas_thread(), no_collection():
+                result = function(settings, task)
+        except Exception as error:  # a bad frame must never stop the others
+            result = Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    return replace(result, notes=tuple(notes)) if notes and isinstance(result, Outcome) else result
 
 
 def describe(error: BaseException) -> str:
@@ -216,45 +229,121 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     """Find the transform of a source and, if a grid is given, put it there."""
     start = time.perf_counter()
     source = _Source(task, settings)
-    key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
-    key_of_image = _digest(key, settings.resample, settings.window)
-    wanted = task.aligned if settings.window is not None else None
-    header = fits.Header() if wanted is None else _header_of(wanted)
-    written = header.get(_KEY) == key_of_image
-    if wanted is not None and written and settings.reuse and not settings.alignments:
-        figures = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
-        # an image that was written before there were these cards is made again
-        if "n_matched" in figures and is_complete(wanted):
-            check_matched(figures, settings.min_matched)
-            seconds = time.perf_counter() - start
-            return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
-    asdf = task.asdf if settings.alignments else None
-    alignment = _found_before(asdf, key, settings)
-    resumed = alignment is not None
-    if alignment is not None:
-        check_matched(alignment.summary(), settings.min_matched)
-    if wanted is not None and not written:
-        _refuse_foreign(wanted, settings)
+    made = _Made(
+        task.aligned if settings.window is not None else None,
+        task.asdf if settings.alignments else None,
+        key := _digest(_identity_of_template(settings.template), settings.find, source.identity),
+        _digest(key, settings.resample, settings.window),
+    )
+    if settings.reuse and (before := made.before(settings)) is not None:
+        figures, union = before
+        check_matched(figures, settings.min_matched)
+        seconds = time.perf_counter() - start
+        return Outcome(task.index, "", figures, None, union, seconds, resumed=True)
+    made.refuse_foreign(settings)
+    alignment = made.alignment() if settings.reuse else None
     if alignment is None:
         stars = source.image if task.frame is None else task.frame
         alignment = find_alignment(stars, settings.template, **settings.find)
-        alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
+        notes = {"batch": key, "source": task.owner, "union": _union(alignment)}
+        known = {name: note for name, note in notes.items() if note}
+        alignment = replace(alignment, provenance={**alignment.provenance, **known})
         check_matched(alignment.summary(), settings.min_matched)
-        if asdf is not None:
-            alignment.write(asdf, overwrite=settings.overwrite)
-    if wanted is not None and not (resumed and written and is_complete(wanted)):
-        resumed = False
-        aligned = _resampled(alignment, source.image, settings, key_of_image)
-        with whole_file(wanted, overwrite=settings.overwrite or written) as part:
+        if made.asdf is not None:
+            with made.by_others(made.has_alignment, made.asdf, settings):
+                alignment.write(made.asdf, overwrite=settings.overwrite)
+    else:
+        check_matched(alignment.summary(), settings.min_matched)
+    if made.aligned is not None:
+        aligned = _resampled(alignment, source.image, settings, task.owner, made.key_of_image)
+        replaced = settings.overwrite or made.has_image()  # one that was cut short
+        with (
+            made.by_others(made.has_image, made.aligned, settings),
+            whole_file(made.aligned, overwrite=replaced) as part,
+        ):
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
-        figures=_row(alignment),
+        figures=figures_of(alignment),
         alignment=alignment if task.stem is None else None,
-        union=_union(alignment) if settings.window is None else None,
+        union=_union(alignment) if settings.union else None,
         seconds=time.perf_counter() - start,
-        resumed=resumed,
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """
+    The files of a source, and whether an earlier run, or one at the same time, has made them.
+
+    Attributes
+    ----------
+    aligned, asdf : Path or None
+        None where it is not asked for.
+    key, key_of_image : str
+        Short names for all that the alignment and the image are made from, noted in the files.
+    """
+
+    aligned: Path | None
+    asdf: Path | None
+    key: str
+    key_of_image: str
+
+    def has_image(self) -> bool:
+        """Whether there is the image, or a part of it."""
+        return self.aligned is not None and header_of(self.aligned).get(KEY) == self.key_of_image
+
+    def has_alignment(self) -> bool:
+        """Whether there is the alignment."""
+        return self.asdf is not None and notes_of(self.asdf)[1].get("batch") == self.key
+
+    def before(self, settings: Settings) -> tuple[dict[str, Any], Window | None] | None:
+        """Return the figures and the union of files that are all there; None if one is not."""
+        figures: Mapping[str, Any] = {}
+        notes: Mapping[str, Any] = {}
+        if self.asdf is not None:
+            figures, notes = notes_of(self.asdf)
+            if notes.get("batch") != self.key or (settings.union and "union" not in notes):
+                return None
+        if self.aligned is not None:
+            header = header_of(self.aligned)
+            if header.get(KEY) != self.key_of_image or not is_complete(self.aligned):
+                return None
+            cards = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
+            figures = figures or cards
+        # an image that was written before there were these cards is made again
+        if "n_matched" not in figures:
+            return None
+        union = notes.get("union") if settings.union else None
+        window = None if union is None else (tuple(union[0]), tuple(union[1]))
+        return {name: figures[name] for name in FIGURES if name in figures}, window
+
+    def alignment(self) -> Alignment | None:
+        """Return the alignment that is there, if it is this one."""
+        if self.asdf is None or not self.has_alignment():
+            return None
+        try:
+            return Alignment.read(self.asdf)
+        except (AlignmentError, OSError):
+            return None
+
+    def refuse_foreign(self, settings: Settings) -> None:
+        """Raise for files that were not made from the same inputs, or are no regular files."""
+        for path, is_this in ((self.aligned, self.has_image), (self.asdf, self.has_alignment)):
+            if path is not None and not is_this():
+                _refuse_foreign(path, settings)
+
+    @contextmanager
+    def by_others(
+        self, is_this: Callable[[], bool], path: Path, settings: Settings
+    ) -> Iterator[None]:
+        """Take a file that another run has written in the meantime, if it is the same."""
+        try:
+            yield
+        except FileExistsError:
+            if not is_this():
+                _refuse_foreign(path, settings)
+                raise
 
 
 def check_matched(summary: Mapping[str, Any], least: int) -> None:
@@ -262,12 +351,14 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
     number = summary["n_matched"]
     if number < least:
         raise NoMatchError(
-            f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
-            "are required. A lower threshold finds fainter stars."
+            f"{number} stars match, but min_matched={least} are required. A lower threshold= finds "
+            "fainter stars.",
+            summary["log_odds"],
+            details={"n_matched": int(number), "log_odds": float(summary["log_odds"])},
         )
 
 
-def _row(alignment: Alignment) -> dict[str, Any]:
+def figures_of(alignment: Alignment) -> dict[str, Any]:
     """Return the entries of an alignment in the table."""
     summary = alignment.summary()
     return {name: summary[name] for name in FIGURES}
@@ -314,22 +405,23 @@ def _identity_of_template(template: StarFrame | None) -> str:
     return _digest(template.stars.xy, template.shape, words)
 
 
-def stem_of(path: str | os.PathLike[str]) -> str:
-    """Return the name of a file without its suffixes of format and compression."""
-    name = Path(path)
-    if name.suffix.lower() in (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma"):
-        name = name.with_suffix("")
-    return name.stem
-
-
-def _image(task: Task, settings: Settings) -> CCDData:
-    """Read a source."""
-    mask = task.mask
-    if isinstance(mask, str | os.PathLike):
-        mask = read_plane(mask) != 0
-    if isinstance(task.image, str | os.PathLike):
-        return read_image(task.image, hdu=settings.hdu, mask=mask)
-    image = task.image
+def _image(task: Task, settings: Settings) -> Any:
+    """Read a source: an image, or a catalog where nothing is to be resampled."""
+    image, mask = task.image, open_mask(task.mask, name="source_mask")
+    if isinstance(image, Exception):
+        raise image
+    if isinstance(image, str | os.PathLike):
+        try:
+            return read_image(image, hdu=settings.hdu, mask=mask)
+        except FormatError as error:
+            if not is_catalog(image):
+                raise
+            if settings.window is not None:
+                raise FormatError(f"{error} {_NO_PIXELS}") from error
+    if is_catalog(image):
+        if settings.window is not None:
+            raise ImageError(f"the source is a catalog. {_NO_PIXELS}")
+        return image
     if not isinstance(image, NDData):
         image = CCDData(np.ma.getdata(image), unit="adu", mask=np.ma.getmask(image))
         image.mask = None if image.mask is np.ma.nomask else image.mask
@@ -342,7 +434,9 @@ def _image(task: Task, settings: Settings) -> CCDData:
 
 
 def _state(thing: Any) -> Any:
-    """Return what changes whenever a file or an image changes."""
+    """Return what changes whenever a file, an image or a catalog changes."""
+    if isinstance(thing, Exception):
+        raise thing
     if isinstance(thing, str | os.PathLike):
         require_file(thing)
         state = os.stat(thing)
@@ -350,6 +444,8 @@ def _state(thing: Any) -> Any:
     if isinstance(thing, NDData):
         parts = [thing.data, thing.mask, getattr(thing.uncertainty, "array", None)]
         return _digest(*(None if part is None else np.asarray(part) for part in parts))
+    if isinstance(thing, Table):
+        return _digest(*(part for n in thing.colnames for part in (n, np.asarray(thing[n]))))
     return None if thing is None else _digest(np.asarray(thing))
 
 
@@ -357,21 +453,10 @@ def _union(alignment: Alignment) -> Window | None:
     """Return the grid that holds the source and the template, if both have a shape."""
     if alignment.source_shape is None or alignment.template_shape is None:
         return None
-    return _geometry.union(alignment.transform, alignment.source_shape, alignment.template_shape)
-
-
-def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment | None:
-    """Return the alignment of an earlier run; None if it is to be made anew."""
-    if path is None or not os.path.lexists(path):
-        return None
-    try:
-        alignment = Alignment.read(path)
-    except (AlignmentError, OSError):
-        alignment = None
-    if alignment is not None and alignment.provenance.get("batch") == key:
-        return alignment if settings.reuse else None
-    _refuse_foreign(path, settings)
-    return None
+    offset, shape = _geometry.union(
+        alignment.transform, alignment.source_shape, alignment.template_shape
+    )
+    return (int(offset[0]), int(offset[1])), (int(shape[0]), int(shape[1]))
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
@@ -384,18 +469,9 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
-def _header_of(path: Path) -> fits.Header:
-    """Return the header of an aligned image; an empty one if it cannot be read."""
-    try:
-        if path.is_file() and is_fits(path):
-            with open(path, "rb") as stream:
-                return fits.Header.fromfile(stream)
-    except (EOFError, OSError, ValueError, zlib.error):
-        pass
-    return fits.Header()
-
-
-def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:
+def _resampled(
+    alignment: Alignment, image: Any, settings: Settings, owner: str, key: str
+) -> CCDData:
     """Put an image on the grid."""
     from spalipy_astro.resampling import resample
 
@@ -404,7 +480,9 @@ def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: st
     about_key = "source, template and options of alignment"
     cards = {
         card: (figure, comment)
-        for (card, comment), figure in zip(FIGURES.values(), _row(alignment).values(), strict=True)
+        for (card, comment), figure in zip(
+            FIGURES.values(), figures_of(alignment).values(), strict=True
+        )
         if np.isfinite(figure)
     }
     return resample(
@@ -413,7 +491,12 @@ def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: st
         shape=shape,
         offset=offset,
         wcs=alignment._wcs_of_window(offset, shape),
-        provenance={**alignment._cards(), **cards, _KEY: (key, about_key)},
+        provenance={
+            **alignment._cards(),
+            **cards,
+            KEY: (key, about_key),
+            OWNER: (owner, "the source's path in short"),
+        },
         n_threads=1,
         **settings.resample,
     )

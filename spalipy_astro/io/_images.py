@@ -66,14 +66,15 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
             error = np.asarray(image.uncertainty.represent_as(StdDevUncertainty).array)
     elif isinstance(image, np.ma.MaskedArray):
         data, own = image.data, np.ma.getmaskarray(image)
-    if isinstance(data, str) or hasattr(data, "__fspath__"):
-        raise TypeError(
-            f"the {name} is a file name, {str(data)!r}; read it first, as with "
-            "CCDData.read(path, unit='adu')."
-        )
-    data = np.asarray(data)
+    try:
+        data = np.asarray(data)
+    except ValueError as ragged:
+        raise TypeError(f"{_not_an_image(name, image)} whose rows differ in length.") from ragged
+    if data.ndim == 0:
+        raise TypeError(f"{_not_an_image(name, image)}.")
     if data.dtype.kind not in "iuf":
-        raise TypeError(f"the {name} has pixels of type {data.dtype}; real numbers are needed.")
+        kind = f" of type {data.dtype}"
+        raise TypeError(f"{_not_an_image(name, image)}{kind}; its pixels must be real numbers.")
     if data.ndim != 2:
         raise ImageError(
             f"the {name} has {data.ndim} dimensions, shape {data.shape}; alignment takes "
@@ -89,3 +90,11 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
             )
     merged = np.logical_or.reduce(planes) if planes else None
     return Image(data, merged, error, wcs)
+
+
+def _not_an_image(name: str, thing: Any) -> str:
+    """Say what an image is, and what was given."""
+    return (
+        f"{name} is an image: a path, an HDU or HDUList, CCDData, NDData or an array of shape "
+        f"(ny, nx); got {type(thing).__name__}"
+    )

@@ -1,7 +1,7 @@
 """The whole method: detect, match, fit, wrap, resample."""
 
 from spalipy_astro.registration._findoptions import FindOptions
-from spalipy_astro.registration._prepare import StarFrame, prepare
+from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._registration import align, detect_stars, find_alignment
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "align",
     "detect_stars",
     "find_alignment",
+    "open_side",
     "prepare",
 ]
