@@ -199,9 +199,16 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
 
 def values_of(column: Any) -> FloatArray:
     """Return a column as plain numbers: NaN where masked, the first of a vector of apertures."""
-    if hasattr(column, "filled"):
-        column = column.astype(float).filled(np.nan)
-    values = np.asarray(getattr(column, "value", column), dtype=float)
+    try:
+        if hasattr(column, "filled"):
+            column = column.astype(float).filled(np.nan)
+        values = np.asarray(getattr(column, "value", column), dtype=float)
+    except (TypeError, ValueError) as error:
+        name = getattr(getattr(column, "info", None), "name", None)
+        raise CatalogError(
+            f"the column {name} has something in it that is no number ({error}); leave those rows "
+            "out, or name another column with columns=."
+        ) from error
     return values if values.ndim == 1 else values.reshape(len(values), -1)[:, 0]
 
 

@@ -30,6 +30,7 @@ from spalipy_astro.io import head_of, is_fits, open_fits
 __all__ = ["as_table", "is_catalog"]
 
 _FORMATS = ("ascii_head", "ascii", "ldac", "fits", "ecsv", "daophot", "iraf")
+_SURPRISES = (AttributeError, LookupError, RecursionError, TypeError)
 _CHIPS = ("ext_number", "ccdnum", "chip", "detector")  # columns that tell chips apart
 
 
@@ -181,9 +182,9 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
     """Read a file."""
     require_file(path, what="catalog")
     named = not isinstance(columns, Mapping | None)
-    if format is None:
-        format = _guess_format(path) or ("ascii" if named else None)
     try:
+        if format is None:
+            format = _guess_format(path) or ("ascii" if named else None)
         if format in ("fits", "ldac"):
             return _read_fits(path, hdu)
         if format in TEXT_FORMATS:
@@ -213,9 +214,11 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
             raise
         raise FormatError(f"{str(path)!r} cannot be read as a catalog: {error}") from error
     except Exception as error:
-        reason = (str(error).splitlines() or ["no reason given"])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, _SURPRISES):  # their words are the reader's, not about the file
+            reason = f"what is in it is not what the format {format or 'of text'} asks for"
         raise FormatError(
-            f"{str(path)!r} cannot be read as a catalog ({type(error).__name__}: {reason}). Say "
+            f"{str(path)!r} cannot be read as a catalog ({reason}). Say "
             f"what it is: format= {', '.join(_FORMATS)}, or a format of astropy's Table.read; "
             "for text without a header name its columns=."
         ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import lzma
 import os
 import zlib
 from collections.abc import Iterator
@@ -51,6 +53,8 @@ _UNCERTAINTIES = {
     "VarianceUncertainty": VarianceUncertainty,
     "InverseVariance": InverseVariance,
 }
+_PACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+"""What reading a damaged compressed file raises."""
 Extension = int | str | tuple[str, int]
 """Number, name, or name and EXTVER of an HDU."""
 
@@ -219,9 +223,19 @@ def _compressed(hdu: Any) -> Any:
 
 def head_of(path: str | os.PathLike[str]) -> bytes:
     """Return the first bytes of a file, decompressed."""
-    # an open file: a name might be taken for a URL
-    with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
-        return stream.read(BLOCK)
+    try:
+        # an open file: a name might be taken for a URL
+        with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
+            return stream.read(BLOCK)
+    except _PACKING as error:
+        raise _unpackable(path, error) from error
+
+
+def _unpackable(path: str | os.PathLike[str], error: Exception) -> FormatError:
+    """Return the error for a file whose compression is damaged."""
+    return FormatError(
+        f"{os.fspath(path)!r} is truncated or damaged: it cannot be unpacked ({error})."
+    )
 
 
 def is_fits(path: str | os.PathLike[str]) -> bool:
@@ -302,6 +316,8 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             yield stack.enter_context(fits.open(stream, memmap=False))
     except (AlignmentError, MemoryError, Warning):
         raise
+    except _PACKING as error:
+        raise _unpackable(path, error) from error
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # of the file system, and it names the file

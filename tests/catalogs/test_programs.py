@@ -256,3 +256,29 @@ def test_a_column_that_tells_chips(column):
     with pytest.warns(AstropyUserWarning, match=f"stars of 2 chips, by its column {column}"):
         read_catalog(table)
     check(read_catalog(Table({**TABLES["sextractor"], column: np.ones(N, int)})), "sextractor")
+
+
+@pytest.mark.parametrize("pack", [gzip, bz2, lzma])
+@pytest.mark.parametrize("cut", [30, -20])
+def test_damaged_compressed_text(pack, cut, tmp_path):
+    Table(TABLES["spalipy"]).write(tmp_path / "stars.csv")
+    path = tmp_path / "packed.csv"
+    path.write_bytes(pack.compress((tmp_path / "stars.csv").read_bytes())[:cut])
+    with pytest.raises(FormatError, match=r"packed\.csv.*(unpack|marker)"):
+        read_catalog(path)
+
+
+def test_values_that_are_no_numbers(tmp_path):
+    Table({"x": ["1.0", "2.0"], "y": ["4", "5x"], "flux": [3.0, 2.0]}).write(tmp_path / "stars.csv")
+    with pytest.raises(CatalogError, match=r"stars\.csv.*column y .* no number .*5x"):
+        read_catalog(tmp_path / "stars.csv")
+
+
+def test_tables_without_pcount(tmp_path):
+    """What libraries look up without asking is missed by its name."""
+    path = tmp_path / "stars.fits"
+    Table(TABLES["spalipy"]).write(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"PCOUNT  =", b"PCOUNX  ="))
+    with pytest.raises(FormatError, match="lacks the card PCOUNT"):
+        read_catalog(path)
