@@ -53,6 +53,7 @@ _UNCERTAINTIES = {
     "VarianceUncertainty": VarianceUncertainty,
     "InverseVariance": InverseVariance,
 }
+_PACKED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00")
 _PACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 """What reading a damaged compressed file raises."""
 Extension = int | str | tuple[str, int]
@@ -226,9 +227,12 @@ def head_of(path: str | os.PathLike[str]) -> bytes:
     try:
         # an open file: a name might be taken for a URL
         with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
-            return stream.read(BLOCK)
+            head = stream.read(BLOCK)
     except _PACKING as error:
         raise _unpackable(path, error) from error
+    if head.startswith(_PACKED):  # what cannot be unpacked at all comes as it is
+        raise _unpackable(path, EOFError("its first bytes are those of a compressed file"))
+    return head
 
 
 def _unpackable(path: str | os.PathLike[str], error: Exception) -> FormatError:
