@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import astropy.units as u
 import numpy as np
@@ -178,7 +178,7 @@ def write_wcs(
     """
     where = options.write_wcs
     as_text = where != _SOLUTION and _suffix(where) in _HEADS
-    kind = options.wcs_kind or ("tpv" if as_text else "sip")
+    kind: Literal["sip", "tpv"] = options.wcs_kind or ("tpv" if as_text else "sip")
     headers = [alignment.to_fits_header(kind=kind).header for _, alignment in solved]
     if as_text:
         cards = [[*(str(card).rstrip() for card in h.cards), "END", ""] for h in headers]

@@ -54,16 +54,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def off(header, *, at=None):
-    """Largest error of a WCS on the source, px."""
-    x, y = np.meshgrid(np.linspace(30, 290, 9), np.linspace(30, 230, 8)) if at is None else at
-    return (
-        WCS(header, fix=False)
-        .pixel_to_world(x, y)
-        .separation(true_wcs().pixel_to_world(x, y))
-        .arcsec.max()
-        / SCALE
-    )
+def off(header):
+    """Return the largest error of a WCS on the source, px."""
+    x, y = np.meshgrid(np.linspace(30, 290, 9), np.linspace(30, 230, 8))
+    sky = WCS(header, fix=False).pixel_to_world(x, y)
+    return sky.separation(true_wcs().pixel_to_world(x, y)).arcsec.max() / SCALE
 
 
 @pytest.mark.parametrize("catalog", ["sky.ecsv", "vizier.csv"])
