@@ -18,7 +18,7 @@ from astropy.table import Table
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._files import refuse_existing, require_file, whole_file
+from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch._heard import heard
 from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
@@ -439,8 +439,7 @@ def _state(thing: Any) -> Any:
         raise thing
     if isinstance(thing, str | os.PathLike):
         require_file(thing)
-        state = os.stat(thing)
-        return os.path.abspath(thing), state.st_size, state.st_mtime_ns
+        return state_of(thing)
     if isinstance(thing, NDData):
         parts = [thing.data, thing.mask, getattr(thing.uncertainty, "array", None)]
         return _digest(*(None if part is None else np.asarray(part) for part in parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from astropy.nddata import NDData
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
-from spalipy_astro._files import require_file
+from spalipy_astro._files import is_remote, open_binary, require_file, suffix_path
 from spalipy_astro.catalogs._dialects import recognize
 from spalipy_astro.catalogs._text import (
     TEXT_FORMATS,
@@ -32,6 +33,11 @@ __all__ = ["as_table", "is_catalog"]
 _FORMATS = ("ascii_head", "ascii", "ldac", "fits", "ecsv", "daophot", "iraf")
 _SURPRISES = (AttributeError, LookupError, RecursionError, TypeError)
 _CHIPS = ("ext_number", "ccdnum", "chip", "detector")  # columns that tell chips apart
+
+
+def _path(thing: str | os.PathLike[str]) -> Path | str:
+    """Return a path, or a URL as it is."""
+    return str(thing) if is_remote(thing) else Path(thing)
 
 
 def is_catalog(thing: Any) -> bool:
@@ -53,15 +59,17 @@ def is_catalog(thing: Any) -> bool:
     if isinstance(thing, Table | Mapping) or hasattr(thing, "to_table") or is_frame(thing):
         return True
     if isinstance(thing, str | os.PathLike):
-        path = Path(thing)
-        return path.is_file() and (not is_fits(path) or _holds_table(path))
+        path = thing if is_remote(thing) else Path(thing)
+        return (is_remote(path) or Path(path).is_file()) and (
+            not is_fits(path) or _holds_table(path)
+        )
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
     shape = np.shape(thing)
     return len(shape) == 2 and shape[1] == 2
 
 
-def _holds_table(path: Path) -> bool:
+def _holds_table(path: Path | str) -> bool:
     """Tell whether there is a table in a FITS file."""
     with open_fits(path) as hdus:
         return bool(_table_hdus(hdus))
@@ -101,7 +109,7 @@ def as_table(
     CatalogError, FormatError, FileNotFoundError
     """
     if isinstance(catalog, str | os.PathLike):
-        table = _read(Path(catalog), format, columns, hdu)
+        table = _read(_path(catalog), format, columns, hdu)
     elif isinstance(catalog, Table):
         table = catalog
     elif isinstance(catalog, Mapping):
@@ -168,17 +176,17 @@ def _positions(catalog: Any, name: str) -> Table:
     return Table({"x": positions[:, 0], "y": positions[:, 1]})
 
 
-def _guess_format(path: Path) -> str | None:
+def _guess_format(path: Path | str) -> str | None:
     """Tell a file's format by its beginning; None leaves it to astropy."""
     if is_fits(path):
         return "fits"
     head = head_of(path)
     if head.lstrip().startswith((b"<?xml", b"<VOTABLE")):
         return "votable"
-    return guess_text_format(path, head)
+    return guess_text_format(suffix_path(path), head)
 
 
-def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -> Table:
+def _read(path: Path | str, format: str | None, columns: Any, hdu: int | str | None) -> Table:
     """Read a file."""
     require_file(path, what="catalog")
     named = not isinstance(columns, Mapping | None)
@@ -205,9 +213,12 @@ def _read(path: Path, format: str | None, columns: Any, hdu: int | str | None) -
             return table
         if format is None and is_text(head_of(path)):
             return read_text(path, None)
+        if is_remote(path):
+            with open_binary(path) as file:
+                return Table.read(BytesIO(file.read()), format=format)
         # absolute: a name is taken neither for a URL nor for somebody's home
-        table = Table.read(path.absolute(), format=format)
-    except CatalogError:
+        table = Table.read(Path(path).absolute(), format=format)
+    except (CatalogError, FileNotFoundError, ImportError):
         raise
     except FormatError as error:
         if repr(str(path)) in str(error):
@@ -238,7 +249,7 @@ def is_table_hdu(unit: Any) -> bool:
     return isinstance(unit, tables) and not isinstance(unit, fits.CompImageHDU)
 
 
-def _read_fits(path: Path, hdu: int | str | None) -> Table:
+def _read_fits(path: Path | str, hdu: int | str | None) -> Table:
     """Read a table of a FITS file."""
     with open_fits(path) as hdus:
         found = _table_hdus(hdus) if hdu is None else [_index_of(hdus, hdu, path)]
@@ -263,7 +274,7 @@ def _read_fits(path: Path, hdu: int | str | None) -> Table:
     return table
 
 
-def _index_of(hdus: fits.HDUList, hdu: int | str, path: Path) -> int:
+def _index_of(hdus: fits.HDUList, hdu: int | str, path: Path | str) -> int:
     """Return the number of the HDU that is asked for."""
     try:
         number = int(hdus.index_of(hdu))

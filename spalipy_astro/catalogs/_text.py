@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from astropy.io import ascii
 from astropy.table import Table
 from astropy.utils.data import get_readable_fileobj
 
+from spalipy_astro._files import open_binary
 from spalipy_astro.errors import FormatError
 
 __all__ = [
@@ -38,13 +39,13 @@ _DAOPHOT_COLUMNS = {
 _DAOPHOT_LEAST = ("ID", "X", "Y", "MAG")
 
 
-def guess_text_format(path: Path, head: bytes) -> str | None:
+def guess_text_format(path: PurePath, head: bytes) -> str | None:
     """
     Tell the format of a text by its beginning, else by its name.
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : pathlib.PurePath
         Its name; a suffix of compression is overlooked.
     head : bytes
         Its first bytes, decompressed.
@@ -71,13 +72,13 @@ def is_text(head: bytes) -> bool:
     return b"\0" not in head
 
 
-def read_text(path: Path, format: str | None) -> Table:
+def read_text(path: Path | str, format: str | None) -> Table:
     """
     Read a table of text.
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : pathlib.Path or str
         Also compressed as a whole.
     format : str or None
         One of `guess_text_format`, or a format of `astropy.io.ascii` without ``ascii.``; None to
@@ -101,9 +102,9 @@ def read_text(path: Path, format: str | None) -> Table:
     return ascii.read(lines, format=names.get(format, format), guess=False)
 
 
-def text_lines(path: Path) -> list[str]:
+def text_lines(path: Path | str) -> list[str]:
     """Read a text, also a compressed one: a name with a line break would be taken for the text."""
-    with open(path, "rb") as file, get_readable_fileobj(file) as text:
+    with open_binary(path) as file, get_readable_fileobj(file) as text:
         words = text.read(_MAX_TEXT + 1)
     if len(words) > _MAX_TEXT:
         raise FormatError(

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import is_remote, refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.commands._run import UsageError
 from spalipy_astro.io import Extension, image_hdus
@@ -86,6 +86,9 @@ def check_sky(options: argparse.Namespace, *, several: bool) -> None:
             f"--write-wcs source cannot change {options.source_fits[0]}, which is compressed as a "
             "whole; give the name of a file"
         )
+    if options.write_wcs and is_remote(options.source_fits[0]):
+        if options.write_wcs == _SOLUTION or _suffix(options.write_wcs) in _FILES[1:]:
+            raise UsageError("--write-wcs of a URL writes a NAME.head or NAME.wcs")
     if options.write_wcs and options.write_wcs != _SOLUTION:
         known = (*_HEADS, *_FILES)
         if _suffix(options.write_wcs) not in known:

@@ -26,7 +26,7 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
-from spalipy_astro._files import require_file
+from spalipy_astro._files import open_binary, require_file, size_of
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
 
@@ -226,7 +226,10 @@ def head_of(path: str | os.PathLike[str]) -> bytes:
     """Return the first bytes of a file, decompressed."""
     try:
         # an open file: a name might be taken for a URL
-        with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
+        with (
+            open_binary(path) as file,
+            get_readable_fileobj(file, encoding="binary") as stream,
+        ):
             head = stream.read(BLOCK)
     except _PACKING as error:
         raise _unpackable(path, error) from error
@@ -303,13 +306,13 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
                 yield path.hdus
                 return
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_binary(path))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
             if stream.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
             stream.seek(0)
             if stream is file:
-                size = os.path.getsize(path)
+                size = size_of(file)
                 end = check_fits(file, size, name)
                 file.seek(0)
                 if end < size:
@@ -325,6 +328,8 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # of the file system, and it names the file
+        if isinstance(error, OSError | ImportError) and repr(name) in str(error):
+            raise  # of a server
         raise FormatError(
             f"{name!r} is damaged, it cannot be read as FITS ({type(error).__name__}: {error})."
         ) from error
