@@ -59,10 +59,10 @@ def is_catalog(thing: Any) -> bool:
     if isinstance(thing, Table | Mapping) or hasattr(thing, "to_table") or is_frame(thing):
         return True
     if isinstance(thing, str | os.PathLike):
-        path = thing if is_remote(thing) else Path(thing)
-        return (is_remote(path) or Path(path).is_file()) and (
-            not is_fits(path) or _holds_table(path)
-        )
+        path = _path(thing)
+        if isinstance(path, Path) and not path.is_file():
+            return False
+        return not is_fits(path) or _holds_table(path)
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
     shape = np.shape(thing)

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _MAX_TEXT = 2**30  # characters: a file of a few kilobytes may unpack to any size
+_MAX_COLUMNS = 10_000  # a vector of SExtractor takes a column for each aperture
 _HEADED = re.compile(rb"#\s*\d+\s+[A-Za-z]\w*")  # "#   1 NUMBER   Running object number"
 _DAOPHOT = re.compile(rb"\s*NL\s+NX\s+NY\s+LOWBAD")
 _BY_SUFFIX = {".csv": "csv", ".rdb": "rdb", ".tex": "latex"}
@@ -96,10 +97,25 @@ def read_text(path: Path | str, format: str | None) -> Table:
     lines = text_lines(path)
     if format == "daophot":
         return _read_daophot(lines)
+    if format == "ascii_head":
+        _check_numbers(lines)
     if format is None:
         return ascii.read(lines)
     names = {"ascii_head": "sextractor", "iraf": "daophot"}
     return ascii.read(lines, format=names.get(format, format), guess=False)
+
+
+def _check_numbers(lines: list[str]) -> None:
+    """Raise for a column of SExtractor's head with a number that none has: the gap is filled."""
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        words = line[1:].split(maxsplit=2)
+        if len(words) > 1 and words[0].isdecimal() and int(words[0]) > _MAX_COLUMNS:
+            raise FormatError(
+                f"its head gives the column {words[1]} the number {words[0]}; there are no more "
+                f"than {_MAX_COLUMNS}."
+            )
 
 
 def text_lines(path: Path | str) -> list[str]:

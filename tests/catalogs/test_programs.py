@@ -282,3 +282,11 @@ def test_tables_without_pcount(tmp_path):
     path.write_bytes(raw.replace(b"PCOUNT  =", b"PCOUNX  ="))
     with pytest.raises(FormatError, match="lacks the card PCOUNT"):
         read_catalog(path)
+
+
+def test_columns_of_sextractor_with_impossible_numbers(tmp_path):
+    """One damaged digit: the gap up to that column would be filled for hours."""
+    path = tmp_path / "stars.cat"
+    path.write_text("# 1 X_IMAGE\n# 999999999 Y_IMAGE\n1 2\n")
+    with pytest.raises(FormatError, match="column Y_IMAGE the number 999999999"):
+        read_catalog(path)
