@@ -15,8 +15,13 @@ from spalipy_astro.errors import (
     NotCompiledWarning,
     TooFewStarsError,
 )
-from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
-from spalipy_astro.registration import align, detect_stars, find_alignment
+from spalipy_astro.models import (
+    FITSWCSTransform,
+    InverseSplineDistortion2D,
+    NumericalInverse2D,
+    SplineDistortion2D,
+)
+from spalipy_astro.registration import align, detect_stars, find_alignment, fit_alignment
 from spalipy_astro.version import __version__
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "InverseSplineDistortion2D",
     "NoMatchError",
     "NotCompiledWarning",
+    "NumericalInverse2D",
     "SplineDistortion2D",
     "StarFlag",
     "TooFewStarsError",
@@ -40,6 +46,7 @@ __all__ = [
     "align_many",
     "detect_stars",
     "find_alignment",
+    "fit_alignment",
     "read_catalog",
 ]
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-__all__ = ["covered_fraction", "footprint", "hull_mask", "inside", "spread", "union"]
+__all__ = [
+    "covered_fraction",
+    "footprint",
+    "has_hull",
+    "hull_mask",
+    "inside",
+    "intersection",
+    "outline",
+    "spread",
+    "union",
+]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -37,9 +50,17 @@ def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, 
     return out
 
 
-def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
-    """Return which pixels lie inside the convex hull of points ``(x, y)``; none of two points."""
+def has_hull(points: FloatArray) -> bool:
+    """Whether there are three points that do not lie on one line."""
     if len(points) < 3:
+        return False
+    long, short = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(short > 1e-9 * long)
+
+
+def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
+    """Return which pixels lie inside the convex hull of points ``(x, y)``; none on a line."""
+    if not has_hull(points):
         return np.zeros(shape, bool)
     corners = points[ConvexHull(points).vertices]
     y = np.arange(shape[0], dtype=float)
@@ -65,7 +86,7 @@ def covered_fraction(
     x, y = spread(template_shape, 64)
     source_x, source_y = backward(x, y)
     overlap = inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
-    if not overlap.any() or len(points) < 3:
+    if not overlap.any() or not has_hull(points):
         return 0.0
     facets = ConvexHull(points).equations
     grid = np.column_stack((x, y))[overlap]
@@ -85,14 +106,70 @@ def union(
     shape : tuple of int
         Shape ``(ny, nx)`` of the window.
     """
-    ny, nx = source_shape
-    x, y = np.linspace(-0.5, nx - 0.5, 129), np.linspace(-0.5, ny - 0.5, 129)
-    edge_x = np.concatenate((x, x, np.full(129, x[0]), np.full(129, x[-1])))
-    edge_y = np.concatenate((np.full(129, y[0]), np.full(129, y[-1]), y, y))
-    corners = np.column_stack(transform(edge_x, edge_y))
+    corners = outline(transform, source_shape)
     lower = np.minimum(np.ceil(corners.min(axis=0)), 0).astype(int)
     upper = np.maximum(np.floor(corners.max(axis=0)), np.array(template_shape[::-1]) - 1).astype(
         int
     )
     size = upper - lower + 1
     return (int(lower[0]), int(lower[1])), (int(size[1]), int(size[0]))
+
+
+def outline(transform: Model, source_shape: tuple[int, int]) -> FloatArray:
+    """Return the outline of a frame on the template, shape (N, 2), as a closed polygon."""
+    ny, nx = source_shape
+    x, y = np.linspace(-0.5, nx - 0.5, 129), np.linspace(-0.5, ny - 0.5, 129)
+    edge_x = np.concatenate((x, np.full(128, x[-1]), x[-2::-1], np.full(128, x[0])))
+    edge_y = np.concatenate((np.full(129, y[0]), y[1:], np.full(128, y[-1]), y[-2::-1]))
+    return np.column_stack(transform(edge_x, edge_y))
+
+
+def intersection(
+    outlines: Iterable[FloatArray], template_shape: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """
+    Return the largest window of the template whose pixels all lie within outlines.
+
+    Parameters
+    ----------
+    outlines : iterable of ndarray, shape (N, 2)
+        Closed polygons, each of which a row of pixels crosses once.
+    template_shape : tuple of int
+        Shape ``(ny, nx)`` of the template.
+
+    Returns
+    -------
+    offset : tuple of int
+        Template pixel ``(x, y)`` of the window's pixel (0, 0).
+    shape : tuple of int
+        Shape ``(ny, nx)`` of the window. None in place of both if there is no such pixel.
+    """
+    ny, nx = template_shape
+    first, last = np.zeros(ny, int), np.full(ny, nx - 1)
+    for polygon in outlines:
+        left, right = _row_ends(polygon, ny)
+        first = np.maximum(first, np.ceil(np.clip(left, -1, nx)).astype(int))
+        last = np.minimum(last, np.floor(np.clip(right, -1, nx)).astype(int))
+    best, window = 0, None
+    for low in np.flatnonzero(first <= last):
+        start = np.maximum.accumulate(first[low:])
+        width = np.minimum.accumulate(last[low:]) - start + 1
+        area = np.maximum(width, 0) * np.arange(1, ny - low + 1)
+        k = int(area.argmax())
+        if area[k] > best:
+            best = int(area[k])
+            window = (int(start[k]), int(low)), (k + 1, int(width[k]))
+    return window
+
+
+def _row_ends(polygon: FloatArray, ny: int) -> tuple[FloatArray, FloatArray]:
+    """Return where each row enters and leaves a polygon; a row that misses it ends before."""
+    left, right = np.full(ny, np.inf), np.full(ny, -np.inf)
+    for (x1, y1), (x2, y2) in pairwise(polygon):
+        low, high = int(np.ceil(max(min(y1, y2), 0))), int(np.floor(min(max(y1, y2), ny - 1)))
+        if low > high or y1 == y2:
+            continue
+        rows = np.arange(low, high + 1)
+        x = x1 + (rows - y1) * (x2 - x1) / (y2 - y1)
+        left[rows], right[rows] = np.minimum(left[rows], x), np.maximum(right[rows], x)
+    return left, right

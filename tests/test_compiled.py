@@ -18,12 +18,14 @@ from spalipy_astro._compiled import starcolumns
 from spalipy_astro.detection import find_stars
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.resampling import resample, resample_flags
+from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
     "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
     "_resampling": [
+        "accept_uncertainties",
         "average_tile",
         "flags_tile",
         "interpolate_tile",
@@ -244,14 +246,14 @@ class TestArguments:
         """Call the interpolation of a tile of 2 x 3 pixels, from a window of 12 x 10."""
         block = np.arange(120, dtype=np.float32)[np.newaxis]
         y, x = (t + 4.3 for t in np.mgrid[-1.0:3, -1:4])
-        table = KERNELS["lanczos3"].table()
+        taps, table, table64 = _tables("lanczos3", np.dtype(np.float32))
         own = {
             "block": block,
             "x": x,
             "y": y,
             "corner": (0, 0, 10),
-            "table": table.astype(np.float32),
-            "taps": 6,
+            "table": table,
+            "taps": taps,
             "box": (0, 0),
             "out": np.zeros((1, 2, 3), np.float32),
         } | change
@@ -260,8 +262,8 @@ class TestArguments:
             (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
             own["x"],
             own["y"],
-            (own["taps"], own["table"], table),
-            (False, 0.5, np.nan),
+            (own["taps"], own["table"], table64),
+            (False, 0.5, np.nan, "std"),
             own["box"],
             (own["out"], none.astype(bool), none.astype(np.float32), none),
         )
@@ -283,7 +285,7 @@ class TestArguments:
             ({"box": (1, 0)}, ValueError, "exceeds the output"),
             ({"box": (0, -1)}, ValueError, "exceeds the output"),
             ({"taps": 5}, ValueError, "taps must be 1, 2, 4 or 6, got 5"),
-            ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 4\)"),
+            ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 8\)"),
             ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
             ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
         ],
@@ -295,6 +297,24 @@ class TestArguments:
     def test_no_pixels(self):
         empty = np.empty((2, 2))
         assert self.tile(x=empty, y=empty, out=np.zeros((1, 0, 0), np.float32)).size == 0
+
+    @pytest.mark.parametrize("kind", ["std", "var", "ivar"])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_uncertainties(self, kind, dtype):
+        block = np.array([[1, np.nan, 3, 4, 5, 6, 7, np.inf, 9]], dtype)
+        spread = np.array([[2, 2, np.nan, -2, 0, np.inf, 1e200, 2, 0.5]])
+        variance, accepted = {
+            "std": ([4, 0, 0, 4, 0, 0, 0, 0, 0.25], [0, 3, 4, 8]),
+            "var": ([2, 0, 0, 0, 0, 0, 1e200, 0, 0.5], [0, 4, 6, 8]),
+            "ivar": ([0.5, 0, 0, 0, 0, 0, 1e-200, 0, 2], [0, 5, 6, 8]),
+        }[kind]
+        for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
+            pixels, values = block.copy(), spread.copy()
+            loop(kind, pixels, values)
+            np.testing.assert_allclose(values[0], variance, rtol=1e-15)
+            assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
+            with pytest.raises(ValueError, match="kind must be std, var, ivar, got"):
+                compiled("accept_uncertainties")("rms", pixels, values)
 
     def test_stars_that_are_not_there(self):
         kernel = np.ones((3, 3))

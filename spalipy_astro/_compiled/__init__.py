@@ -11,6 +11,7 @@ from __future__ import annotations
 from spalipy_astro._compiled._choice import choose
 
 __all__ = [
+    "accept_uncertainties",
     "average_tile",
     "difference_widths",
     "fit_batch",
@@ -29,6 +30,7 @@ mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 
+accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")
 flags_tile = choose("_resampling", "flags_tile")
 interpolate_tile = choose("_resampling", "interpolate_tile")

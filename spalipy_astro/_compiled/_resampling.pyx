@@ -5,6 +5,10 @@ include "arrays.pxi"
 
 
 cdef extern from "src/resampling.h" nogil:
+    const int STANDARD_DEVIATION
+    const int VARIANCE
+    const int INVERSE_VARIANCE
+
     ctypedef struct Tile:
         Py_ssize_t planes, left, top, width, size
         const double *variance
@@ -17,7 +21,9 @@ cdef extern from "src/resampling.h" nogil:
         Py_ssize_t row, column, out_height, out_width
         unsigned char *bad
         float *footprint
-        double *out_variance
+        int kind
+        float *spread_float
+        double *spread_double
 
     ctypedef struct Kernel:
         int taps, lanes
@@ -43,6 +49,8 @@ cdef extern from "src/resampling.h" nogil:
     int average_tile_double(
         const Tile *, Kernel, const Average *, const double *, const double *, const double *,
         double *)
+    void accept_float(int, Py_ssize_t, float *, double *)
+    void accept_double(int, Py_ssize_t, double *, double *)
     int c_spline_tile "spline_tile"(
         Axis, Axis, Py_ssize_t, const double *, const double *, Py_ssize_t, Py_ssize_t,
         const double *, const double *, double *, double *)
@@ -58,6 +66,7 @@ cdef enum:
 cdef tuple REALS = ("float32", "float64")
 cdef tuple DOUBLE = ("float64",)
 cdef tuple INTEGER = ("int64",)
+cdef dict KINDS = {"std": STANDARD_DEVIATION, "var": VARIANCE, "ivar": INVERSE_VARIANCE}
 cdef tuple FLAGS = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
 )
@@ -117,27 +126,38 @@ cdef Py_buffer *set_outputs(
     Tile *tile, Arrays arrays, tuple outputs, tuple box, tuple rule, tuple types
 ) except NULL:
     """Enter the outputs and how they are written; return that of the pixels."""
-    out, bad, footprint, out_variance = outputs
+    out, bad, footprint, spread = outputs
     cdef Py_buffer *values = arrays.take(out, "out", types, 3, writable=True)
     cdef Py_buffer *masks = arrays.take(bad, "bad", ("bool",), 3, writable=True)
     cdef Py_buffer *shares = arrays.take(footprint, "footprint", ("float32",), 3, writable=True)
-    cdef Py_buffer *variances = arrays.take(out_variance, "out_variance", DOUBLE, 3, writable=True)
+    cdef Py_buffer *spreads = arrays.take(spread, "spread", REALS, 3, writable=True)
     expect(values, "out", (tile.planes, None, None))
     set_place(tile, values, box)
-    tile.bad, tile.footprint, tile.out_variance = NULL, NULL, NULL
+    tile.bad, tile.footprint, tile.spread_float, tile.spread_double = NULL, NULL, NULL, NULL
     if masks.shape[0]:
         expect(masks, "bad", shape(values))
         tile.bad = <unsigned char *>masks.buf
     if shares.shape[0]:
         expect(shares, "footprint", shape(values))
         tile.footprint = <float *>shares.buf
-    if variances.shape[0]:
-        expect(variances, "out_variance", (tile.planes, tile.rows, tile.columns))
+    if spreads.shape[0]:
+        expect(spreads, "spread", shape(values))
         if tile.variance == NULL and tile.planes:
-            raise ValueError("out_variance needs a variance of the source, which has no planes")
-        tile.out_variance = <double *>variances.buf
-    tile.area, tile.least, tile.fill = rule
+            raise ValueError("spread needs a variance of the source, which has no planes")
+        if spreads.itemsize == 4:
+            tile.spread_float = <float *>spreads.buf
+        else:
+            tile.spread_double = <double *>spreads.buf
+        tile.kind = kind_number(rule[3])
+    tile.area, tile.least, tile.fill = rule[:3]
     return values
+
+
+cdef int kind_number(str kind) except -1:
+    """Return what the loops call a kind of uncertainties."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be {', '.join(KINDS)}, got {kind!r}")
+    return KINDS[kind]
 
 
 cdef Py_buffer *set_kernel(
@@ -148,10 +168,10 @@ cdef Py_buffer *set_kernel(
     cdef int lanes = {1: 1, 2: 2, 4: 4, 6: 8}.get(taps, 0)
     if lanes == 0:
         raise ValueError(f"taps must be 1, 2, 4 or 6, got {taps}")
-    expect(weights, name, (None, lanes))
-    if weights.shape[0] < 3:
-        raise ValueError(f"{name} must have at least 3 rows, got {weights.shape[0]}")
-    kernel.taps, kernel.lanes, kernel.steps = taps, lanes, weights.shape[0] - 2
+    expect(weights, name, (None, 2 * lanes))
+    if weights.shape[0] < 2:
+        raise ValueError(f"{name} must have at least 2 rows, got {weights.shape[0]}")
+    kernel.taps, kernel.lanes, kernel.steps = taps, lanes, weights.shape[0] - 1
     return weights
 
 
@@ -182,6 +202,21 @@ def interpolate_tile(
                 &tile, shape_of, <const double *>block.buf, <const double *>weights.buf,
                 <const double *>weights64.buf, <double *>out.buf)
     check(status, "interpolate_tile")
+
+
+def accept_uncertainties(str kind, object block, object spread):
+    """Convert the uncertainties of a window to variances; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take(block, "block", REALS, 2, writable=True)
+    cdef Py_buffer *values = arrays.take(spread, "spread", DOUBLE, 2, writable=True)
+    expect(values, "spread", shape(pixels))
+    cdef int number = kind_number(kind)
+    cdef Py_ssize_t size = pixels.shape[0] * pixels.shape[1]
+    with nogil:
+        if pixels.itemsize == 4:
+            accept_float(number, size, <float *>pixels.buf, <double *>values.buf)
+        else:
+            accept_double(number, size, <double *>pixels.buf, <double *>values.buf)
 
 
 def average_tile(

@@ -14,11 +14,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["average_tile", "flags_tile", "interpolate_tile", "source_extent", "spline_tile"]
+__all__ = [
+    "accept_uncertainties",
+    "average_tile",
+    "flags_tile",
+    "interpolate_tile",
+    "source_extent",
+    "spline_tile",
+]
 
 Array = NDArray[Any]
 Source = tuple[Array, Array, tuple[int, int, int], tuple[int, int]]
-Rule = tuple[bool, float, float]
+Rule = tuple[bool, float, float, str]
 
 _AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
 
@@ -44,16 +51,18 @@ def interpolate_tile(
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
-        The number of taps, 1, 2, 4 or 6; weights by phase, (steps + 2, lanes), in the type of the
-        block and in float64, where lanes are the taps rounded up to a power of two.
-    rule : (area, least, fill)
+        The number of taps, 1, 2, 4 or 6; weights by phase and how they change to the next one,
+        (steps + 1, 2 * lanes), in the type of the block and in float64, where lanes are the taps
+        rounded up to a power of two.
+    rule : (area, least, fill, kind)
         Whether to multiply by the area of an output pixel in the source; the smallest share of the
-        weight that must be on good pixels; the value of the outputs that have less.
+        weight that must be on good pixels; the value of the outputs that have less; what the
+        uncertainties are, ``"std"``, ``"var"`` or ``"ivar"``.
     box : (row, column)
         Place of the tile in the outputs.
-    outputs : (out, bad, footprint, out_variance)
-        Arrays (planes, ny, nx), of which the second and third may be without planes, and the
-        variance of the tile, (planes, rows, columns) or without planes, NaN where bad.
+    outputs : (out, bad, footprint, spread)
+        Arrays (planes, ny, nx), of which all but the first may be without planes. Where a pixel is
+        bad, the uncertainty is NaN, or an inverse variance 0.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         _interpolate(source, x, y, kernel, rule, box, outputs)
@@ -81,7 +90,7 @@ def _interpolate(
             values = np.where(plan.inside, values.astype(float), np.nan)
             spreads = np.zeros_like(values)
             if len(variance):
-                spreads = _sums(variance[p], plan, corner, kernel[2], kernel[0], power=2)
+                spreads = _sums(variance[p], plan, corner, kernel[1], kernel[0], power=2)
             shares = np.where(plan.inside, 1.0, -np.inf)
             bad = np.nonzero(~np.isfinite(values) & plan.inside)
             if len(bad[0]):
@@ -109,7 +118,7 @@ class _Plan(NamedTuple):
 def _plan(u: Array, v: Array, kernel: tuple[int, Array, Array], corner: Any, frame: Any) -> _Plan:
     """Find where kernels begin; off the frame they are those of the window's first pixel."""
     taps, table, _ = kernel
-    steps = len(table) - 2
+    steps = len(table) - 1
     inside = _on_frame(u, v, frame)
     u, v = (
         np.where(inside, t + (1 - taps / 2), first)
@@ -129,9 +138,9 @@ def _on_frame(u: Array, v: Array, frame: Any) -> Array:
 
 
 def _weights(table: Array, knot: Array, phase: Array) -> Array:
-    """Weights of one axis, (..., lanes): between two rows of the table."""
-    low = table[knot]
-    return low + phase.astype(table.dtype)[..., np.newaxis] * (table[knot + 1] - low)
+    """Weights of one axis, (..., lanes): those of a row of the table, and their change."""
+    low, change = np.split(table[knot], 2, axis=-1)
+    return low + phase.astype(table.dtype)[..., np.newaxis] * change
 
 
 def _sums(
@@ -148,7 +157,7 @@ def _sums(
     start = (plan.top - corner[1]) * corner[2] + plan.left - corner[0]
     if taps == 1:
         return np.where(np.isfinite(pixels[start]), pixels[start], 0) if clean else pixels[start]
-    lanes = table.shape[1]
+    lanes = table.shape[1] // 2
     along_x = _weights(table, plan.knot_x, plan.phase_x)
     along_y = _weights(table, plan.knot_y, plan.phase_y)
     if power == 2:
@@ -226,22 +235,48 @@ def _store(
     outputs: tuple[Array, Array, Array, Array],
 ) -> None:
     """Write some rows of a tile, scaled by area, filled where too little weight is good."""
-    _, least, fill = rule
-    out, bad, footprint, out_variance = outputs
+    _, least, fill, kind = rule
+    out, bad, footprint, spread = outputs
     # a factor that is NaN: at the edge of what the map is defined for
     shares = np.where(np.isnan(factor), -np.inf, shares)
     usable = shares >= least
     rows = slice(box[0] + first, box[0] + first + len(values))
     place = plane, rows, slice(box[1], box[1] + values.shape[1])
     out[place] = np.where(usable, values * factor, fill)
-    if len(out_variance):
-        out_variance[plane, first : first + len(values)] = np.where(
-            usable, spreads * (factor * factor), np.nan
-        )
+    if len(spread):
+        variance = np.where(usable, spreads * (factor * factor), np.nan)
+        if kind == "std":
+            variance = np.sqrt(variance)
+        elif kind == "ivar":
+            variance = np.where(np.isnan(variance), 0.0, 1 / variance)
+        spread[place] = variance
     if len(bad):
         bad[place] = ~usable
     if len(footprint):
         footprint[place] = np.where(shares > 0, shares, 0)
+
+
+def accept_uncertainties(kind: str, block: Array, spread: Array) -> None:
+    """
+    Convert the uncertainties of a window to variances, in place.
+
+    Where they are negative or not finite, or a pixel is not, the pixel becomes NaN and its variance
+    0.
+
+    Parameters
+    ----------
+    kind : {"std", "var", "ivar"}
+        What the uncertainties are.
+    block : (planes, h * w) array
+        The window of the source.
+    spread : (planes, h * w) float64 array
+        The uncertainties.
+    """
+    with np.errstate(all="ignore"):
+        variance = spread**2 if kind == "std" else 1 / spread if kind == "ivar" else spread
+        bad = ~((variance >= 0) & np.isfinite(variance) & np.isfinite(block))
+    block[bad] = np.nan
+    spread[...] = np.where(bad, 0.0, variance)
 
 
 def average_tile(
@@ -337,7 +372,7 @@ def _pixel_weights(
 ) -> tuple[Array, Array, Array]:
     """Find the weights of source pixels, (N, rows, columns), and the first column and row."""
     taps, table, factors_x, factors_y, (n_x, n_y) = kernel
-    shift, phases, lanes = 1 - taps / 2, len(table) - 2, table.shape[1]
+    shift, phases, lanes = 1 - taps / 2, len(table) - 1, table.shape[1] // 2
     ends_x, ends_y = factors_x.size // 2, factors_y.size // 2
     u, v = (t + shift for t in place)
     # only where a map is wild between the points that were looked at

@@ -1,7 +1,10 @@
 """The result: a transform, what supports it, and what can be done with it."""
 
 from spalipy_astro.alignment._alignment import Alignment, Coverage
+from spalipy_astro.alignment._derive import rescaled
 from spalipy_astro.alignment._error import ErrorTerm
+from spalipy_astro.alignment._flux import flux_ratio
+from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import (
     Summary,
     box_of,
@@ -20,7 +23,11 @@ __all__ = [
     "box_of",
     "center_of",
     "figures_of",
+    "flux_ratio",
+    "output_of",
     "provenance",
+    "resampled",
+    "rescaled",
     "scale_of",
     "supply",
 ]

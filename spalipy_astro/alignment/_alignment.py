@@ -17,12 +17,13 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape, check_whole_offset
-from spalipy_astro.alignment import _points, _supplied
+from spalipy_astro._checks import check_image, check_pixels, check_shape
+from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
-from spalipy_astro.alignment._summary import Merits, Summary
+from spalipy_astro.alignment._flux import flux_ratio
+from spalipy_astro.alignment._output import output_of, resampled
+from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
 from spalipy_astro.typing import HDULike, ImageLike, MaskLike
-from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -47,7 +48,8 @@ class Alignment(Merits):
     """
     The transform from a source's pixels to a template's, and the evidence for it.
 
-    Use `find_alignment` to make one and `Alignment.read` to read one from a file.
+    Use `find_alignment` to make one, `fit_alignment` where the stars are matched already,
+    `Alignment.from_transform` where the transform is known, and `Alignment.read` for a file.
 
     Attributes
     ----------
@@ -59,14 +61,17 @@ class Alignment(Merits):
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
         (rows of the catalogs), ``dx``, ``dy`` (residuals: template position minus transformed
         source position, template px), ``sigma`` (their expected scatter along each axis), ``used``
-        (False where clipped).
+        (False where clipped). It has no rows where the transform was given.
     source_shape, template_shape : tuple of int or None
         Shapes ``(ny, nx)`` of the images; None if there was only a catalog.
     original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
         The template's own WCS.
     provenance : dict
         Versions of the packages and the options that made the transform, and the ``steps`` by which
-        it was derived from others.
+        it was derived from others; ``quality`` of the ``source`` and the ``template``: ``fwhm``
+        (px), ``fwhm_arcsec``, ``ellipticity`` and ``orientation`` (deg), ``background`` and
+        ``noise`` (per pixel), ``n_stars``, ``depth`` (flux at a signal-to-noise ratio of 5) and
+        ``exptime`` (s), where they were images.
     times : dict
         Seconds that detection, matching and fitting took.
     """
@@ -102,6 +107,17 @@ class Alignment(Merits):
         """The WCS of the template's pixels with the same world, for reproject's output."""
         return self._wcs_pair[1]
 
+    @cached_property
+    def flux_ratio(self) -> tuple[float, float]:
+        """
+        How much brighter the stars are in the source than in the template, and its error.
+
+        A robust mean over the matched stars, which variable ones do not move; NaN if less than
+        three have fluxes. ``aligned / ratio`` has the fluxes of the template where flux is
+        conserved.
+        """
+        return flux_ratio(self.matches)
+
     def summary(self) -> Summary:
         """
         Return the figures of merit.
@@ -114,11 +130,7 @@ class Alignment(Merits):
         return Summary(self._summary)
 
     def __repr__(self) -> str:
-        s = self._summary
-        return (
-            f"<Alignment of {s['n_used']} stars, rms {s['rms']:.3f} px, scale {s['scale']:.5f}, "
-            f"rotation {s['rotation']:.3f} deg, log-odds {s['log_odds']:.0f}>"
-        )
+        return f"<Alignment of {describe(self._summary)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
@@ -161,10 +173,14 @@ class Alignment(Merits):
         shape: tuple[int, int] | None = None,
         offset: tuple[int, int] = (0, 0),
         output: str = "template",
+        scale: float = 1,
+        wcs: Any = None,
         min_weight: float = 0.75,
         mask: MaskLike | None = None,
         uncertainty: NDUncertainty | None = None,
         flags_method: str = "nearest",
+        scale_flux: bool = False,
+        match_background: bool = False,
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
@@ -174,9 +190,10 @@ class Alignment(Merits):
 
         Parameters
         ----------
-        data : path, HDU, HDUList, CCDData, NDData or array_like, shape (..., ny, nx)
-            The image, of the source's shape; leading axes are planes that share the geometry. For
-            a part of the source, or binned pixels, see `cropped` and `binned`.
+        data : path, HDU, HDUList, CCDData, NDData or array_like, shape (..., ny, nx) or (ny, nx, 3)
+            The image, of the source's shape. Leading axes are planes that share the geometry, such
+            as colors; a last axis of length 1, 3 or 4 after (ny, nx) has colors, too. For a part
+            of the source, or binned pixels, see `cropped` and `binned`.
         method : str or `~spalipy_astro.resampling.Kernel`, optional
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
@@ -188,8 +205,15 @@ class Alignment(Merits):
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
             Template pixel that is the output's pixel ``[0, 0]``, whole numbers; default (0, 0).
-        output : {"template", "union"}, optional
-            The template's grid, or that grid enlarged to contain both full frames.
+        output : {"template", "union", "intersection"}, optional
+            The template's grid, that grid enlarged to contain both full frames, or its largest
+            rectangle in which every pixel lies on both.
+        scale : float, optional
+            Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
+            and ``offset`` stay in template px.
+        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+            Any grid on the sky instead of the template's, if the template has a celestial WCS;
+            ``shape`` is by default its own.
         min_weight : float, optional
             Fraction of an output pixel's weight that must be on good pixels for it to be good;
             default 0.75.
@@ -198,6 +222,12 @@ class Alignment(Merits):
         flags_method : {"nearest", "or"}, optional
             Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
             kernel.
+        scale_flux : bool, optional
+            Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
+            the template. Uncertainties are multiplied, too.
+        match_background : bool, optional
+            Whether to subtract a constant, so that the sky is that of the template. Both take the
+            image that the alignment was found for to be the one that is resampled.
         return_footprint : bool, optional
             Whether to also return the fraction of each pixel's weight that is on good pixels.
         n_threads : int, optional
@@ -208,8 +238,8 @@ class Alignment(Merits):
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``, CCDData for a path, HDU or HDUList. Pixels without data are
-            masked and have ``fill_value``.
+            Of the type of ``data``, CCDData for a path, HDU or HDUList; its axes in the same order.
+            Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -219,30 +249,16 @@ class Alignment(Merits):
             If ``data`` does not have the source's shape, there is no shape to resample to, or an
             option is unknown or not a whole number.
         """
-        from spalipy_astro import resampling
-
         data = _supplied.opened(data, name="data", hdu=hdu)
         check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
-        offset = check_whole_offset(offset)
-        if output == "union":
-            if shape is not None or offset != (0, 0):
-                raise ValueError("output='union' finds its own grid; leave shape and offset out.")
-            offset, shape = self._union()
-        elif output != "template":
-            raise ValueError(f"output is 'template' or 'union'; got {output!r}.")
-        elif shape is None:
-            shape = self.template_shape
-        if shape is None:
-            raise ValueError(
-                "the template was a catalog and has no shape; give the output's as shape=(ny, nx)."
-            )
-        shape = check_shape(shape)
-        return resampling.resample(
+        grid = output_of(self, output=output, shape=shape, offset=offset, scale=scale, wcs=wcs)
+        return resampled(
+            self,
             data,
-            self.transform.inverse,
-            shape=shape,
-            offset=offset,
+            grid,
+            scale_flux=scale_flux,
+            match_background=match_background,
             method=method,
             conserve_flux=conserve_flux,
             fill_value=fill_value,
@@ -251,24 +267,8 @@ class Alignment(Merits):
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,
-            wcs=self._wcs_of_window(offset, shape),
-            provenance=self._cards(),
             n_threads=n_threads,
         )
-
-    def _wcs_of_window(self, offset: tuple[int, int], shape: tuple[int, int]) -> Any:
-        """Return the FITS WCS of a window of the template's grid, if there is one."""
-        if self.original_wcs is None:
-            return None
-        from spalipy_astro.wcs import shifted_wcs  # gwcs comes in with it
-
-        return shifted_wcs(self.original_wcs, offset, shape)
-
-    def _union(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return offset ``(x, y)`` and shape of the window that holds both frames."""
-        if self.source_shape is None or self.template_shape is None:
-            raise ValueError("output='union' needs the shapes of two images; one was a catalog.")
-        return _geometry.union(self.transform, self.source_shape, self.template_shape)
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """
@@ -292,6 +292,8 @@ class Alignment(Merits):
         if self.source_shape is not None:
             inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
             out[~inside] |= np.uint8(Coverage.NO_DATA)
+        if "freedom" not in self._summary:
+            return out  # of a given transform nothing is extrapolated
         used = self.matches[np.asarray(self.matches["used"])]
         xy = np.column_stack((used["x_template"], used["y_template"]))
         out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
@@ -301,6 +303,7 @@ class Alignment(Merits):
     report = _supplied.report
     write = _supplied.write
     read = classmethod(_supplied.read)
+    from_transform = classmethod(_given.from_transform)
 
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
@@ -561,9 +564,4 @@ class Alignment(Merits):
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return {
-            "ALGNVERS": (__version__, "version of spalipy_astro"),
-            "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
-            "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
-            "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
-        }
+        return cards_of(self._summary)

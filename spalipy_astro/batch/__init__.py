@@ -1,9 +1,10 @@
 """Many sources to one template, and what becomes of them."""
 
 from spalipy_astro.batch._batch import align_many
+from spalipy_astro.batch._figures import figures_of
 from spalipy_astro.batch._sources import expand, stem_of
-from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs
-from spalipy_astro.batch._task import check_matched, figures_of
+from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs, stack_frames, stack_weights
+from spalipy_astro.batch._task import check_matched
 
 __all__ = [
     "align_many",
@@ -12,5 +13,7 @@ __all__ = [
     "coadd_inputs",
     "expand",
     "figures_of",
+    "stack_frames",
+    "stack_weights",
     "stem_of",
 ]

@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
+from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
 from spalipy_astro._files import clear_partial, require_file
 from spalipy_astro.batch._pool import Processes, run, started
 from spalipy_astro.batch._progress import Progress, Told, check_progress
+from spalipy_astro.batch._reject import Reject, check_reject, rejected
 from spalipy_astro.batch._sources import list_sources, make_tasks
 from spalipy_astro.batch._table import make_table, row_of
+from spalipy_astro.batch._target import target_of
 from spalipy_astro.batch._task import (
     DETECTION,
     Outcome,
@@ -55,6 +58,8 @@ __all__ = ["align_many"]
 
 log = logging.getLogger(__name__)
 
+_KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
+
 
 def align_many(
     sources: Iterable[Any],
@@ -69,6 +74,10 @@ def align_many(
     method: str | Kernel = "lanczos3",
     conserve_flux: bool = True,
     fill_value: float = np.nan,
+    scale_flux: bool = False,
+    match_background: bool = False,
+    reject: Reject | None = None,
+    target: Table | str | os.PathLike[str] | None = None,
     hdu: Extension | None = None,
     source_mask: Any = None,
     min_matched: int = 0,
@@ -87,10 +96,12 @@ def align_many(
         Images of any kind that `find_alignment` takes: paths, HDUs, HDULists, CCDData, NDData or
         arrays of shape (ny, nx), which are read one by one; where nothing is resampled catalogs of
         stars, too. The path of a folder stands for the FITS files in it, a pattern such as
-        ``"raw/*.fits"`` for the files that match, in the order of their names.
+        ``"raw/*.fits"`` for the files that match, in the order of their names. Color images and
+        cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and keep their layout.
+        PNG, JPEG and TIFF files are read as (3, ny, nx).
     template : path, HDU, HDUList, CCDData, NDData, array_like, catalog or "best"
         As for `find_alignment`, but no catalog of sky positions. With ``"best"`` it is one of the
-        sources: one that has most stars in common with others.
+        sources: the deepest, sharpest and roundest one, as far as it shows the field of the others.
     output : path-like, optional
         Folder to write to, created if needed: for each source ``NAME_alignment.asdf``, which
         `Alignment.read` opens, and ``NAME_aligned.fits``, which has the data and the extensions
@@ -105,12 +116,29 @@ def align_many(
     overwrite : bool, optional
         Whether to replace existing files. By default those of the same source, template and
         options count as done, and others are an error in their row.
-    grid : {"template", "union"}, optional
-        The grid of all aligned images: the template's, or that grid enlarged to hold all frames.
+    grid : {"template", "union", "intersection"}, optional
+        The grid of all aligned images: the template's, that grid enlarged to hold all frames, or
+        its largest rectangle that lies on all of them.
     shape : tuple of int, optional
         Shape ``(ny, nx)`` of the grid if the template is a catalog.
     method, conserve_flux, fill_value
         How to resample; see `Alignment.resample`.
+    scale_flux, match_background : bool, optional
+        Whether to bring the aligned images to the fluxes and to the sky of the template; see
+        `Alignment.resample`. Without them the cards ``FLXSCALE`` and ``ALGNBACK`` tell how to.
+    reject : mapping or callable, optional
+        Which frames are bad; they are not resampled. A mapping from names of columns to limits: a
+        number; ``"3 sigma"``, for clipping on the bad side of the night's median; ``"1.5 median"``;
+        or ``"80 %"``, the share of the best ones that is kept. For ``n_stars``, ``n_matched`` and
+        ``flux_ratio`` a number is a share of the median: ``{"fwhm": "3 sigma", "n_stars": 0.5,
+        "ellipticity": 0.4}``. Or a function that takes the table and returns True for each row
+        that is bad.
+    target : `~astropy.table.Table` or path, optional
+        Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
+        `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
+        `~astropy.coordinates.SkyCoord`. It is interpolated to the middle of each exposure, and
+        aligned images show it where it is at the time of the template; their WCS is right for it,
+        not for the stars.
     hdu : int, str or (str, int), optional
         Extension of files, of the sources and of the template; by default the first image.
     source_mask : array_like, path, HDU or HDUList, or list of them, optional
@@ -136,14 +164,19 @@ def align_many(
     Returns
     -------
     `~astropy.table.QTable`
-        One row for each source, in their order: ``source`` (path or number), ``status`` ("ok" or
-        "failed"), ``reason`` (in words, if failed), ``n_matched``, ``rms``, ``log_odds``,
-        ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in `Alignment.summary`;
-        NaN or 0 if failed), ``time`` (seconds) and ``resumed`` (done by an earlier run). With
+        One row for each source, in their order: ``source`` (path or number), ``status`` ("ok",
+        "failed" or "rejected"), ``reason`` (in words, unless ok), ``n_matched``, ``rms``,
+        ``log_odds``, ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in
+        `Alignment.summary`; NaN or 0 if failed), the quality of the source: ``n_stars``, ``fwhm``
+        (px), ``fwhm_arcsec``, ``ellipticity``, ``orientation`` (deg), ``background``, ``noise``,
+        ``depth`` (flux at a signal-to-noise ratio of 5), ``flux_ratio`` (source over template) and
+        ``flux_ratio_err``, ``exptime`` (s; NaN where not known),
+        ``time`` (seconds) and ``resumed`` (done by an earlier run). With
         ``output``: ``aligned`` and ``asdf``, the paths of the files (empty if there is none; no
         ``asdf`` without ``alignments``); else
         ``alignment``, the `Alignment` or None. ``meta`` has ``template`` (its path, or number among
-        the sources), and ``shape`` (ny, nx) and ``offset`` (x, y) of the grid.
+        the sources), ``template_reason`` (why it is the best, if that was asked for), and
+        ``shape`` (ny, nx) and ``offset`` (x, y) of the grid.
 
     Raises
     ------
@@ -190,12 +223,15 @@ def align_many(
     from spalipy_astro.resampling import check_method
 
     _check(grid, executor, n_workers, min_matched, options)
+    check_reject(reject)
     check_method(method, fill_value)
     shape = None if shape is None else check_shape(shape)
-    if not alignments and output is not None and (not resample or grid == "union"):
+    in_two_steps = grid != "template" or reject is not None
+    if not alignments and output is not None and (not resample or in_two_steps):
         raise ValueError(
-            "alignments=False leaves nothing to write without resample=True, and grid='union' has "
-            "to read the alignments again at the end; leave it out."
+            "alignments=False leaves nothing to write without resample=True, and other grids than "
+            "the template's, and reject=, have to read the alignments again at the end; leave it "
+            "out."
         )
     check_hdu(hdu)
     progress = check_progress(progress)
@@ -211,21 +247,29 @@ def align_many(
         _check_folder(folder, output)
     settings = Settings(
         find={key: value for key, value in options.items() if key != "template_mask"},
-        resample={"method": method, "conserve_flux": conserve_flux, "fill_value": fill_value},
+        resample={
+            "method": method,
+            "conserve_flux": conserve_flux,
+            "fill_value": fill_value,
+            **({"scale_flux": True} if scale_flux else {}),
+            **({"match_background": True} if match_background else {}),
+        },
         hdu=hdu,
         min_matched=min_matched,
         overwrite=overwrite,
         reuse=not overwrite,
         alignments=alignments,
-        union=grid == "union",
+        grid=grid,
     )
     files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
     seen: list[Task] = []
     tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, seen)
-    if best or grid == "union" or isinstance(sources, Sequence):
+    if best or in_two_steps or isinstance(sources, Sequence):
         tasks = list(tasks)
+    most = len(tasks) if isinstance(tasks, list) else None
     outcomes: dict[int, Outcome] = {}
-    shown = Progress(progress, len(tasks) if isinstance(tasks, list) else None)
+    meta: dict[str, Any] = {}
+    shown = Progress(progress, most)
 
     def note(results: Iterable[tuple[int, Any]], *, last: bool) -> None:
         """Note what became of sources, and tell of those to which no more is done."""
@@ -234,8 +278,8 @@ def align_many(
                 shown.tell(row_of(seen[index], outcomes[index], files))
 
     n_workers = available_cores() if n_workers is None else n_workers
-    most = len(tasks) if isinstance(tasks, list) else None
     with (
+        _tidied(folder),
         one_blas_thread(),
         _cluster(client) as cluster,
         started(
@@ -252,11 +296,14 @@ def align_many(
                 replace(task, frame=frames[task.index]) for task in tasks if task.index in frames
             ]
             chosen = best_template(frames)
-            label, frame = seen[chosen].label, frames[chosen]
+            label, frame = seen[chosen.key].label, frames[chosen.key]
+            meta["template_reason"] = chosen.reason
         else:
             label, frame = _prepare_template(template, hdu, options)
         _rehearse(frame, settings)
         settings = replace(settings, template=frame)
+        if target is not None:
+            settings = replace(settings, target=target_of(target, frame.wcs, frame.header))
         window = _window_of_template(frame, shape)
         write = folder is not None and resample
         if write and window is None:
@@ -267,19 +314,30 @@ def align_many(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             clear_partial(folder)
-        if grid == "union":
-            note(work.each(align_frame, settings, tasks, "align"), last=not write)
-            window = _common([window, *(outcome.union for outcome in outcomes.values())])
-            tasks = [task for task in tasks if not outcomes[task.index].reason]
+        if in_two_steps:
+            settings = replace(settings, keep=most is not None and most <= _KEPT)
+            note(work.each(align_frame, settings, tasks, "align"), last=False)
+            if reject is not None:
+                for row, reason in rejected(reject, make_table(seen, outcomes, (), {})).items():
+                    outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
+                    shown.tell(row_of(seen[row], outcomes[row], files))
+            good = [outcome for outcome in outcomes.values() if not outcome.reason]
+            window = _grid(grid, window, good)
+            tasks = [
+                replace(task, alignment=outcomes[task.index].alignment)
+                for task in tasks
+                if not outcomes[task.index].reason
+            ]
             if write:
                 settings = replace(settings, window=window, reuse=True)
                 note(work.each(align_frame, settings, tasks, "resample"), last=True)
+            else:
+                for task in tasks:
+                    shown.tell(row_of(task, outcomes[task.index], files))
         else:
             settings = replace(settings, window=window if write else None)
             note(work.each(align_frame, settings, tasks, "align"), last=True)
-    if folder is not None:
-        clear_partial(folder)  # of workers that died
-    meta: dict[str, Any] = {"template": label}
+    meta["template"] = label
     if window is not None:
         meta.update(offset=window[0], shape=window[1])
     return make_table(seen, outcomes, files, meta)
@@ -322,8 +380,8 @@ def _check(
     grid: str, executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]
 ) -> None:
     """Raise for arguments that make no sense."""
-    if grid not in ("template", "union"):
-        raise ValueError(f"grid is 'template' or 'union'; got {grid!r}.")
+    if grid not in ("template", "union", "intersection"):
+        raise ValueError(f"grid is 'template', 'union' or 'intersection'; got {grid!r}.")
     if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
         raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
     if n_workers is not None:
@@ -351,6 +409,16 @@ def _check_folder(folder: Path, output: Any) -> None:
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(f"{rule} cannot be written to.")
+
+
+@contextmanager
+def _tidied(folder: Path | None) -> Iterator[None]:
+    """Remove in the end what workers that died, or were ended, have left."""
+    try:
+        yield
+    finally:
+        if folder is not None:
+            clear_partial(folder)
 
 
 @contextmanager
@@ -421,15 +489,24 @@ def _window_of_template(template: StarFrame, shape: tuple[int, int] | None) -> W
     return None if shape is None else ((0, 0), shape)
 
 
-def _common(windows: Iterable[Window | None]) -> Window | None:
-    """Return the smallest grid that holds all of them."""
-    known = [window for window in windows if window is not None]
-    if not known:
-        return None
-    low = np.min([offset for offset, _ in known], axis=0)
-    high = np.max([(x + nx, y + ny) for (x, y), (ny, nx) in known], axis=0)
-    width, height = (int(n) for n in high - low)
-    return (int(low[0]), int(low[1])), (height, width)
+def _grid(grid: str, template: Window | None, frames: list[Outcome]) -> Window | None:
+    """Return the grid that is asked for of the frames that are aligned."""
+    if grid == "template" or template is None:
+        return template
+    if grid == "union":
+        windows = [template, *(frame.union for frame in frames if frame.union is not None)]
+        low = np.min([offset for offset, _ in windows], axis=0)
+        high = np.max([(x + nx, y + ny) for (x, y), (ny, nx) in windows], axis=0)
+        width, height = (int(n) for n in high - low)
+        return (int(low[0]), int(low[1])), (height, width)
+    outlines = [frame.outline for frame in frames if frame.outline is not None]
+    window = _geometry.intersection(outlines, template[1])
+    if window is None:
+        raise AlignmentError(
+            f"the {len(frames)} aligned frames have no pixel in common with the template; use "
+            "grid='template' or 'union', or leave those out that lie apart (see shift_x, shift_y)."
+        )
+    return window
 
 
 def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> Iterator[int]:

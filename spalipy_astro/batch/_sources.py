@@ -15,6 +15,7 @@ from astropy.io import fits
 from astropy.nddata import NDData
 from astropy.table import Table
 
+from spalipy_astro._checks import colors_go_last
 from spalipy_astro._files import absolute, is_remote, suffix_path
 from spalipy_astro.batch._made import made_from
 from spalipy_astro.batch._task import Task, files_of
@@ -105,7 +106,8 @@ def list_sources(sources: Any) -> Iterable[Any]:
     one = NDData | Table | fits.HDUList | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
     if isinstance(sources, one | fits.BinTableHDU | fits.TableHDU) or hasattr(sources, "to_table"):
         raise _single(f"one {kind}", "image")
-    if getattr(sources, "ndim", None) == 2:
+    shape = getattr(sources, "shape", ())
+    if len(shape) == 2 or (len(shape) == 3 and colors_go_last(shape)):
         raise _single(f"one array of shape {tuple(sources.shape)}", "image")
     if isinstance(sources, list | tuple) and any(isinstance(row, list) for row in sources[:1]):
         if not isinstance(sources[0], fits.HDUList):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from astropy.table import QTable
 
-from spalipy_astro.batch._task import FIGURES, Outcome, Task
+from spalipy_astro.batch._figures import FIGURES
+from spalipy_astro.batch._task import Outcome, Task
 
 __all__ = ["make_table", "row_of"]
 
@@ -31,11 +32,11 @@ def row_of(task: Task, outcome: Outcome, files: Sequence[str]) -> dict[str, Any]
     """
     row: dict[str, Any] = {
         "source": task.label,
-        "status": "failed" if outcome.reason else "ok",
+        "status": outcome.status,
         "reason": outcome.reason,
     }
-    for name in FIGURES:
-        row[name] = outcome.figures.get(name, 0 if name in ("n_matched", "parity") else np.nan)
+    for name, figure in FIGURES.items():
+        row[name] = outcome.figures.get(name, figure.empty)
     row |= {"time": outcome.seconds, "resumed": outcome.resumed}
     for name in files:
         path = getattr(task, name)
@@ -52,7 +53,7 @@ def make_table(
     """Make the table of all sources, in their order; without files it has the alignments."""
     rows = [row_of(task, outcomes[task.index], files) for task in seen]
     kinds: dict[str, Any] = dict.fromkeys(("status", "reason", *files), str)
-    kinds |= {name: int if name in ("n_matched", "parity") else float for name in FIGURES}
+    kinds |= {name: figure.kind for name, figure in FIGURES.items()}
     kinds |= {"time": float, "resumed": bool}
     table = QTable(meta=dict(meta))
     table["source"] = [row["source"] for row in rows] if rows else np.empty(0, str)

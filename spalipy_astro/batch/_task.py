@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 from astropy.nddata import CCDData, NDData
 from astropy.table import Table
+from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
-from spalipy_astro.alignment import Alignment
+from spalipy_astro.alignment import Alignment, output_of, resampled
+from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
 from spalipy_astro.batch._heard import heard
 from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
+from spalipy_astro.batch._target import Target
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
 from spalipy_astro.io import Extension, is_complete, open_mask, read_image, to_hdus, write_hdus
@@ -30,7 +34,6 @@ from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = [
     "DETECTION",
-    "FIGURES",
     "Outcome",
     "Settings",
     "Task",
@@ -47,17 +50,6 @@ __all__ = [
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
-FIGURES = {
-    "n_matched": ("ALGNNMAT", "stars that match"),
-    "rms": ("ALGNRMS", "[px] rms distance of the fitted stars"),
-    "log_odds": ("ALGNODDS", "ln odds against chance"),
-    "shift_x": ("ALGNDX", "[px] shift of the center along x"),
-    "shift_y": ("ALGNDY", "[px] shift of the center along y"),
-    "rotation": ("ALGNROT", "[deg] rotation"),
-    "scale": ("ALGNSCAL", "scale"),
-    "parity": ("ALGNPAR", "-1 if mirrored"),
-}
-"""What the table of a batch tells of an alignment, and the cards of aligned images for it."""
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
 _NO_PIXELS = "A catalog cannot be resampled; resample=False writes alignments alone."
@@ -84,6 +76,8 @@ class Task:
     owner : str
         A short name for the path of the source, whatever is in the file: it is noted in the files
         that are made of it, which no other source replaces. Empty for images that are no files.
+    alignment : Alignment, optional
+        Its alignment, if that was found and written a moment ago.
     """
 
     index: int
@@ -93,6 +87,7 @@ class Task:
     label: str | int = 0
     frame: StarFrame | None = None
     owner: str = ""
+    alignment: Alignment | None = None
 
     @property
     def aligned(self) -> Path | None:
@@ -134,8 +129,12 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
-    union : bool
-        Whether the grid that holds the source and the template is asked for.
+    grid : {"template", "union", "intersection"}
+        What is asked for of the frames together.
+    keep : bool
+        Hand alignments back even though they are written to files.
+    target : Target, optional
+        What aligned images stand on, instead of the stars.
     """
 
     find: Mapping[str, Any]
@@ -147,7 +146,9 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
-    union: bool = False
+    grid: str = "template"
+    keep: bool = False
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -159,18 +160,22 @@ class Outcome:
     ----------
     index : int
     reason : str
-        Why it failed; empty if it did not.
+        Why it failed or was rejected; empty if it is good.
     figures : mapping
-        Those of the alignment's summary that are in the table.
+        What the table tells of it.
     alignment : Alignment, optional
         Unless something was written to a file.
     union : Window, optional
         The grid that holds the source and the template.
+    outline : ndarray, optional
+        Where the edge of the source lies on the template, shape (N, 2).
     seconds : float
     resumed : bool
         Whether it was done before.
     notes : tuple of str
         What a worker process would have warned of.
+    rejected : bool
+        Whether it is aligned, but too bad to be used.
     """
 
     index: int
@@ -178,9 +183,16 @@ class Outcome:
     figures: Mapping[str, Any] = field(default_factory=dict)
     alignment: Alignment | None = None
     union: Window | None = None
+    outline: NDArray[np.float64] | None = None
     seconds: float = 0.0
     resumed: bool = False
     notes: tuple[str, ...] = ()
+    rejected: bool = False
+
+    @property
+    def status(self) -> str:
+        """As in the table."""
+        return "rejected" if self.rejected else "failed" if self.reason else "ok"
 
 
 def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task: Task) -> Any:
@@ -218,9 +230,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def find_frame(settings: Settings, task: Task) -> StarFrame:
-    """Find the stars of a source."""
-    image = _image(task, settings)
+def find_frame(settings: Settings, task: Task, image: CCDData | None = None) -> StarFrame:
+    """Find the stars of a source, which is read unless its image is given."""
+    image = _image(task, settings) if image is None else image
     detection = {key: settings.find[key] for key in DETECTION if key in settings.find}
     return prepare(image, name="source", **detection)
 
@@ -229,25 +241,39 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     """Find the transform of a source and, if a grid is given, put it there."""
     start = time.perf_counter()
     source = _Source(task, settings)
+    key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
+    if settings.target is not None:
+        key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
     made = _Made(
         task.aligned if settings.window is not None else None,
         task.asdf if settings.alignments else None,
-        key := _digest(_identity_of_template(settings.template), settings.find, source.identity),
+        key,
         _digest(key, settings.resample, settings.window),
     )
     if settings.reuse and (before := made.before(settings)) is not None:
         figures, union = before
         check_matched(figures, settings.min_matched)
         seconds = time.perf_counter() - start
-        return Outcome(task.index, "", figures, None, union, seconds, resumed=True)
+        return Outcome(task.index, figures=figures, union=union, seconds=seconds, resumed=True)
     made.refuse_foreign(settings)
-    alignment = made.alignment() if settings.reuse else None
+    alignment = task.alignment or (made.alignment() if settings.reuse else None)
+    resumed = made.aligned is None and alignment is not None
     if alignment is None:
-        stars = source.image if task.frame is None else task.frame
-        alignment = find_alignment(stars, settings.template, **settings.find)
-        notes = {"batch": key, "source": task.owner, "union": _union(alignment)}
-        known = {name: note for name, note in notes.items() if note}
-        alignment = replace(alignment, provenance={**alignment.provenance, **known})
+        stars = find_frame(settings, task, source.image) if task.frame is None else task.frame
+        try:
+            alignment = find_alignment(stars, settings.template, **settings.find)
+        except AlignmentError as error:
+            return Outcome(
+                task.index,
+                describe(error),
+                figures=quality_of(stars.quality),
+                seconds=time.perf_counter() - start,
+            )
+        if settings.target is not None:
+            alignment = _on_target(alignment, settings.target, source.image)
+        alignment = replace(
+            alignment, provenance={**alignment.provenance, **_notes(alignment, key, task.owner)}
+        )
         check_matched(alignment.summary(), settings.min_matched)
         if made.asdf is not None:
             with made.by_others(made.has_alignment, made.asdf, settings):
@@ -265,9 +291,11 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     return Outcome(
         task.index,
         figures=figures_of(alignment),
-        alignment=alignment if task.stem is None else None,
-        union=_union(alignment) if settings.union else None,
+        alignment=alignment if task.stem is None or settings.keep else None,
+        union=_union(alignment) if settings.window is None else None,
+        outline=_outline(alignment) if settings.window is None else None,
         seconds=time.perf_counter() - start,
+        resumed=resumed,
     )
 
 
@@ -299,24 +327,26 @@ class _Made:
 
     def before(self, settings: Settings) -> tuple[dict[str, Any], Window | None] | None:
         """Return the figures and the union of files that are all there; None if one is not."""
-        figures: Mapping[str, Any] = {}
+        figures: dict[str, Any] = {}
         notes: Mapping[str, Any] = {}
+        wanted = settings.grid if settings.window is None else "template"
         if self.asdf is not None:
-            figures, notes = notes_of(self.asdf)
-            if notes.get("batch") != self.key or (settings.union and "union" not in notes):
+            notes = notes_of(self.asdf)[1]
+            figures = dict(notes.get("figures", {}))
+            if notes.get("batch") != self.key or wanted == "intersection":
+                return None  # an intersection takes the outline, which is not noted
+            if wanted == "union" and "union" not in notes:
                 return None
         if self.aligned is not None:
             header = header_of(self.aligned)
             if header.get(KEY) != self.key_of_image or not is_complete(self.aligned):
                 return None
-            cards = {name: header[card] for name, (card, _) in FIGURES.items() if card in header}
-            figures = figures or cards
+            figures = figures or figures_from(header)
         # an image that was written before there were these cards is made again
         if "n_matched" not in figures:
             return None
-        union = notes.get("union") if settings.union else None
-        window = None if union is None else (tuple(union[0]), tuple(union[1]))
-        return {name: figures[name] for name in FIGURES if name in figures}, window
+        union = notes.get("union") if wanted == "union" else None
+        return figures, None if union is None else (tuple(union[0]), tuple(union[1]))
 
     def alignment(self) -> Alignment | None:
         """Return the alignment that is there, if it is this one."""
@@ -356,12 +386,6 @@ def check_matched(summary: Mapping[str, Any], least: int) -> None:
             summary["log_odds"],
             details={"n_matched": int(number), "log_odds": float(summary["log_odds"])},
         )
-
-
-def figures_of(alignment: Alignment) -> dict[str, Any]:
-    """Return the entries of an alignment in the table."""
-    summary = alignment.summary()
-    return {name: summary[name] for name in FIGURES}
 
 
 class _Source:
@@ -428,7 +452,9 @@ def _image(task: Task, settings: Settings) -> Any:
     elif not isinstance(image, CCDData):
         image = CCDData(image, unit=image.unit or "adu")
     if mask is not None:
-        both = np.asarray(mask, bool) if image.mask is None else image.mask | np.asarray(mask, bool)
+        both = mask_like(mask, image.shape)
+        if image.mask is not None:
+            both = image.mask | both
         image = CCDData(image, mask=both, unit=image.unit)
     return image
 
@@ -458,6 +484,24 @@ def _union(alignment: Alignment) -> Window | None:
     return (int(offset[0]), int(offset[1])), (int(shape[0]), int(shape[1]))
 
 
+def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
+    """Return where the edge of the source lies on the template, if it has a shape."""
+    if alignment.source_shape is None:
+        return None
+    return _geometry.outline(alignment.transform, alignment.source_shape)
+
+
+def _notes(alignment: Alignment, key: str, owner: str) -> dict[str, Any]:
+    """Return what an alignment's file has to tell a later run, which does not read the rest."""
+    notes = {"batch": key, "source": owner, "union": _union(alignment)}
+    figures = {
+        name: FIGURES[name].kind(value)
+        for name, value in figures_of(alignment).items()
+        if np.isfinite(value)
+    }
+    return {name: note for name, note in notes.items() if note} | {"figures": figures}
+
+
 def _refuse_foreign(path: Path, settings: Settings) -> None:
     """Raise for a file that was not made from the same inputs, or is not a regular file."""
     refuse_existing(path, overwrite=True)
@@ -468,34 +512,27 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
+def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
+    """Move an aligned frame with a target; what moves has the template's sky."""
+    dx, dy = target.shift(image.meta)
+    moved = alignment.shifted(template=(dx, dy))
+    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
+    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
+    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
+
+
 def _resampled(
     alignment: Alignment, image: Any, settings: Settings, owner: str, key: str
 ) -> CCDData:
     """Put an image on the grid."""
-    from spalipy_astro.resampling import resample
-
     assert settings.window is not None
     offset, shape = settings.window
-    about_key = "source, template and options of alignment"
-    cards = {
-        card: (figure, comment)
-        for (card, comment), figure in zip(
-            FIGURES.values(), figures_of(alignment).values(), strict=True
-        )
-        if np.isfinite(figure)
-    }
-    return resample(
-        image,
-        alignment.transform.inverse,
-        shape=shape,
-        offset=offset,
-        wcs=alignment._wcs_of_window(offset, shape),
-        provenance={
-            **alignment._cards(),
-            **cards,
-            KEY: (key, about_key),
-            OWNER: (owner, "the source's path in short"),
-        },
-        n_threads=1,
-        **settings.resample,
-    )
+    cards = cards_of(figures_of(alignment))
+    if "target_shift" in alignment.provenance:
+        dx, dy = alignment.provenance["target_shift"]
+        cards["ALGNTGX"] = (dx, "[px] shift in x that holds the target")
+        cards["ALGNTGY"] = (dy, "[px] shift in y that holds the target")
+    cards[KEY] = (key, "source, template and options of alignment")
+    cards[OWNER] = (owner, "the source's path in short")
+    grid = output_of(alignment, shape=shape, offset=offset)
+    return resampled(alignment, image, grid, cards=cards, n_threads=1, **settings.resample)

@@ -26,7 +26,7 @@ from spalipy_astro.catalogs._text import (
     text_lines,
 )
 from spalipy_astro.errors import CatalogError, FormatError
-from spalipy_astro.io import head_of, is_fits, open_fits
+from spalipy_astro.io import head_of, is_fits, is_picture, open_fits
 
 __all__ = ["as_table", "is_catalog"]
 
@@ -48,7 +48,8 @@ def is_catalog(thing: Any) -> bool:
     ----------
     thing : object
         Tables, data frames, mappings of columns, structured arrays, (N, 2) arrays, objects that
-        have a ``to_table`` and files that are not FITS images are catalogs.
+        have a ``to_table`` and files that are neither FITS images
+        nor pictures are catalogs.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def is_catalog(thing: Any) -> bool:
         return True
     if isinstance(thing, str | os.PathLike):
         path = _path(thing)
-        if isinstance(path, Path) and not path.is_file():
+        if isinstance(path, Path) and (not path.is_file() or is_picture(path)):
             return False
         return not is_fits(path) or _holds_table(path)
     if getattr(getattr(thing, "dtype", None), "names", None):

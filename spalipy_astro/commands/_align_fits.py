@@ -16,6 +16,7 @@ from typing import Any
 
 from astropy.nddata import CCDData, StdDevUncertainty
 
+from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
@@ -153,7 +154,7 @@ def _template(options: argparse.Namespace, find: dict[str, Any]) -> _Template:
         )
     frame = prepare(catalog, name="template", **detection)
     if image is not None:
-        frame = replace(frame, shape=image.shape, wcs=image.wcs)
+        frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
     return _Template(frame, image)
 
 
@@ -170,7 +171,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
     shape = options.output_shape
     if template.frame.shape is None and shape is None:
         first = options.source_fits[0]
-        shape = read_image(first, hdu=extension(options.source_ext)).shape
+        shape = frame_of(read_image(first, hdu=extension(options.source_ext)).shape)
     table = align_many(
         options.source_fits,
         template.frame,
@@ -238,7 +239,8 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
                 _report(options, alignment, mark, image, aligned, template, label)
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
-        rows.append({"source": label, "status": "ok", "reason": "", **figures_of(alignment)})
+        given = {name: value for name, value in figures_of(alignment).items() if value == value}
+        rows.append({"source": label, "status": "ok", "reason": "", **given})
         if options.verbose:
             console.say(str(alignment.summary()))
     with whole_file(output, overwrite=options.overwrite) as part:
@@ -278,7 +280,7 @@ def _alignment(
     if options.source_cat:
         select = find.get("select")
         stars = prepare(open_side(options.source_cat, name="source"), name="source", select=select)
-        source = replace(stars, shape=image.shape, wcs=image.wcs)
+        source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
     if template.on_sky:
         sky = sky_options(options)
         if sky["epoch"] is None:
@@ -297,7 +299,7 @@ def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment
     if options.preserve_footprints:
         shape = None
     elif shape is None and alignment.template_shape is None:
-        shape = image.shape
+        shape = frame_of(image.shape)
     return alignment.resample(
         image,
         method=method(options),
@@ -335,7 +337,7 @@ def _draw(
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": image, **_on_the_template(options, aligned, template)}
+    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
         # told the format, matplotlib does not add a suffix to a name that has none
@@ -349,9 +351,10 @@ def _on_the_template(
     """Return the template and, if it is on the same grid, the aligned source."""
     if template is None or template.image is None:
         return {}
-    shown = {"template": template.image}
-    if aligned.shape == template.image.shape and not options.preserve_footprints:
-        shown["aligned"] = aligned
+    shown = {"template": plane_of(template.image)}
+    same = frame_of(aligned.shape) == frame_of(template.image.shape)
+    if same and not options.preserve_footprints:
+        shown["aligned"] = plane_of(aligned)
     return shown
 
 
@@ -367,7 +370,7 @@ def _report(
     """Write the page about the alignment."""
     alignment.report(
         _marked(options.report, mark),
-        source=image,
+        source=plane_of(image),
         **_on_the_template(options, aligned, template),
         title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
         overwrite=options.overwrite,

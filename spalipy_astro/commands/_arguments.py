@@ -9,6 +9,7 @@ from typing import Any
 from spalipy_astro.batch import expand
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
+from spalipy_astro.fitting import KINDS
 from spalipy_astro.io import Extension, check_asdf_name
 from spalipy_astro.resampling import METHODS
 
@@ -39,6 +40,8 @@ WITHOUT_EFFECT = (
     ("--cval-mask", float, "pixels without data are always masked"),
 )
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
 
 def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     """Return the parser of ``align-fits``, or of how it is called otherwise."""
@@ -54,8 +57,8 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         "source_fits",
         metavar="SOURCE",
         nargs="+",
-        help="image to align, or several of them; a folder stands for the FITS files in it, a "
-        "quoted pattern such as 'raw/*.fits' for the files that match",
+        help="FITS image to align, or PNG, JPEG or TIFF; or several of them; a folder stands for "
+        "the FITS files in it, a quoted pattern such as 'raw/*.fits' for the files that match",
     )
     add(
         "output_filename",
@@ -115,6 +118,21 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         help="degree of the distortion spline, 0 for none (default: %(default)s; it vanishes where "
         "the stars show no distortion)",
     )
+    add(
+        "--affine",
+        choices=("auto", *KINDS),
+        default="auto",
+        help="kind of the transform: shift, with rotation (rigid), with scale (similarity), or any "
+        "(affine, the only one with distortion); by default chosen by the number of stars",
+    )
+    for side in ("source", "template"):
+        add(
+            f"--{side}-pixels",
+            type=_pixels,
+            metavar="WIDTH,HEIGHT",
+            help=f"size of the {side}'s pixels in any unit, as 1,2 for frames binned 1 x 2 "
+            "(default: what the header says, or square)",
+        )
     add("--transform", metavar="OUT.asdf", help="file to save the alignment to")
     add("--plot", metavar="OUT.png", help="file to draw the alignment to")
     _add_report(fit)
@@ -233,6 +251,17 @@ def _shape(text: str) -> tuple[int, int]:
     return ny, nx
 
 
+def _pixels(text: str) -> tuple[float, float]:
+    """Turn WIDTH,HEIGHT into two numbers."""
+    try:
+        width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"two numbers, WIDTH,HEIGHT, are needed, not {text!r}"
+        ) from None
+    return width, height
+
+
 def find_sources(options: argparse.Namespace) -> None:
     """
     Replace folders and patterns among the sources by the files that they stand for.
@@ -263,6 +292,11 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
     if template and options.apply:
         raise UsageError("--apply needs no template: the file contains its grid")
+    if Path(options.output_filename).suffix.lower() in _PICTURES:
+        raise UsageError(
+            f"aligned images are FITS files, and {options.output_filename} has the name of a "
+            "picture; give it another suffix"
+        )
     if options.method and options.interp_order is not None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
@@ -314,6 +348,10 @@ def find_options(options: argparse.Namespace) -> dict[str, Any]:
     }
     select = {key: value for key, value in select.items() if value}
     find = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    find |= {"affine": options.affine}
+    for side in ("source", "template"):
+        if (pixels := getattr(options, f"{side}_pixels")) is not None:
+            find[f"{side}_pixels"] = pixels
     return {**find, "select": select} if select else find
 
 

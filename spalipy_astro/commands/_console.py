@@ -115,7 +115,7 @@ class Console:
         done, total : int, optional
             How many frames are done, and how many there are.
         """
-        failed = row["status"] == "failed"
+        failed = row["status"] != "ok"
         self.failed += failed
         words = in_options(_line(row))
         if failed:
@@ -200,11 +200,13 @@ class _Handler(logging.Handler):
 
 def _line(row: Mapping[str, Any]) -> str:
     """Describe a frame in a line."""
-    if row["status"] == "failed":
+    if row["status"] != "ok":
         return f"{row['source']}: {row['reason']}"
     made = row.get("output") or os.path.relpath(row.get("aligned") or row["asdf"])
     done = " (done before)" if row.get("resumed") else ""
-    return f"{row['source']} -> {made}: {row['n_matched']} stars, rms {row['rms']:.3f} px{done}"
+    # a transform that was given has no stars
+    stars = f": {row['n_matched']} stars, rms {row['rms']:.3f} px" if "rms" in row else ""
+    return f"{row['source']} -> {made}{stars}{done}"
 
 
 def _plain(value: Any) -> Any:

@@ -73,6 +73,17 @@ class Profile:
         sinc = np.sinh(e) / e if e > 1e-9 else 1.0
         return np.array([np.cosh(e) + e1 * sinc, e2 * sinc, np.cosh(e) - e1 * sinc])
 
+    @property
+    def ellipticity(self) -> float:
+        """One minus the ratio of the short to the long axis."""
+        return float(-np.expm1(-np.hypot(*self.stretch)))
+
+    @property
+    def orientation(self) -> float:
+        """Angle of the long axis, deg, counter-clockwise from +x to +y, from -90 to 90."""
+        e1, e2 = self.stretch
+        return float(np.degrees(0.5 * np.arctan2(-e2, -e1)))
+
     def table(self, reach: float = 6.0) -> tuple[NDArray[np.float64], float]:
         """Pixel-integrated profile over the squared radius, and the step of the table.
 

@@ -28,6 +28,7 @@ _MOST_TRAILS = 40
 _MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 4
+_AT_ONCE = 1 << 16  # blocks of lines
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
@@ -355,12 +356,21 @@ class _Strip:
         smooth[:, 1:-1] = light[:, 1:-1] + 0.6 * (light[:, 2:] + light[:, :-2])
         place = np.clip(self.t[here] / self.length, 0, 1)
         ends = np.arange(1, len(self.u) - 1)
-        index = ends[:, None, None] + (ends[None, :, None] - ends[:, None, None]) * place
-        index = np.round(index).astype(np.intp)
-        total = smooth[np.arange(len(here)), index].sum(axis=2)
+        blocks = np.arange(len(here))
+        # some lines at once: as many as fit the processor's cache
+        step = max(_AT_ONCE // (len(ends) * len(here)), 1)
+        total = np.concatenate(
+            [
+                smooth.take(
+                    _columns(ends[k : k + step, None, None], ends[:, None], place)
+                    + blocks * smooth.shape[1]
+                ).sum(axis=2)
+                for k in range(0, len(ends), step)
+            ]
+        )
         one, two = divmod(int(total.argmax()), len(ends))
         # most false ones are not worth a look at the whole length
-        blocks, column = np.arange(len(here)), index[one, two]
+        column = _columns(ends[one], ends[two], place)
         known = np.isfinite(self.light[here, column])
         lit = light[blocks, column] > 1.4826 * np.median(np.abs(light))
         if np.count_nonzero(lit & known) < _ROUGHLY_LIT * np.count_nonzero(known):
@@ -420,6 +430,11 @@ class _Strip:
         at_end = last == len(self.t) - 1
         ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
         return Trail(self.start, self.along, ends, half + 2.0)
+
+
+def _columns(first: NDArray, last: NDArray, place: NDArray) -> NDArray[np.intp]:
+    """Columns of a line from one to the other, at places from 0 to 1."""
+    return np.round(first + (last - first) * place).astype(np.intp)
 
 
 def _middle(values: NDArray) -> NDArray:

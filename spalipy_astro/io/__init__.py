@@ -22,6 +22,7 @@ from spalipy_astro.io._fits import (
     write_hdus,
 )
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._pictures import is_picture, read_picture
 
 if TYPE_CHECKING:
     from spalipy_astro.io._asdf_file import (
@@ -41,12 +42,14 @@ __all__ = [
     "is_complete",
     "is_file_like",
     "is_fits",
+    "is_picture",
     "open_fits",
     "open_image",
     "open_mask",
     "peek_alignment",
     "read_alignment",
     "read_image",
+    "read_picture",
     "read_plane",
     "to_hdus",
     "write_alignment",

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 import asdf
 import astropy.units as u
 import numpy as np
-from asdf.exceptions import AsdfConversionWarning
+from asdf.exceptions import AsdfConversionWarning, ValidationError
 
 from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import is_remote, open_binary, require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
-from spalipy_astro.errors import FormatError
+from spalipy_astro.errors import ExportError, FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = [
@@ -35,10 +35,17 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
+# those of any transform, of one that was fitted to stars, and of one whose stars were searched for:
+# of the last two a file has all or none
 _FIGURES = (
-    *("excess_scatter", "log_odds", "hypotheses", "freedom", "rms_x", "rms_y", "rms"),
-    *("chi2_x", "chi2_y", "scale", "rotation", "shift_x", "shift_y", "distortion", "coverage"),
+    *("n_matched", "n_used", "n_clipped"),
+    *("parity", "scale", "rotation", "shift_x", "shift_y", "distortion"),
 )
+_OF_A_FIT = (
+    *("n_source", "n_template", "excess_scatter", "freedom", "coverage"),
+    *("rms_x", "rms_y", "rms", "chi2_x", "chi2_y"),
+)
+_OF_A_SEARCH = ("n_expected", "log_odds", "hypotheses")
 _COLUMNS = (
     *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
     *("source_row", "template_row", "dx", "dy", "sigma", "used"),
@@ -49,7 +56,7 @@ _NOTES = re.compile(rb"^  (?:summary|provenance):.*(?:\n   .*)*", re.MULTILINE)
 _FEW = 8  # aliases that cannot do harm; a file of ours has one
 _MAX_NODES = 10**6
 _OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
-_OTHERS |= {".h5", ".hdf5", ".html", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+_OTHERS |= {".h5", ".hdf5", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
 _INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
@@ -97,17 +104,18 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
         raise FormatError(
             f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
         )
-    try:
-        model.inverse  # noqa: B018
-    except NotImplementedError as error:
-        raise FormatError("its transform has no inverse.") from error
     summary = tree["summary"]
-    for names, kind, words in ((_COUNTS, Integral, "whole number"), (_FIGURES, Real, "number")):
-        for name in names:
-            if not isinstance(summary.get(name), kind):
-                raise FormatError(
-                    f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
-                )
+    needed: tuple[str, ...] = _FIGURES
+    for group in (_OF_A_FIT, _OF_A_SEARCH):
+        needed += group if any(name in summary for name in group) else ()
+    if "log_odds" in needed and "freedom" not in needed:
+        raise FormatError("its summary has the odds of a match, but no figures of a fit.")
+    for name in needed:
+        kind, words = (Integral, "whole number") if name in _COUNTS else (Real, "number")
+        if not isinstance(summary.get(name), kind):
+            raise FormatError(
+                f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
+            )
     matches: Any = tree.get("matches")
     missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
     if missing:
@@ -163,7 +171,14 @@ def write_alignment(
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-        asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        try:
+            asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        except ValidationError as error:
+            raise ExportError(
+                f"asdf cannot write this alignment: {_reason(error)}. It knows the models of "
+                "astropy, gwcs and this package; build the transform of these, or use "
+                "portable=True, which writes tables of it."
+            ) from error
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:
@@ -210,7 +225,13 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             f"{name} was written with portable=True and contains tables instead of the transform; "
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
-    return tree.get("alignment")
+    alignment = tree.get("alignment")
+    if isinstance(alignment, Alignment):
+        try:  # asdf gives models their inverses last
+            alignment.transform.inverse  # noqa: B018
+        except NotImplementedError as error:
+            raise FormatError(f"{name}: its transform has no inverse.") from error
+    return alignment
 
 
 def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:

@@ -26,9 +26,11 @@ from astropy.nddata import (
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS
 
+from spalipy_astro._checks import frame_of, mask_like, plane_of
 from spalipy_astro._files import open_binary, require_file, size_of
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+from spalipy_astro.io._pictures import is_picture, read_picture
 
 __all__ = [
     "Extension",
@@ -90,14 +92,15 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     -------
     list of int
         Numbers of the HDUs with two axes (leading ones of length one aside), except for the masks
-        and uncertainties that CCDData writes.
+        and uncertainties that CCDData writes; where there are none, of those with three.
 
     Raises
     ------
     FileNotFoundError, FormatError
     """
     with open_fits(path) as hdus:
-        return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
 
 
 def read_image(
@@ -113,9 +116,10 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        Also multi-extension, tile-compressed or gzipped; or `OpenHDUs`.
+        FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
+        `read_picture` reads them; or `OpenHDUs`.
     hdu : int, str or (str, int), optional
-        The extension; by default the first image.
+        The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
         In place of ``BUNIT``; ``adu`` where neither is there.
     mask : array_like of bool, optional
@@ -124,7 +128,8 @@ def read_image(
     Returns
     -------
     `~astropy.nddata.CCDData`
-        With the celestial WCS of the header if it has one that is understood.
+        Of shape (ny, nx), or (k, ny, nx) for a cube, with the celestial WCS of the header if it has
+        one that is understood.
 
     Raises
     ------
@@ -133,6 +138,10 @@ def read_image(
     FormatError
         If it is not a FITS file, is truncated, or has no such image.
     """
+    if is_picture(path):
+        if hdu is not None:
+            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+        return read_picture(path, mask=mask)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
         chosen = hdus[index]
@@ -150,7 +159,7 @@ def read_image(
         if spread is not None:
             kind = hdus[_COMPANIONS[1], chosen.ver].header.get("UTYPE", "StdDevUncertainty")
             uncertainty = _UNCERTAINTIES.get(kind, StdDevUncertainty)(spread)
-    planes = [np.asarray(plane, bool) for plane in (bad, mask) if plane is not None]
+    planes = [mask_like(plane, data.shape) for plane in (bad, mask) if plane is not None]
     return CCDData(
         data,
         unit=_unit(header, unit, path),
@@ -162,7 +171,9 @@ def read_image(
 
 
 def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
-    """Read the bare pixels of an image; raises as `read_image` does."""
+    """Read the bare pixels of an image, of a picture's the mean; raises as `read_image` does."""
+    if is_picture(path):
+        return np.asarray(plane_of(read_picture(path)).data)
     with open_fits(path) as hdus:
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
@@ -345,8 +356,8 @@ def _shape(hdu: Any) -> tuple[int, ...]:
     return shape
 
 
-def _is_image(hdu: Any) -> bool:
-    return len(_shape(hdu)) == 2 and hdu.name not in _COMPANIONS
+def _is_image(hdu: Any, axes: int = 2) -> bool:
+    return len(_shape(hdu)) == axes and hdu.name not in _COMPANIONS
 
 
 def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = False) -> int:
@@ -360,18 +371,19 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             raise FormatError(
                 f"{os.fspath(path)!r} has no extension {hdu!r}; it has {names}."
             ) from error
-        if len(_shape(hdus[index])) != 2:
+        if len(_shape(hdus[index])) not in (2, 3):
             raise FormatError(
-                f"extension {hdu!r} of {os.fspath(path)!r} is not a two-dimensional image; its "
+                f"extension {hdu!r} of {os.fspath(path)!r} is neither an image nor a cube; its "
                 f"shape is {_shape(hdus[index])}."
             )
         return index
-    for index, unit in enumerate(hdus):
-        if _is_image(unit) or (companions and len(_shape(unit)) == 2):
-            return index
+    for axes in (2, 3):  # a cube, such as one of colors, where there is no image
+        for index, unit in enumerate(hdus):
+            if _is_image(unit, axes) or (companions and len(_shape(unit)) == axes):
+                return index
     shapes = ", ".join(str(_shape(unit)) for unit in hdus)
     raise FormatError(
-        f"{os.fspath(path)!r} contains no two-dimensional image; the shapes of its extensions are "
+        f"{os.fspath(path)!r} contains no image and no cube; the shapes of its extensions are "
         f"{shapes}."
     )
 
@@ -398,7 +410,7 @@ def _companion(hdus: Any, name: str, chosen: Any, shape: tuple[int, ...]) -> Any
     if (name, chosen.ver) not in hdus or chosen.name == name:
         return None
     hdu = hdus[name, chosen.ver]
-    return hdu.data if _shape(hdu) == shape else None
+    return hdu.data if _shape(hdu) in (shape, frame_of(shape)) else None
 
 
 def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:

@@ -1,6 +1,7 @@
 """The whole method: detect, match, fit, wrap, resample."""
 
 from spalipy_astro.registration._findoptions import FindOptions
+from spalipy_astro.registration._pairs import fit_alignment
 from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._registration import align, detect_stars, find_alignment
 
@@ -10,6 +11,7 @@ __all__ = [
     "align",
     "detect_stars",
     "find_alignment",
+    "fit_alignment",
     "open_side",
     "prepare",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames, check_pixels
+from spalipy_astro._checks import check_frames, check_pixels, plane_of, shape_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
@@ -34,6 +34,13 @@ _COLUMNS = (
     *("frame", "status", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
     *("rotation, deg", "scale", "parity", "time, s"),
 )
+_QUALITY = {
+    "fwhm": "fwhm",
+    "ellipticity": "ellipticity",
+    "flux": "flux_ratio",
+    "depth": "depth",
+    "background": "background",
+}
 _CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
 
 
@@ -58,8 +65,8 @@ def report_alignment(
     path : path-like
         The HTML file. It is written whole or not at all, and needs no other file and no network.
     source, template : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
-        The images. With both the page has a viewer that blinks and subtracts them; without, it has
-        the figures that need no images.
+        The images, of color images the mean of the colors. With both the page has a viewer that
+        blinks and subtracts them; without, it has the figures that need no images.
     aligned : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
         The source on the template's grid; resampled from ``source`` by default.
     hdu : int, str or (str, int), optional
@@ -81,10 +88,11 @@ def report_alignment(
     """
     refuse_existing(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
-    images = {name: open_image(image, name=name, hdu=hdu) for name, image in images.items()}
     for name, image in images.items():
         if image is not None:
-            check_pixels(image, name=name)
+            shown = open_image(image, name=name, hdu=hdu)
+            check_pixels(shown, name=name)
+            images[name] = plane_of(shown)
     source, template, aligned = images.values()
     check_frames(alignment, source=source, template=template)
     if template is None:
@@ -224,7 +232,8 @@ def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
 
     used = np.asarray(alignment.matches["used"], bool)
     x, y = (np.asarray(alignment.matches[f"{axis}_template"])[used] for axis in "xy")
-    center = (float(np.median(x)), float(np.median(y)))
+    ny, nx = shape_of(template)
+    center = (float(np.median(x)), float(np.median(y))) if len(x) else (nx / 2, ny / 2)
     how = (
         "Drag the divider, or use the slider with the pointer or the arrow keys. Stars that jump "
         "while the images blink are not aligned; those that leave a ring or nothing in the "
@@ -242,6 +251,35 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
         alt=f"The template's field with {s['n_used']} matched stars marked",
         caption="The stars that determine the transform. Where there are none, it is extrapolated.",
     )
+    yield from _drawn_of_stars(figures, alignment, s)
+    yield figures.draw(
+        partial(plots.plot_distortion, alignment),
+        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
+        caption="The difference between the transform and an affine one.",
+    )
+    if alignment._errors:
+        yield figures.draw(
+            partial(plots.plot_error, alignment),
+            alt="Map of the 1-sigma error of the transform",
+            caption="How well the transform is known. Outside of the dashed line it is "
+            "extrapolated.",
+        )
+    if alignment.source_shape is not None:
+        among = ""
+        if "coverage" in s:
+            among = f"; {s['coverage']:.0%} of the overlap is among matched stars"
+        yield figures.draw(
+            partial(plots.plot_coverage, alignment),
+            alt=f"Map of the coverage{among}",
+            caption="Where the source has data, and where matched stars vouch for the transform.",
+        )
+
+
+def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator[str]:
+    """Yield the figures of the residuals, if there are any."""
+    if not s["n_used"]:
+        return
+    plots = figures.plotting
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
         alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
@@ -262,24 +300,6 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
             caption="Faint stars scatter because of their noise. The squares should follow the "
             "line, which is expected from the position errors.",
         )
-    yield figures.draw(
-        partial(plots.plot_distortion, alignment),
-        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
-        caption="The difference between the transform and an affine one.",
-    )
-    if alignment._errors:
-        yield figures.draw(
-            partial(plots.plot_error, alignment),
-            alt="Map of the 1-sigma error of the transform",
-            caption="How well the transform is known. Outside of the dashed line it is "
-            "extrapolated.",
-        )
-    if alignment.source_shape is not None:
-        yield figures.draw(
-            partial(plots.plot_coverage, alignment),
-            alt=f"Map of the coverage; {s['coverage']:.0%} of the overlap is among matched stars",
-            caption="Where the source has data, and where matched stars vouch for the transform.",
-        )
 
 
 def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
@@ -291,8 +311,15 @@ def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
         ("rotation", "Rotation; a step is a meridian flip or a new setup."),
         ("scale", "Scale, against its median in parts per million; it follows the focus."),
         ("rms", "Residuals; peaks are clouds, trails or bad focus."),
-        ("stars", "Matched stars; their number drops with clouds, twilight and airmass."),
+        ("stars", "Stars; their number drops with clouds, twilight and airmass."),
+        ("fwhm", "Sharpness: seeing and focus."),
+        ("ellipticity", "Roundness: tracking, wind, and the mount."),
+        ("flux", "Flux of the stars, over that in the template: clouds and airmass."),
+        ("depth", "Flux of the faintest stars that can be seen; smaller is deeper."),
+        ("background", "Sky: twilight and the Moon."),
     ):
+        if quantity in _QUALITY and _QUALITY[quantity] not in table.colnames:
+            continue
         yield figures.draw(
             partial(figures.plotting.plot_drift, table, quantity=quantity),
             alt=f"{quantity} of each of {len(table)} frames",
@@ -363,10 +390,10 @@ def _rows_of_frames(table: Table) -> str:
     rows: list[tuple[str, ...]] = []
     marks = []
     for row in table:
-        name, good = str(row["source"]), str(row["status"]) == "ok"
-        marks.append("" if good else "failed")
-        if not good:
-            rows.append((name, "✗ failed", str(row["reason"])))
+        name, status = str(row["source"]), str(row["status"])
+        marks.append("" if status == "ok" else "failed")
+        if status != "ok":
+            rows.append((name, f"✗ {status}", str(row["reason"])))
             continue
         figures = (
             f"{row['n_matched']}",

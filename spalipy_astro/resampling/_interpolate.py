@@ -19,9 +19,7 @@ from spalipy_astro.resampling._tiles import (
     Window,
     float_type,
     for_each,
-    from_variance,
     source_window,
-    to_variance,
 )
 
 __all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
@@ -30,6 +28,7 @@ FloatArray = NDArray[np.floating[Any]]
 
 _BLOCK = 1 << 22  # source pixels in memory at once, for each thread
 _SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
+_LINE = 64  # bytes of the cache at once
 _MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
 
 
@@ -73,7 +72,7 @@ def interpolate(
         worker.out.reshape(full),
         worker.bad.reshape(full),
         worker.footprint.reshape(full) if footprint else None,
-        None if worker.spread is None else worker.spread.reshape(full),
+        None if planes.spread is None else worker.spread.reshape(full),
     )
 
 
@@ -81,8 +80,18 @@ def interpolate(
 def _tables(method: str | Kernel, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
     """Argument ``kernel`` of `_compiled.interpolate_tile`."""
     kernel = kernel_of(method)
-    table = kernel.table()
-    return kernel.taps, table.astype(dtype), table
+    return kernel.taps, _with_changes(kernel.table(), dtype), _with_changes(kernel.table(), float)
+
+
+def _with_changes(table: FloatArray, dtype: Any) -> NDArray[Any]:
+    """Join rows of a table with their change to the next, in whole lines of the cache."""
+    table = table.astype(dtype)
+    rows, lanes = len(table) - 1, table.shape[1]
+    room = np.zeros(2 * rows * lanes + _LINE // table.itemsize, dtype)
+    first = -room.__array_interface__["data"][0] % _LINE // table.itemsize
+    out = room[first : first + 2 * rows * lanes].reshape(rows, 2 * lanes)
+    out[:, :lanes], out[:, lanes:] = table[:-1], np.diff(table, axis=0)
+    return out
 
 
 def plan_tile(
@@ -115,9 +124,9 @@ class _Interpolator:
         self.out = np.empty((number, *shape), planes.dtype)
         self.bad = np.empty((number, *shape), bool)
         self.footprint = np.empty((number if footprint else 0, *shape), np.float32)
-        self.spread = None
-        if planes.spread is not None:
-            self.spread = np.empty((number, *shape), float_type(planes.spread.dtype))
+        some = planes.spread is not None
+        dtype = float_type(planes.spread.dtype) if some else np.dtype(float)
+        self.spread = np.empty((number if some else 0, *shape), dtype)
 
     def __call__(self, tile: Tile) -> None:
         frame = self._planes.frame
@@ -146,18 +155,16 @@ class _Interpolator:
         corner = window.x0, window.y0, window.shape[1]
         source = block, variance, corner, self._planes.frame
         kernel = _tables(options.method, self._planes.dtype)
-        rule = options.conserve_flux, float(options.min_weight), float(options.fill_value)
+        least, fill = float(options.min_weight), float(options.fill_value)
+        rule = options.conserve_flux, least, fill, self._planes.kind
         box = tile.row, tile.column
-        out_variance = np.empty((variance.shape[0], tile.rows, tile.columns))
-        outputs = self.out[some], self.bad[some], self.footprint[some], out_variance
+        outputs = self.out[some], self.bad[some], self.footprint[some], self.spread[some]
         if fine is None:
             _compiled.interpolate_tile(source, *positions, kernel, rule, box, outputs)
         else:
             values = self._interpolate_finely(source, fine, kernel)
             both = (*kernel[:2], *self._factors, options.steps)
             _compiled.average_tile(source, *positions, both, values, rule, box, outputs)
-        if self.spread is not None:
-            from_variance(self._planes.kind, out_variance, self.spread[some][tile.slices])
 
     def _interpolate_finely(
         self, source: tuple[Any, ...], fine: Positions, kernel: tuple[Any, ...]
@@ -168,7 +175,8 @@ class _Interpolator:
         empty = (0, 0, 0)
         outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
         source = source[0], np.empty((0, 0)), *source[2:]
-        _compiled.interpolate_tile(source, *fine, kernel, (False, 1.0, np.nan), (0, 0), outputs)
+        rule = False, 1.0, np.nan, "var"
+        _compiled.interpolate_tile(source, *fine, kernel, rule, (0, 0), outputs)
         return out
 
     def _fill(self, tile: Tile) -> None:
@@ -176,8 +184,7 @@ class _Interpolator:
         self.out[tile.slices] = self._options.fill_value
         self.bad[tile.slices] = True
         self.footprint[tile.slices] = 0
-        if self.spread is not None:
-            self.spread[tile.slices] = 0 if self._planes.kind == "ivar" else np.nan
+        self.spread[tile.slices] = 0 if self._planes.kind == "ivar" else np.nan
 
     def _load(
         self, indices: list[tuple[int, ...]], window: Window
@@ -193,16 +200,12 @@ class _Interpolator:
             if planes.mask is not None:
                 np.copyto(view, np.nan, where=planes.mask[index][inner])
             if planes.spread is not None:
-                values = variance[k][outer]
-                values[...] = planes.spread[index][inner]
-                to_variance(planes.kind, values)
-                usable = np.isfinite(view)
-                usable &= values >= 0
-                usable &= values < np.inf
-                bad = ~usable
-                np.copyto(view, np.nan, where=bad)
-                np.copyto(values, 0.0, where=bad)
-        return block.reshape(len(indices), -1), variance.reshape(len(variance), window.size)
+                variance[k][outer] = planes.spread[index][inner]
+        pixels = block.reshape(len(indices), -1)
+        variances = variance.reshape(len(variance), window.size)
+        if planes.spread is not None:
+            _compiled.accept_uncertainties(planes.kind, pixels, variances)
+        return pixels, variances
 
 
 def interpolate_flags(

@@ -21,7 +21,14 @@ from astropy.nddata import (
 from astropy.units import Quantity, UnitConversionError, dimensionless_unscaled
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import check_shape, in_pixels, is_finite_pair, number
+from spalipy_astro._checks import (
+    check_shape,
+    in_pixels,
+    is_finite_pair,
+    number,
+    with_colors_last,
+    with_planes_first,
+)
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
@@ -55,6 +62,7 @@ def resample(
     provenance: Mapping[str, Any] | None = None,
     return_footprint: bool = False,
     n_threads: int | None = None,
+    colors_last: bool = False,
 ) -> Any:
     """
     Resample an image onto the template's pixel grid.
@@ -102,6 +110,9 @@ def resample(
         Whether to also return the fraction of each pixel's weight that is on good pixels.
     n_threads : int, optional
         Threads; by default as many as this process has cores. The result does not depend on it.
+    colors_last : bool, optional
+        Whether the planes are the last axis of ``data``, (ny, nx, k), as in pictures; that of the
+        result is the last, too.
 
     Returns
     -------
@@ -160,6 +171,32 @@ def resample(
     offset = in_pixels("offset", offset)
     min_weight = number("min_weight", min_weight, "above 0 and at most 1")
     _check_options(backward, offset, min_weight, flags_method, n_threads)
+    if colors_last:
+        if mask is not None and np.ndim(mask) == 3:
+            mask = np.moveaxis(np.asanyarray(mask), -1, 0)
+        if uncertainty is not None and np.ndim(uncertainty.array) == 3:
+            array = np.moveaxis(uncertainty.array, -1, 0)
+            uncertainty = type(uncertainty)(array, unit=uncertainty.unit, copy=False)
+        out = resample(
+            with_planes_first(data),
+            backward,
+            shape=shape,
+            offset=offset,
+            method=method,
+            conserve_flux=conserve_flux,
+            fill_value=fill_value,
+            min_weight=min_weight,
+            mask=mask,
+            uncertainty=uncertainty,
+            flags_method=flags_method,
+            wcs=wcs,
+            provenance=provenance,
+            return_footprint=return_footprint,
+            n_threads=n_threads,
+        )
+        if not return_footprint:
+            return with_colors_last(out)
+        return with_colors_last(out[0]), with_colors_last(out[1]) if out[1].ndim == 3 else out[1]
     planes = _planes(data, mask, uncertainty)
     shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
     pixelmap = PixelMap(backward, shape, offset)

@@ -22,14 +22,24 @@ _QUANTITIES = {
     "rotation": (("rotation", "", USED, "o", "-"),),
     "scale": (("scale", "", USED, "o", "-"),),
     "rms": (("rms", "", USED, "o", "-"),),
-    "stars": (("n_matched", "", OTHER, "D", "-"),),
+    "stars": (("n_matched", "matched", OTHER, "D", "-"), ("n_stars", "usable", USED, "o", "--")),
+    "fwhm": (("fwhm", "", USED, "o", "-"),),
+    "ellipticity": (("ellipticity", "", USED, "o", "-"),),
+    "background": (("background", "", USED, "o", "-"),),
+    "depth": (("depth", "", USED, "o", "-"),),
+    "flux": (("flux_ratio", "", USED, "o", "-"),),
 }
 _LABELS = {
     "shift": "shift of the center (px)",
     "rotation": "rotation (deg)",
     "scale": "scale, from its median (ppm)",
     "rms": "residual, rms (px)",
-    "stars": "matched stars",
+    "stars": "stars",
+    "fwhm": "FWHM of the stars (px)",
+    "ellipticity": "ellipticity, 1 - b/a",
+    "background": "sky (data units)",
+    "depth": "flux of S/N 5 (data units)",
+    "flux": "flux of stars, over the template's",
 }
 
 
@@ -49,8 +59,9 @@ def plot_drift(
         What `~spalipy_astro.align_many` returns.
     ax : `~matplotlib.axes.Axes`, optional
         Where to draw; new ones by default.
-    quantity : {"shift", "rotation", "scale", "rms", "stars"}, optional
-        What to draw.
+    quantity : str, optional
+        What to draw: ``"shift"``, ``"rotation"``, ``"scale"``, ``"rms"``, ``"stars"``, ``"fwhm"``,
+        ``"ellipticity"``, ``"background"``, ``"depth"`` or ``"flux"``.
     against : array_like, optional
         The abscissa, one number for each frame, such as the time; by default the number of the
         frame, from 0.
@@ -59,12 +70,13 @@ def plot_drift(
     -------
     `~matplotlib.axes.Axes`
         Lines connect neighbors that were aligned. Crosses on the lower edge are frames that were
-        not.
+        not; open circles are frames that were rejected.
 
     Raises
     ------
     ValueError
-        If ``quantity`` is unknown, or ``against`` does not have one number for each frame.
+        If ``quantity`` is unknown or not in the table, or ``against`` does not have one number for
+        each frame.
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity is one of {', '.join(_QUANTITIES)}; got {quantity!r}.")
@@ -74,11 +86,16 @@ def plot_drift(
             f"against takes one number for each of {len(table)} frames; got shape {abscissa.shape}."
         )
     ax = axes_or_new(ax)
-    good = np.asarray(table["status"]) == "ok"
-    for column, label, color, marker, line in _QUANTITIES[quantity]:
-        values = np.where(good, np.asarray(table[column], float), np.nan)
+    status = np.asarray(table["status"])
+    good, rejected = status == "ok", status == "rejected"
+    failed = ~(good | rejected)
+    for column, label, color, marker, line in _known(table, quantity):
+        known = np.asarray(table[column], float)
+        values, bad = np.where(good, known, np.nan), known[rejected]
         if quantity == "scale" and good.any():
-            values = (values / np.nanmedian(values) - 1) * 1e6
+            middle = np.nanmedian(values)
+            values = (values / middle - 1) * 1e6
+            bad = (bad / middle - 1) * 1e6
         ax.plot(
             abscissa,
             values,
@@ -91,11 +108,22 @@ def plot_drift(
             markeredgewidth=0.4,
             label=label,
         )
-    if not good.all():
+        if rejected.any():
+            ax.plot(
+                abscissa[rejected],
+                bad,
+                marker=marker,
+                linestyle="none",
+                markersize=5,
+                markerfacecolor="none",
+                markeredgecolor=color,
+                label=f"{label} rejected".strip(),
+            )
+    if failed.any():
         style: dict[str, Any] = {"color": "black", "linestyle": "none", "clip_on": False}
         on_edge = ax.get_xaxis_transform()
-        zeros = np.zeros(int((~good).sum()))
-        ax.plot(abscissa[~good], zeros, "x", transform=on_edge, label="failed", **style)
+        zeros = np.zeros(int(failed.sum()))
+        ax.plot(abscissa[failed], zeros, "x", transform=on_edge, label="failed", **style)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(fontsize="small", ncols=3)
     ax.set(xlabel="frame" if against is None else "", ylabel=_LABELS[quantity])
@@ -104,9 +132,20 @@ def plot_drift(
     return ax
 
 
+def _known(table: Table, quantity: str) -> list[tuple[str, str, str, str, str]]:
+    """Return what there is to draw of a quantity."""
+    known = [part for part in _QUANTITIES[quantity] if part[0] in table.colnames]
+    if not known:
+        column = _QUANTITIES[quantity][0][0]
+        raise ValueError(
+            f"the table has no column {column!r}; quantity={quantity!r} takes one from align_many."
+        )
+    return known
+
+
 def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
     """
-    Draw an overview of a sequence: shift, rotation, scale and residuals of its frames.
+    Draw an overview of a sequence: how its frames lie on the template, and how good they are.
 
     Parameters
     ----------
@@ -119,9 +158,10 @@ def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
     -------
     `~matplotlib.figure.Figure`
     """
-    figure, axes = new_figure(2, 2, size=(10, 6), sharex=True)
-    for ax, quantity in zip(axes.flat, ("shift", "rotation", "scale", "rms"), strict=True):
+    quantities = ("shift", "rotation", "scale", "rms", "fwhm", "ellipticity", "flux", "depth")
+    figure, axes = new_figure(4, 2, size=(10, 11), sharex=True)
+    for ax, quantity in zip(axes.flat, quantities, strict=True):
         plot_drift(table, ax, quantity=quantity, against=against)
-    for ax in axes[0]:
+    for ax in axes[:-1].flat:
         ax.set_xlabel("")
     return figure

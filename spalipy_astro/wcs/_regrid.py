@@ -32,7 +32,7 @@ class Grid(NamedTuple):
 
     start: tuple[float, float] = (0.0, 0.0)
     """Old position ``(x, y)`` of the new pixel (0, 0)."""
-    step: int = 1
+    step: float = 1
     """Old pixels per new pixel."""
 
     def to_old(self, xy: Any) -> FloatArray:
@@ -148,7 +148,7 @@ def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> WC
     return out if isinstance(out, WCS) else None
 
 
-def _powers(array: FloatArray, step: int) -> FloatArray:
+def _powers(array: FloatArray, step: float) -> FloatArray:
     """Give the factors of polynomial coefficients for lengths in units of `step` pixels."""
     p, q = np.indices(array.shape)
     return np.power(float(step), p + q - 1)

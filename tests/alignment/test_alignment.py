@@ -14,6 +14,7 @@ from astropy.wcs import WCS
 from reproject import reproject_interp
 
 from spalipy_astro import Alignment, Coverage, ExportError, FormatError, find_alignment
+from spalipy_astro.alignment import output_of
 
 GRID = np.column_stack(
     [g.ravel() for g in np.meshgrid(np.linspace(-50, 400, 9), np.linspace(-50, 320, 7))]
@@ -115,7 +116,7 @@ def test_union_holds_both_frames(alignment, pair):
     assert whole.shape[0] > inner.shape[0]
     assert whole.shape[1] > inner.shape[1]
     assert np.isfinite(whole.data).sum() == pytest.approx(pair.source.data.size, rel=0.05)
-    (x0, y0), _ = alignment._union()
+    x0, y0 = output_of(alignment, output="union").offset
     cut = whole.data[-y0 : -y0 + inner.shape[0], -x0 : -x0 + inner.shape[1]]
     np.testing.assert_allclose(cut, inner.data, rtol=1e-5)
 
@@ -138,7 +139,7 @@ def test_union_keeps_the_sky(make_sky_pair):
     template.wcs.wcs.cd = np.diag([-1, 1]) / 3600
     template.wcs.wcs.crpix = [100, 120]
     found = find_alignment(pair.source, template)
-    (x0, y0), _ = found._union()
+    x0, y0 = output_of(found, output="union").offset
     whole = found.resample(pair.source, output="union")
     sky = template.wcs.pixel_to_world(31.0, 47.0)
     x, y = whole.wcs.world_to_pixel(sky)
@@ -148,7 +149,7 @@ def test_union_keeps_the_sky(make_sky_pair):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"output": "both"}, "'template' or 'union'"),
+        ({"output": "both"}, "'template', 'union' or 'intersection'"),
         ({"output": "union", "shape": (3, 4)}, "leave shape and offset out"),
         ({"output": "union", "offset": (3, 4)}, "leave shape and offset out"),
         ({"method": "sinc"}, "sinc"),

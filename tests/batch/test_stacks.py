@@ -6,7 +6,7 @@ from astropy.io import fits
 from numpy.testing import assert_array_equal
 
 from spalipy_astro import AlignmentError, align_many
-from spalipy_astro.batch import aligned_frames, coadd_inputs
+from spalipy_astro.batch import aligned_frames, coadd_inputs, stack_frames, stack_weights
 
 SHIFTS = [(6.3, -4.8), (-12.25, 3.5), (20.0, 11.1)]
 
@@ -81,3 +81,90 @@ def test_a_source_that_is_another_one_now(batch, tmp_path):
     table["source"] = [str(tmp_path / "s.fits")] * len(table)
     with pytest.raises(ValueError, match=r"s\.fits' has shape \(5, 6\), but the source of this"):
         coadd_inputs(table)
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """Eight frames of equal seeing, one of which is deeper and one a satellite crosses."""
+    from astropy.nddata import CCDData
+
+    rng = np.random.default_rng(11)
+    size, n = 220, 80
+    xy, flux = rng.uniform(0, size, (n, 2)), 10 ** rng.uniform(3.3, 4.8, n)
+    y, x = np.mgrid[:size, :size].astype(float)
+    clean = np.full((size, size), 200.0)
+    for (x0, y0), f in zip(xy, flux, strict=True):
+        clean += f / (2 * np.pi * 1.69) * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 3.38)
+    frames = []
+    for k in range(8):
+        data = clean + rng.normal(0, 3 if k == 2 else 9, clean.shape)
+        if k == 5:
+            data += 400 * np.exp(-((x - 0.7 * y - 30) ** 2) / 4)
+        image = CCDData(data.astype("f4"), unit="adu")
+        image.header["MJD-OBS"] = 60000 + k / 100
+        image.header["EXPTIME"] = 30.0
+        image.header["FILTER"] = "r"
+        frames.append(image)
+    folder = tmp_path_factory.mktemp("night")
+    table = align_many(frames, frames[0], output=folder, max_shift=3, scale_flux=True)
+    return table, clean
+
+
+def test_weights(night):
+    table, _ = night
+    depth = stack_weights(table)
+    assert depth.mean() == pytest.approx(1)
+    assert depth[2] / np.median(depth) == pytest.approx(9, rel=0.25)
+    noise = stack_weights(table, by="noise")
+    assert noise[2] / np.median(noise) == pytest.approx(9, rel=0.25)
+    assert_array_equal(stack_weights(table, by="exptime"), np.ones(8))
+    assert_array_equal(stack_weights(table, by="equal"), np.ones(8))
+    with pytest.raises(ValueError, match="by is one of depth"):
+        stack_weights(table, by="seeing")
+
+
+def test_stack(night):
+    table, clean = night
+    inner = np.s_[10:-10, 10:-10]
+    stacks = {
+        "mean": stack_frames(table),
+        "weighted": stack_frames(table, weights="depth"),
+        "median": stack_frames(table, combine="median", sigma=None),
+        "unclipped": stack_frames(table, sigma=None),
+    }
+    residual = {name: (stack.data - clean)[inner] for name, stack in stacks.items()}
+    trail = np.abs(residual["unclipped"]).max()
+    assert trail > 40
+    for name in ("mean", "weighted", "median"):
+        assert np.abs(residual[name]).max() < 0.5 * trail, name
+    # the inverse variances of the frames: seven of 9 and one of 3
+    scatter = {name: 1.4826 * np.median(np.abs(values)) for name, values in residual.items()}
+    assert scatter["weighted"] < 0.85 * scatter["mean"]
+    assert scatter["mean"] < 9 / np.sqrt(8) * 1.15
+    stack = stacks["mean"]
+    assert stack.header["NCOMBINE"] == 8
+    assert stack.header["EXPTIME"] == 240
+    assert stack.header["MJD-OBS"] == 60000
+    assert stack.header["FILTER"] == "r"
+    assert "ALGNDX" not in stack.header
+    assert np.nanmedian(stack.uncertainty.array[inner]) == pytest.approx(3, rel=0.25)
+
+
+def test_strips_do_not_change_a_stack(night):
+    table, _ = night
+    whole, strips = stack_frames(table), stack_frames(table, mem_limit=60 * 220 * 8 * 37)
+    assert_array_equal(whole.data, strips.data)
+    assert_array_equal(whole.mask, strips.mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"combine": "mode"}, "combine is"),
+        ({"weights": [1, 2]}, "one for each of 8"),
+        ({"weights": "depth", "combine": "median"}, "combine='mean'"),
+    ],
+)
+def test_senseless_stacks(night, options, words):
+    with pytest.raises(ValueError, match=words):
+        stack_frames(night[0], **options)

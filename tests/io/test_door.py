@@ -147,7 +147,7 @@ def test_what_holds_no_image_is_an_error_of_the_argument(pair, folder, tmp_path)
         (lambda: detect_stars(image, mask=gone), FileNotFoundError, "mask: there is no file"),
         (lambda: detect_stars(text), FormatError, "image: .*is not a FITS file"),
         (lambda: detect_stars(str(tmp_path)), FormatError, "image: .*is a folder"),
-        (lambda: detect_stars(fits.PrimaryHDU()), FormatError, "image: .*no two-dim"),
+        (lambda: detect_stars(fits.PrimaryHDU()), FormatError, "image: .*contains no image"),
         (lambda: detect_stars(folder / "source.fits", hdu=3), FormatError, "image: .*extension 3"),
         (lambda: detect_stars(image, hdu=1), ValueError, "hdu is for files"),
         (lambda: find_alignment(image, image, hdu=1), ValueError, "hdu is for files"),

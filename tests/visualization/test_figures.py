@@ -64,7 +64,7 @@ def _coverage(shape):
 
 
 def _sequence():
-    """The table of 12 frames, the fifth of which failed."""
+    """The table of 12 frames, the fifth of which failed; the seventh was rejected."""
     rng = np.random.default_rng(10)
     bad = np.arange(12) == 4
     values = {
@@ -73,10 +73,17 @@ def _sequence():
         "rotation": np.linspace(0.1, 0.4, 12),
         "scale": 1 + 1e-6 * np.arange(12),
         "rms": rng.uniform(0.1, 0.2, 12),
+        "fwhm": np.where(np.arange(12) == 6, 6.0, 3.0),
+        "ellipticity": rng.uniform(0.05, 0.1, 12),
+        "background": np.linspace(100, 200, 12),
+        "depth": rng.uniform(400, 500, 12),
+        "flux_ratio": rng.uniform(0.9, 1, 12),
     }
     table = QTable({name: np.where(bad, np.nan, column) for name, column in values.items()})
-    table["status"] = np.where(bad, "failed", "ok")
+    table["status"] = np.where(bad, "failed", "ok").astype("U8")
+    table["status"][6] = "rejected"
     table["n_matched"] = np.where(bad, 0, 300)
+    table["n_stars"] = np.where(bad, 0, 350)
     return table
 
 
@@ -312,21 +319,34 @@ def test_coverage_of_large_frames_is_thinned_out():
     assert ax.get_ylim()[1] == 2999.5
 
 
-@pytest.mark.parametrize("quantity", ["shift", "rotation", "scale", "rms", "stars"])
+@pytest.mark.parametrize(
+    "quantity", ["shift", "rotation", "scale", "rms", "stars", "fwhm", "flux", "depth"]
+)
 def test_drift(quantity):
     table = _sequence()
     ax = visualization.plot_drift(table, quantity=quantity)
-    *lines, failed = ax.lines
-    assert len(lines) == (2 if quantity == "shift" else 1)
-    for line in lines:
-        assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == [4]
+    *drawn, failed = ax.lines
+    lines, rejected = drawn[::2], drawn[1::2]
+    assert len(lines) == (2 if quantity in ("shift", "stars") else 1)
+    for line, circle in zip(lines, rejected, strict=True):
+        assert np.flatnonzero(np.isnan(line.get_ydata())).tolist() == [4, 6]
+        assert circle.get_xdata().tolist() == [6]
     assert failed.get_xdata().tolist() == [4]
     expected = {
         "shift": table["shift_x"],
-        "scale": (table["scale"] / np.nanmedian(table["scale"]) - 1) * 1e6,
+        "scale": (table["scale"] / np.nanmedian(table["scale"][table["status"] == "ok"]) - 1) * 1e6,
         "stars": np.where(table["n_matched"] > 0, 300, np.nan),
+        "flux": table["flux_ratio"],
     }.get(quantity, table[quantity] if quantity in table.colnames else None)
+    expected = np.where(table["status"] == "ok", expected, np.nan)
     np.testing.assert_allclose(lines[0].get_ydata(), expected)
+
+
+def test_drift_without_a_column():
+    table = _sequence()
+    del table["fwhm"]
+    with pytest.raises(ValueError, match="no column 'fwhm'"):
+        visualization.plot_drift(table, quantity="fwhm")
 
 
 def test_drift_against_time():
@@ -342,7 +362,7 @@ def test_drift_against_time():
 @pytest.mark.parametrize("rows", [slice(None), slice(4, 5), slice(0, 0), slice(0, 1)])
 def test_overview_of_a_sequence(rows):
     figure = visualization.plot_sequence(_sequence()[rows])
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 8
     figure.canvas.draw()
 
 

@@ -26,6 +26,7 @@ typedef struct {
     int32_t left[PIECE], top[PIECE], start[PIECE]; /* of the first tap; its place in the window */
     int32_t knot_x[PIECE], knot_y[PIECE];
     double phase_x[PIECE], phase_y[PIECE];
+    int all_inside; /* whether all pixels are on the frame; else */
     double inside[PIECE]; /* 1, or 0 off the frame, where the other numbers are of some pixel */
     double factor[PIECE]; /* area of the output pixel in the source */
     double values[PIECE], spreads[PIECE], shares[PIECE];
@@ -36,27 +37,28 @@ INLINE int finite(double value)
     return value - value == 0;
 }
 
-/* Find which pixels lie on the frame. */
-INLINE void find_inside(
+/* Find which pixels lie on the frame; whether all do. */
+INLINE int find_inside(
     const double *RESTRICT x, const double *RESTRICT y, ptrdiff_t number, double right, double end,
     double *RESTRICT inside)
 {
+    int64_t outside = 0;
+    for (ptrdiff_t j = 0; j < number; j++)
+        outside |= !((x[j] >= -0.5) & (x[j] < right) & (y[j] >= -0.5) & (y[j] < end));
+    if (!outside)
+        return 1;
     for (ptrdiff_t j = 0; j < number; j++)
         inside[j] = (x[j] >= -0.5) & (x[j] < right) & (y[j] >= -0.5) & (y[j] < end) ? 1.0 : 0.0;
+    return 0;
 }
 
 /* Find the first tap and the place in the table along one axis. */
-INLINE void plan_axis(
-    const double *RESTRICT at, const double *RESTRICT inside, ptrdiff_t number, double otherwise,
-    double shift, double steps, int32_t *RESTRICT first, int32_t *RESTRICT knot,
-    double *RESTRICT phase)
+INLINE void find_knots(
+    const double *RESTRICT at, ptrdiff_t number, double shift, double steps,
+    int32_t *RESTRICT first, int32_t *RESTRICT knot, double *RESTRICT phase)
 {
     for (ptrdiff_t j = 0; j < number; j++) {
-        const double moved = at[j] + shift;
-        phase[j] = inside[j] != 0 ? moved : otherwise;
-    }
-    for (ptrdiff_t j = 0; j < number; j++) {
-        const double place = phase[j], cut = (double)(int32_t)place;
+        const double place = at[j] + shift, cut = (double)(int32_t)place;
         const double whole = cut - (cut > place ? 1.0 : 0.0);
         const double step = (place - whole) * steps;
         const int32_t k = (int32_t)step;
@@ -64,6 +66,20 @@ INLINE void plan_axis(
         knot[j] = k;
         phase[j] = step - k;
     }
+}
+
+/* The same where some pixels are off the frame: they take the place of any pixel of the window. */
+INLINE void plan_axis(
+    const double *RESTRICT at, const Piece *piece, double otherwise, double shift, double steps,
+    int32_t *RESTRICT first, int32_t *RESTRICT knot, double *RESTRICT phase)
+{
+    double places[PIECE];
+    if (!piece->all_inside) {
+        for (ptrdiff_t j = 0; j < piece->number; j++)
+            places[j] = piece->inside[j] != 0 ? at[j] : otherwise - shift;
+        at = places;
+    }
+    find_knots(at, piece->number, shift, steps, first, knot, phase);
 }
 
 INLINE void find_range(const int32_t *RESTRICT values, ptrdiff_t n, int32_t *low, int32_t *high)
@@ -91,15 +107,12 @@ INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
     const ptrdiff_t at = (piece->row + 1) * (tile->columns + 2) + piece->first + 1;
     const double *x = tile->x + at, *y = tile->y + at;
     const double shift = 1 - kernel.taps / 2.0, steps = (double)kernel.steps;
-    find_inside(
+    piece->all_inside = find_inside(
         x, y, piece->number, tile->frame_width - 0.5, tile->frame_height - 0.5, piece->inside);
-    /* off the frame: any pixel that the window holds */
     plan_axis(
-        x, piece->inside, piece->number, (double)tile->left, shift, steps, piece->left,
-        piece->knot_x, piece->phase_x);
+        x, piece, (double)tile->left, shift, steps, piece->left, piece->knot_x, piece->phase_x);
     plan_axis(
-        y, piece->inside, piece->number, (double)tile->top, shift, steps, piece->top,
-        piece->knot_y, piece->phase_y);
+        y, piece, (double)tile->top, shift, steps, piece->top, piece->knot_y, piece->phase_y);
     int32_t left_min, left_max, top_min, top_max;
     find_range(piece->left, piece->number, &left_min, &left_max);
     find_range(piece->top, piece->number, &top_min, &top_max);
@@ -114,38 +127,69 @@ INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
     return DONE;
 }
 
-/* Find the area in the source of each pixel. */
-INLINE void measure(
+/* Find the area in the source of each pixel; whether all are defined. */
+INLINE int measure(
     const Tile *tile, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number, double *RESTRICT factor)
 {
     const ptrdiff_t stride = tile->columns + 2, at = row * stride + first;
     const double *RESTRICT x0 = tile->x + at, *RESTRICT y0 = tile->y + at;
     const double *RESTRICT x1 = x0 + stride, *RESTRICT y1 = y0 + stride;
     const double *RESTRICT x2 = x1 + stride, *RESTRICT y2 = y1 + stride;
+    int64_t undefined = 0;
     if (!tile->area) {
         for (ptrdiff_t j = 0; j < number; j++)
             factor[j] = 1.0;
-        return;
+        return 1;
     }
-    for (ptrdiff_t j = 0; j < number; j++)
-        factor[j] = 0.25
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double area = 0.25
             * fabs((x1[j + 2] - x1[j]) * (y2[j + 1] - y0[j + 1])
                    - (x2[j + 1] - x0[j + 1]) * (y1[j + 2] - y1[j]));
+        factor[j] = area;
+        undefined |= area != area;
+    }
+    return !undefined;
 }
 
-/* Set the shares, and the values off the frame; whether any value is not finite. */
-INLINE int check_values(Piece *piece)
+INLINE int all_finite(const double *RESTRICT values, ptrdiff_t number)
 {
-    double *RESTRICT values = piece->values, *RESTRICT shares = piece->shares;
-    const double *RESTRICT inside = piece->inside;
     int64_t any = 0;
-    for (ptrdiff_t j = 0; j < piece->number; j++) {
-        const double value = inside[j] != 0 ? values[j] : NAN;
-        values[j] = value;
-        shares[j] = 1;
-        any |= !finite(value);
-    }
-    return any != 0;
+    for (ptrdiff_t j = 0; j < number; j++)
+        any |= !finite(values[j]);
+    return !any;
+}
+
+/* Set the shares, and the values off the frame. */
+INLINE void set_shares(Piece *piece)
+{
+    for (ptrdiff_t j = 0; j < piece->number; j++)
+        piece->shares[j] = 1;
+    if (!piece->all_inside)
+        for (ptrdiff_t j = 0; j < piece->number; j++)
+            piece->values[j] = piece->inside[j] != 0 ? piece->values[j] : NAN;
+}
+
+INLINE int has_spread(const Tile *tile)
+{
+    return tile->spread_float != NULL || tile->spread_double != NULL;
+}
+
+/* Convert variances, NaN where a pixel is bad, to uncertainties, and write them. */
+INLINE void store_spread(
+    const Tile *tile, ptrdiff_t at, ptrdiff_t number, double *RESTRICT spreads)
+{
+    if (tile->kind == STANDARD_DEVIATION)
+        for (ptrdiff_t j = 0; j < number; j++)
+            spreads[j] = sqrt(spreads[j]);
+    else if (tile->kind == INVERSE_VARIANCE)
+        for (ptrdiff_t j = 0; j < number; j++)
+            spreads[j] = spreads[j] == spreads[j] ? 1 / spreads[j] : 0;
+    if (tile->spread_float != NULL)
+        for (ptrdiff_t j = 0; j < number; j++)
+            tile->spread_float[at + j] = (float)spreads[j];
+    else
+        for (ptrdiff_t j = 0; j < number; j++)
+            tile->spread_double[at + j] = spreads[j];
 }
 
 /* The source pixels that count in the average over an output pixel. */
@@ -232,15 +276,18 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
 
 /* Doubles first: variances are always doubles. */
 #define REAL double
+#define INTEGER int64_t
 #define LANE_BYTES 8
 #define NAME(name) name##_double
 #include "vectors.h"
 #include "interpolation_sums.h"
 #undef LANE_BYTES
+#undef INTEGER
 #undef REAL
 #undef NAME
 
 #define REAL float
+#define INTEGER int32_t
 #define LANE_BYTES 4
 #define NAME(name) name##_float
 #include "vectors.h"

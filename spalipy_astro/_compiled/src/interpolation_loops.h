@@ -47,7 +47,7 @@ INLINE double NAME(good_average)(
 /* Write some pixels of a tile, scaled by area, filled where too little weight is good. */
 INLINE void NAME(store)(
     const Tile *tile, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number,
-    const double *RESTRICT values, double *RESTRICT shares, const double *RESTRICT spreads,
+    const double *RESTRICT values, double *RESTRICT shares, double *RESTRICT spreads,
     const double *RESTRICT factor, REAL *RESTRICT out)
 {
     const ptrdiff_t at
@@ -61,13 +61,12 @@ INLINE void NAME(store)(
         const double value = values[j] * factor[j];
         line[j] = (REAL)(shares[j] >= least ? value : fill);
     }
-    if (tile->out_variance != NULL) {
-        double *RESTRICT variance
-            = tile->out_variance + (plane * tile->rows + row) * tile->columns + first;
+    if (has_spread(tile)) {
         for (ptrdiff_t j = 0; j < number; j++) {
             const double value = spreads[j] * (factor[j] * factor[j]);
-            variance[j] = shares[j] >= least ? value : NAN;
+            spreads[j] = shares[j] >= least ? value : NAN;
         }
+        store_spread(tile, at, number, spreads);
     }
     if (tile->bad != NULL) {
         unsigned char *RESTRICT bad = tile->bad + at;
@@ -81,6 +80,31 @@ INLINE void NAME(store)(
     }
 }
 
+/* The same where all weight is on good pixels. */
+INLINE void NAME(store_good)(
+    const Tile *tile, ptrdiff_t plane, Piece *piece, REAL *RESTRICT out)
+{
+    const ptrdiff_t n = piece->number, first = tile->column + piece->first;
+    const ptrdiff_t at
+        = (plane * tile->out_height + tile->row + piece->row) * tile->out_width + first;
+    const double *RESTRICT factor = piece->factor;
+    REAL *RESTRICT line = out + at;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const double value = piece->values[j] * factor[j];
+        line[j] = (REAL)value;
+    }
+    if (has_spread(tile)) {
+        for (ptrdiff_t j = 0; j < n; j++)
+            piece->spreads[j] *= factor[j] * factor[j];
+        store_spread(tile, at, n, piece->spreads);
+    }
+    if (tile->bad != NULL)
+        memset(tile->bad + at, 0, (size_t)n);
+    if (tile->footprint != NULL)
+        for (ptrdiff_t j = 0; j < n; j++)
+            tile->footprint[at + j] = 1;
+}
+
 /* Renormalize the sums that are not finite. */
 INLINE void NAME(repair)(
     const Tile *tile, Piece *piece, const REAL *RESTRICT pixels, const double *RESTRICT table64,
@@ -89,14 +113,14 @@ INLINE void NAME(repair)(
     for (ptrdiff_t j = 0; j < piece->number; j++) {
         if (finite(piece->values[j]))
             continue;
-        if (piece->inside[j] == 0) {
+        if (!piece->all_inside && piece->inside[j] == 0) {
             piece->shares[j] = -INFINITY;
             continue;
         }
         const REAL *RESTRICT first = pixels + piece->start[j];
         double wide_x[WIDEST], wide_y[WIDEST];
-        find_weights_double(table64, piece->knot_x + j, piece->phase_x + j, 1, lanes, wide_x);
-        find_weights_double(table64, piece->knot_y + j, piece->phase_y + j, 1, lanes, wide_y);
+        find_weights_double(table64, piece->knot_x[j], piece->phase_x[j], lanes, wide_x);
+        find_weights_double(table64, piece->knot_y[j], piece->phase_y[j], lanes, wide_y);
         const double good = NAME(good_kernel)(
             first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
             tile->frame_width, tile->frame_height, &piece->shares[j]);
@@ -130,14 +154,11 @@ INLINE int NAME(interpolate)(
             piece.number = n;
             if (plan(tile, kernel, &piece) != DONE)
                 return OUT_OF_BOUNDS;
-            measure(tile, i, j, n, piece.factor);
-            NAME(find_weights)(table, piece.knot_x, piece.phase_x, n, lanes, weights.x);
-            NAME(find_weights)(table, piece.knot_y, piece.phase_y, n, lanes, weights.y);
+            const int defined = measure(tile, i, j, n, piece.factor);
+            NAME(find_all_weights)(table, &piece, lanes, &weights);
             if (tile->variance != NULL) {
-                find_weights_double(table64, piece.knot_x, piece.phase_x, n, lanes, squares.x);
-                find_weights_double(table64, piece.knot_y, piece.phase_y, n, lanes, squares.y);
-                square_double(squares.x, n * lanes);
-                square_double(squares.y, n * lanes);
+                NAME(square)(weights.x, n * lanes, squares.x);
+                NAME(square)(weights.y, n * lanes, squares.y);
             }
             for (ptrdiff_t p = 0; p < tile->planes; p++) {
                 const REAL *pixels = block + p * tile->size;
@@ -146,7 +167,13 @@ INLINE int NAME(interpolate)(
                     sum_piece_double(
                         tile, &piece, tile->variance + p * tile->size, &squares, lanes,
                         piece.spreads);
-                if (check_values(&piece))
+                const int good = piece.all_inside & all_finite(piece.values, n);
+                if (good & defined & (tile->least <= 1)) {
+                    NAME(store_good)(tile, p, &piece, out);
+                    continue;
+                }
+                set_shares(&piece);
+                if (!good)
                     NAME(repair)(tile, &piece, pixels, table64, &weights, taps, lanes);
                 NAME(store)(
                     tile, p, i, j, n, piece.values, piece.shares, piece.spreads, piece.factor,
@@ -236,10 +263,10 @@ INLINE void NAME(pixel_weights)(
             t = (t - (double)row) * (double)steps;
             const int32_t knot_x = (int32_t)s, knot_y = (int32_t)t;
             REAL *at = weights + row * print->columns + column;
-            const double phase_x = s - knot_x, phase_y = t - knot_y;
+            const REAL phase_x = (REAL)(s - knot_x), phase_y = (REAL)(t - knot_y);
             REAL weights_x[WIDEST], weights_y[WIDEST];
-            NAME(find_weights)(table, &knot_x, &phase_x, 1, lanes, weights_x);
-            NAME(find_weights)(table, &knot_y, &phase_y, 1, lanes, weights_y);
+            NAME(find_weights)(table, knot_x, phase_x, lanes, weights_x);
+            NAME(find_weights)(table, knot_y, phase_y, lanes, weights_y);
             NAME(add_weights)(at, print->columns, taps, lanes, weights_x, weights_y, factor);
         }
     }
@@ -381,4 +408,18 @@ int NAME(average_tile)(
     free(weights);
     free(room.line);
     return status;
+}
+
+CLONES
+void NAME(accept)(int kind, ptrdiff_t number, REAL *block, double *spread)
+{
+    for (ptrdiff_t j = 0; j < number; j++) {
+        double variance = spread[j];
+        variance = kind == STANDARD_DEVIATION ? variance * variance
+            : kind == INVERSE_VARIANCE        ? 1 / variance
+                                              : variance;
+        const int usable = (variance >= 0) & finite(variance) & (block[j] - block[j] == 0);
+        block[j] = usable ? block[j] : (REAL)NAN;
+        spread[j] = usable ? variance : 0;
+    }
 }

@@ -3,31 +3,47 @@
 /* The weights of some pixels, a vector for each: rows for x and y; and sums before they are added. */
 typedef struct {
     REAL x[PIECE * WIDEST], y[PIECE * WIDEST];
+    REAL phase_x[PIECE], phase_y[PIECE];
     REAL lanes[PIECE * WIDEST];
 } NAME(Weights);
 
-/* Weights of one axis: between two rows of the table. */
+/* Weights of one axis: those of a row of the table, and as much of their change as the phase says. */
 INLINE void NAME(find_weights)(
-    const REAL *RESTRICT table, const int32_t *RESTRICT knot, const double *RESTRICT phase,
-    ptrdiff_t number, int lanes, REAL *RESTRICT out)
+    const REAL *RESTRICT table, int32_t knot, REAL phase, int lanes, REAL *RESTRICT out)
 {
-    for (ptrdiff_t j = 0; j < number; j++) {
-        const REAL *RESTRICT low = table + (ptrdiff_t)knot[j] * lanes;
-        const REAL part = (REAL)phase[j];
-        if (lanes == 8) {
-            const NAME(eight) from = NAME(eight_load)(low), to = NAME(eight_load)(low + 8);
-            const NAME(eight) step = NAME(eight_scale)(part, NAME(eight_subtract)(to, from));
-            NAME(eight_store)(out + 8 * j, NAME(eight_add)(from, step));
-        } else if (lanes == 4) {
-            const NAME(four) from = NAME(four_load)(low), to = NAME(four_load)(low + 4);
-            const NAME(four) step = NAME(four_scale)(part, NAME(four_subtract)(to, from));
-            NAME(four_store)(out + 4 * j, NAME(four_add)(from, step));
-        } else if (lanes == 2) {
-            out[2 * j] = low[0] + part * (low[2] - low[0]);
-            out[2 * j + 1] = low[1] + part * (low[3] - low[1]);
-        } else {
-            out[j] = 1;
-        }
+    const REAL *RESTRICT low = table + (ptrdiff_t)knot * 2 * lanes;
+    if (lanes == 8) {
+        const NAME(eight) change = NAME(eight_scale)(phase, NAME(eight_load)(low + 8));
+        NAME(eight_store)(out, NAME(eight_add)(NAME(eight_load)(low), change));
+    } else if (lanes == 4) {
+        const NAME(four) change = NAME(four_scale)(phase, NAME(four_load)(low + 4));
+        NAME(four_store)(out, NAME(four_add)(NAME(four_load)(low), change));
+    } else if (lanes == 2) {
+        out[0] = low[0] + phase * low[2];
+        out[1] = low[1] + phase * low[3];
+    } else {
+        out[0] = 1;
+    }
+}
+
+/* Round numbers to the type. */
+INLINE void NAME(round)(const double *RESTRICT from, ptrdiff_t number, REAL *RESTRICT to)
+{
+    for (ptrdiff_t j = 0; j < number; j++)
+        to[j] = (REAL)from[j];
+}
+
+/* Weights of some pixels. */
+INLINE void NAME(find_all_weights)(
+    const REAL *RESTRICT table, const Piece *piece, int lanes, NAME(Weights) *weights)
+{
+    NAME(round)(piece->phase_x, piece->number, weights->phase_x);
+    NAME(round)(piece->phase_y, piece->number, weights->phase_y);
+    for (ptrdiff_t j = 0; j < piece->number; j++) {
+        NAME(find_weights)(
+            table, piece->knot_x[j], weights->phase_x[j], lanes, weights->x + j * lanes);
+        NAME(find_weights)(
+            table, piece->knot_y[j], weights->phase_y[j], lanes, weights->y + j * lanes);
     }
 }
 
@@ -80,6 +96,13 @@ INLINE REAL NAME(add_up)(const REAL *RESTRICT sums, int lanes)
     return sums[0];
 }
 
+/* The first step of that, for four lanes or more: what is left is a vector. */
+INLINE NAME(four) NAME(fold)(const REAL *sums, int lanes)
+{
+    const NAME(four) low = NAME(four_load)(sums);
+    return lanes == 8 ? NAME(four_add)(low, NAME(four_load)(sums + 4)) : low;
+}
+
 /* Plain sums of some pixels. */
 INLINE void NAME(sum_piece)(
     const Tile *tile, const Piece *piece, const REAL *RESTRICT pixels, NAME(Weights) *weights,
@@ -89,12 +112,27 @@ INLINE void NAME(sum_piece)(
         NAME(sum_lanes)(
             pixels + piece->start[j], tile->width, lanes, weights->x + j * lanes,
             weights->y + j * lanes, weights->lanes + j * lanes);
-    for (ptrdiff_t j = 0; j < piece->number; j++)
-        out[j] = NAME(add_up)(weights->lanes + j * lanes, lanes);
+    const REAL *RESTRICT sums = weights->lanes;
+    ptrdiff_t j = 0;
+    if (lanes >= 4)
+        for (; j + 4 <= piece->number; j += 4) {
+            REAL four[4];
+            NAME(four_store)(
+                four,
+                NAME(four_sums)(
+                    NAME(fold)(sums + j * lanes, lanes), NAME(fold)(sums + (j + 1) * lanes, lanes),
+                    NAME(fold)(sums + (j + 2) * lanes, lanes),
+                    NAME(fold)(sums + (j + 3) * lanes, lanes)));
+            for (int k = 0; k < 4; k++)
+                out[j + k] = four[k];
+        }
+    for (; j < piece->number; j++)
+        out[j] = NAME(add_up)(sums + j * lanes, lanes);
 }
 
-INLINE void NAME(square)(REAL *RESTRICT weights, ptrdiff_t number)
+/* Square weights, for variances. */
+INLINE void NAME(square)(const REAL *RESTRICT weights, ptrdiff_t number, double *RESTRICT out)
 {
     for (ptrdiff_t k = 0; k < number; k++)
-        weights[k] *= weights[k];
+        out[k] = weights[k] * weights[k];
 }

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected. */
 static const double CUT_LOW = 3.0, CUT_HIGH = 1.5, CUT_MEAN = -0.134235;
@@ -11,36 +12,71 @@ static const double CUT_LOW = 3.0, CUT_HIGH = 1.5, CUT_MEAN = -0.134235;
 /* Values that a first center and width are taken from. */
 #define FEW 128
 
-INLINE float add_lanes(const float *sums)
+/* Values that are worked on at once: they fit the cache. */
+#define BLOCK 256
+
+#define REAL float
+#define INTEGER int32_t
+#define LANE_BYTES 4
+#define NAME(name) name##_float
+#include "vectors.h"
+
+INLINE eight_float eight_zero(void)
 {
+    const float zeros[LANES] = { 0 };
+    return eight_load_float(zeros);
+}
+
+INLINE float add_lanes(eight_float vector)
+{
+    float sums[LANES];
+    eight_store_float(sums, vector);
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-/* Count and sum the values in a range, and count and square those below the center. */
+/* Fill up whole vectors with zeros; return the number of what they hold. */
+INLINE ptrdiff_t pad(float *numbers, ptrdiff_t n)
+{
+    const ptrdiff_t padded = (n + LANES - 1) / LANES * LANES;
+    for (ptrdiff_t m = n; m < padded; m++)
+        numbers[m] = 0;
+    return padded;
+}
+
+/*
+ * Count and sum the values in a range, and count and square those below the center.
+ *
+ * What is added up comes from a loop of its own: compilers make vector instructions of comparisons
+ * where a loop does nothing else.
+ */
 INLINE void clipped_sums(
     const float *RESTRICT v, ptrdiff_t n, float center, float low, float high,
     float *RESTRICT out)
 {
-    float number[LANES] = { 0 }, total[LANES] = { 0 }, n_below[LANES] = { 0 };
-    float below[LANES] = { 0 };
-#define LOOK(I, L) \
-    do { \
-        const float d = v[I] - center; \
-        const float inside = (d > low) & (d < high) ? 1.0f : 0.0f; \
-        const float under = d < 0 ? inside : 0.0f; \
-        number[L] += inside; \
-        total[L] += inside * d; \
-        n_below[L] += under; \
-        below[L] += under * d * d; \
-    } while (0)
-    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
-    for (ptrdiff_t i = 0; i < whole; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            LOOK(i + l, l);
-    for (int l = 0; l < LANES; l++)
-        if (whole + l < n)
-            LOOK(whole + l, l);
-#undef LOOK
+    eight_float number = eight_zero(), total = number, n_below = number, below = number;
+    float inside[BLOCK], cut[BLOCK], under[BLOCK], square[BLOCK];
+    for (ptrdiff_t first = 0; first < n; first += BLOCK) {
+        const ptrdiff_t size = n - first < BLOCK ? n - first : BLOCK;
+        for (ptrdiff_t m = 0; m < size; m++) {
+            const float d = v[first + m] - center;
+            const float is_inside = (d > low) & (d < high) ? 1.0f : 0.0f;
+            const float is_under = d < 0 ? is_inside : 0.0f;
+            inside[m] = is_inside;
+            cut[m] = is_inside * d;
+            under[m] = is_under;
+            square[m] = is_under * d * d;
+        }
+        pad(inside, size);
+        pad(cut, size);
+        pad(under, size);
+        const ptrdiff_t padded = pad(square, size);
+        for (ptrdiff_t m = 0; m < padded; m += LANES) {
+            number = eight_add_float(number, eight_load_float(inside + m));
+            total = eight_add_float(total, eight_load_float(cut + m));
+            n_below = eight_add_float(n_below, eight_load_float(under + m));
+            below = eight_add_float(below, eight_load_float(square + m));
+        }
+    }
     out[0] = add_lanes(number);
     out[1] = add_lanes(total);
     out[2] = add_lanes(n_below);
@@ -162,27 +198,29 @@ INLINE void add_differences(
     const float *RESTRICT a, const float *RESTRICT b, ptrdiff_t n, float limit,
     double *RESTRICT out)
 {
-    float number[LANES] = { 0 }, total[LANES] = { 0 }, square[LANES] = { 0 };
-#define LOOK(I, L) \
-    do { \
-        const float d = b[I] - a[I]; \
-        const int small = fabsf(d) < limit; \
-        const float cut = small ? d : 0.0f; \
-        number[L] += small ? 1.0f : 0.0f; \
-        total[L] += cut; \
-        square[L] += cut * cut; \
-    } while (0)
-    const ptrdiff_t whole = n > 0 ? n - n % LANES : 0;
-    for (ptrdiff_t i = 0; i < whole; i += LANES)
-        for (int l = 0; l < LANES; l++)
-            LOOK(i + l, l);
-    for (int l = 0; l < LANES; l++)
-        if (whole + l < n)
-            LOOK(whole + l, l);
-#undef LOOK
+    eight_float number = eight_zero(), total = number, squares = number;
+    float small[BLOCK], cut[BLOCK], square[BLOCK];
+    for (ptrdiff_t first = 0; first < n; first += BLOCK) {
+        const ptrdiff_t size = n - first < BLOCK ? n - first : BLOCK;
+        for (ptrdiff_t m = 0; m < size; m++) {
+            const float d = b[first + m] - a[first + m];
+            const float in = fabsf(d) < limit ? d : 0.0f;
+            small[m] = fabsf(d) < limit ? 1.0f : 0.0f;
+            cut[m] = in;
+            square[m] = in * in;
+        }
+        pad(small, size);
+        pad(cut, size);
+        const ptrdiff_t padded = pad(square, size);
+        for (ptrdiff_t m = 0; m < padded; m += LANES) {
+            number = eight_add_float(number, eight_load_float(small + m));
+            total = eight_add_float(total, eight_load_float(cut + m));
+            squares = eight_add_float(squares, eight_load_float(square + m));
+        }
+    }
     out[0] += add_lanes(number);
     out[1] += add_lanes(total);
-    out[2] += add_lanes(square);
+    out[2] += add_lanes(squares);
 }
 
 CLONES

@@ -20,15 +20,23 @@ typedef struct {
     double least, fill;
     /* place of the tile in the outputs, (planes, out_height, out_width) */
     ptrdiff_t row, column, out_height, out_width;
-    unsigned char *bad;   /* or NULL */
-    float *footprint;     /* or NULL */
-    double *out_variance; /* (planes, rows, columns), or NULL */
+    unsigned char *bad; /* or NULL */
+    float *footprint;   /* or NULL */
+    int kind;           /* of the uncertainties, float or double, or both NULL */
+    float *spread_float;
+    double *spread_double;
 } Tile;
 
-/* An interpolation kernel: its taps, lanes (taps rounded up to a power of two), rows of the table. */
+/* Kinds of uncertainties. */
+enum { STANDARD_DEVIATION, VARIANCE, INVERSE_VARIANCE };
+
+/*
+ * An interpolation kernel: its taps, lanes (taps rounded up to a power of two), steps of the table,
+ * which has a row more: weights, and how they change to the next row.
+ */
 typedef struct {
     int taps, lanes;
-    ptrdiff_t steps; /* the table has two rows more */
+    ptrdiff_t steps;
 } Kernel;
 
 /* Weights of the average over an output pixel. */
@@ -51,6 +59,10 @@ int average_tile_float(
 int average_tile_double(
     const Tile *tile, Kernel kernel, const Average *average, const double *block,
     const double *table, const double *fine, double *out);
+
+/* Uncertainties to variances, 0 where they are invalid or pixels are not finite: these become NaN. */
+void accept_float(int kind, ptrdiff_t number, float *block, double *spread);
+void accept_double(int kind, ptrdiff_t number, double *block, double *spread);
 
 /* One axis of a tile: positions, first basis function at each, weights (order, size). */
 typedef struct {

@@ -14,11 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REAL float
+#define INTEGER int32_t
+#define LANE_BYTES 4
+#define NAME(name) name##_float
+#include "vectors.h"
+
 /* Pixels of one star, and memory to work in. */
 typedef struct {
     float *rows[N_ROWS];
     int32_t *knots;               /* places in the table, for each pixel */
-    float *parts, *knot_values;   /* between two of its rows; these rows, four numbers */
+    float *parts;                 /* between two of its rows */
     double *grid, *grid2, *grid3; /* (size, size) */
     ptrdiff_t n, padded, n_core;
 } Work;
@@ -57,7 +63,7 @@ INLINE void look_up(
 {
     const float *RESTRICT q = work->rows[Q];
     float *RESTRICT light = work->rows[LIGHT], *RESTRICT slope = work->rows[SLOPE];
-    float *RESTRICT parts = work->parts, *RESTRICT rows = work->knot_values;
+    float *RESTRICT parts = work->parts;
     int32_t *RESTRICT knots = work->knots;
     const float per_step = (float)(1 / step), top = (float)(entries - 2);
     const float f = (float)scale, g = f * per_step;
@@ -68,12 +74,17 @@ INLINE void look_up(
         knots[m] = k > 0 ? k : 0;
         parts[m] = place - (float)k;
     }
-    /* the only loop that no compiler vectorizes has the least to do */
-    for (ptrdiff_t m = 0; m < work->padded; m++)
-        memcpy(rows + 4 * m, table + 2 * (ptrdiff_t)knots[m], 4 * sizeof(float));
-    for (ptrdiff_t m = 0; m < work->padded; m++) {
-        light[m] = (rows[4 * m] + parts[m] * (rows[4 * m + 2] - rows[4 * m])) * f;
-        slope[m] = (rows[4 * m + 1] + parts[m] * (rows[4 * m + 3] - rows[4 * m + 1])) * g;
+    for (ptrdiff_t m = 0; m < work->padded; m += 4) {
+        /* two rows of two numbers each, for four pixels; then each number of all four */
+        four_float v[4];
+        for (int k = 0; k < 4; k++)
+            v[k] = four_load_float(table + 2 * (ptrdiff_t)knots[m + k]);
+        four_transpose_float(v);
+        const four_float part = four_load_float(parts + m);
+        const four_float more = four_multiply_float(part, four_subtract_float(v[2], v[0]));
+        const four_float steeper = four_multiply_float(part, four_subtract_float(v[3], v[1]));
+        four_store_float(light + m, four_scale_float(f, four_add_float(v[0], more)));
+        four_store_float(slope + m, four_scale_float(g, four_add_float(v[1], steeper)));
     }
 }
 
@@ -107,9 +118,11 @@ INLINE void weigh(Work *work, double flux, double sky, double width, double gain
         const float total = variance[m] + g * (glow + (model > 0 ? model : 0));
         noise[m] = total;
         weight[m] = 1 / total;
-        rest[m] = value[m] - model - b;
-        dwidth[m] = per_width * (model + f * slope[m] * q[m]);
     }
+    for (ptrdiff_t m = 0; m < work->padded; m++)
+        rest[m] = value[m] - f * light[m] - b;
+    for (ptrdiff_t m = 0; m < work->padded; m++)
+        dwidth[m] = per_width * (f * light[m] + f * slope[m] * q[m]);
     for (ptrdiff_t m = work->n; m < work->padded; m++)
         weight[m] = rest[m] = 0;
 }
@@ -242,14 +255,18 @@ INLINE void core_sums(
 /* Take away a neighbor's light, known to a twentieth; return its part in the core. */
 INLINE double subtract(Work *work, double gain)
 {
-    const float *RESTRICT light = work->rows[LIGHT], *RESTRICT core = work->rows[CORE];
-    float *RESTRICT value = work->rows[VALUE], *RESTRICT variance = work->rows[VARIANCE];
+    const float *RESTRICT core = work->rows[CORE];
+    float *RESTRICT light = work->rows[LIGHT], *RESTRICT value = work->rows[VALUE];
+    float *RESTRICT variance = work->rows[VARIANCE];
     const float g = (float)gain;
     float foreign[LANES] = { 0 };
+    /* Squares of what is still smaller have no normal numbers, and processors are slow with them.
+     * In a loop of its own: a compiler squares first, and then chooses. */
+    for (ptrdiff_t m = 0; m < work->padded; m++)
+        light[m] = light[m] > 1e-15f ? light[m] : 0;
     for (ptrdiff_t m = 0; m < work->padded; m += LANES)
         for (int l = 0; l < LANES; l++) {
-            /* squares of what is still smaller have no normal numbers, and processors are slow */
-            const float t = light[m + l] > 1e-15f ? light[m + l] : 0;
+            const float t = light[m + l];
             value[m + l] -= t;
             variance[m + l] += g * t + 0.0025f * t * t;
             foreign[l] += core[m + l] * t;
@@ -597,7 +614,7 @@ int fit_batch(const StarBatch *batch)
     const size_t pixels = (size_t)(batch->size * batch->size);
     /* one more than there are: the next pixel is written before it is known to be good */
     const size_t row = ((size_t)batch->pixels / LANES + 1) * LANES;
-    float *memory = malloc((N_ROWS + 6) * row * sizeof(float) + 3 * pixels * sizeof(double));
+    float *memory = malloc((N_ROWS + 2) * row * sizeof(float) + 3 * pixels * sizeof(double));
     if (memory == NULL)
         return NO_MEMORY;
     Work work;
@@ -607,8 +624,7 @@ int fit_batch(const StarBatch *batch)
     for (int k = 0; k < N_ROWS; k++)
         work.rows[k] = (float *)(work.grid3 + pixels) + (size_t)k * row;
     work.parts = work.rows[N_ROWS - 1] + row;
-    work.knot_values = work.parts + row;
-    work.knots = (int32_t *)(work.knot_values + 4 * row);
+    work.knots = (int32_t *)(work.parts + row);
     for (ptrdiff_t star = 0; star < batch->number; star++)
         fit_star(batch, &work, star);
     free(memory);

@@ -5,7 +5,14 @@
  * every processor; elsewhere they are loops. Longer ones are two short ones. All give the same bits.
  */
 
+#if defined(__clang__)
+#define SHUFFLE(A, B, I, J, K, L) __builtin_shufflevector(A, B, I, J, K, L)
+#elif defined(__GNUC__)
+#define SHUFFLE(A, B, I, J, K, L) __builtin_shuffle(A, B, (NAME(places)){ I, J, K, L })
+#endif
+
 #if defined(__GNUC__)
+typedef INTEGER NAME(places) __attribute__((vector_size(4 * sizeof(REAL))));
 #define SHORT_VECTOR(TYPE, COUNT) \
     typedef REAL NAME(TYPE) __attribute__((vector_size(COUNT * sizeof(REAL)))); \
     INLINE NAME(TYPE) NAME(TYPE##_add)(NAME(TYPE) a, NAME(TYPE) b) { return a + b; } \
@@ -79,6 +86,56 @@ INLINE void NAME(eight_store)(REAL *to, NAME(eight) from)
 {
     NAME(four_store)(to, from.low);
     NAME(four_store)(to + 4, from.high);
+}
+#endif
+
+#if defined(__GNUC__)
+/*
+ * Sums over the lanes of four vectors, half to half: (0 + 2) + (1 + 3). Pairs are those that take the
+ * fewest instructions.
+ */
+INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME(four) d)
+{
+#if LANE_BYTES == 4
+    const NAME(four) one = SHUFFLE(a, b, 0, 1, 4, 5) + SHUFFLE(a, b, 2, 3, 6, 7);
+    const NAME(four) two = SHUFFLE(c, d, 0, 1, 4, 5) + SHUFFLE(c, d, 2, 3, 6, 7);
+    return SHUFFLE(one, two, 0, 2, 4, 6) + SHUFFLE(one, two, 1, 3, 5, 7);
+#else
+    const NAME(four) one = SHUFFLE(a, c, 0, 1, 4, 5) + SHUFFLE(a, c, 2, 3, 6, 7);
+    const NAME(four) two = SHUFFLE(b, d, 0, 1, 4, 5) + SHUFFLE(b, d, 2, 3, 6, 7);
+    return SHUFFLE(one, two, 0, 4, 2, 6) + SHUFFLE(one, two, 1, 5, 3, 7);
+#endif
+}
+
+/* Exchange rows and columns. */
+INLINE void NAME(four_transpose)(NAME(four) *v)
+{
+    const NAME(four) a = SHUFFLE(v[0], v[1], 0, 1, 4, 5), b = SHUFFLE(v[2], v[3], 0, 1, 4, 5);
+    const NAME(four) c = SHUFFLE(v[0], v[1], 2, 3, 6, 7), d = SHUFFLE(v[2], v[3], 2, 3, 6, 7);
+    v[0] = SHUFFLE(a, b, 0, 2, 4, 6);
+    v[1] = SHUFFLE(a, b, 1, 3, 5, 7);
+    v[2] = SHUFFLE(c, d, 0, 2, 4, 6);
+    v[3] = SHUFFLE(c, d, 1, 3, 5, 7);
+}
+#undef SHUFFLE
+#else
+INLINE NAME(four) NAME(four_sums)(NAME(four) a, NAME(four) b, NAME(four) c, NAME(four) d)
+{
+    const NAME(four) from[4] = { a, b, c, d };
+    NAME(four) out;
+    for (int k = 0; k < 4; k++)
+        out.lane[k] = (from[k].lane[0] + from[k].lane[2]) + (from[k].lane[1] + from[k].lane[3]);
+    return out;
+}
+
+INLINE void NAME(four_transpose)(NAME(four) *v)
+{
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < i; j++) {
+            const REAL value = v[i].lane[j];
+            v[i].lane[j] = v[j].lane[i];
+            v[j].lane[i] = value;
+        }
 }
 #endif
 

@@ -1,0 +1,170 @@
+"""Which frames of a night are bad, judged by the columns of its table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+from spalipy_astro.batch._figures import FIGURES
+
+__all__ = ["Reject", "check_reject", "rejected"]
+
+Reject: TypeAlias = Mapping[str, float | str] | Callable[[QTable], Any]
+"""What is bad: a limit for each column, or a function of the table."""
+
+_LOW_IS_BAD = ("n_matched", "n_stars", "flux_ratio", "log_odds", "exptime")
+_HIGH_IS_BAD = (
+    "fwhm",
+    "fwhm_arcsec",
+    "ellipticity",
+    "background",
+    "noise",
+    "depth",
+    "rms",
+    "flux_ratio_err",
+)
+_SHARES = ("n_matched", "n_stars", "flux_ratio")  # of which a number is a share of the median
+_RULE = re.compile(
+    r"\s*(?P<number>[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(?P<kind>sigma|median|%)?\s*"
+)
+_NORMAL = 1.4826
+_ROUNDS = 10
+_FLOOR = 0.01  # of the median: a night that does not vary has no outliers
+_LEAST = 3  # frames from which a median and a scatter are taken
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A limit for one column."""
+
+    column: str
+    number: float
+    kind: str  # "sigma", "median", "%" or "" for a limit as it is
+
+    @property
+    def low_is_bad(self) -> bool:
+        return self.column in _LOW_IS_BAD
+
+    def judge(self, values: NDArray[np.float64]) -> tuple[NDArray[np.bool_], float]:
+        """Return which values are bad, and the limit; NaN is neither bad nor counted."""
+        known = values[np.isfinite(values)]
+        if self.kind and len(known) < _LEAST:
+            return np.zeros(len(values), bool), np.nan
+        if self.kind == "sigma":
+            limit = _clipped(known, self.number, -1 if self.low_is_bad else 1)
+        elif self.kind == "median":
+            limit = self.number * float(np.median(known))
+        elif self.kind == "%":
+            share = self.number / 100
+            limit = float(np.quantile(known, 1 - share if self.low_is_bad else share))
+        else:
+            limit = self.number
+        with np.errstate(invalid="ignore"):
+            return (values < limit if self.low_is_bad else values > limit), limit
+
+    def words(self, value: float, limit: float, middle: float) -> str:
+        """Say why a value is bad."""
+        side = "below" if self.low_is_bad else "above"
+        how = {
+            "sigma": f"{self.number:g} sigma from the median of the night, {middle:.4g}",
+            "median": f"{self.number:g} of the median of the night, {middle:.4g}",
+            "%": f"the best {self.number:g} % of the night",
+            "": "as asked for",
+        }[self.kind]
+        return f"{self.column} is {value:.4g}, {side} the limit of {limit:.4g} ({how})"
+
+
+def check_reject(reject: Any) -> None:
+    """Raise TypeError or ValueError for rules that make no sense."""
+    _rules(reject)
+
+
+def rejected(reject: Reject | None, table: QTable) -> dict[int, str]:
+    """
+    Judge the frames of a night.
+
+    Parameters
+    ----------
+    reject : mapping or callable or None
+        As the argument of `align_many`.
+    table : `~astropy.table.QTable`
+        Of all frames; those whose status is not "ok" have no vote.
+
+    Returns
+    -------
+    dict
+        Row -> reason, of those that are bad.
+
+    Raises
+    ------
+    ValueError
+        If a callable does not return one truth value for each row.
+    """
+    rules = _rules(reject)
+    good = np.asarray(table["status"]) == "ok"
+    if callable(reject):
+        bad = np.asarray(reject(table))
+        if bad.shape != (len(table),) or bad.dtype != bool:
+            raise ValueError(
+                f"reject: a function returns True or False for each of {len(table)} rows; got "
+                f"{bad.dtype} of shape {bad.shape}."
+            )
+        name = getattr(reject, "__name__", type(reject).__name__)
+        return {int(row): f"rejected by {name}" for row in np.flatnonzero(bad & good)}
+    reasons: dict[int, list[str]] = {}
+    for rule in rules:
+        values = np.where(good, np.asarray(table[rule.column], float), np.nan)
+        bad, limit = rule.judge(values)
+        for row in np.flatnonzero(bad):
+            middle = float(np.nanmedian(values))
+            reasons.setdefault(int(row), []).append(rule.words(values[row], limit, middle))
+    return {row: "; ".join(words) for row, words in sorted(reasons.items())}
+
+
+def _rules(reject: Any) -> list[_Rule]:
+    """Read the limits."""
+    if reject is None or callable(reject):
+        return []
+    if not isinstance(reject, Mapping):
+        raise TypeError(
+            "reject is a mapping such as {'fwhm': '3 sigma', 'n_stars': 0.5}, or a function of the "
+            f"table; got {reject!r}."
+        )
+    rules = []
+    for column, what in reject.items():
+        if column not in (*_LOW_IS_BAD, *_HIGH_IS_BAD):
+            known = ", ".join(name for name in FIGURES if name in (*_LOW_IS_BAD, *_HIGH_IS_BAD))
+            raise ValueError(f"reject: there is no quality {column!r}; there are {known}.")
+        found = _RULE.fullmatch(what if isinstance(what, str) else repr(what))
+        if isinstance(what, bool) or not isinstance(what, int | float | str) or found is None:
+            raise ValueError(
+                f"reject: {column} takes a number, '3 sigma', '1.5 median' or '80 %' (the best "
+                f"ones, which are kept); got {what!r}."
+            )
+        number, kind = float(found["number"]), found["kind"] or ""
+        if kind == "%" and not 0 < number <= 100:
+            raise ValueError(f"reject: {column}: a share is from 0 to 100 %; got {what!r}.")
+        if not kind and column in _SHARES:
+            kind = "median"
+        rules.append(_Rule(column, number, kind))
+    return rules
+
+
+def _clipped(values: NDArray[np.float64], sigmas: float, side: int) -> float:
+    """Return the limit on one side of the median, by iterated clipping."""
+    kept = values
+    for _ in range(_ROUNDS):
+        middle = float(np.median(kept))
+        scatter = _NORMAL * float(np.median(np.abs(kept - middle)))
+        limit = middle + side * max(sigmas * scatter, _FLOOR * abs(middle))
+        inner = values[values <= limit] if side > 0 else values[values >= limit]
+        if len(inner) == len(kept):
+            break
+        kept = inner
+    return limit

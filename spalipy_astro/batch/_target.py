@@ -1,0 +1,200 @@
+"""Moving targets: where a comet or an asteroid is at the middle of each exposure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table
+from astropy.time import Time, TimeDelta
+from astropy.wcs.utils import skycoord_to_pixel
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from spalipy_astro.errors import AlignmentError
+
+__all__ = ["Target", "mid_exposure", "target_of"]
+
+_BEYOND = 0.1  # of the table's span, by which it is extrapolated
+_EXPOSURE = ("EXPTIME", "EXPOSURE", "XPOSURE", "ITIME")
+_CUBIC = 4  # rows from which on a curve is drawn through them
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    A path on the template.
+
+    Attributes
+    ----------
+    time : ndarray, shape (N,)
+        MJD (UTC), increasing.
+    xy : ndarray, shape (N, 2)
+        Template px.
+    reference : float
+        MJD at which aligned frames show it where it was: that of the template.
+    """
+
+    time: NDArray[np.float64]
+    xy: NDArray[np.float64]
+    reference: float
+
+    def at(self, time: float) -> NDArray[np.float64]:
+        """Return the position at a time."""
+        reach = _BEYOND * (self.time[-1] - self.time[0])
+        if not self.time[0] - reach <= time <= self.time[-1] + reach:
+            first, last = Time(self.time[[0, -1]], format="mjd").isot
+            raise AlignmentError(
+                f"the middle of the exposure, {Time(time, format='mjd').isot}, is not among the "
+                f"times of the target, {first} to {last}; add rows to its table."
+            )
+        if len(self.time) >= _CUBIC:
+            return np.asarray(CubicSpline(self.time, self.xy)(time))
+        k = int(np.clip(np.searchsorted(self.time, time) - 1, 0, len(self.time) - 2))
+        share = (time - self.time[k]) / (self.time[k + 1] - self.time[k])
+        return np.asarray(self.xy[k] + share * (self.xy[k + 1] - self.xy[k]))
+
+    def shift(self, header: Mapping[str, Any]) -> tuple[float, float]:
+        """Return by how many template px a frame moves so that it stands on the target."""
+        time = mid_exposure(header)
+        if time is None:
+            raise AlignmentError(
+                "the header does not tell when the exposure was taken: target= needs DATE-AVG, "
+                "MJD-AVG, or DATE-OBS or MJD-OBS with EXPTIME."
+            )
+        dx, dy = self.at(self.reference) - self.at(time)
+        return float(dx), float(dy)
+
+
+def mid_exposure(header: Mapping[str, Any]) -> float | None:
+    """
+    Return the middle of an exposure.
+
+    Parameters
+    ----------
+    header : mapping
+        FITS cards.
+
+    Returns
+    -------
+    float or None
+        MJD (UTC).
+    """
+    scale = str(header.get("TIMESYS", "UTC")).strip().lower()
+    scale = scale if scale in Time.SCALES and scale != "local" else "utc"
+    exposure = next(
+        (float(header[card]) for card in _EXPOSURE if _is_number(header.get(card))), 0.0
+    )
+    for card, part in (
+        ("MJD-AVG", 0.0),
+        ("DATE-AVG", 0.0),
+        ("MJD-MID", 0.0),
+        ("MJD-BEG", 0.5),
+        ("DATE-BEG", 0.5),
+        ("MJD-OBS", 0.5),
+        ("DATE-OBS", 0.5),
+        ("JD", 0.5),
+    ):
+        value = header.get(card)
+        try:
+            if card == "DATE-OBS" and isinstance(value, str) and "T" not in value:
+                clock = header.get("TIME-OBS", header.get("UT", header.get("UTC")))
+                if not isinstance(clock, str):
+                    continue  # a date alone
+                value = f"{value.strip()}T{clock.strip()}"
+            if isinstance(value, str) and card.startswith("DATE"):
+                start = Time(value.strip(), format="isot", scale=scale)
+            elif isinstance(value, int | float) and not card.startswith("DATE"):
+                start = Time(float(value), format="jd" if card == "JD" else "mjd", scale=scale)
+            else:
+                continue
+        except ValueError:
+            continue
+        return float((start + TimeDelta(part * exposure, format="sec")).utc.mjd)
+    return None
+
+
+def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target:
+    """
+    Read where a target is.
+
+    Parameters
+    ----------
+    target : `~astropy.table.Table` or path
+        With a column ``time`` and the columns ``x`` and ``y`` (template px), or a column of
+        `~astropy.coordinates.SkyCoord`, or ``ra`` and ``dec`` (deg).
+    wcs : `~astropy.wcs.WCS` or None
+        That of the template, for positions on the sky.
+    header : mapping or None
+        That of the template, for its time; without one, the time of the first row.
+
+    Returns
+    -------
+    Target
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are less than two rows, columns are missing, or two times are equal.
+    """
+    if isinstance(target, str | os.PathLike):
+        target = QTable.read(target)
+    if not isinstance(target, Table):
+        raise TypeError(
+            "target is a table with the columns time and x, y (template px), or time and a "
+            f"SkyCoord, or a file of one; got {type(target).__name__}."
+        )
+    names = {name.lower(): name for name in target.colnames}
+    if "time" not in names:
+        raise ValueError(f"target needs a column 'time'; it has {', '.join(target.colnames)}.")
+    if len(target) < 2:
+        raise ValueError(f"target needs two rows or more to tell a motion; got {len(target)}.")
+    time = _times(target[names["time"]])
+    order = np.argsort(time)
+    if not (np.diff(time[order]) > 0).all():
+        raise ValueError("target: two rows have the same time, or a time is missing.")
+    xy = _positions(target, names, wcs)
+    if not np.isfinite(xy).all():
+        raise ValueError("target: a position is not finite, or not on the template's sky.")
+    known = None if header is None else mid_exposure(header)
+    return Target(time[order], xy[order], float(time[order][0]) if known is None else known)
+
+
+def _times(column: Any) -> NDArray[np.float64]:
+    """Return times as MJD (UTC)."""
+    if not isinstance(column, Time):
+        values = np.asarray(column)
+        if values.dtype.kind in "SUO":
+            column = Time(values.astype(str), scale="utc")
+        else:
+            # both in use; no observation has a JD that could be an MJD
+            column = Time(values.astype(float), format="jd" if values.min() > 2e6 else "mjd")
+    return np.atleast_1d(np.asarray(column.utc.mjd, float))
+
+
+def _positions(target: Table, names: Mapping[str, str], wcs: Any) -> NDArray[np.float64]:
+    """Return positions in template px."""
+    if {"x", "y"} <= set(names):
+        return np.column_stack([np.asarray(target[names[n]], float) for n in ("x", "y")])
+    sky = next((target[n] for n in target.colnames if isinstance(target[n], SkyCoord)), None)
+    if sky is None and {"ra", "dec"} <= set(names):
+        ra, dec = (np.asarray(target[names[n]], float) for n in ("ra", "dec"))
+        sky = SkyCoord(ra, dec, unit="deg")
+    if sky is None:
+        raise ValueError(
+            "target needs the columns x and y (template px), a column of SkyCoord, or ra and dec "
+            f"(deg); it has {', '.join(target.colnames)}."
+        )
+    if wcs is None or not getattr(wcs, "has_celestial", False):
+        raise ValueError(
+            "target: positions on the sky need a template with a celestial WCS; give x and y."
+        )
+    return np.column_stack(skycoord_to_pixel(sky, wcs.celestial))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
