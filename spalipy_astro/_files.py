@@ -1,10 +1,15 @@
-"""Files that are written whole or not at all, and never to another name than the one given."""
+"""
+Files: read here or elsewhere, written whole or not at all, and never to another name than given.
+
+What fsspec opens by its URL is read like a file of this machine.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
@@ -12,17 +17,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
 
 from spalipy_astro.errors import FormatError
 
 __all__ = [
+    "absolute",
     "clear_partial",
+    "is_remote",
+    "open_binary",
     "refuse_existing",
     "require_file",
     "scratch_folder",
+    "size_of",
+    "state_of",
+    "suffix_path",
     "whole_file",
 ]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters or more: one is a drive of Windows
+_PIECE = 2**18  # bytes that are fetched ahead: a header, or the next rows
+_MAX_WHOLE = 2**33  # bytes of a file whose server gives no pieces
 
 _PREFIX = ".spalipy_astro-"
 _FORGOTTEN = 3600.0  # s: what nobody has written to for so long is left by a process that is gone
@@ -46,6 +64,10 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     what : str, optional
         What to call it in the message.
 
+    Notes
+    -----
+    Of a URL, nothing is asked: its server tells when it is opened.
+
     Raises
     ------
     FileNotFoundError
@@ -53,6 +75,8 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     FormatError
         If it is a folder, a pipe or a device.
     """
+    if is_remote(path):
+        return  # opening it tells
     name = repr(os.fspath(path))
     try:
         mode = os.stat(path).st_mode
@@ -224,3 +248,127 @@ def _start_of(pid: int) -> str | None:
 def _kind(mode: int) -> str:
     """Describe something that is not a regular file."""
     return next((words for test, words in _KINDS if test(mode)), "no regular file")
+
+
+def is_remote(path: Any) -> bool:
+    """Tell a URL, as ``https://`` and ``s3://``, from the name of a file on this machine."""
+    return isinstance(path, str) and bool(_URL.match(path)) and not os.path.lexists(path)
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return a name that holds in every folder; a URL does."""
+    return str(path) if is_remote(path) else os.fspath(Path(path).absolute())
+
+
+def suffix_path(path: str | os.PathLike[str]) -> PurePosixPath | Path:
+    """Return a path with the name of a file: of a URL without what is asked of its server."""
+    return PurePosixPath(unquote(urlsplit(str(path)).path)) if is_remote(path) else Path(path)
+
+
+@contextmanager
+def open_binary(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """
+    Open a file to read bytes at any place of it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file of this machine, or a URL, of which only those pieces are fetched that are read, if
+        its server gives pieces.
+
+    Yields
+    ------
+    binary file
+        It can seek.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ImportError
+        If it is a URL, and what opens those of its kind is not installed.
+    OSError
+        If it cannot be opened for another reason.
+    """
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    with _opened(str(path)) as remote:
+        yield remote
+
+
+def size_of(file: BinaryIO) -> int:
+    """Return the bytes that a file has; it is then at its beginning."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    return size
+
+
+def state_of(path: str | os.PathLike[str]) -> tuple[Any, ...]:
+    """Return what changes when a file does, as far as its server tells."""
+    if not is_remote(path):
+        state = os.stat(path)
+        return os.path.abspath(path), state.st_size, state.st_mtime_ns
+    system, name = _system(str(path))
+    info = _asked(str(path), lambda: system.info(name))
+    told = ("size", "ETag", "mtime", "LastModified", "last_modified", "etag")
+    return str(path), *(str(info.get(key)) for key in told)
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """Return what opens files of the kind of a URL, and what it calls the file."""
+    try:
+        from fsspec.core import url_to_fs
+
+        return cast(tuple[Any, str], url_to_fs(url))
+    except ImportError as error:
+        raise ImportError(
+            f"{url!r} is not on this machine; to read it: pip install 'spalipy_astro[remote]' "
+            f"(s3:// also needs s3fs). {error}"
+        ) from error
+    except ValueError as error:
+        raise FileNotFoundError(f"there is no file {url!r}: {error}.") from error
+
+
+def _asked(url: str, question: Any) -> Any:
+    """Ask a server, and say which file it is about if it refuses."""
+    try:
+        return question()
+    except FileNotFoundError as error:
+        # a server that does not answer is the cause of one, too
+        why = f": {error.__cause__}" if error.__cause__ is not None else ""
+        raise FileNotFoundError(f"there is no file {url!r}{why}.") from error
+    except Exception as error:  # each kind of server has its own
+        words = str(error) or type(error).__name__
+        raise OSError(f"{url!r} cannot be opened: {words}.") from error
+
+
+def _opened(url: str) -> BinaryIO:
+    """Open a URL; a file whose server gives no pieces is fetched as a whole."""
+    system, name = _system(url)
+
+    def pieces() -> Any:
+        file = system.open(name, "rb", block_size=_PIECE)
+        try:
+            file.seek(max(file.seek(0, 2) - 1, 0))
+            file.read(1)
+            file.seek(0)
+        except (OSError, TypeError, ValueError):  # a stream, or a server that ignores the place
+            file.close()
+            return None
+        return file
+
+    def whole() -> BytesIO:
+        with system.open(name, "rb", block_size=0) as stream:
+            data = BytesIO()
+            while piece := stream.read(_PIECE):  # it gives no more than has arrived
+                if data.tell() + len(piece) > _MAX_WHOLE:
+                    raise OSError(
+                        f"it has more than {_MAX_WHOLE} bytes, of which its server gives no pieces"
+                    )
+                data.write(piece)
+        data.seek(0)
+        return data
+
+    return cast(BinaryIO, _asked(url, pieces) or _asked(url, whole))

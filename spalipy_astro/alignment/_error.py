@@ -10,9 +10,12 @@ import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 
+from spalipy_astro.errors import FormatError
 from spalipy_astro.fitting import Covariance, SplineSpace
 
 __all__ = ["ErrorTerm", "error_at"]
+
+_MAX_DEGREE, _MAX_COEFFICIENTS = 5, 1000  # along an axis; more comes from a damaged file
 
 FloatArray = NDArray[np.float64]
 
@@ -63,7 +66,15 @@ class ErrorTerm:
         (x_lo, x_hi), (y_lo, y_hi) = tree["bounds"]
         bounds = ((float(x_lo), float(x_hi)), (float(y_lo), float(y_hi)))
         n_y, n_x = tree["shape"]
-        space = SplineSpace(bounds, n_x, n_y, tree["degree"], tree["null_order"])
+        degree = tree["degree"]
+        if degree not in range(_MAX_DEGREE + 1) or not all(
+            n in range(degree + 1, _MAX_COEFFICIENTS) for n in (n_x, n_y)
+        ):
+            raise FormatError(
+                f"its errors have degree = {degree!r} and shape = {(n_y, n_x)!r}; a degree is 0 to "
+                f"{_MAX_DEGREE}, and a shape two numbers above it, below {_MAX_COEFFICIENTS}."
+            )
+        space = SplineSpace(bounds, n_x, n_y, degree, tree["null_order"])
         bending = tree.get("bending")  # files of earlier versions have none
         covariance = Covariance(
             space,

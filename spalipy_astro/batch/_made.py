@@ -25,7 +25,7 @@ def header_of(path: str | os.PathLike[str]) -> fits.Header:
         if Path(path).is_file() and is_fits(path):
             with open(path, "rb") as stream:
                 return fits.Header.fromfile(stream)
-    except (EOFError, OSError, ValueError, zlib.error):
+    except (AlignmentError, EOFError, OSError, ValueError, zlib.error):
         pass
     return fits.Header()
 

@@ -16,6 +16,7 @@ from astropy.nddata import NDData
 from astropy.table import Table
 
 from spalipy_astro._checks import colors_go_last
+from spalipy_astro._files import absolute, is_remote, suffix_path
 from spalipy_astro.batch._made import made_from
 from spalipy_astro.batch._task import Task, files_of
 from spalipy_astro.io import Extension, open_image
@@ -30,7 +31,7 @@ _MADE = re.compile(r"_aligned\.fits$")
 
 def stem_of(path: str | os.PathLike[str]) -> str:
     """Return the name of a file without its suffixes of format and compression."""
-    name = Path(path)
+    name = suffix_path(path)
     if name.suffix.lower() in _PACKED:
         name = name.with_suffix("")
     stem = name.stem
@@ -59,6 +60,8 @@ def expand(path: str | os.PathLike[str]) -> list[str] | None:
         If there are none.
     """
     name = os.fspath(path)
+    if is_remote(path):
+        return None
     if os.path.isdir(name):
         found = sorted(
             os.path.join(name, entry)
@@ -152,7 +155,7 @@ def make_tasks(
             owner, stem = _place(folder, image if is_path else None, index, taken)
         task = Task(
             index,
-            os.fspath(Path(image).absolute()) if is_path else _opened(image, hdu),
+            absolute(image) if is_path else _opened(image, hdu),
             masks if many is None else many[index],
             stem,
             os.fspath(image) if is_path else index,

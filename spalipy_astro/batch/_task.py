@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import mask_like
-from spalipy_astro._files import refuse_existing, require_file, whole_file
+from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
 from spalipy_astro.batch._heard import heard
@@ -505,8 +505,7 @@ def _state(thing: Any) -> Any:
         raise thing
     if isinstance(thing, str | os.PathLike):
         require_file(thing)
-        state = os.stat(thing)
-        return os.path.abspath(thing), state.st_size, state.st_mtime_ns
+        return state_of(thing)
     if isinstance(thing, NDData):
         parts = [thing.data, thing.mask, getattr(thing.uncertainty, "array", None)]
         return _digest(*(None if part is None else np.asarray(part) for part in parts))

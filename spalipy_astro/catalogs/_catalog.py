@@ -147,7 +147,12 @@ def read_catalog(
     if origin not in (None, 0, 1):
         raise ValueError(f"origin is the number of the first pixel, 0 or 1; got {origin!r}.")
     table = as_table(catalog, format=format, columns=columns, hdu=hdu)
-    out = translate(table, origin=origin)
+    try:
+        out = translate(table, origin=origin)
+    except CatalogError as error:
+        if not isinstance(catalog, str | os.PathLike):
+            raise
+        raise CatalogError(f"{os.fspath(catalog)!r}: {error}") from error
     rows = _sound_rows(out)
     out["row"] = np.arange(len(out))
     out.meta["n_rows"] = len(out)

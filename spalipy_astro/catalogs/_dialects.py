@@ -1,16 +1,18 @@
-"""What other programs call the columns of a catalog, and how those are turned into ours."""
+"""Which dialect a catalog has, and how its columns are turned into ours."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from astropy.table import QTable, Table
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
-from spalipy_astro.catalogs._flags import StarFlag
+from spalipy_astro.catalogs._dialect import Dialect, Position
+from spalipy_astro.catalogs._programs import DIALECTS, SPALIPY
 from spalipy_astro.errors import CatalogError
 
 __all__ = [
@@ -26,203 +28,6 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class Position:
-    """
-    Two columns of positions, and those that may hold their errors.
-
-    Attributes
-    ----------
-    x, y : str
-        Columns of positions, px.
-    axes : tuple of str
-        Standard deviations along x and y.
-    variances : tuple of str
-        Variances along x and y.
-    ellipse : tuple of str
-        Standard deviations along the axes of the error ellipse, and the angle in degrees of its
-        major axis.
-    """
-
-    x: str
-    y: str
-    axes: tuple[str, ...] = ()
-    variances: tuple[str, ...] = ()
-    ellipse: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """
-    The columns of one program; of each tuple the first that a catalog has is taken.
-
-    Names of columns are compared without regard to case.
-
-    Attributes
-    ----------
-    name : str
-        What ``meta["dialect"]`` of a catalog says.
-    origin : {0, 1}
-        Number of the first pixel.
-    positions : tuple of Position
-        Columns of positions, the best ones first.
-    key : tuple of str
-        Columns without which it is not this dialect.
-    flux : tuple of (str, str)
-        Columns of flux and of its error.
-    magnitude : tuple of str
-        Columns of magnitudes, used if there is no flux.
-    fwhm : tuple of str
-        Columns of the full width at half maximum, px.
-    half_light_radius : tuple of str
-        Twice this is the FWHM of a Gaussian.
-    moments : tuple of str
-        Standard deviations along both axes of the profile.
-    flag : tuple of str
-        Columns of flags.
-    bits : dict
-        The dialect's flag bits in ours; empty if they are the same.
-
-    Raises
-    ------
-    ValueError
-        If the origin is neither 0 nor 1, or there are no positions.
-    """
-
-    name: str
-    origin: int
-    positions: tuple[Position, ...]
-    key: tuple[str, ...] = ()
-    flux: tuple[tuple[str, str], ...] = ()
-    magnitude: tuple[str, ...] = ()
-    fwhm: tuple[str, ...] = ()
-    half_light_radius: tuple[str, ...] = ()
-    moments: tuple[str, ...] = ()
-    flag: tuple[str, ...] = ()
-    bits: Mapping[int, StarFlag] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.origin not in (0, 1):
-            raise ValueError(
-                f"origin is the number of the first pixel, 0 or 1; got {self.origin!r}."
-            )
-        if not self.positions or not all(isinstance(one, Position) for one in self.positions):
-            raise ValueError(
-                f"positions is a tuple of at least one Position; got {self.positions!r}."
-            )
-
-
-def _sextractor_position(kind: str) -> Position:
-    """Return the columns of one kind of SExtractor's positions."""
-    return Position(
-        f"X{kind}_IMAGE",
-        f"Y{kind}_IMAGE",
-        variances=(f"ERRX2{kind}_IMAGE", f"ERRY2{kind}_IMAGE"),
-        ellipse=(f"ERRA{kind}_IMAGE", f"ERRB{kind}_IMAGE", f"ERRTHETA{kind}_IMAGE"),
-    )
-
-
-SPALIPY = Dialect(
-    "spalipy",
-    0,
-    (Position("x", "y", axes=("x_err", "y_err")),),
-    flux=(("flux", "flux_err"),),
-    fwhm=("fwhm",),
-    flag=("flag",),
-)
-"""Our own columns, which include those of spalipy."""
-
-SEXTRACTOR = Dialect(
-    "sextractor",
-    1,
-    tuple(_sextractor_position(kind) for kind in ("WIN", "PSF", "")),
-    flux=tuple(
-        (f"FLUX_{kind}", f"FLUXERR_{kind}")
-        for kind in "AUTO BEST PSF PETRO WIN APER ISOCOR ISO MODEL MAX".split()
-    ),
-    magnitude=("MAG_AUTO", "MAG_BEST", "MAG_PSF", "MAG_APER", "MAG_ISOCOR", "MAG_ISO"),
-    fwhm=("FWHM_IMAGE",),
-    half_light_radius=("FLUX_RADIUS",),
-    moments=("A_IMAGE", "B_IMAGE"),
-    flag=("FLAGS",),
-    bits={
-        1: StarFlag.NEIGHBOR,
-        2: StarFlag.BLENDED,
-        4: StarFlag.SATURATED,
-        8: StarFlag.EDGE,
-        16: StarFlag.EDGE,  # aperture data are incomplete: photometry alone suffers
-        32: StarFlag.BAD_PIXELS,  # isophotal data are, and the position with them
-        64: StarFlag.BLENDED,  # memory overflow while deblending
-        128: StarFlag.UNSTABLE,  # memory overflow while extracting
-    },
-)
-"""SExtractor 2 (Bertin & Arnouts 1996, A&AS, 117, 393, doi:10.1051/aas:1996164)."""
-
-SEP = Dialect(
-    "sep",
-    0,
-    (
-        Position("xwin", "ywin", variances=("errx2", "erry2")),
-        Position("x", "y", variances=("errx2", "erry2")),
-    ),
-    key=("x", "y", "tnpix", "cxx"),
-    flux=(("flux", "flux_err"),),
-    fwhm=("fwhm",),
-    moments=("a", "b"),
-    flag=("flag",),
-    bits={
-        1: StarFlag.BLENDED,
-        2: StarFlag.EDGE,
-        4: StarFlag.BLENDED,
-        8: StarFlag.ARTIFACT,  # pixels on one line
-        16: StarFlag.EDGE,
-        32: StarFlag.BAD_PIXELS,
-        64: StarFlag.BAD_PIXELS,
-    },
-)
-"""The arrays of sep.extract (Barbary 2016, JOSS, 1, 58, doi:10.21105/joss.00058)."""
-
-PHOTUTILS = Dialect(
-    "photutils",
-    0,
-    tuple(
-        Position(f"x{gap}centroid{kind}", f"y{gap}centroid{kind}")
-        for kind in ("_win", "_quad", "")
-        for gap in ("_", "")
-    ),
-    flux=(
-        ("flux", "flux_err"),
-        ("kron_flux", "kron_flux_err"),
-        ("kron_flux", "kron_fluxerr"),
-        ("segment_flux", "segment_flux_err"),
-        ("segment_flux", "segment_fluxerr"),
-    ),
-    fwhm=("fwhm",),
-    moments=("semimajor_axis", "semiminor_axis"),
-)
-"""Tables of photutils' SourceCatalog, DAOStarFinder, IRAFStarFinder and StarFinder."""
-
-PSF_PHOTOMETRY = Dialect(
-    "photutils.psf",
-    0,
-    (Position("x_fit", "y_fit", axes=("x_err", "y_err")),),
-    flux=(("flux_fit", "flux_err"),),
-    flag=("flags",),
-    bits={
-        1: StarFlag.EDGE,
-        2: StarFlag.UNSTABLE,
-        8: StarFlag.UNSTABLE,
-        64: StarFlag.BAD_PIXELS,
-        128: StarFlag.BAD_PIXELS,
-        256: StarFlag.BAD_PIXELS,
-        512: StarFlag.UNSTABLE,
-    },
-)
-"""Tables of photutils' PSFPhotometry."""
-
-DIALECTS = (SEP, SPALIPY, SEXTRACTOR, PSF_PHOTOMETRY, PHOTUTILS)
-"""Asked in this order: an array of sep has columns x and y, too, but other flags."""
 
 _registered: dict[str, Dialect] = {}
 
@@ -315,11 +120,17 @@ def recognize(table: Table) -> Dialect | None:
     Dialect or None
         None if no pair of columns is known to hold positions.
     """
-    known = _lookup(table)
+    known, cased = _lookup(table), set(table.colnames)
     for dialect in _dialects():
-        if all(name.lower() in known for name in dialect.key) and _position(known, dialect):
+        keys = set(dialect.key) <= cased if dialect.cased else _holds(known, dialect.key)
+        signed = all(sign in table.meta for sign in dialect.signs)
+        if keys and signed and _position(known, dialect):
             return dialect
     return None
+
+
+def _holds(known: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    return all(name.lower() in known for name in names)
 
 
 def translate(table: Table, *, origin: int | None = None, name: str = "catalog") -> QTable:
@@ -350,13 +161,23 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
         raise CatalogError(
             f"the {name} catalog has no known position columns; it has "
             f"{', '.join(table.colnames) or 'none'}. Known are "
-            + "; ".join(f"{p.x}, {p.y}" for d in _dialects() for p in d.positions[-1:])
+            + "; ".join(
+                dict.fromkeys(f"{p.x}, {p.y}" for d in _dialects() for p in d.positions[-1:])
+            )
             + ". Say which to take, as with columns={'x': 'XCEN', 'y': 'YCEN'}, and origin=1 if "
             "the first pixel has the number 1."
         )
     known = _lookup(table)
     position = _position(known, dialect)
     assert position is not None  # recognize asked for it
+    if origin is None and dialect is SPALIPY and {"X", "Y"} <= set(table.colnames):
+        warnings.warn(
+            f"the {name} catalog has columns X and Y, which some programs count from 0 and others "
+            "from 1; they are taken to count from 0. To be sure, read it with "
+            "read_catalog(..., origin=0) or origin=1.",
+            AstropyUserWarning,
+            stacklevel=2,
+        )
     first = dialect.origin if origin is None else origin
     out = QTable(
         {
@@ -378,9 +199,16 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
 
 def values_of(column: Any) -> FloatArray:
     """Return a column as plain numbers: NaN where masked, the first of a vector of apertures."""
-    if hasattr(column, "filled"):
-        column = column.astype(float).filled(np.nan)
-    values = np.asarray(getattr(column, "value", column), dtype=float)
+    try:
+        if hasattr(column, "filled"):
+            column = column.astype(float).filled(np.nan)
+        values = np.asarray(getattr(column, "value", column), dtype=float)
+    except (TypeError, ValueError) as error:
+        name = getattr(getattr(column, "info", None), "name", None)
+        raise CatalogError(
+            f"the column {name} has something in it that is no number ({error}); leave those rows "
+            "out, or name another column with columns=."
+        ) from error
     return values if values.ndim == 1 else values.reshape(len(values), -1)[:, 0]
 
 
@@ -435,6 +263,12 @@ def _width(known: Mapping[str, Any], dialect: Dialect) -> dict[str, FloatArray]:
 
 def _flags(known: Mapping[str, Any], dialect: Dialect) -> dict[str, NDArray[np.int64]]:
     """Return the flags in our bits."""
+    marks = {name: bit for name, bit in dialect.marks.items() if name.lower() in known}
+    if marks:
+        marked = np.zeros(len(known[next(iter(marks)).lower()]), np.int64)
+        for name, bit in marks.items():
+            marked[values_of(known[name.lower()]) > 0] |= int(bit)
+        return {"flag": marked}
     values = _first(known, dialect.flag)
     if values is None:
         return {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import Angle, SkyCoord
 from astropy.table import Table
 from astropy.time import Time
 from astropy.wcs import WCS
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro._checks import positive_number
 from spalipy_astro.catalogs._dialects import recognize
-from spalipy_astro.catalogs._read import as_table, is_catalog
+from spalipy_astro.catalogs._read import as_table, is_catalog, is_frame
 from spalipy_astro.errors import CatalogError
 from spalipy_astro.typing import CatalogLike
 
@@ -33,12 +33,30 @@ _POSITIONS = (
     ("ra", "dec"),
     ("ra_icrs", "de_icrs"),
     ("raj2000", "dej2000"),
+    ("alphawin_j2000", "deltawin_j2000"),
     ("alpha_j2000", "delta_j2000"),
     ("ramean", "decmean"),
     ("radeg", "dedeg"),
+    ("coord_ra", "coord_dec"),
+    ("s_ra", "s_dec"),
+    # computed by VizieR for every catalog: where it has no columns of its own in degrees
+    ("_raj2000", "_dej2000"),
+    ("_ra.icrs", "_de.icrs"),
+    ("_ra_icrs", "_de_icrs"),
+    ("_ra", "_de"),
 )
-_FLUXES = ("flux", "phot_g_mean_flux", "phot_rp_mean_flux", "phot_bp_mean_flux")
-_MAGNITUDES = ("mag", "phot_g_mean_mag", "gmag", "phot_rp_mean_mag", "jmag", "rmag", "vmag")
+_MOTIONS = (("pmra", "pmdec"), ("pmra", "pmde"), ("pm_ra_cosdec", "pm_dec"))
+_ERRORS = (("ra_error", "e_ra_icrs", "e_raj2000"), ("dec_error", "e_de_icrs", "e_dej2000"))
+_FLUXES = (
+    *("flux", "phot_g_mean_flux", "phot_rp_mean_flux", "phot_bp_mean_flux"),
+    *("fg", "psfflux", "flux_auto"),
+)
+_MAGNITUDES = (
+    *("mag", "phot_g_mean_mag", "gmag", "phot_rp_mean_mag", "rpmag", "jmag", "rmag", "vmag"),
+    *("vtmag", "hpmag", "imag", "f.mag", "mag_auto"),
+)
+_GAIA = {"I/337": 2015.0, "I/345": 2015.5, "I/350": 2016.0, "I/355": 2016.0}
+"""Epochs of Gaia's catalogs at VizieR, whose tables do not have them as a column."""
 _WIDEST = 60.0  # deg from the middle of a tangential plane
 _LEAST_ERROR = 1e-3  # px: smaller ones say nothing about an image
 
@@ -86,7 +104,9 @@ def is_sky_catalog(thing: Any) -> bool:
     """
     if isinstance(thing, SkyCoord):
         return True
-    if not isinstance(thing, Table | str | os.PathLike) or not is_catalog(thing):
+    if not isinstance(thing, Table | Mapping | str | os.PathLike) and not is_frame(thing):
+        return False
+    if not is_catalog(thing):
         return False
     table = as_table(thing, name="template")
     return recognize(table) is None and _position_columns(table) is not None
@@ -167,10 +187,11 @@ def project_catalog(
     ----------
     catalog : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`
         Positions as a column of `~astropy.coordinates.SkyCoord`, or as columns ``ra`` and ``dec``
-        (ICRS; degrees if they have no unit; also by the names that VizieR and SExtractor use).
-        Proper motions ``pmra``, ``pmdec`` (with the factor cos dec; mas/yr if they have no unit)
-        and ``ref_epoch`` (Julian years), ``ra_error``, ``dec_error`` (mas), and ``flux`` or ``mag``
-        or Gaia's names of them are used where they are.
+        (ICRS; degrees if they have no unit, text is sexagesimal with hours of right ascension; also
+        by the names that VizieR, SExtractor, Pan-STARRS and LSST use). Proper motions ``pmra``,
+        ``pmdec`` (with the factor cos dec; mas/yr if they have no unit) and ``ref_epoch`` (Julian
+        years; of Gaia's tables at VizieR it is known), ``ra_error``, ``dec_error`` (mas), and
+        ``flux`` or ``mag`` or Gaia's names of them are used where they are.
     position : `~astropy.coordinates.SkyCoord`, optional
         Where the source points, roughly; by default the middle of its WCS, or of the catalog.
     radius : `~astropy.units.Quantity` or float, optional
@@ -277,6 +298,64 @@ def _column(table: Table, name: str, unit: Any = None) -> FloatArray | None:
     return values if unit is None or own is None else (values * own).to_value(unit)
 
 
+def _pair(table: Table, names: tuple[tuple[str, str], ...], unit: Any) -> list[FloatArray] | None:
+    """Return the first pair of columns that is there."""
+    for pair in names:
+        one, two = (_column(table, name, unit) for name in pair)
+        if one is not None and two is not None:
+            return [one, two]
+    return None
+
+
+def _angles(table: Table, name: str, of_text: u.UnitBase) -> FloatArray:
+    """Return a column of angles in degrees: sexagesimal where it is text that is no number."""
+    column = table[name]
+    if np.asarray(column).dtype.kind not in "SUO":
+        values = _column(table, name.lower(), u.deg)
+        assert values is not None  # the name is that of a column
+        return values
+    gone = np.broadcast_to(getattr(column, "mask", False), len(column))
+    texts = [
+        "" if masked or text is None else _text(text).strip()
+        for text, masked in zip(np.asarray(column), gone, strict=True)
+    ]
+    out = np.full(len(texts), np.nan)
+    there = np.flatnonzero([text not in ("", "--", "nan") for text in texts])
+    told = [texts[k] for k in there]
+    try:
+        out[there] = np.array(told, float)
+    except ValueError:
+        try:
+            out[there] = Angle(told, unit=of_text).deg
+        except (ValueError, TypeError, u.UnitsError) as error:
+            raise CatalogError(
+                f"column {name!r} of the template catalog is text that is no angle, such as "
+                f"{told[0]!r}; write degrees, or hours or degrees, minutes and seconds."
+            ) from error
+    return out
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _reference_epoch(table: Table, lon: str) -> Any:
+    """Return the epoch of positions in Julian years: a column, or what is known of the table."""
+    since = _column(table, "ref_epoch", u.yr)
+    if since is not None:
+        return since
+    if "ref_epoch" in table.meta:
+        return float(table.meta["ref_epoch"])
+    if "j2000" in lon:
+        return 2000.0
+    words = " ".join(str(table.meta.get(key, "")) for key in ("ID", "name", "description"))
+    for catalog, epoch in _GAIA.items():
+        if catalog in words:
+            return epoch
+    # that of DR3: DR2's is half a year earlier, which moves no star by more than its error shows
+    return 2016.0 if lon == "ra_icrs" and "gmag" in map(str.lower, table.colnames) else None
+
+
 def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
     """Return the positions in ICRS, moved to the epoch where proper motions are known."""
     columns = _position_columns(table)
@@ -294,15 +373,11 @@ def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
         since = None if column.obstime is None else column.obstime.jyear
         sky = SkyCoord(sky.ra, sky.dec)
     else:
-        lon, lat = (_column(table, name.lower(), u.deg) for name in columns)
-        assert lat is not None
+        lon, lat = _angles(table, columns[0], u.hourangle), _angles(table, columns[1], u.deg)
         bad = ~(np.abs(lat) <= 90)
         sky = SkyCoord(lon, np.where(bad, np.nan, lat), unit=u.deg)
-        found = [_column(table, name, u.mas / u.yr) for name in ("pmra", "pmdec")]
-        rates = None if found[0] is None or found[1] is None else found
-        since = _column(table, "ref_epoch", u.yr)
-        if since is None and "ref_epoch" in table.meta:
-            since = float(table.meta["ref_epoch"])
+        rates = _pair(table, _MOTIONS, u.mas / u.yr)
+        since = _reference_epoch(table, columns[0].lower())
     if rates is None or epoch is None:
         return sky
     if since is None:
@@ -359,8 +434,8 @@ def _with_fluxes(
     if flux is None:
         mag = next((m for m in (_column(table, n) for n in _MAGNITUDES) if m is not None), None)
         flux = None if mag is None else 10 ** (-0.4 * (mag - 15))
-    errors = [_column(table, name, u.mas) for name in ("ra_error", "dec_error")]
-    for name, error in zip(("x_err", "y_err"), errors, strict=True):
+    for name, theirs in zip(("x_err", "y_err"), _ERRORS, strict=True):
+        error = next((e for e in (_column(table, n, u.mas) for n in theirs) if e is not None), None)
         if error is not None:
             pixels = error[rows] / (1000 * scale)
             out[name] = np.maximum(np.nan_to_num(pixels, nan=0.0), _LEAST_ERROR)

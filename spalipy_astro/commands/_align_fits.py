@@ -20,6 +20,7 @@ from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
+from spalipy_astro.catalogs import as_table, epoch_of, is_sky_catalog
 from spalipy_astro.commands._arguments import (
     WITHOUT_EFFECT,
     check,
@@ -34,6 +35,7 @@ from spalipy_astro.commands._arguments import (
 )
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import UsageError, run
+from spalipy_astro.commands._sky import on_its_window, sky_options, write_wcs
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import (
     Extension,
@@ -124,8 +126,10 @@ def _is_folder(name: str) -> bool:
 class _Template:
     """The template's stars on its grid, and its image where there is one."""
 
-    frame: StarFrame
+    frame: Any
+    """A `StarFrame`, or the table of a catalog of the sky."""
     image: CCDData | None
+    on_sky: bool = False
 
 
 def _template(
@@ -141,6 +145,19 @@ def _template(
     if not options.template_cat:
         return _Template(prepare(image, name="template", **detection), image)
     catalog = open_side(options.template_cat, name="template")
+    if is_sky_catalog(catalog):
+        if image is not None or is_batch(options):
+            raise UsageError(
+                f"{options.template_cat} is a catalog of the sky, which is a template by itself "
+                "and for one source; align that, and others to the aligned image with -tf"
+            )
+        return _Template(as_table(catalog, name="template"), None, on_sky=True)
+    given = [name for name, value in sky_options(options).items() if value is not None]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is for catalogs of the sky; {options.template_cat} "
+            "has positions in pixels"
+        )
     frame = prepare(catalog, name="template", **detection)
     if image is not None:
         frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
@@ -157,7 +174,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         refuse_existing(options.report, overwrite=options.overwrite)
     find = find_options(options)
     shape = options.output_shape
-    template: str | StarFrame = options.template_fits
+    template: Any = options.template_fits
     chips = options.source_ext == "all"
     if not chips or options.template_cat:
         template = _template(options, find, extension(options.template_ext)).frame
@@ -217,6 +234,7 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
     templates = _templates(options, find, len(units))
     hdus: list[Any] = []
     rows: list[dict[str, Any]] = []
+    solved: list[tuple[Extension | None, Alignment]] = []
     trouble: list[Exception] = []
     for number, (unit, mark) in enumerate(zip(units, marks, strict=True), 1):
         image = _source(options, unit)
@@ -225,6 +243,7 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
         aligned = _resampled(options, image, alignment)
         name = str(image.header.get("EXTNAME") or "SCI") if mark else None
         hdus += to_hdus(aligned, name=name, ver=number)
+        solved.append((unit, alignment))
         label = source if unit is None else f"{source}[{unit}]"
         try:
             _save(options, alignment, mark, image, aligned, template)
@@ -238,6 +257,11 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
             console.say(str(alignment.summary()))
     with whole_file(output, overwrite=options.overwrite) as part:
         write_hdus(hdus, part)
+    if options.write_wcs:
+        try:
+            write_wcs(options, solved)
+        except Exception as error:  # the image is written, and it is told first
+            trouble.append(error)
     for row in rows:
         console.frame({**row, "output": os.fspath(output)})
     if trouble:
@@ -296,7 +320,14 @@ def _alignment(
         select = find.get("select")
         stars = prepare(open_side(options.source_cat, name="source"), name="source", select=select)
         source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
-    alignment = find_alignment(source, template.frame, **find)
+    if template.on_sky:
+        sky = sky_options(options)
+        if sky["epoch"] is None:
+            sky["epoch"] = epoch_of(image)  # which stars of a catalog do not have
+        found = find_alignment(source, template.frame, **find, **sky)
+        alignment = on_its_window(found, options.output_shape)
+    else:
+        alignment = find_alignment(source, template.frame, **find)
     check_matched(alignment.summary(), options.min_n_match)
     return alignment
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from spalipy_astro.batch import expand
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
+from spalipy_astro.commands._sky import add_sky_options, check_sky
 from spalipy_astro.fitting import KINDS
 from spalipy_astro.io import OBSERVATORY, Extension, check_asdf_name
 from spalipy_astro.resampling import METHODS
@@ -73,7 +74,8 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         "-tc",
         "--template-cat",
         help="catalog of the template's stars, as of SExtractor (1-based columns of SExtractor are "
-        "recognized); with -tf the image only gives the pixel grid",
+        "recognized); with -tf the image only gives the pixel grid. A catalog of the sky (ra, dec) "
+        "gives the source a WCS",
     )
     add("-sc", "--source-cat", help="catalog of the source's stars")
     _add_extensions(catalogs)
@@ -84,6 +86,8 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         metavar="IN.asdf",
         help="use the alignment in this file instead of finding one; no template is needed",
     )
+
+    add_sky_options(parser.add_argument_group("sky"))
 
     stars = parser.add_argument_group("stars")
     add = stars.add_argument
@@ -140,7 +144,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         type=_shape,
         metavar="NX,NY",
         help="size of the aligned image (default: the template's; that of the source if the "
-        "template is a catalog)",
+        "template is a catalog; all of the source if it is a catalog of the sky)",
     )
     add(
         "--method",
@@ -317,6 +321,7 @@ def check(options: argparse.Namespace) -> None:
             check_asdf_name(options.transform, name="--transform")
         except ValueError as error:
             raise UsageError(str(error)) from error
+    check_sky(options, several=is_batch(options))
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
             if getattr(options, name):

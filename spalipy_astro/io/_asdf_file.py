@@ -18,7 +18,7 @@ import numpy as np
 from asdf.exceptions import AsdfConversionWarning, ValidationError
 
 from spalipy_astro._checks import path_of, positive_number
-from spalipy_astro._files import require_file, whole_file
+from spalipy_astro._files import is_remote, open_binary, require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import ExportError, FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
@@ -197,7 +197,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     try:
         # by its absolute name, in which asdf finds nobody's home
         with (
-            open(Path(path).absolute(), "rb") as stream,
+            open_binary(path if is_remote(path) else Path(path).absolute()) as stream,
             asdf.config_context() as config,
             warnings.catch_warnings(),
         ):

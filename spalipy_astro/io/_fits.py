@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import logging
+import lzma
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ from astropy.utils.data import get_readable_fileobj
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import mask_like, plane_of
-from spalipy_astro._files import require_file
+from spalipy_astro._files import open_binary, require_file, size_of
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
 from spalipy_astro.io._headers import clean_header, inherited, unit_of
@@ -53,6 +55,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+_PACKED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00")
+_PACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+"""What reading a damaged compressed file raises."""
 Extension = int | str | tuple[str, int]
 """Number, name, or name and EXTVER of an HDU."""
 
@@ -347,9 +352,25 @@ def _compressed(hdu: Any) -> Any:
 
 def head_of(path: str | os.PathLike[str]) -> bytes:
     """Return the first bytes of a file, decompressed."""
-    # an open file: a name might be taken for a URL
-    with open(path, "rb") as file, get_readable_fileobj(file, encoding="binary") as stream:
-        return stream.read(BLOCK)
+    try:
+        # an open file: a name might be taken for a URL
+        with (
+            open_binary(path) as file,
+            get_readable_fileobj(file, encoding="binary") as stream,
+        ):
+            head = stream.read(BLOCK)
+    except _PACKING as error:
+        raise _unpackable(path, error) from error
+    if head.startswith(_PACKED):  # what cannot be unpacked at all comes as it is
+        raise _unpackable(path, EOFError("its first bytes are those of a compressed file"))
+    return head
+
+
+def _unpackable(path: str | os.PathLike[str], error: Exception) -> FormatError:
+    """Return the error for a file whose compression is damaged."""
+    return FormatError(
+        f"{os.fspath(path)!r} is truncated or damaged: it cannot be unpacked ({error})."
+    )
 
 
 def is_fits(path: str | os.PathLike[str]) -> bool:
@@ -413,13 +434,13 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
                 yield path.hdus
                 return
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_binary(path))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
             if stream.read(len(MAGIC)) != MAGIC:
                 raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
             stream.seek(0)
             if stream is file:
-                size = os.path.getsize(path)
+                size = size_of(file)
                 end = check_fits(file, size, name)
                 file.seek(0)
                 if end < size:
@@ -430,9 +451,13 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             yield stack.enter_context(fits.open(stream, memmap=False))
     except (AlignmentError, MemoryError, Warning):
         raise
+    except _PACKING as error:
+        raise _unpackable(path, error) from error
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # of the file system, and it names the file
+        if isinstance(error, OSError | ImportError) and repr(name) in str(error):
+            raise  # of a server
         raise FormatError(
             f"{name!r} is damaged, it cannot be read as FITS ({type(error).__name__}: {error})."
         ) from error

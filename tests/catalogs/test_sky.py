@@ -262,7 +262,7 @@ def test_senseless_catalogs():
     with pytest.raises(CatalogError, match="finite"):
         project_catalog(Table({"ra": [np.nan], "dec": [1.0]}))
     with pytest.raises(CatalogError, match="is not numeric"):
-        project_catalog(Table({"ra": ["10:00:00"], "dec": ["1:00:00"]}))
+        project_catalog(Table({"ra": [10.0], "dec": [1.0], "mag": ["bright"]}))
     stars = np.random.default_rng(0).uniform(0, 100, (20, 2))
     with pytest.raises(ValueError, match="the template is not one"):
         find_alignment(stars, stars, radius=3)
@@ -288,3 +288,75 @@ def test_real_headers(real_pair, shared_data, name, limit):
     assert np.sqrt(np.mean(off**2)) / scale < 2 * limit
     header = found.pixel_to_sky(*xy).separation(wcs[0].pixel_to_world(*xy)).arcsec
     assert np.median(header) / scale < 2 * limit
+
+
+def sexagesimal(catalog):
+    """The positions as text: hours of right ascension, degrees of declination."""
+    sky = SkyCoord(catalog["ra"], catalog["dec"], unit=u.deg)
+    return {
+        "RAJ2000": sky.ra.to_string(u.hourangle, sep=" ", precision=5, pad=True),
+        "DEJ2000": sky.dec.to_string(u.deg, sep=" ", precision=4, pad=True, alwayssign=True),
+    }
+
+
+@pytest.mark.parametrize("kind", ["table", "bytes", "csv", "pandas"])
+def test_sexagesimal_columns(kind, tmp_path):
+    wcs = make_wcs(83.0, -0.02)
+    source, catalog = make_scene(wcs)
+    columns = {**sexagesimal(catalog), "Vmag": catalog["phot_g_mean_mag"]}
+    table = Table(columns)
+    if kind == "bytes":
+        table.convert_unicode_to_bytestring()
+    elif kind == "pandas":
+        table = pytest.importorskip("pandas").DataFrame({k: list(v) for k, v in columns.items()})
+    elif kind == "csv":
+        table.write(tmp_path / "sky.csv")
+        table = tmp_path / "sky.csv"
+    assert is_sky_catalog(table)
+    assert worst(find_alignment(source, table), wcs) < 0.1
+
+
+def test_missing_and_wrong_sexagesimal_values():
+    columns = {"ra": ["10 08 22.3", "", "10:08:30"], "dec": ["-00 30 00", "+1 0 0", "1d12m"]}
+    plane = project_catalog(Table(columns))
+    assert list(plane.row) == [0, 2]
+    sky = plane.wcs.pixel_to_world(plane.table["x"], plane.table["y"])
+    assert_allclose(sky.dec.deg, [-0.5, 1.2], atol=1e-9)
+    hours = [10 + 8 / 60 + 22.3 / 3600, 10 + 8.5 / 60]
+    assert_allclose(sky.ra.deg, np.multiply(hours, 15), atol=1e-9)
+    with pytest.raises(CatalogError, match=r"column 'ra' .* such as 'somewhere'"):
+        project_catalog(Table({"ra": ["somewhere"], "dec": ["1 2 3"]}))
+
+
+def test_degrees_as_text_are_degrees():
+    plane = project_catalog(Table({"ra": ["150.5", "150.6"], "dec": ["2.25", "2.3"]}))
+    assert_allclose(plane.wcs.pixel_to_world(*plane.table["x", "y"][0]).ra.deg, 150.5, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("columns", "meta", "years"),
+    [
+        ({"RA_ICRS": 83.0, "DE_ICRS": 0.0, "Gmag": 10.0}, {}, 2016.0),
+        ({"RA_ICRS": 83.0, "DE_ICRS": 0.0}, {"description": "Gaia DR2 (I/345/gaia2)"}, 2015.5),
+        ({"RAJ2000": 83.0, "DEJ2000": 0.0, "Vmag": 10.0}, {}, 2000.0),
+        ({"ra": 83.0, "dec": 0.0, "ref_epoch": 1991.25}, {}, 1991.25),
+    ],
+)
+def test_proper_motions_by_the_names_of_vizier(columns, meta, years):
+    """A star of 3.6 arcsec a year in declination, beside one that stays."""
+    rows = {name: [value, value] for name, value in columns.items()}
+    names = ("pmra", "pmdec") if "ra" in columns else ("pmRA", "pmDE")
+    table = Table({**rows, names[0]: [0.0, 0.0], names[1]: [3600.0, 0.0]}, meta=meta)
+    plane = project_catalog(table, epoch=2026.0, pixel_scale=1.0)
+    x, y = plane.table["x"], plane.table["y"]
+    assert_allclose(y[0] - y[1], 3.6 * (2026 - years), rtol=1e-6)
+    assert_allclose(x[0], x[1], atol=1e-6)
+
+
+def test_units_of_fits_tables(tmp_path):
+    """LSST's tables have radians."""
+    columns = {"coord_ra": [1.0, 1.001] * u.rad, "coord_dec": [0.1, 0.101] * u.rad}
+    QTable(columns).write(tmp_path / "sky.fits")
+    plane = project_catalog(tmp_path / "sky.fits")
+    sky = plane.wcs.pixel_to_world(plane.table["x"], plane.table["y"])
+    assert_allclose(sky.ra.rad, [1.0, 1.001], atol=1e-12)

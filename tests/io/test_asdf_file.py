@@ -102,3 +102,13 @@ def test_the_name_of_another_format_is_refused(alignment, tmp_path, name):
 def test_other_names_are_free(alignment, tmp_path, name):
     alignment.write(tmp_path / name)
     assert Alignment.read(tmp_path / name).rms == alignment.rms
+
+
+@pytest.mark.parametrize(("key", "value"), [("degree", 99999), ("shape", [5, 1])])
+def test_errors_of_impossible_splines_are_refused(key, value):
+    """One damaged digit: the spline would be evaluated for hours, or fail later."""
+    from spalipy_astro.alignment import ErrorTerm
+
+    tree = {"bounds": [[0, 1], [0, 1]], "shape": [6, 6], "degree": 5, "null_order": 2, key: value}
+    with pytest.raises(FormatError, match="a degree is 0 to 5"):
+        ErrorTerm.from_tree(tree)
