@@ -15,6 +15,7 @@ from spalipy_astro.errors import (
     NotCompiledWarning,
     TooFewStarsError,
 )
+from spalipy_astro.groups import GroupAlignment, align_group
 from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
 from spalipy_astro.registration import align, detect_stars, find_alignment
 from spalipy_astro.version import __version__
@@ -28,6 +29,7 @@ __all__ = [
     "ExportError",
     "FITSWCSTransform",
     "FormatError",
+    "GroupAlignment",
     "ImageError",
     "InverseSplineDistortion2D",
     "NoMatchError",
@@ -37,6 +39,7 @@ __all__ = [
     "TooFewStarsError",
     "__version__",
     "align",
+    "align_group",
     "align_many",
     "detect_stars",
     "find_alignment",
