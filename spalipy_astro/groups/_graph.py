@@ -20,9 +20,10 @@ __all__ = ["Link", "chain", "closing", "find_links", "parts_of"]
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-_LEAST_VOTES = 3
+_LEAST_VOTES = 8
+_MANY_VOTES = 25  # are no chance
 _PARTNERS = 12  # most frames that one is compared with, by their votes ...
-_LAST_PARTNERS = 24  # ... and once more, where it is not yet connected
+_LAST_PARTNERS = 6  # ... and once more, where it is not yet connected
 _OPEN = 20.0  # px: a loop that does not close by more than that is no matter of distortion
 
 
@@ -78,10 +79,13 @@ def find_links(frames: Sequence[StarFrame | None], priors: Priors) -> list[Link]
     rows, columns = np.triu_indices(len(known), 1)
     order = np.argsort(-votes[rows, columns], kind="stable")
     pairs = [(int(a), int(b)) for a, b in zip(rows[order], columns[order], strict=True)]
+    # a quarter of the pairs shows what chance gives, or that all overlap: then few pairs suffice
+    chance = float(np.quantile(votes[rows, columns], 0.25))
+    least = max(_LEAST_VOTES, min(3 * chance, _MANY_VOTES))
     links: list[Link] = []
     tried = set()
     for a, b in pairs:
-        if votes[a, b] >= _LEAST_VOTES and rank[a, b] < _PARTNERS:
+        if votes[a, b] >= least and rank[a, b] < _PARTNERS:
             tried.add((a, b))
             links += _link(frames, known[a], known[b], priors)
     part = parts_of(len(frames), links)
@@ -97,7 +101,8 @@ def find_links(frames: Sequence[StarFrame | None], priors: Priors) -> list[Link]
 def _link(frames: Sequence[StarFrame | None], i: int, j: int, priors: Priors) -> list[Link]:
     """Return the link of two frames, if there is one."""
     one, two = frames[i], frames[j]
-    assert one is not None and two is not None
+    assert one is not None
+    assert two is not None
     try:
         match = match_stars(
             one.field, two.field, priors=priors, source_shape=one.shape, template_shape=two.shape
@@ -174,7 +179,8 @@ def closing(
         if link.i not in placed:
             continue
         one, two = frames[link.i], frames[link.j]
-        assert one is not None and two is not None
+        assert one is not None
+        assert two is not None
         a, b = one.stars.xy[link.stars_i], two.stars.xy[link.stars_j]
         gap = apply(placed[link.i], a) - apply(placed[link.j], b)
         scale = abs(np.linalg.det(placed[link.j][1:])) ** 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -174,7 +174,7 @@ class Solution:
                 self.distortions[name] = known + split.basis[:, split.n_null :] @ part
 
     def straighten(self, bent: bool) -> None:
-        """Number the parameters, those of distortions among them or not."""
+        """Take distortions into the solution or out of it, and number the parameters."""
         lay, columns, start = self.layout, {}, 0
         parts = [("exposure", e, 6) for e in sorted(set(lay.exposure.values()))]
         parts += [("chip", c, 6) for c in sorted(set(lay.chip.values()))]

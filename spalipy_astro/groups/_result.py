@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asdf
 import numpy as np
+from astropy.nddata import CCDData
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
+from spalipy_astro.io import read_image
 
 __all__ = ["GroupAlignment"]
 
@@ -123,6 +126,69 @@ class GroupAlignment:
         if one is None or two is None or self.table["component"][i] != self.table["component"][j]:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
         return one.then(two.inverse)
+
+    def coadd(
+        self, images: Sequence[Any], *, combine: str = "mean", match_background: bool = True
+    ) -> tuple[CCDData, NDArray[np.float64]]:
+        """
+        Combine the frames of the largest component on the canvas.
+
+        Parameters
+        ----------
+        images : sequence of CCDData, NDData, array_like or path
+            The images that were aligned, all of them, in the same order.
+        combine : {"mean", "sum"}, optional
+            What to make of pixels that several frames show.
+        match_background : bool, optional
+            Whether to subtract one number per frame so that frames agree where they overlap; the
+            reference keeps its background.
+
+        Returns
+        -------
+        `~astropy.nddata.CCDData`, shape ``self.shape``
+            NaN and masked where there is no frame. With the WCS of the canvas, if there is one.
+        footprint : ndarray, shape ``self.shape``
+            Number of frames at each pixel.
+
+        Raises
+        ------
+        ValueError
+            If there is not one image per frame, or a frame was a catalog.
+        """
+        from spalipy_astro.groups._coadd import coadd
+
+        images = list(images)
+        if len(images) != len(self.alignments):
+            raise ValueError(
+                f"images: {len(images)} of them for {len(self.alignments)} frames; give all, in "
+                "the order of align_group."
+            )
+        if combine not in ("mean", "sum"):
+            raise ValueError(f"combine is 'mean' or 'sum'; got {combine!r}.")
+        shape, offset = self._canvas
+        placed = [
+            (k, a)
+            for k, a in enumerate(self.alignments)
+            if a is not None and self.table["component"][k] == 0
+        ]
+        for k, alignment in placed:
+            if alignment.source_shape is None:
+                raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
+        names = [k for k, _ in placed]
+        total, footprint = coadd(
+            [
+                read_image(images[k]) if isinstance(images[k], str | os.PathLike) else images[k]
+                for k in names
+            ],
+            [a for _, a in placed],
+            shape,
+            offset,
+            combine=combine,
+            match_background=match_background,
+            first=names.index(self.reference),
+        )
+        total.wcs = self.wcs
+        return total, footprint
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """

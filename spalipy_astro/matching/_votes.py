@@ -13,8 +13,8 @@ from spalipy_astro.matching._starfield import StarField
 
 __all__ = ["pattern_votes"]
 
-_LEVELS, _NEIGHBORS = 3, 5
-_RADIUS = 0.008  # distance of codes that are taken for equal
+_LEVELS, _NEIGHBORS = 9, 5  # some 700 stars
+_RADIUS = 0.004  # distance of codes that are taken for equal
 
 
 def pattern_votes(fields: Sequence[StarField]) -> NDArray[np.intp]:
