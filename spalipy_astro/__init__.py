@@ -16,8 +16,13 @@ from spalipy_astro.errors import (
     TooFewStarsError,
 )
 from spalipy_astro.groups import GroupAlignment, align_group
-from spalipy_astro.models import FITSWCSTransform, InverseSplineDistortion2D, SplineDistortion2D
-from spalipy_astro.registration import align, detect_stars, find_alignment
+from spalipy_astro.models import (
+    FITSWCSTransform,
+    InverseSplineDistortion2D,
+    NumericalInverse2D,
+    SplineDistortion2D,
+)
+from spalipy_astro.registration import align, detect_stars, find_alignment, fit_alignment
 from spalipy_astro.version import __version__
 
 __all__ = [
@@ -34,6 +39,7 @@ __all__ = [
     "InverseSplineDistortion2D",
     "NoMatchError",
     "NotCompiledWarning",
+    "NumericalInverse2D",
     "SplineDistortion2D",
     "StarFlag",
     "TooFewStarsError",
@@ -43,6 +49,7 @@ __all__ = [
     "align_many",
     "detect_stars",
     "find_alignment",
+    "fit_alignment",
     "read_catalog",
 ]
 

@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull
 __all__ = [
     "covered_fraction",
     "footprint",
+    "has_hull",
     "hull_mask",
     "inside",
     "intersection",
@@ -49,9 +50,17 @@ def footprint(backward: Model, source_shape: tuple[int, int], shape: tuple[int, 
     return out
 
 
-def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
-    """Return which pixels lie inside the convex hull of points ``(x, y)``; none of two points."""
+def has_hull(points: FloatArray) -> bool:
+    """Whether there are three points that do not lie on one line."""
     if len(points) < 3:
+        return False
+    long, short = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(short > 1e-9 * long)
+
+
+def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
+    """Return which pixels lie inside the convex hull of points ``(x, y)``; none on a line."""
+    if not has_hull(points):
         return np.zeros(shape, bool)
     corners = points[ConvexHull(points).vertices]
     y = np.arange(shape[0], dtype=float)
@@ -77,7 +86,7 @@ def covered_fraction(
     x, y = spread(template_shape, 64)
     source_x, source_y = backward(x, y)
     overlap = inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
-    if not overlap.any() or len(points) < 3:
+    if not overlap.any() or not has_hull(points):
         return 0.0
     facets = ConvexHull(points).equations
     grid = np.column_stack((x, y))[overlap]

@@ -51,6 +51,8 @@ class AlignmentOptions(TypedDict, total=False):
     parity: int | None
     max_shift: float | Quantity | None
     use_wcs: bool | str
+    source_pixels: tuple[float, float] | None
+    template_pixels: tuple[float, float] | None
     affine: str
     spline_order: int
     smoothing: float | None

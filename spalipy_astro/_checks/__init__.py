@@ -1,5 +1,14 @@
-"""What users give for options and shapes, checked and made plain."""
+"""What users give for options, shapes and color images, checked and made plain."""
 
+from spalipy_astro._checks._colors import (
+    colors_go_last,
+    frame_of,
+    luminance,
+    mask_like,
+    plane_of,
+    with_colors_last,
+    with_planes_first,
+)
 from spalipy_astro._checks._options import (
     check_names,
     choice,
@@ -18,6 +27,7 @@ from spalipy_astro._checks._shapes import (
     check_whole_offset,
     is_finite_pair,
     is_whole,
+    shape_of,
 )
 
 __all__ = [
@@ -27,13 +37,21 @@ __all__ = [
     "check_shape",
     "check_whole_offset",
     "choice",
+    "colors_go_last",
     "detection_options",
+    "frame_of",
     "in_data_units",
     "is_finite_pair",
     "is_whole",
+    "luminance",
+    "mask_like",
     "number",
+    "plane_of",
     "positive_number",
     "rotation_range",
     "scale_range",
+    "shape_of",
     "whole_number",
+    "with_colors_last",
+    "with_planes_first",
 ]

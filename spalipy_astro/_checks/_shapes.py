@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from astropy.nddata import NDData
 
+from spalipy_astro._checks._colors import colors_go_last
+
 __all__ = [
     "check_frames",
     "check_image",
@@ -15,6 +17,7 @@ __all__ = [
     "check_whole_offset",
     "is_finite_pair",
     "is_whole",
+    "shape_of",
 ]
 
 Shape = tuple[int, int]
@@ -83,15 +86,18 @@ def check_image(
     frame : {"source", "template"}
         Which of the alignment's frames it is.
     planes : bool, optional
-        Whether leading axes may be there: planes that share the geometry.
+        Whether leading axes may be there, planes that share the geometry, or three or four colors
+        as the last axis.
 
     Raises
     ------
     ValueError
         With both shapes and what to do.
     """
-    shape = _shape_of(image)
+    shape = shape_of(image)
     if expected is None or len(shape) < 2:
+        return
+    if planes and colors_go_last(shape, expected) and shape[:2] == tuple(expected):
         return
     if shape[-2:] == tuple(expected) and (planes or len(shape) == 2):
         return
@@ -124,7 +130,7 @@ def check_frames(alignment: Any, **images: Any) -> None:
         check_image(image, shape, name=name, frame=frame)
 
 
-def _shape_of(image: Any) -> tuple[int, ...]:
+def shape_of(image: Any) -> tuple[int, ...]:
     """Return the shape of an image of any kind; () if it has none."""
     image = image.data if isinstance(image, NDData) else image
     shape = getattr(image, "shape", None)

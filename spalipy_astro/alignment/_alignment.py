@@ -18,13 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._checks import check_image, check_shape
-from spalipy_astro.alignment import _points, _supplied
+from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
-from spalipy_astro.alignment._summary import Summary
+from spalipy_astro.alignment._summary import Summary, cards_of, describe
 from spalipy_astro.typing import ImageLike
-from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -49,7 +48,8 @@ class Alignment:
     """
     The transform from a source's pixels to a template's, and the evidence for it.
 
-    Use `find_alignment` to make one and `Alignment.read` to read one from a file.
+    Use `find_alignment` to make one, `fit_alignment` where the stars are matched already,
+    `Alignment.from_transform` where the transform is known, and `Alignment.read` for a file.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Alignment:
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
         (rows of the catalogs), ``dx``, ``dy`` (residuals: template position minus transformed
         source position, template px), ``sigma`` (their expected scatter along each axis), ``used``
-        (False where clipped).
+        (False where clipped). It has no rows where the transform was given.
     source_shape, template_shape : tuple of int or None
         Shapes ``(ny, nx)`` of the images; None if there was only a catalog.
     original_wcs : `astropy.wcs.WCS`, `gwcs.WCS` or None
@@ -130,11 +130,7 @@ class Alignment:
         return Summary(self._summary)
 
     def __repr__(self) -> str:
-        s = self._summary
-        return (
-            f"<Alignment of {s['n_used']} stars, rms {s['rms']:.3f} px, scale {s['scale']:.5f}, "
-            f"rotation {s['rotation']:.3f} deg, log-odds {s['log_odds']:.0f}>"
-        )
+        return f"<Alignment of {describe(self._summary)}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -176,7 +172,7 @@ class Alignment:
         data: ImageLike,
         *,
         method: str | Kernel = "lanczos3",
-        conserve_flux: bool = True,
+        conserve_flux: bool | None = None,
         fill_value: float = np.nan,
         shape: tuple[int, int] | None = None,
         offset: tuple[int, int] = (0, 0),
@@ -197,14 +193,16 @@ class Alignment:
 
         Parameters
         ----------
-        data : CCDData, NDData or array_like, shape (..., ny, nx)
-            The image, of the source's shape; leading axes are planes that share the geometry. For
-            a part of the source, or binned pixels, see `cropped` and `binned`.
+        data : CCDData, NDData or array_like, shape (..., ny, nx) or (ny, nx, 3)
+            The image, of the source's shape. Leading axes are planes that share the geometry, such
+            as colors; a last axis of length 1, 3 or 4 after (ny, nx) has colors, too. For a part
+            of the source, or binned pixels, see `cropped` and `binned`.
         method : str or `~spalipy_astro.resampling.Kernel`, optional
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux (default) or surface brightness.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
+            what is per solid angle keeps its value, all else, also without a unit, its flux.
         fill_value : float, optional
             Value of pixels without data.
         shape : tuple of int, optional
@@ -242,7 +240,8 @@ class Alignment:
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``. Pixels without data are masked and have ``fill_value``.
+            Of the type of ``data``, its axes in the same order. Pixels without data are masked and
+            have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -293,6 +292,8 @@ class Alignment:
         if self.source_shape is not None:
             inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
             out[~inside] |= np.uint8(Coverage.NO_DATA)
+        if "freedom" not in self._summary:
+            return out  # of a given transform nothing is extrapolated
         used = self.matches[np.asarray(self.matches["used"])]
         xy = np.column_stack((used["x_template"], used["y_template"]))
         out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
@@ -302,6 +303,7 @@ class Alignment:
     report = _supplied.report
     write = _supplied.write
     read = classmethod(_supplied.read)
+    from_transform = classmethod(_given.from_transform)
 
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
@@ -562,9 +564,4 @@ class Alignment:
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return {
-            "ALGNVERS": (__version__, "version of spalipy_astro"),
-            "ALGNNUM": (int(self._summary["n_used"]), "stars that the transform was fitted to"),
-            "ALGNRMS": (round(float(self._summary["rms"]), 5), "[px] rms distance of these stars"),
-            "ALGNODDS": (round(float(self._summary["log_odds"]), 2), "ln odds against chance"),
-        }
+        return cards_of(self._summary)

@@ -21,7 +21,7 @@ from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["binned", "composed", "cropped", "inverted", "shifted"]
+__all__ = ["binned", "composed", "cropped", "inverted", "rescaled", "shifted"]
 
 Shape = tuple[int, int]
 
@@ -50,8 +50,9 @@ def inverted(alignment: Alignment) -> Alignment:
         for term in alignment._errors
     )
     known = dict(alignment._summary)
-    known["n_source"], known["n_template"] = known["n_template"], known["n_source"]
-    known["excess_scatter"] /= scale
+    if "freedom" in known:
+        known["n_source"], known["n_template"] = known["n_template"], known["n_source"]
+        known["excess_scatter"] /= scale
     return _derive(
         alignment,
         "inverse",
@@ -79,15 +80,20 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
     terms = [replace(term, scale=term.scale * scale) for term in first._errors]
     terms += [replace(term, transform=first.transform | term.transform) for term in second._errors]
     a, b = first._summary, second._summary
-    known = {
-        "n_source": a["n_source"],
-        "n_template": b["n_template"],
-        "n_expected": min(a["n_expected"], b["n_expected"]),
-        "excess_scatter": float(np.hypot(a["excess_scatter"] * scale, b["excess_scatter"])),
-        "log_odds": min(a["log_odds"], b["log_odds"]),
-        "hypotheses": max(a["hypotheses"], b["hypotheses"]),
-        "freedom": max(a["freedom"], b["freedom"]),
-    }
+    known: dict[str, Any] = {}
+    if "freedom" in a and "freedom" in b:
+        known = {
+            "n_source": a["n_source"],
+            "n_template": b["n_template"],
+            "excess_scatter": float(np.hypot(a["excess_scatter"] * scale, b["excess_scatter"])),
+            "freedom": max(a["freedom"], b["freedom"]),
+        }
+    if "log_odds" in a and "log_odds" in b:
+        known |= {
+            "n_expected": min(a["n_expected"], b["n_expected"]),
+            "log_odds": min(a["log_odds"], b["log_odds"]),
+            "hypotheses": max(a["hypotheses"], b["hypotheses"]),
+        }
     return _derive(
         first,
         "then",
@@ -153,6 +159,28 @@ def binned(alignment: Alignment, source: int, template: int) -> Alignment:
     return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
 
 
+def rescaled(alignment: Alignment, *, source: float = 1.0, template: float = 1.0) -> Alignment:
+    """
+    Return the alignment of positions in other units, by which those of this one are multiples.
+
+    Parameters
+    ----------
+    alignment : Alignment
+        Of lists of stars.
+    source, template : float, optional
+        New units per old one: new positions are old ones divided by these.
+
+    Returns
+    -------
+    Alignment
+        No step of it is noted: the units are those of the user's own lists.
+    """
+    grids = [Grid(step=source), Grid(step=template)]
+    shapes = alignment.source_shape, alignment.template_shape
+    new = _regridded(alignment, "", grids, shapes)
+    return replace(new, provenance=alignment.provenance)
+
+
 def _regridded(
     alignment: Alignment, what: str, grids: list[Grid], shapes: tuple[Shape | None, Shape | None]
 ) -> Alignment:
@@ -173,7 +201,8 @@ def _regridded(
         for term in alignment._errors
     )
     known = dict(alignment._summary)
-    known["excess_scatter"] /= template.step
+    if "freedom" in known:
+        known["excess_scatter"] /= template.step
     return _derive(
         alignment,
         what,

@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
-from astropy.nddata import NDData
+from astropy.nddata import CCDData, NDData
 from astropy.units import Quantity
 from astropy.wcs import WCS
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_shape, check_whole_offset, positive_number
+from spalipy_astro._checks import (
+    check_shape,
+    check_whole_offset,
+    colors_go_last,
+    positive_number,
+    shape_of,
+)
 from spalipy_astro.alignment._photometry import Photometry
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["Output", "output_of", "resampled", "wcs_of_window"]
+__all__ = ["Output", "output_of", "resampled"]
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 
@@ -37,13 +43,13 @@ class Output(NamedTuple):
     shape : tuple of int
         ``(ny, nx)``.
     wcs : WCS or None
-        For a FITS header.
+        Of the grid whose pixels the offset counts.
     """
 
     backward: Model
     offset: tuple[int, int]
     shape: tuple[int, int]
-    wcs: WCS | None
+    wcs: Any
 
 
 def output_of(
@@ -86,7 +92,7 @@ def output_of(
         )
     backward = alignment.transform.inverse
     if scale == 1:
-        return Output(backward, offset, shape, wcs_of_window(alignment, offset, shape))
+        return Output(backward, offset, shape, alignment.original_wcs)
     return _finer(alignment, scale, offset, shape)
 
 
@@ -108,17 +114,6 @@ def intersection(alignment: Alignment) -> Window:
     return window
 
 
-def wcs_of_window(
-    alignment: Alignment, offset: tuple[int, int], shape: tuple[int, int]
-) -> WCS | None:
-    """Return the FITS WCS of a window of the template's grid, if there is one."""
-    if alignment.original_wcs is None:
-        return None
-    from spalipy_astro.wcs import shifted_wcs  # gwcs comes in with it
-
-    return shifted_wcs(alignment.original_wcs, offset, shape)
-
-
 def _finer(
     alignment: Alignment, scale: float, offset: tuple[int, int], shape: tuple[int, int]
 ) -> Output:
@@ -130,7 +125,7 @@ def _finer(
     size = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1))
     backward = regrid_backward(alignment.transform.inverse, SAME, grid)
     wcs = regrid_wcs(alignment.original_wcs, grid, size)
-    return Output(backward, (0, 0), size, wcs if isinstance(wcs, WCS) else None)
+    return Output(backward, (0, 0), size, wcs)
 
 
 class _Turned(Model):
@@ -180,11 +175,7 @@ def _on_sky(
     old, new = frame.reference_frame, ours.output_frame.reference_frame
     turned = to_sky if old.is_equivalent_frame(new) else to_sky | _Turned(old, new)
     backward = turned | from_sky | alignment.transform.inverse
-    if not isinstance(wcs, WCS):
-        return Output(backward, offset, shape, None)
-    from spalipy_astro.wcs import shifted_wcs
-
-    return Output(backward, offset, shape, shifted_wcs(wcs, offset, shape))
+    return Output(backward, offset, shape, wcs)
 
 
 def resampled(
@@ -195,7 +186,7 @@ def resampled(
     scale_flux: bool = False,
     match_background: bool = False,
     cards: Mapping[str, Any] | None = None,
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     return_footprint: bool = False,
     **options: Any,
@@ -218,22 +209,29 @@ def resampled(
     image
         And its footprint, if that is asked for.
     """
-    from spalipy_astro.resampling import resample
+    from spalipy_astro.resampling import conserves_flux, resample
 
+    conserve_flux = conserves_flux(data) if conserve_flux is None else conserve_flux
     photometry = Photometry.of(alignment, conserve_flux=conserve_flux)
     wanted = {"scale_flux": scale_flux, "match_background": match_background}
     photometry.check(**wanted)
+    if match_background and len([n for n in shape_of(data) if n > 1]) > 2:
+        raise ValueError(
+            f"match_background=True is for an image, got shape {shape_of(data)}: each color has a "
+            "sky of its own. Align the planes one by one, or leave it out."
+        )
     changed = scale_flux or match_background
     found = resample(
         data,
         output.backward,
         shape=output.shape,
         offset=output.offset,
-        wcs=output.wcs,
+        wcs=_carried(output, data),
         conserve_flux=conserve_flux,
         fill_value=np.nan if changed else fill_value,
         provenance={**alignment._cards(), **photometry.cards(**wanted), **(cards or {})},
         return_footprint=return_footprint,
+        colors_last=colors_go_last(shape_of(data), alignment.source_shape),
         **options,
     )
     if not changed:
@@ -242,6 +240,16 @@ def resampled(
     image = photometry.apply(image, **wanted)
     _fill(image, fill_value)
     return (image, footprint) if return_footprint else image
+
+
+def _carried(output: Output, image: Any) -> Any:
+    """Return the WCS of an aligned image, as the type of the image takes it."""
+    if output.wcs is None or not isinstance(image, NDData):
+        return None
+    from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
+
+    for_fits = isinstance(image, CCDData)
+    return carried_wcs(output.wcs, output.offset, output.shape, meta=image.meta, for_fits=for_fits)
 
 
 def _fill(image: Any, value: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
+from string import Formatter
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from spalipy_astro.fitting import fit_linear
 from spalipy_astro.version import __version__
 
 __all__ = [
+    "NOMINAL",
     "Summary",
     "box_of",
+    "cards_of",
     "center_of",
     "derived_figures",
+    "describe",
     "figures_of",
     "provenance",
     "scale_of",
@@ -29,10 +33,16 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, int]
 
+NOMINAL = (1000, 1000)
+"""Shape that a frame is looked at with where neither a shape nor a star is known."""
+
 
 class Summary(Mapping[str, Any]):
     """
     Figures of merit of an alignment: a mapping that prints itself as a table.
+
+    Figures that an alignment does not have are not in it: of pairs that were given matched, those
+    of the search; of a transform that was given, those of the fit, too.
 
     Parameters
     ----------
@@ -40,17 +50,24 @@ class Summary(Mapping[str, Any]):
         The figures.
     """
 
+    # of each line, the first form whose figures are there
     _LINES = (
-        ("matched stars", "{n_matched} of {n_expected} expected, {n_clipped} clipped"),
-        ("residuals", "{rms_x:.3f} px in x, {rms_y:.3f} px in y (rms)"),
-        ("chi-squared", "{chi2_x:.2f} in x, {chi2_y:.2f} in y (per degree of freedom)"),
-        ("log-odds", "{log_odds:.1f} (natural logarithm, against chance)"),
-        ("scale", "{scale:.6f} template px per source px"),
-        ("rotation", "{rotation:.4f} deg counter-clockwise"),
-        ("parity", "{parity:+d}"),
-        ("shift", "{shift_x:.2f} px in x, {shift_y:.2f} px in y (of the center)"),
-        ("distortion", "{distortion:.2f} px at most, {freedom:.1f} parameters per axis"),
-        ("coverage", "{coverage:.0%} of the overlap lies among matched stars"),
+        (
+            ("matched stars", "{n_matched} of {n_expected} expected, {n_clipped} clipped"),
+            ("matched pairs", "{n_matched} of {n_source} given, {n_clipped} clipped"),
+        ),
+        (("residuals", "{rms_x:.3f} px in x, {rms_y:.3f} px in y (rms)"),),
+        (("chi-squared", "{chi2_x:.2f} in x, {chi2_y:.2f} in y (per degree of freedom)"),),
+        (("log-odds", "{log_odds:.1f} (natural logarithm, against chance)"),),
+        (("scale", "{scale:.6f} template px per source px"),),
+        (("rotation", "{rotation:.4f} deg counter-clockwise"),),
+        (("parity", "{parity:+d}"),),
+        (("shift", "{shift_x:.2f} px in x, {shift_y:.2f} px in y (of the center)"),),
+        (
+            ("distortion", "{distortion:.2f} px at most, {freedom:.1f} parameters per axis"),
+            ("distortion", "{distortion:.2f} px at most"),
+        ),
+        (("coverage", "{coverage:.0%} of the overlap lies among matched stars"),),
     )
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -66,7 +83,13 @@ class Summary(Mapping[str, Any]):
         return len(self._values)
 
     def _rows(self) -> list[tuple[str, str]]:
-        return [(label, line.format(**self._values)) for label, line in self._LINES]
+        rows = []
+        for forms in self._LINES:
+            for label, line in forms:
+                if all(name in self._values for _, name, _, _ in Formatter().parse(line) if name):
+                    rows.append((label, line.format(**self._values)))
+                    break
+        return rows
 
     def __str__(self) -> str:
         return "\n".join(f"{label:15s} {line}" for label, line in self._rows())
@@ -89,21 +112,37 @@ def derived_figures(
     source_shape: Shape | None,
     template_shape: Shape | None,
 ) -> dict[str, Any]:
-    """Collect the figures of a transform derived from others; `known` has their values."""
+    """
+    Collect the figures of a transform that was derived from others, or given.
+
+    Where `known` has the ``freedom`` of a fit, all of them; otherwise those of the transform alone.
+    """
     boxes = tuple(
-        shape or box_of(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
+        shape or _box_of_side(matches, side)
         for side, shape in (("source", source_shape), ("template", template_shape))
     )
     points = np.vstack((np.column_stack(_geometry.spread(boxes[0], 17)), center_of(boxes[0])))
     images = np.column_stack(transform(*points.T))
     good = np.isfinite(images[:-1]).all(axis=1)
     forward, offset = fit_linear(points[:-1][good], images[:-1][good])
+    if "freedom" not in known:
+        off = images[:-1][good] - points[:-1][good] @ forward.T - offset
+        bend = float(np.hypot(*off.T).max())
+        counts = {"n_matched": 0, "n_used": 0, "n_clipped": 0}
+        return {**known, **counts, **_geometry_of(forward, images[-1], boxes[1], bend)}
     at_stars = np.column_stack((matches["x_source"], matches["y_source"])) @ forward.T + offset
     freedom = float(known["freedom"])
     return {
         **known,
         **figures_of(transform, matches, forward, images[-1], at_stars, boxes, freedom),
     }
+
+
+def _box_of_side(matches: QTable, side: str) -> tuple[float, ...]:
+    """Return the shape of the smallest frame that shows all matched stars of one side."""
+    if not len(matches):
+        return NOMINAL
+    return box_of(np.column_stack((matches[f"x_{side}"], matches[f"y_{side}"])))
 
 
 def figures_of(
@@ -180,22 +219,28 @@ def _describe(
     It sends the source's center to ``middle``; its linear part sends the stars to ``affine_xy``.
     """
     used = np.asarray(matches["used"], dtype=bool)
-    shift = middle - center_of(boxes[1])
     xy = np.column_stack((matches["x_template"], matches["y_template"]))[used]
     bend = 0.0
     if freedom > 3.01 and used.any():
         # where the transform puts the stars is known from their residuals
         images = xy - np.column_stack((matches["dx"], matches["dy"]))[used]
         bend = np.hypot(*(images - affine_xy[used]).T).max()
-    determinant = np.linalg.det(forward)
+    coverage = _geometry.covered_fraction(transform.inverse, xy, *boxes)
+    return {**_geometry_of(forward, middle, boxes[1], float(bend)), "coverage": coverage}
+
+
+def _geometry_of(
+    forward: NDArray[Any], middle: FloatArray, box: tuple[float, ...], bend: float
+) -> dict[str, Any]:
+    """Describe a transform by its linear part and where it sends the source's center."""
+    shift = middle - center_of(box)
     return {
         "scale": scale_of(forward),
         "rotation": float(np.degrees(np.arctan2(forward[1, 0], forward[0, 0]))),
-        "parity": 1 if determinant > 0 else -1,
+        "parity": 1 if np.linalg.det(forward) > 0 else -1,
         "shift_x": float(shift[0]),
         "shift_y": float(shift[1]),
-        "distortion": float(bend),
-        "coverage": _geometry.covered_fraction(transform.inverse, xy, *boxes),
+        "distortion": bend,
     }
 
 
@@ -212,6 +257,28 @@ def center_of(box: tuple[float, ...]) -> FloatArray:
 def box_of(xy: FloatArray) -> tuple[float, ...]:
     """Return the shape of the smallest frame from pixel (0, 0) that shows all positions."""
     return tuple(xy.max(axis=0)[::-1] + 1)
+
+
+def describe(summary: Mapping[str, Any]) -> str:
+    """Return the figures of an alignment in a few words."""
+    what = "a given transform"
+    if "freedom" in summary:
+        stars = "stars" if "log_odds" in summary else "pairs"
+        what = f"{summary['n_used']} {stars}, rms {summary['rms']:.3f} px"
+    odds = f", log-odds {summary['log_odds']:.0f}" if "log_odds" in summary else ""
+    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:.3f} deg{odds}"
+
+
+def cards_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the provenance cards of an image that was aligned."""
+    cards: dict[str, Any] = {"ALGNVERS": (__version__, "version of spalipy_astro")}
+    if "freedom" in summary:
+        cards["ALGNNUM"] = (int(summary["n_used"]), "stars that the transform was fitted to")
+        rms = round(float(summary["rms"]), 5)
+        cards["ALGNRMS"] = (rms, "[px] rms distance of these stars")
+    if "log_odds" in summary:
+        cards["ALGNODDS"] = (round(float(summary["log_odds"]), 2), "ln odds against chance")
+    return cards
 
 
 def provenance(options: Mapping[str, Any]) -> dict[str, Any]:

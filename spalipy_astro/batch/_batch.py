@@ -20,6 +20,7 @@ from astropy.table import QTable, Table
 from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import check_names, check_shape, whole_number
+from spalipy_astro.batch._chips import align_chips
 from spalipy_astro.batch._figures import FIGURES
 from spalipy_astro.batch._pool import Processes, run, started
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
@@ -39,7 +40,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
-from spalipy_astro.io import Extension, read_image
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, read_image
 from spalipy_astro.registration import FindOptions, StarFrame, find_alignment, prepare
 from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
@@ -62,14 +63,17 @@ def align_many(
     grid: str = "template",
     shape: tuple[int, int] | None = None,
     method: str | Kernel = "lanczos3",
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     scale_flux: bool = False,
     match_background: bool = False,
     reject: Reject | None = None,
     target: Table | str | os.PathLike[str] | None = None,
     hdu: Extension | None = None,
+    template_hdu: Extension | None = None,
     source_mask: Any = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     min_matched: int = 0,
     n_workers: int | None = 1,
     executor: str | Executor = "processes",
@@ -84,6 +88,8 @@ def align_many(
     ----------
     sources : iterable, or `ccdproc.ImageFileCollection`
         Paths of FITS files, CCDData, NDData or arrays of shape (ny, nx). They are read one by one.
+        Color images and cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and
+        keep their layout; see `find_alignment`. PNG, JPEG and TIFF files are read as (3, ny, nx).
     template : path, CCDData, NDData, array_like, catalog or "best"
         As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
         ``"best"`` it is one of the sources: the deepest, sharpest and roundest one, as far as it
@@ -124,10 +130,20 @@ def align_many(
         aligned images show it where it is at the time of the template; their WCS is right for it,
         not for the stars.
     hdu : int, str or (str, int), optional
-        Extension of files, of the sources and of the template; by default the first image.
+        Extension of files, of the sources and of the template; by default the first image. With
+        ``"all"`` every image of a file is a source, a chip of a camera, say: the first of each goes
+        with the first of the template, the second with the second, unless the template has only
+        one. There is a row for each, with a column ``hdu``, and what is made of files with several
+        images is in folders ``hdu1``, ``hdu2`` and so on of ``output``.
+    template_hdu : int, str or (str, int), optional
+        Extension of the template, where it is not that of the sources.
     source_mask : array_like or path, or list of them, optional
         Bad pixels in addition to the images' own: of all sources, or a list with one (or None) for
-        each. Every non-zero pixel of a file is bad.
+        each. Every non-zero pixel of a file is bad, unless it holds flags of a known observatory.
+    ignore_flags, flag_name_map : optional
+        Which bits of flags in files do not make a pixel bad, as
+        `astropy.nddata.bitmask.bitfield_to_boolean_mask` takes them; by default
+        (``"observatory"``) those that are harmless in the images of the observatory.
     min_matched : int, optional
         Smallest number of matched stars; by default only the odds against chance decide.
     n_workers : int, optional
@@ -212,6 +228,40 @@ def align_many(
     if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
         sources = sources.files_filtered(include_path=True)
     best = isinstance(template, str) and template == "best"
+    if hdu == "all":
+        chips = None if template_hdu is None else [template_hdu]
+        if chips is None and isinstance(template, str | os.PathLike) and not best:
+            chips = None if is_catalog(template) else list(image_hdus(template))
+        whole = {
+            "resample": resample,
+            "alignments": alignments,
+            "overwrite": overwrite,
+            "grid": grid,
+            "shape": shape,
+            "method": method,
+            "conserve_flux": conserve_flux,
+            "fill_value": fill_value,
+            "scale_flux": scale_flux,
+            "match_background": match_background,
+            "reject": reject,
+            "target": target,
+            "ignore_flags": ignore_flags,
+            "flag_name_map": flag_name_map,
+            "min_matched": min_matched,
+            "n_workers": n_workers,
+            "executor": executor,
+            "client": client,
+            "progress": progress,
+        }
+        return align_chips(
+            align_many,
+            sources,
+            template,
+            output=output,
+            source_mask=source_mask,
+            template_hdus=chips,
+            options={**whole, **options},
+        )
     folder = None if output is None else Path(output).absolute()
     settings = Settings(
         find={key: value for key, value in options.items() if key != "template_mask"},
@@ -227,6 +277,7 @@ def align_many(
         overwrite=overwrite,
         reuse=not overwrite,
         alignments=alignments,
+        flags={"ignore_flags": ignore_flags, "flag_name_map": flag_name_map},
     )
     seen: list[Task] = []
     tasks: Iterable[Task] = _tasks(sources, source_mask, folder, seen)
@@ -251,7 +302,10 @@ def align_many(
             label, frame = seen[chosen.key].label, frames[chosen.key]
             meta["template_reason"] = chosen.reason
         else:
-            label, frame = _prepare_template(template, hdu, options)
+            if template_hdu is not None:
+                settings = replace(settings, hdu=template_hdu)
+            label, frame = _prepare_template(template, settings, options)
+            settings = replace(settings, hdu=hdu)
         _rehearse(frame, settings)
         settings = replace(settings, template=frame)
         if target is not None:
@@ -266,6 +320,7 @@ def align_many(
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         if in_two_steps:
+            tasks = list(tasks)
             settings = replace(settings, keep=len(tasks) <= _KEPT)
             _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
             if reject is not None:
@@ -408,13 +463,15 @@ def _shown(
     return tqdm(results, total=total, desc=title, unit="frame")
 
 
-def _prepare_template(template: Any, hdu: Any, options: Mapping[str, Any]) -> tuple[Any, StarFrame]:
+def _prepare_template(
+    template: Any, settings: Settings, options: Mapping[str, Any]
+) -> tuple[Any, StarFrame]:
     """Find the stars of the template; return what to call it, too."""
     label = type(template).__name__
     if isinstance(template, str | os.PathLike):
         label = os.fspath(template)
         if not is_catalog(template):
-            template = read_image(template, hdu=hdu)
+            template = read_image(template, hdu=settings.hdu, **settings.flags)
     if is_sky_catalog(template):
         raise CatalogError(
             "the template of a sequence cannot be a catalog of sky positions, because each source "

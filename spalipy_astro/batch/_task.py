@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import time
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
@@ -27,10 +29,12 @@ from spalipy_astro.batch._target import Target
 from spalipy_astro.errors import AlignmentError, NoMatchError
 from spalipy_astro.io import (
     Extension,
+    as_header,
+    chip_of,
     is_complete,
     is_fits,
     read_image,
-    read_plane,
+    read_mask,
     to_hdus,
     write_hdus,
 )
@@ -123,6 +127,8 @@ class Settings:
         Take files of the same making for done.
     alignments : bool
         Write alignments.
+    flags : mapping
+        ``ignore_flags`` and ``flag_name_map`` of `spalipy_astro.io.read_image`.
     keep : bool
         Hand alignments back even though they are written to files.
     target : Target, optional
@@ -138,6 +144,7 @@ class Settings:
     overwrite: bool = False
     reuse: bool = True
     alignments: bool = True
+    flags: Mapping[str, Any] = field(default_factory=dict)
     keep: bool = False
     target: Target | None = None
 
@@ -298,7 +305,7 @@ class _Source:
         self.task, self.settings = task, settings
 
     @cached_property
-    def image(self) -> CCDData:
+    def image(self) -> NDData:
         return _image(self.task, self.settings)
 
     @cached_property
@@ -306,7 +313,8 @@ class _Source:
         """A short name for the source as it is now."""
         if self.task.stem is None:
             return ""  # nothing is written that could be compared
-        return _digest(_state(self.task.image), _state(self.task.mask), self.settings.hdu)
+        flags = {key: str(value) for key, value in self.settings.flags.items()}
+        return _digest(_state(self.task.image), _state(self.task.mask), self.settings.hdu, flags)
 
 
 def _digest(*parts: Any) -> str:
@@ -340,23 +348,47 @@ def stem_of(path: str | os.PathLike[str]) -> str:
     return name.stem
 
 
-def _image(task: Task, settings: Settings) -> CCDData:
+def _image(task: Task, settings: Settings) -> NDData:
     """Read a source."""
     mask = task.mask
     if isinstance(mask, str | os.PathLike):
-        mask = read_plane(mask) != 0
+        mask = read_mask(mask, hdu=chip_of(mask, settings.hdu), **settings.flags)
     if isinstance(task.image, str | os.PathLike):
-        return read_image(task.image, hdu=settings.hdu, mask=mask)
+        return read_image(task.image, hdu=settings.hdu, mask=mask, **settings.flags)
     image = task.image
     if not isinstance(image, NDData):
         image = CCDData(np.ma.getdata(image), unit="adu", mask=np.ma.getmask(image))
         image.mask = None if image.mask is np.ma.nomask else image.mask
-    elif not isinstance(image, CCDData):
-        image = CCDData(image, unit=image.unit or "adu")
     if mask is not None:
-        both = np.asarray(mask, bool) if image.mask is None else image.mask | np.asarray(mask, bool)
-        image = CCDData(image, mask=both, unit=image.unit)
-    return image
+        both = mask_like(mask, image.data.shape)
+        if image.mask is not None:
+            both = image.mask | both
+        image = copy.copy(image)
+        image.mask = both
+    return _writable(image, task) if settings.window is not None else image
+
+
+def _writable(image: NDData, task: Task) -> NDData:
+    """Leave out, before the work, what cannot be written of an image's metadata after it."""
+    header = as_header(image.meta, f"source {task.label}")
+    if isinstance(image, CCDData):
+        image = copy.copy(image)
+        image.meta = header
+        return image
+    return NDData(image, meta=header)
+
+
+def _as_ccddata(image: NDData) -> CCDData:
+    """Turn an image into one that can be written; its WCS, which may be a gwcs, stays behind."""
+    if isinstance(image, CCDData):
+        return image
+    return CCDData(
+        image.data,
+        unit=image.unit or "adu",
+        mask=image.mask,
+        uncertainty=image.uncertainty,
+        meta=image.meta,
+    )
 
 
 def _state(thing: Any) -> Any:
@@ -429,9 +461,10 @@ def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignmen
     return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
 
 
-def _resampled(alignment: Alignment, image: CCDData, settings: Settings, key: str) -> CCDData:
+def _resampled(alignment: Alignment, image: NDData, settings: Settings, key: str) -> CCDData:
     """Put an image on the grid."""
     assert settings.window is not None
+    image = _as_ccddata(image)
     offset, shape = settings.window
     cards = cards_of(figures_of(alignment))
     if "target_shift" in alignment.provenance:

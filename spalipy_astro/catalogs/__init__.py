@@ -1,7 +1,13 @@
 """Star catalogs: every dialect read into one table, and positions on the sky onto a plane."""
 
 from spalipy_astro.catalogs._catalog import Stars, as_filters, as_stars, read_catalog, select_stars
-from spalipy_astro.catalogs._dialects import Dialect, Position, register_dialect, unregister_dialect
+from spalipy_astro.catalogs._dialects import (
+    Dialect,
+    Position,
+    register_dialect,
+    translate,
+    unregister_dialect,
+)
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table, is_catalog
 from spalipy_astro.catalogs._sky import (
@@ -30,5 +36,6 @@ __all__ = [
     "register_dialect",
     "select_stars",
     "sky_options",
+    "translate",
     "unregister_dialect",
 ]

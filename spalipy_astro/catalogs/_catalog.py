@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_names, number, positive_number, whole_number
-from spalipy_astro.catalogs._dialects import SPALIPY, recognize, translate, values_of
+from spalipy_astro.catalogs._dialects import translate, values_of
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table
 from spalipy_astro.errors import CatalogError, TooFewStarsError
@@ -24,6 +24,8 @@ __all__ = ["StarFlag", "Stars", "as_stars", "read_catalog", "select_stars"]
 
 _DEFAULT_ERROR = 0.1  # px: position error of a catalog that gives none
 _MIN_STARS = 3
+_MOST_ERROR = 0.05  # of the field's width: a worse position does not tell one star from another
+_LEAST_ERROR = 1e-9  # of the field's width: 1 / variance is a number beside those of other stars
 _NO_FILTER: dict[str, Any] = {"bad_flags": 0, "min_fwhm": None, "min_sep": None, "brightest": None}
 
 
@@ -256,7 +258,7 @@ def as_stars(
     catalog : path, `~astropy.table.Table`, array or object with ``to_table``
         A table with columns ``x`` and ``y`` (0-based px), optionally ``flux``, ``x_err``,
         ``y_err`` and ``flag`` (`StarFlag` bits); positions of shape (N, 2), brightest first; or
-        anything else that `read_catalog` reads.
+        anything else that `read_catalog` reads. Rows that `read_catalog` leaves out are left out.
     name : str, optional
         Its name in error messages.
     select : mapping, optional
@@ -270,18 +272,17 @@ def as_stars(
     Raises
     ------
     CatalogError
-        If columns are missing, or values are not finite, not positive or not distinct.
+        If columns are missing, errors are negative, zero or as large as the field, or values are
+        not finite, not positive or not distinct and too few rows are left.
     TooFewStarsError
         If fewer than three usable stars are left.
     """
-    table = as_table(catalog, name=name)
-    if recognize(table) is SPALIPY and {"x", "y"} <= set(table.colnames):
-        rows = np.arange(len(table))  # our own columns: what is wrong with them is an error
-    else:
-        table = translate(table, name=name)
-        rows = _sound_rows(table)
+    table = translate(as_table(catalog, name=name), name=name)
+    rows = _sound_rows(table)
     n = len(table)
     flag = np.asarray(table["flag"], np.int64) if "flag" in table.colnames else np.zeros(n, int)
+    if len(rows) < _MIN_STARS:
+        _complain(table, name)
     rows = rows[(flag[rows] & int(UNUSABLE)) == 0]
     usable = len(rows)
     if select:
@@ -290,31 +291,36 @@ def as_stars(
     flux = np.full(len(rows), np.nan)
     if "flux" in table.colnames:
         flux = values_of(table["flux"])[rows]
-    err = None
-    if {"x_err", "y_err"} <= set(table.colnames):
-        x_err, y_err = (values_of(table[column])[rows] for column in ("x_err", "y_err"))
-        err = np.sqrt((x_err**2 + y_err**2) / 2)
     if len(rows) < _MIN_STARS:
         left = f", of which filters leave {len(rows)}" if len(rows) < usable else ""
         raise TooFewStarsError(
             f"the {name} has {usable} usable stars among {n} detections{left}; alignment needs at "
             f"least {_MIN_STARS}. If stars are detected, a lower threshold finds fainter ones."
         )
-    _check(xy, flux if "flux" in table.colnames else None, err, name)
-    order = np.argsort(-flux, kind="stable") if np.isfinite(flux).all() else np.arange(len(rows))
-    return Stars(xy, err, flux, flag[rows], rows).take(order)
+    spread = np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)
+    if spread[1] < 1e-6 * spread[0]:
+        raise CatalogError(
+            f"all {len(rows)} positions in the {name} catalog lie on one line, so they do not "
+            "determine a transform."
+        )
+    err = None
+    if {"x_err", "y_err"} <= set(table.colnames):
+        x_err, y_err = (values_of(table[column])[rows] for column in ("x_err", "y_err"))
+        err = _plain_errors(np.hypot(x_err, y_err) / np.sqrt(2), xy, name)
+    return Stars(xy, err, flux, flag[rows], rows)
 
 
 def _sound_rows(table: Table) -> NDArray[np.intp]:
     """Return the rows with a position and a flux, brightest first, one for each position."""
-    good = np.isfinite(table["x"]) & np.isfinite(table["y"])
+    x, y = values_of(table["x"]), values_of(table["y"])
+    good = np.isfinite(x) & np.isfinite(y)
     order = np.arange(len(table))
     if "flux" in table.colnames:
-        flux = np.asarray(table["flux"])
+        flux = values_of(table["flux"])
         good &= np.isfinite(flux) & (flux > 0)
         order = np.argsort(-np.where(good, flux, 0), kind="stable")
     order = order[good[order]]
-    xy = np.column_stack((table["x"], table["y"]))[order]
+    xy = np.column_stack((x, y))[order]
     first = np.unique(xy, axis=0, return_index=True)[1]
     return order[np.sort(first)]
 
@@ -363,42 +369,49 @@ def _asked_for(table: Table, column: str, option: str) -> Any:
     return table[column]
 
 
-def _check(
-    xy: NDArray[np.float64],
-    flux: NDArray[np.float64] | None,
-    err: NDArray[np.float64] | None,
-    name: str,
-) -> None:
-    """Raise CatalogError, with counts, for values that no star has."""
-    n = len(xy)
-    bad = n - int(np.count_nonzero(np.isfinite(xy).all(axis=1)))
+def _complain(table: Table, name: str) -> None:
+    """Raise CatalogError, with counts, for values that no star has; they have left too few."""
+    n = len(table)
+    xy = np.column_stack((values_of(table["x"]), values_of(table["y"])))
+    finite = np.isfinite(xy).all(axis=1)
+    bad = n - int(np.count_nonzero(finite))
     if bad:
         raise CatalogError(
-            f"{bad} of {n} positions in the {name} catalog are not finite; leave those rows out."
+            f"{bad} of {n} positions in the {name} catalog are not finite, which leaves "
+            f"{n - bad}; alignment needs at least {_MIN_STARS}."
         )
-    if flux is not None:
+    if "flux" in table.colnames:
+        flux = values_of(table["flux"])
         bad = n - int(np.count_nonzero(np.isfinite(flux) & (flux > 0)))
         if bad:
             raise CatalogError(
-                f"{bad} of {n} fluxes in the {name} catalog are not positive and finite; leave "
-                "those rows out, or drop the column and sort by brightness."
-            )
-    if err is not None:
-        bad = n - int(np.count_nonzero(np.isfinite(err) & (err > 0)))
-        if bad:
-            raise CatalogError(
-                f"{bad} of {n} position errors in the {name} catalog are not positive and finite; "
-                "leave those rows out, or drop the columns x_err and y_err."
+                f"{bad} of {n} fluxes in the {name} catalog are not positive and finite, which "
+                f"leaves {n - bad}; drop the column flux and sort by brightness."
             )
     distinct = len(np.unique(xy, axis=0))
     if distinct < n:
         raise CatalogError(
-            f"{n - distinct} of {n} positions in the {name} catalog are duplicates; keep one row "
-            "for each star."
+            f"{n - distinct} of {n} positions in the {name} catalog are duplicates, which leaves "
+            f"{distinct}; alignment needs at least {_MIN_STARS}."
         )
-    spread = np.linalg.svd(xy - xy.mean(axis=0), compute_uv=False)
-    if spread[1] < 1e-6 * spread[0]:
+
+
+def _plain_errors(
+    err: NDArray[np.float64], xy: NDArray[np.float64], name: str
+) -> NDArray[np.float64]:
+    """
+    Return position errors within what the field can tell, in its units.
+
+    Larger ones than the field say no more than that nothing is known, and of those that are far
+    smaller than its numbers no sum of weights keeps more.
+    """
+    extent = float(np.ptp(xy, axis=0).max())
+    useful = int(np.count_nonzero(err < _MOST_ERROR * extent))
+    if useful < _MIN_STARS:
         raise CatalogError(
-            f"all {n} positions in the {name} catalog lie on one line, so they do not "
-            "determine a transform."
+            f"x_err and y_err of the {name} catalog are {np.median(err):.3g} in the middle, in a "
+            f"field {extent:.3g} wide: {useful} of {len(err)} positions are more precise than "
+            f"{_MOST_ERROR:.0%} of that, where {_MIN_STARS} are needed. Errors are 1-sigma, in the "
+            "unit of x and y; drop the columns if they are something else."
         )
+    return np.clip(err, _LEAST_ERROR * extent, extent)

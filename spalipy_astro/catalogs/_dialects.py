@@ -369,7 +369,7 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
         **_brightness(known, dialect),
         **_width(known, dialect),
         **_flags(known, dialect),
-        **_errors(known, position),
+        **_errors(known, position, name),
     }
     for column, values in found.items():
         out[column] = values
@@ -447,12 +447,20 @@ def _flags(known: Mapping[str, Any], dialect: Dialect) -> dict[str, NDArray[np.i
     return {"flag": out}
 
 
-def _errors(known: Mapping[str, Any], position: Position) -> dict[str, FloatArray]:
-    """Return the position errors; those that are not positive become the largest of the others."""
+def _errors(known: Mapping[str, Any], position: Position, owner: str) -> dict[str, FloatArray]:
+    """
+    Return the position errors; those that are not known become the largest of the others.
+
+    An error of one axis alone holds for both. Programs that measure stars write zeros and negative
+    numbers where they could not tell; in columns of our own names these are mistakes.
+    """
     pair: tuple[FloatArray, ...] | None = None
     for names, root in ((position.axes, False), (position.variances, True)):
-        if names and all(name.lower() in known for name in names):
-            pair = tuple(values_of(known[name.lower()]) for name in names)
+        there = [name for name in names or () if name.lower() in known]
+        if there and (len(there) == 2 or not root):
+            pair = tuple(values_of(known[name.lower()]) for name in (there[0], there[-1]))
+            if position is SPALIPY.positions[0]:
+                _refuse_impossible(dict(zip(there, pair, strict=False)), owner)
             if root:
                 pair = tuple(np.sqrt(np.maximum(values, 0)) for values in pair)
             break
@@ -472,3 +480,15 @@ def _errors(known: Mapping[str, Any], position: Position) -> dict[str, FloatArra
         return {}
     x, y = (np.where(good, values, values[good].max()) for values in pair)
     return {"x_err": x, "y_err": y}
+
+
+def _refuse_impossible(errors: Mapping[str, FloatArray], owner: str) -> None:
+    """Raise CatalogError for errors that are negative or zero."""
+    for column, values in errors.items():
+        bad = int(np.count_nonzero(values <= 0))
+        if bad:
+            raise CatalogError(
+                f"{bad} of {len(values)} position errors in the {owner} catalog, column {column}, "
+                f"are not positive, the smallest {np.nanmin(values):.3g}; errors are 1-sigma. Make "
+                "unknown ones NaN, or drop the columns x_err and y_err."
+            )

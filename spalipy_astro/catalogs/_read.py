@@ -17,7 +17,7 @@ from astropy.utils.data import get_readable_fileobj
 from spalipy_astro._files import require_file
 from spalipy_astro.catalogs._dialects import recognize
 from spalipy_astro.errors import CatalogError, FormatError
-from spalipy_astro.io import head_of, is_fits, open_fits
+from spalipy_astro.io import head_of, image_hdus, is_fits, is_picture, open_fits
 
 __all__ = ["as_table", "is_catalog"]
 
@@ -33,7 +33,8 @@ def is_catalog(thing: Any) -> bool:
     ----------
     thing : object
         Tables, structured arrays, (N, 2) arrays, objects that have a ``to_table`` and files that
-        are not FITS images are catalogs.
+        are neither FITS images nor pictures are catalogs. A file with an image and tables beside
+        it is an image.
 
     Returns
     -------
@@ -45,7 +46,9 @@ def is_catalog(thing: Any) -> bool:
         return True
     if isinstance(thing, str | os.PathLike):
         path = Path(thing)
-        return path.is_file() and (not is_fits(path) or _table_hdu(path, None) is not None)
+        if not path.is_file() or is_picture(path):
+            return False
+        return not is_fits(path) or (_table_hdu(path, None) is not None and not image_hdus(path))
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
     shape = np.shape(thing)

@@ -11,13 +11,14 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.nddata import CCDData
 
+from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, stem_of
@@ -34,10 +35,21 @@ from spalipy_astro.commands._arguments import (
     parser_of_align_fits_simple,
 )
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.io import Extension, image_hdus, read_image, read_plane, to_hdus, write_hdus
+from spalipy_astro.io import (
+    Extension,
+    chip_of,
+    image_hdus,
+    read_image,
+    read_mask,
+    read_uncertainty,
+    to_hdus,
+    write_hdus,
+)
 from spalipy_astro.registration import StarFrame, find_alignment, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
+
+_KEPT = {None: None, "flux": True, "brightness": False}
 
 
 def align_fits(arguments: Sequence[str] | None = None) -> int:
@@ -111,17 +123,19 @@ class _Template:
     image: CCDData | None
 
 
-def _template(options: argparse.Namespace, find: dict[str, Any]) -> _Template:
+def _template(
+    options: argparse.Namespace, find: dict[str, Any], unit: Extension | None
+) -> _Template:
     """Read the template."""
     detection = {key: find[key] for key in ("threshold", "select") if key in find}
     image = None
     if options.template_fits:
-        image = read_image(options.template_fits, hdu=extension(options.template_ext))
+        image = read_image(options.template_fits, hdu=unit, ignore_flags=options.ignore_flags)
     if not options.template_cat:
         return _Template(prepare(image, name="template", **detection), image)
     frame = prepare(options.template_cat, name="template", **detection)
     if image is not None:
-        frame = replace(frame, shape=image.shape, wcs=image.wcs)
+        frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
     return _Template(frame, image)
 
 
@@ -130,14 +144,18 @@ def _align_several(options: argparse.Namespace) -> int:
     if options.report:
         refuse_existing(options.report, overwrite=options.overwrite)
     find = find_options(options)
-    template = _template(options, find)
     shape = options.output_shape
-    if template.frame.shape is None and shape is None:
-        first = options.source_fits[0]
-        shape = read_image(first, hdu=extension(options.source_ext)).shape
+    template: str | StarFrame = options.template_fits
+    chips = options.source_ext == "all"
+    if not chips or options.template_cat:
+        template = _template(options, find, extension(options.template_ext)).frame
+        if template.shape is None and shape is None:
+            first = options.source_fits[0]
+            unit = image_hdus(first)[0] if chips else extension(options.source_ext)
+            shape = frame_of(read_image(first, hdu=unit).shape)
     table = align_many(
         options.source_fits,
-        template.frame,
+        template,
         output=options.output_filename,
         overwrite=options.overwrite,
         grid="union" if options.preserve_footprints else "template",
@@ -145,7 +163,10 @@ def _align_several(options: argparse.Namespace) -> int:
         method=method(options),
         fill_value=options.cval,
         hdu=extension(options.source_ext),
+        template_hdu=None if options.template_ext == "all" else extension(options.template_ext),
         source_mask=options.mask,
+        ignore_flags=options.ignore_flags,
+        conserve_flux=_KEPT[options.keep],
         min_matched=options.min_n_match,
         n_workers=options.workers,
         **find,
@@ -177,9 +198,7 @@ def _align_one(options: argparse.Namespace) -> None:
         output /= f"{stem_of(source)}_aligned.fits"
     elif not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {os.fspath(output.parent)!r} to write to")
-    units = extensions(options.source_ext)
-    if options.source_ext == "all":
-        units = list(image_hdus(source))
+    units = _units(options.source_ext, source)
     marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
     results = [output]
     others = (options.transform, options.plot, options.report)
@@ -187,11 +206,12 @@ def _align_one(options: argparse.Namespace) -> None:
     for path in results:
         refuse_existing(path, overwrite=options.overwrite)
     find = find_options(options)
-    template = None if options.apply else _template(options, find)
+    templates = _templates(options, find, len(units))
     hdus: list[Any] = []
     trouble: list[Exception] = []
     for number, (unit, mark) in enumerate(zip(units, marks, strict=True), 1):
         image = _source(options, unit)
+        template = templates(number - 1)
         alignment = _alignment(options, image, template, find)
         aligned = _resampled(options, image, alignment)
         name = str(image.header.get("EXTNAME") or "SCI") if mark else None
@@ -204,7 +224,9 @@ def _align_one(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         s = alignment.summary()
-        words = f"{label} -> {output}: {s['n_matched']} stars, rms {s['rms']:.3f} px"
+        words = f"{label} -> {output}"
+        if "rms" in s:  # a transform that was given has no stars
+            words += f": {s['n_matched']} stars, rms {s['rms']:.3f} px"
         print(_printable(words))
         if options.verbose:
             print(s)
@@ -212,6 +234,29 @@ def _align_one(options: argparse.Namespace) -> None:
         write_hdus(hdus, part)
     if trouble:
         raise trouble[0]
+
+
+def _units(text: str | None, path: str) -> list[Extension | None]:
+    """Return the extensions that an option names of a file."""
+    return list(image_hdus(path)) if text == "all" else extensions(text)
+
+
+def _templates(
+    options: argparse.Namespace, find: dict[str, Any], number: int
+) -> Callable[[int], _Template | None]:
+    """Return what gives the template of each extension of the source: one for all, or its own."""
+    if options.apply:
+        return lambda _: None
+    units = _units(options.template_ext, options.template_fits or "")
+    if len(units) == 1:
+        one = _template(options, find, units[0])
+        return lambda _: one
+    if len(units) != number:
+        raise UsageError(
+            f"--template-ext names {len(units)} extensions and --source-ext {number}: chips are "
+            "aligned one to one, or all to one extension of the template"
+        )
+    return lambda k: _template(options, find, units[k])
 
 
 def _printable(words: str) -> str:
@@ -226,10 +271,14 @@ def _marked(path: str, mark: str) -> Path:
 
 def _source(options: argparse.Namespace, unit: Extension | None) -> CCDData:
     """Read the source with mask and uncertainty."""
-    mask = None if options.mask is None else read_plane(options.mask) != 0
-    image = read_image(options.source_fits[0], hdu=unit, mask=mask)
+    flags = {"ignore_flags": options.ignore_flags}
+    mask = None
+    if options.mask is not None:
+        mask = read_mask(options.mask, hdu=chip_of(options.mask, unit), **flags)
+    image = read_image(options.source_fits[0], hdu=unit, mask=mask, **flags)
     if options.uncertainty is not None:
-        image.uncertainty = StdDevUncertainty(read_plane(options.uncertainty))
+        chip = chip_of(options.uncertainty, unit)
+        image.uncertainty = read_uncertainty(options.uncertainty, hdu=chip)
     return image
 
 
@@ -243,7 +292,7 @@ def _alignment(
     if options.source_cat:
         select = find.get("select")
         stars = prepare(options.source_cat, name="source", select=select)
-        source = replace(stars, shape=image.shape, wcs=image.wcs)
+        source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
     alignment = find_alignment(source, template.frame, **find)
     check_matched(alignment.summary(), options.min_n_match)
     return alignment
@@ -255,10 +304,11 @@ def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment
     if options.preserve_footprints:
         shape = None
     elif shape is None and alignment.template_shape is None:
-        shape = image.shape
+        shape = frame_of(image.shape)
     return alignment.resample(
         image,
         method=method(options),
+        conserve_flux=_KEPT[options.keep],
         fill_value=options.cval,
         shape=shape,
         output="union" if options.preserve_footprints else "template",
@@ -293,7 +343,7 @@ def _draw(
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": image, **_on_the_template(options, aligned, template)}
+    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
     figure = alignment.plot(**shown)
     with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
         # told the format, matplotlib does not add a suffix to a name that has none
@@ -307,9 +357,10 @@ def _on_the_template(
     """Return the template and, if it is on the same grid, the aligned source."""
     if template is None or template.image is None:
         return {}
-    shown = {"template": template.image}
-    if aligned.shape == template.image.shape and not options.preserve_footprints:
-        shown["aligned"] = aligned
+    shown = {"template": plane_of(template.image)}
+    same = frame_of(aligned.shape) == frame_of(template.image.shape)
+    if same and not options.preserve_footprints:
+        shown["aligned"] = plane_of(aligned)
     return shown
 
 
@@ -325,7 +376,7 @@ def _report(
     """Write the page about the alignment."""
     alignment.report(
         _marked(options.report, mark),
-        source=image,
+        source=plane_of(image),
         **_on_the_template(options, aligned, template),
         title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
         overwrite=options.overwrite,

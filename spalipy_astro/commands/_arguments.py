@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spalipy_astro.io import Extension
+from spalipy_astro.fitting import KINDS
+from spalipy_astro.io import OBSERVATORY, Extension
 from spalipy_astro.resampling import METHODS
 
 __all__ = [
@@ -41,6 +42,8 @@ WITHOUT_EFFECT = (
     ("--cval-mask", float, "pixels without data are always masked"),
 )
 
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
 
 class UsageError(Exception):
     """Options that do not go together."""
@@ -55,7 +58,11 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         epilog=_STATUS,
     )
     add = parser.add_argument
-    add("source_fits", nargs="+", help="image to align, or several of them")
+    add(
+        "source_fits",
+        nargs="+",
+        help="FITS image to align, or PNG, JPEG or TIFF; or several of them",
+    )
     add(
         "output_filename",
         help="file to write, tile-compressed if it ends in .fz; for several sources, or if it is "
@@ -110,6 +117,21 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         help="degree of the distortion spline, 0 for none (default: %(default)s; it vanishes where "
         "the stars show no distortion)",
     )
+    add(
+        "--affine",
+        choices=("auto", *KINDS),
+        default="auto",
+        help="kind of the transform: shift, with rotation (rigid), with scale (similarity), or any "
+        "(affine, the only one with distortion); by default chosen by the number of stars",
+    )
+    for side in ("source", "template"):
+        add(
+            f"--{side}-pixels",
+            type=_pixels,
+            metavar="WIDTH,HEIGHT",
+            help=f"size of the {side}'s pixels in any unit, as 1,2 for frames binned 1 x 2 "
+            "(default: what the header says, or square)",
+        )
     add("--transform", metavar="OUT.asdf", help="file to save the alignment to")
     add("--plot", metavar="OUT.png", help="file to draw the alignment to")
     _add_report(fit)
@@ -133,6 +155,19 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
         type=int,
         choices=range(6),
         help="the same by order: 0 nearest, 1 bilinear, 2-3 bicubic, 4-5 lanczos3",
+    )
+    add(
+        "--keep",
+        choices=("flux", "brightness"),
+        help="what keeps its value where pixels change their size (default: surface brightness if "
+        "BUNIT is per solid angle, else flux)",
+    )
+    add(
+        "--ignore-flags",
+        default=OBSERVATORY,
+        metavar="FLAGS",
+        help="bits or names of DQ and MASK planes that are harmless, with commas between them; ~ "
+        "before them: all but these (default: those that are harmless at the observatory)",
     )
     add("--cval", type=float, default=float("nan"), help="value of pixels without data")
     _add_union(image)
@@ -173,7 +208,9 @@ def _add_extensions(parser: Any) -> None:
         "commas between them, or 'all' images (default: the first image)",
     )
     parser.add_argument(
-        "--template-ext", help="extension of the template (default: the first image)"
+        "--template-ext",
+        help="extension of the template; several, or 'all', for as many of the source, one to one "
+        "(default: the first image)",
     )
 
 
@@ -230,6 +267,17 @@ def _shape(text: str) -> tuple[int, int]:
     return ny, nx
 
 
+def _pixels(text: str) -> tuple[float, float]:
+    """Turn WIDTH,HEIGHT into two numbers."""
+    try:
+        width, height = (float(number) for number in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"two numbers, WIDTH,HEIGHT, are needed, not {text!r}"
+        ) from None
+    return width, height
+
+
 def is_batch(options: argparse.Namespace) -> bool:
     return len(options.source_fits) > 1
 
@@ -241,6 +289,11 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
     if template and options.apply:
         raise UsageError("--apply needs no template: the file contains its grid")
+    if Path(options.output_filename).suffix.lower() in _PICTURES:
+        raise UsageError(
+            f"aligned images are FITS files, and {options.output_filename} has the name of a "
+            "picture; give it another suffix"
+        )
     if options.method and options.interp_order is not None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
@@ -250,8 +303,13 @@ def check(options: argparse.Namespace) -> None:
             if getattr(options, name):
                 option = name.replace("_", "-")
                 raise UsageError(f"--{option} is for one source; {len(options.source_fits)} given")
-        if len(extensions(options.source_ext)) > 1 or options.source_ext == "all":
-            raise UsageError("--source-ext with several extensions is for one source")
+        for name in ("source_ext", "template_ext"):
+            text = getattr(options, name)
+            if text != "all" and len(extensions(text)) > 1:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} with several extensions is for one source, or 'all'")
+        if options.template_ext == "all" and options.source_ext != "all":
+            raise UsageError("--template-ext all needs --source-ext all")
         if Path(options.output_filename).is_file():
             raise UsageError(f"{options.output_filename} is a file; several sources need a folder")
 
@@ -283,6 +341,10 @@ def find_options(options: argparse.Namespace) -> dict[str, Any]:
     }
     select = {key: value for key, value in select.items() if value}
     find = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    find |= {"affine": options.affine}
+    for side in ("source", "template"):
+        if (pixels := getattr(options, f"{side}_pixels")) is not None:
+            find[f"{side}_pixels"] = pixels
     return {**find, "select": select} if select else find
 
 

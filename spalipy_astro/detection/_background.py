@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +11,25 @@ from spalipy_astro import _compiled
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.errors import ImageError
 
-__all__ = ["Background", "estimate_background"]
+__all__ = ["Background", "estimate_background", "with_common_noise"]
+
+_WINDOWS = 6  # along a side, in which the noise of the filtered image is measured
+_WINDOW = 96  # px
+_SURPLUS = 1.05  # of the noise that is expected: less is chance
 
 
 @dataclass(frozen=True)
 class Background:
-    """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``."""
+    """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``.
+
+    ``growth`` is by how much neighboring pixels have been found to have noise in common: 1 if they
+    have none.
+    """
 
     level: NDArray[np.float32]
     noise: NDArray[np.float32]
     cell: tuple[float, float]
+    growth: float = 1.0
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise at pixel positions."""
@@ -70,11 +79,57 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
             "or give a larger image"
         )
     noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
-    noise *= np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
+    common = np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
+    noise *= common
     level, noise = _smooth(level), _smooth(noise)
     # a simulated sky may be without noise
     floor = max(1e-6 * float(np.abs(level).max()), 1e-6)
-    return Background(level, np.maximum(noise, np.float32(floor)), (ny / my, nx / mx))
+    noise = np.maximum(noise, np.float32(floor))
+    return Background(level, noise, (ny / my, nx / mx), float(common))
+
+
+def with_common_noise(source: PixelSource, background: Background, fwhm: float) -> Background:
+    """Measure the noise in the image filtered for stars of a width, where it is not white.
+
+    Smoothing, drizzling, interpolating the colors and enlarging give neighboring pixels noise in
+    common, and a filter that adds them up sees more of it than in independent pixels. The lower
+    side of the distribution of the filtered image, in windows spread over it, tells how much.
+    """
+    if background.growth <= 1:
+        return background
+    from spalipy_astro.detection._peaks import gaussian_kernel
+
+    kernel = gaussian_kernel(fwhm).astype(np.float64)
+    ny, nx = source.shape
+    surplus = []
+    for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
+        strip = np.asarray(source.rows(slice(y, min(y + _WINDOW, ny))), np.float64)
+        for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
+            part = strip[:, x : x + _WINDOW]
+            columns, rows = np.meshgrid(x + np.arange(part.shape[1]), y + np.arange(part.shape[0]))
+            level, noise = background.at(columns, rows)
+            good = np.isfinite(part)
+            value = np.where(good, (part - level) / noise, 0.0)
+            total, weight = _filtered(value, kernel), _filtered(good.astype(float), kernel**2)
+            full = weight > 0.7 * np.sum(kernel**2) ** 2
+            if np.count_nonzero(full) >= 400:
+                significance = total[full] / np.sqrt(weight[full])
+                low, middle = np.percentile(significance, (15.87, 50))
+                surplus.append(middle - low)
+    # the windows with most stars have most on their lower side, too
+    factor = float(np.percentile(surplus, 25)) if surplus else 1.0
+    if factor <= _SURPLUS:
+        return background
+    return replace(background, noise=background.noise * np.float32(factor))
+
+
+def _filtered(plane: NDArray, kernel: NDArray) -> NDArray:
+    """Convolve with a separable kernel, where it fits in."""
+    size = len(kernel)
+    if min(plane.shape) < size:
+        return np.empty((0, 0))
+    rows = np.lib.stride_tricks.sliding_window_view(plane, size, axis=1) @ kernel
+    return np.lib.stride_tricks.sliding_window_view(rows, size, axis=0) @ kernel
 
 
 def _find_step(source: PixelSource) -> float:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro.detection._pixels import PixelSource, find_pile_up
 
-__all__ = ["is_mosaic", "luminance"]
+__all__ = ["is_mosaic", "lone_phase", "luminance"]
 
 _STRIP = 64
 _PIECE = 128
@@ -32,6 +32,25 @@ def is_mosaic(source: PixelSource) -> bool:
     spread = np.maximum(np.concatenate(spreads), 1e-30)
     pattern = np.median(np.concatenate(middles) / spread[:, None], axis=0)
     return bool(np.ptp(pattern) > 0.7)
+
+
+def lone_phase(source: PixelSource) -> tuple[int, int] | None:
+    """Tell which of four pixels, (y, x) in a square of two, is good where the others are not.
+
+    So are the planes of one color of a mosaic, with NaN where the other colors are; None if the
+    image is not one.
+    """
+    ny, nx = source.shape
+    if min(ny, nx) < 32:
+        return None
+    share = np.zeros((2, 2))
+    starts = np.unique(np.linspace(0, ny - 2, 16).astype(int) // 2 * 2)
+    for first in starts:
+        good = np.isfinite(source.rows(np.array([first, first + 1])))[:, : nx // 2 * 2]
+        share += good.reshape(2, -1, 2).mean(axis=1) / len(starts)
+    y, x = np.unravel_index(share.argmax(), share.shape)
+    others = share.sum() - share[y, x]
+    return (int(y), int(x)) if share[y, x] > 0.3 and others < 0.01 else None
 
 
 def luminance(source: PixelSource, saturation: float) -> tuple[PixelSource, float]:

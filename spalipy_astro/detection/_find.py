@@ -26,6 +26,10 @@ __all__ = ["find_stars"]
 _UNDERSAMPLED = 1.3
 # A star on a trail is told by this many times the flux of the trail's peaks, and its shape.
 _BRIGHTER = 2.5
+# Share of the core's pixels that must be good for a position.
+_LEAST_GOOD = 0.2
+# A sky lower than that many times its noise has been subtracted, or is that of the electronics.
+_LOW_SKY = 3.0
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 
@@ -119,8 +123,8 @@ def find_stars(
     [30.2, 70.5, 110.8, 130.1]
     """
     # imported where stars are sought: whoever opens an alignment need not wait for them
-    from spalipy_astro.detection._background import estimate_background
-    from spalipy_astro.detection._bayer import is_mosaic, luminance
+    from spalipy_astro.detection._background import estimate_background, with_common_noise
+    from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._peaks import find_peaks
     from spalipy_astro.detection._probe import measure_profile
@@ -133,6 +137,11 @@ def find_stars(
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
     image = _pixel_source(data, mask, error)
+    phase = lone_phase(image)
+    if phase is not None:
+        return _in_between(
+            data, mask, error, phase, gain, threshold, fwhm=fwhm, saturation=saturation
+        )
     mosaic = is_mosaic(image)
     source, limit = image, np.inf
     if saturation is not None:
@@ -148,11 +157,13 @@ def find_stars(
         inverse_gain = 1 / (gain * image.scale)
     else:
         # of a sky without bias level; the bright stars will tell better
-        inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
+        inverse_gain = noise**2 / level / image.scale if level > _LOW_SKY * noise else 0.0
     trails = find_trails(source, background)
     frame = Exposure(source, background, inverse_gain, limit, trails=trails)
     fixed_gain = gain is not None or error is not None
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
+    background = with_common_noise(source, background, profile.fwhm)
+    frame = replace(frame, background=background)
     peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
     table = _measure(frame, peaks, profile, threshold, fixed_gain)
     if mosaic:
@@ -172,6 +183,38 @@ def find_stars(
         shape=np.shape(data),
         n_detected=len(table),
     )
+    return table
+
+
+def _in_between(
+    data: Any,
+    mask: Any,
+    error: Any,
+    phase: tuple[int, int],
+    gain: float | None,
+    threshold: float,
+    *,
+    fwhm: float | None,
+    saturation: float | None,
+) -> QTable:
+    """Find the stars in an image of which one pixel in four is good: on these alone."""
+    part = tuple(slice(first, None, 2) for first in phase)
+    table = find_stars(
+        np.asanyarray(data)[part],
+        mask=None if mask is None else np.asarray(mask)[part],
+        error=None if error is None else np.asarray(error)[part],
+        gain=gain,
+        threshold=threshold,
+        fwhm=None if fwhm is None else max(fwhm / 2, 0.5),
+        saturation=saturation,
+    )
+    for name, first in zip(("y", "x"), phase, strict=True):
+        table[name] = 2 * table[name] + first
+        table[f"{name}_err"] *= 2
+    table["fwhm"] *= 2
+    table["flux"] *= 4
+    table["flux_err"] *= 4
+    table.meta.update(fwhm=2 * table.meta["fwhm"], shape=np.shape(data))
     return table
 
 
@@ -202,7 +245,7 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; the minimum is 8 x 8 px")
-    source = PixelSource(data, arrays[0], arrays[1])
+    source = PixelSource(data, arrays[0], arrays[1]).without_wild_pixels()
     rows = np.arange(0, ny, max(1, ny // 16))
     values = data[rows].astype(np.float64)
     values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
@@ -266,7 +309,7 @@ def _measure(
     flag[saturated] |= StarFlag.SATURATED
     flag[edge] |= StarFlag.EDGE
     flag[bad & ~edge] |= StarFlag.BAD_PIXELS
-    flag[~fits.converged] |= StarFlag.UNSTABLE
+    flag[~fits.converged | (fits.good < _LEAST_GOOD)] |= StarFlag.UNSTABLE
     flag[_is_artifact(fits, saturated, fwhm)] |= StarFlag.ARTIFACT
     flag[_is_extended(fits)] |= StarFlag.EXTENDED
     flag[_is_blended(fits, 1.5 * fwhm)] |= StarFlag.BLENDED

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["PixelSource", "find_pile_up"]
+
+
+_WILD = 1e9  # in widths of the sky's distribution
+_GAP = 1e3  # by how many times they exceed all others
+_MOST_WILD = 0.02  # share of the pixels
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,33 @@ class PixelSource:
         good = np.isfinite(error) & (error > 0)
         return np.where(good, error, 1).astype(np.float32) ** 2
 
+    def without_wild_pixels(self) -> PixelSource:
+        """Mask numbers that no light can be: another program's mark of a bad pixel, a flipped bit.
+
+        They are far beyond all others, which lie within a billion times the width of the sky's
+        distribution; single precision could not hold their squares.
+        """
+        if self.data.dtype.kind != "f":
+            return self
+        rows = np.arange(0, self.shape[0], max(1, self.shape[0] // 16))
+        some = np.asarray(self.rows(rows), np.float64)
+        some = some[np.isfinite(some)]
+        if some.size == 0:
+            return self
+        low, middle, high = np.percentile(some, (16, 50, 84))
+        top, bottom = (float(f.reduce(self.data, axis=None)) for f in (np.fmax, np.fmin))
+        reach = _WILD * (high - low)
+        if reach == 0 or (top - middle <= reach and middle - bottom <= reach):
+            return self
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = np.abs(np.asarray(self.data, np.float64) - middle)
+        wild = (distance > reach) & np.isfinite(distance)
+        rest = distance[~wild & np.isfinite(distance)]
+        if not wild.any() or wild.mean() > _MOST_WILD or distance[wild].min() < _GAP * rest.max():
+            return self  # a simulated sky without noise
+        mask = wild if self.mask is None else wild | np.asarray(self.mask, bool)
+        return replace(self, mask=mask)
+
     def find_blank(self) -> float | None:
         """Find the value of an empty margin, as resampled frames have it: far below the sky."""
         length = 32
@@ -104,8 +136,12 @@ class PixelSource:
         if self.pedestal or self.scale != 1:
             out = np.subtract(values, self.pedestal, dtype=np.float64)
             out /= self.scale
-            return out.astype(np.float32)
-        return np.asarray(values, dtype=np.float32)
+            with np.errstate(over="ignore"):
+                return out.astype(np.float32)
+        if values.dtype.itemsize <= 4:
+            return np.asarray(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            return np.asarray(values, dtype=np.float32)
 
 
 def _squares(

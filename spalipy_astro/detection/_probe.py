@@ -29,6 +29,12 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
+# Narrower than this, the sources may be hot pixels.
+_HOT_PIXELS = 1.1
+# Stars of such a width are measured as well as pixels allow by the narrower of two filters.
+_NARROW = 1.8
+_AGREE = 0.12
+_LEAST_AGREEING = 7
 _PROBE_SNR = 10.0
 _PSF_STARS = 50
 _LAW_STARS = 400
@@ -130,6 +136,12 @@ class _Sample:
     seen: Exposure  # with the saturation that these pixels show
 
     @property
+    def agreeing(self) -> int:
+        """How many sources have the width at which most crowd."""
+        widths = self.fits.width[: len(self.good)][self.good] * self.guess
+        return int(np.count_nonzero(np.abs(np.log(widths / self.size)) < _AGREE))
+
+    @property
     def fits_its_scale(self) -> bool:
         """Whether the sources are about as wide as the filter, and not bumps on wider ones."""
         if not self.size < 1.6 * self.guess:
@@ -165,7 +177,7 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
         )
         bright = fits[top]
         widths = bright.width * guess
-        sound = (bright.good > 0.9) & (bright.flux > 0) & (bright.width_error < 0.2)
+        sound = (bright.good > _whole(bright)) & (bright.flux > 0) & (bright.width_error < 0.2)
         sound &= ~saturated[top]
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
         if guess != _SHARP_FWHM:
@@ -176,6 +188,13 @@ def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
     return _Sample(guess, pixel, fits, sound, good, size, seen)
+
+
+def _whole(bright: Fits) -> float:
+    """Share of good pixels above which a core is as whole as others of the frame."""
+    if len(bright) == 0:
+        return 0.9
+    return min(0.9, 0.8 * float(np.median(bright.good)))
 
 
 def measure_profile(
@@ -203,10 +222,16 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         return first
     if first.good.sum() < 0.5 * first.sound.sum():
         # most are too narrow; what is wide enough may be bumps on a nebula
-        rows = np.flatnonzero(first.sound)
-        radius = window_radius(first.guess)
-        if _is_undersampled(frame.cutouts(first.pixel[rows], radius)[0]):
+        if _is_undersampled(_seen(frame, first)):
             return _sample(frame, _SHARP_FWHM, 0.4)
+    if first.size < _NARROW or not np.isfinite(first.size):
+        # between the two scales: that on which more sources agree
+        sharp = _sample(frame, _SHARP_FWHM, 0.4)
+        if sharp.agreeing > max(first.agreeing, _LEAST_AGREEING) and (
+            (sharp.size > _HOT_PIXELS and sharp.agreeing > 0.25 * np.count_nonzero(sharp.sound))
+            or _is_undersampled(_seen(frame, sharp))
+        ):
+            return sharp
     guess = 2 * _FIRST_FWHM
     while guess < _MAX_FWHM and guess < min(frame.source.shape) / 8:
         wider = _sample(frame, guess, 0.4 * guess)
@@ -214,6 +239,12 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
             return wider
         guess *= 2
     return first
+
+
+def _seen(frame: Exposure, sample: _Sample) -> NDArray:
+    """Cut out the sources of a sample."""
+    rows = np.flatnonzero(sample.sound)
+    return frame.cutouts(sample.pixel[rows], window_radius(sample.guess))[0]
 
 
 def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposure, Profile]:
@@ -248,7 +279,8 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
         )
         bright = fits[top]
-        good = (bright.chi2 < 3) & (bright.good > 0.9) & (bright.flux > 0) & ~saturated[top]
+        good = (bright.chi2 < 3) & (bright.good > _whole(bright)) & (bright.flux > 0)
+        good &= ~saturated[top]
         good &= np.abs(np.log(bright.width)) < 0.4
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -280,7 +312,10 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     sky, light, light2 = sky[use], light[use], light2[use]
     # with few stars the gain cannot be told from the model's error
     gains = np.array([inverse_gain])
-    if not fixed_gain and len(use) >= 20:
+    if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
+        # the sky tells nothing: from where it hides the photon noise to where there is no other
+        gains = np.median(sky / light) * np.exp(np.linspace(-10, 5, 40))
+    elif not fixed_gain and len(use) >= 20:
         start = max(inverse_gain, 1e-3 * np.median(sky / light))
         gains = start * np.exp(np.linspace(-3, 3, 16))
     relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))

@@ -1,15 +1,17 @@
 """Matched pairs to a transform and its errors."""
 
 from spalipy_astro.fitting._covariance import Covariance
-from spalipy_astro.fitting._fit import Fit, fit_backward
-from spalipy_astro.fitting._linear import fit_linear
+from spalipy_astro.fitting._fit import Fit, Pixels, fit_backward
+from spalipy_astro.fitting._linear import KINDS, fit_linear
 from spalipy_astro.fitting._reml import choose_smoothing
 from spalipy_astro.fitting._smoothing import Posterior, System, solve
 from spalipy_astro.fitting._splinespace import SplineSpace
 
 __all__ = [
+    "KINDS",
     "Covariance",
     "Fit",
+    "Pixels",
     "Posterior",
     "SplineSpace",
     "System",

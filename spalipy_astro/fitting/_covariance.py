@@ -12,9 +12,12 @@ from spalipy_astro.fitting._bending import N_TERMS, Pairs, bending_of, bending_t
 from spalipy_astro.fitting._smoothing import Posterior
 from spalipy_astro.fitting._splinespace import Design, SplineSpace
 
-__all__ = ["Covariance", "covariance_of"]
+__all__ = ["PARAMETERS", "Covariance", "covariance_of", "rigid_factor"]
 
 FloatArray = NDArray[np.float64]
+
+PARAMETERS = {"shift": 2, "rigid": 3, "similarity": 4, "affine": 6}
+"""Parameters of each kind of linear map, of both axes together."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def covariance_of(
     residuals: FloatArray,
     *,
     known: bool,
-    rigid: bool,
+    kind: str,
 ) -> Covariance:
     """
     Return the covariance of a fit.
@@ -71,8 +74,8 @@ def covariance_of(
         What the fit leaves of the values.
     known : bool
         Whether the catalogs gave the errors; otherwise their scatter alone tells them.
-    rigid : bool
-        Whether the map is a similarity, and `posterior` an affine one.
+    kind : str
+        One of `KINDS`: that of the linear part.
 
     Returns
     -------
@@ -85,14 +88,10 @@ def covariance_of(
     unit = posterior.factor / np.sqrt(posterior.noise)
     # What the fit makes of the polynomials is no error of it.
     followed = unit @ (unit.T @ design.adjoint(weights[:, np.newaxis] * terms))
-    measured = max(2 * int(np.count_nonzero(used)) - (4 if rigid else 6), 0)
+    measured = max(2 * int(np.count_nonzero(used)) - PARAMETERS[kind], 0)
     count, factor = pairs.noise_prior
     noise = posterior.noise
-    if rigid:
-        unit = _similarity_factor(space, pairs.points, weights)
-        misfit = float(weights @ np.sum(residuals**2, axis=1))
-        noise = (misfit + count * factor) / (measured + count)
-    elif not known:
+    if not known:
         noise = (measured * noise + count * factor) / (measured + count)
     if missed.floor2 < pairs.floor**2:
         # The rest of the scatter is the bending, which is accounted for.
@@ -111,13 +110,32 @@ def covariance_of(
     )
 
 
-def _similarity_factor(space: SplineSpace, points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the factor of a similarity's covariance, for values of unit variance by weight."""
+def rigid_factor(
+    space: SplineSpace, points: FloatArray, weights: FloatArray, kind: str = "similarity"
+) -> FloatArray:
+    """
+    Return the factor of the covariance of a map that cannot shear, for values of unit variance.
+
+    Parameters
+    ----------
+    space : SplineSpace
+    points : ndarray, shape (N, 2)
+    weights : ndarray, shape (N,)
+    kind : {"similarity", "rigid", "shift"}
+
+    Returns
+    -------
+    ndarray, shape (size, k)
+    """
     total = weights.sum()
     center = weights @ points / total
-    inertia = weights @ np.sum((points - center) ** 2, axis=1)
-    shift, turn = 1 / np.sqrt(total), 1 / np.sqrt(inertia)
-    # Rotation and scale move a point by its distance from the center, across and along; either
-    # axis has as much of it as the coordinates of that distance have together.
+    shift = 1 / np.sqrt(total)
     constant = space.plane(np.array([shift, 0.0]), np.zeros((2, 2)))[:, :1]
+    if kind == "shift":
+        return constant
+    # Rotation and scale move a point by its distance from the center, across and along; either
+    # axis has as much of it as the coordinates of that distance have together, and half of that
+    # on the average where there is no scale.
+    inertia = weights @ np.sum((points - center) ** 2, axis=1)
+    turn = np.sqrt((1.0 if kind == "similarity" else 0.5) / inertia)
     return np.hstack((constant, space.plane(-turn * center, turn * np.eye(2))))

@@ -13,20 +13,24 @@ import numpy as np
 from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting._bending import Pairs
-from spalipy_astro.fitting._covariance import Covariance, covariance_of
-from spalipy_astro.fitting._linear import fit_linear
+from spalipy_astro.fitting._covariance import PARAMETERS, Covariance, covariance_of, rigid_factor
+from spalipy_astro.fitting._linear import KINDS, fit_linear
 from spalipy_astro.fitting._reml import choose_smoothing
 from spalipy_astro.fitting._smoothing import Posterior, System, solve
 from spalipy_astro.fitting._splinespace import Design, SplineSpace
 from spalipy_astro.models import SplineDistortion2D
 
-__all__ = ["Covariance", "Fit", "fit_backward"]
+__all__ = ["Covariance", "Fit", "Pixels", "fit_backward"]
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+Linear = tuple[FloatArray, FloatArray]
+Pixels = tuple[tuple[float, float], tuple[float, float]]
+"""Width and height of the source's and of the template's pixels, in one unit."""
 
 # Squared distance in units of its variance (chi-squared with two degrees of freedom) beyond which
 # a pair is clipped: one good pair in 5000 is lost.
@@ -36,6 +40,9 @@ _AMPLITUDE = (
     0.5  # px: typical distortion between two images; a prior that a few dozen stars outvote
 )
 _PRIOR_COUNT = 40.0  # how many residuals the catalogs' own position errors are worth
+_FEW = 6  # pairs below which an affine map would follow the noise
+_SHEARED = 1e-3  # probability of residuals that a similarity has by chance, and an affine map not
+_THIN = 1e-6  # width over length of what is a line
 _GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
 
 
@@ -67,6 +74,8 @@ class Fit:
         Variance of the normalized residuals: 1 where the errors are right.
     covariance : Covariance
         For the error map.
+    kind : str
+        That of the linear part: one of `KINDS`.
     """
 
     backward: Model
@@ -80,6 +89,7 @@ class Fit:
     floor: float
     noise: float
     covariance: Covariance
+    kind: str = "affine"
 
 
 def fit_backward(
@@ -93,6 +103,8 @@ def fit_backward(
     smoothing: float | None = None,
     polynomial: int | None = None,
     clip: float = CLIP,
+    parity: int | None = None,
+    pixels: Pixels = ((1.0, 1.0), (1.0, 1.0)),
 ) -> Fit:
     """
     Fit the map from template to source positions.
@@ -102,9 +114,12 @@ def fit_backward(
     source_xy, template_xy : ndarray, shape (N, 2)
         Positions ``(x, y)`` of the same stars in both images, px.
     source_err, template_err : array_like, shape (N,), optional
-        1-sigma errors of the positions along each axis, px. Unknown (None) means equal weights.
-    affine : {"affine", "similarity"}
-        Kind of the linear part. A similarity admits no distortion.
+        1-sigma errors of the positions along each axis, px. Those of one side alone give the
+        weights; unknown on both (None) means equal ones.
+    affine : {"auto", "affine", "similarity", "rigid", "shift"}
+        Kind of the linear part. All but the affine one admit no distortion. "auto" chooses by the
+        number of pairs: a shift for one, a similarity for up to five (unless four or five show
+        a shear that noise cannot make) and for any number on a line, else affine.
     spline_order : int, optional
         Degree of the distortion spline, 1 to 5; 0 fits the linear part alone.
     smoothing : float, optional
@@ -114,6 +129,11 @@ def fit_backward(
         Fit polynomials of this total degree (1 to 5) instead of a penalized spline.
     clip : float, optional
         Squared normalized distance beyond which pairs are clipped.
+    parity : {1, -1}, optional
+        That of a similarity or rigid map; by default the one that fits better.
+    pixels : pair of (width, height), optional
+        Sizes of the source's and of the template's pixels, for maps that cannot shear; square and
+        equal by default.
 
     Returns
     -------
@@ -136,15 +156,18 @@ def fit_backward(
     order reduces the fit to an affine map if there is no distortion.
     """
     n = len(source_xy)
-    needed = 2 if affine == "similarity" else 3
+    if affine == "auto":
+        affine = _kind_for(source_xy, template_xy, pixels)
+    needed = KINDS[affine]
     if n < needed:
         raise TooFewStarsError(
             f"{n} matched stars do not determine a transform of kind {affine!r}; it takes {needed}."
         )
-    if affine == "similarity" or n < 6:
+    if affine != "affine" or n < _FEW:
         spline_order = 0
+    rule = _Rule(affine, parity, pixels)
     # Without errors all pairs weigh the same, and the scatter itself is the error.
-    known = source_err is not None and template_err is not None
+    known = source_err is not None or template_err is not None
     variance = _pair_variance(source_xy, template_xy, source_err, template_err)
     residuals = _robust_start(source_xy, template_xy, variance, kind=affine)
     used, floor = _admit(residuals, variance, np.zeros(n), clip, needed)
@@ -153,14 +176,17 @@ def fit_backward(
     mean = source_xy.mean(axis=0)
     prior = (_PRIOR_COUNT if known else 0.0, 1.0)
     weights: tuple[float, float] | None = None
+    linear: Linear | None = None
     for iteration in range(8):
         sigma2 = variance + floor**2
         system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
         if weights is None or iteration == 1:
             weights = _weights(system, spline_order, smoothing, polynomial, weights)
-        posterior = solve(system, weights)
-        if affine == "similarity":
-            posterior = _as_similarity(posterior, space, source_xy, template_xy, used, sigma2, mean)
+        if affine == "affine":
+            posterior = solve(system, weights)
+        else:
+            linear = rule.through(template_xy, source_xy - mean, system.weights)
+            posterior = _without_shear(system, template_xy, linear, rule)
         residuals = source_xy - mean - design.evaluate(posterior.coefficients)
         leverage = _leverage(design, posterior, sigma2, used)
         before, (used, floor) = (used, floor), _admit(residuals, variance, leverage, clip, needed)
@@ -170,17 +196,53 @@ def fit_backward(
     if not known:  # all of the variance is scatter then, and a guess at it in units of that
         variance, prior = sigma2, (_GUESS_COUNT, _GUESS**2 / float(np.median(sigma2[used])))
     pairs = Pairs(template_xy, source_xy - mean, variance, floor if known else 0.0, used, prior)
-    fit = _take_apart(design, posterior, template_xy, used, mean)
+    fit = _take_apart(design, posterior, template_xy, used, mean, linear)
     return replace(
         fit,
         used=used,
         sigma=np.sqrt(sigma2),
         residuals=residuals,
         floor=floor,
-        covariance=covariance_of(
-            design, posterior, pairs, residuals, known=known, rigid=affine == "similarity"
-        ),
+        covariance=covariance_of(design, posterior, pairs, residuals, known=known, kind=affine),
+        kind=affine,
     )
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a map that cannot shear has to be: its kind, its parity, and the pixels it is for."""
+
+    kind: str
+    parity: int | None
+    pixels: Pixels
+
+    def through(self, points: FloatArray, values: FloatArray, weights: FloatArray) -> Linear:
+        """Fit ``values = matrix @ points + offset``, from the template to the source."""
+        after, before = (np.asarray(sizes, dtype=float) for sizes in self.pixels)
+        matrix, offset = fit_linear(
+            points * before, values * after, weights, kind=self.kind, parity=self.parity
+        )
+        return matrix * before / after[:, np.newaxis], offset / after
+
+
+def _kind_for(source_xy: FloatArray, template_xy: FloatArray, pixels: Pixels) -> str:
+    """Choose the kind of a linear map by the number of pairs."""
+    n = len(source_xy)
+    if n <= 1:
+        return "shift"
+    spread = np.linalg.svd(template_xy - template_xy.mean(axis=0), compute_uv=False)
+    if n < 4 or spread[1] < _THIN * spread[0]:
+        return "similarity"
+    if n >= _FEW:
+        return "affine"
+    misfit = []
+    for kind in ("similarity", "affine"):
+        matrix, offset = _Rule(kind, None, pixels).through(template_xy, source_xy, np.ones(n))
+        misfit.append(np.sum((source_xy - template_xy @ matrix.T - offset) ** 2))
+    free = 2 * n - PARAMETERS["affine"]
+    rounding = (1e-12 * np.ptp(source_xy, axis=0).max()) ** 2
+    ratio = (misfit[0] - misfit[1]) / 2 / (misfit[1] / free + rounding)
+    return "affine" if special.fdtrc(2, free, max(ratio, 0.0)) < _SHEARED else "similarity"
 
 
 def _pair_variance(
@@ -191,11 +253,14 @@ def _pair_variance(
 ) -> FloatArray:
     """Variance of source minus mapped template position along one axis, source px**2."""
     n = len(source_xy)
-    if source_err is None or template_err is None:
+    if source_err is None and template_err is None:
         return np.full(n, 1e-8)  # next to nothing: the floor takes up the scatter
-    matrix, _ = fit_linear(template_xy, source_xy)
-    scale2 = abs(np.linalg.det(matrix))
-    return np.asarray(source_err, float) ** 2 + scale2 * np.asarray(template_err, float) ** 2
+    # of the side without errors the floor takes up the scatter, and the weights are the other's
+    variance = np.zeros(n) if source_err is None else np.asarray(source_err, float) ** 2
+    if template_err is not None:
+        matrix, _ = fit_linear(template_xy, source_xy, kind="affine" if n > 3 else "similarity")
+        variance = variance + abs(np.linalg.det(matrix)) * np.asarray(template_err, float) ** 2
+    return variance
 
 
 def _robust_start(
@@ -205,7 +270,7 @@ def _robust_start(
     n = len(source_xy)
     center = np.median(template_xy, axis=0)
     u, v = ((template_xy - center) / max(np.ptp(template_xy, axis=0).max(), 1e-9)).T
-    degree = 1 if n < 20 or kind == "similarity" else 2 if n < 40 else 3
+    degree = 1 if n < 20 or kind != "affine" else 2 if n < 40 else 3
     design = np.column_stack(
         [u**i * v**j for i in range(degree + 1) for j in range(degree + 1 - i)]
     )
@@ -300,20 +365,25 @@ def _leverage(
     return np.where(used, np.clip(share, 0.0, 1.0), 0.0)
 
 
-def _as_similarity(
-    posterior: Posterior,
-    space: SplineSpace,
-    source_xy: FloatArray,
-    template_xy: FloatArray,
-    used: BoolArray,
-    sigma2: FloatArray,
-    mean: FloatArray,
+def _without_shear(
+    system: System, template_xy: FloatArray, linear: Linear, rule: _Rule
 ) -> Posterior:
-    """Replace the map by the best similarity."""
-    matrix, offset = fit_linear(
-        template_xy[used], source_xy[used] - mean, 1 / sigma2[used], kind="similarity"
+    """Return a linear map that cannot shear as if it were a solution of the system."""
+    space, used = system.space, system.weights > 0
+    matrix, offset = linear
+    misfit = system.misfit_of(offset + template_xy @ matrix.T)
+    measured = 2 * int(np.count_nonzero(used)) - PARAMETERS[rule.kind]
+    count = max(measured, 0) + system.prior_count
+    noise = (misfit + system.prior_count * system.prior_noise) / max(count, 1e-9)
+    noise = max(noise, 1e-300)
+    factor = rigid_factor(space, template_xy, system.weights, rule.kind)
+    return Posterior(
+        coefficients=space.plane(offset, matrix),
+        factor=np.sqrt(noise) * factor,
+        freedom=PARAMETERS[rule.kind] / 2,
+        smoothing=(np.inf, np.inf),
+        noise=noise,
     )
-    return replace(posterior, coefficients=space.plane(offset, matrix), freedom=2.0)
 
 
 def _take_apart(
@@ -322,11 +392,13 @@ def _take_apart(
     template_xy: FloatArray,
     used: BoolArray,
     mean: FloatArray,
+    linear: Linear | None,
 ) -> Fit:
-    """Split the map into distortion and affine part, as models."""
+    """Split the map into distortion and affine part, as models; it may be `linear`."""
     space = design.space
-    values = design.evaluate(posterior.coefficients)[used]
-    matrix, offset = fit_linear(template_xy[used], values)
+    if linear is None:
+        linear = fit_linear(template_xy[used], design.evaluate(posterior.coefficients)[used])
+    matrix, offset = linear
     rest = posterior.coefficients - space.plane(offset, matrix)
     affine = AffineTransformation2D(matrix=matrix, translation=offset + mean, name="affine")
     backward: Model = affine

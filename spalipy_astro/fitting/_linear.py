@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["fit_linear"]
+__all__ = ["KINDS", "fit_linear"]
 
 FloatArray = NDArray[np.float64]
+
+KINDS = {"shift": 1, "rigid": 2, "similarity": 2, "affine": 3}
+"""Kinds of linear maps, and how many pairs of points determine one."""
 
 
 def fit_linear(
@@ -25,9 +28,12 @@ def fit_linear(
     ----------
     points, values : ndarray, shape (N, 2)
     weights : ndarray, shape (N,), optional
-    kind : {"affine", "similarity"}
+    kind : {"affine", "similarity", "rigid", "shift"}
+        A similarity turns, scales and mirrors, a rigid map does not scale, and a shift has the
+        unit matrix.
     parity : {1, -1}, optional
-        That of a similarity, -1 for a mirrored one; by default the one that fits better.
+        That of a similarity or a rigid map, -1 for a mirrored one; by default the one that fits
+        better.
 
     Returns
     -------
@@ -39,8 +45,12 @@ def fit_linear(
     p0, v0 = w @ points, w @ values
     p, v = points - p0, values - v0
     cross = (w[:, None] * v).T @ p
-    if kind == "similarity":
+    if kind == "shift":
+        matrix = np.eye(2)
+    elif kind in ("similarity", "rigid"):
         matrix = _best_similarity(cross, float(np.sum(w[:, None] * p**2)), parity)
+        if kind == "rigid":  # of the rotations, the one nearest to the points has the same angle
+            matrix = matrix / np.sqrt(abs(np.linalg.det(matrix)))
     else:
         solution = np.linalg.lstsq((w[:, None] * p).T @ p, cross.T, rcond=1e-12)[0]
         matrix = np.asarray(solution.T, dtype=float)

@@ -88,6 +88,7 @@ class System:
         noise_prior: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.space = design.space
+        self.weights, self._values = weights, values
         self._equations = design.normal_equations(values, weights)
         self.total = float(np.sum(weights[:, np.newaxis] * values**2))
         split = self.space.roughness
@@ -95,6 +96,10 @@ class System:
         self.prior_count, self.prior_noise = noise_prior
         n_values = 2 * max(int(np.count_nonzero(weights)) - self.n_null, 0)
         self.count = max(n_values + self.prior_count, 1e-9)
+
+    def misfit_of(self, images: FloatArray) -> float:
+        """Return the weighted sum of squares that other images of the points leave."""
+        return float(self.weights @ np.sum((self._values - images) ** 2, axis=1))
 
     def projected(self, basis: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return matrix and right-hand side for coefficients ``basis @ z``."""

@@ -18,6 +18,7 @@ __all__ = ["Design", "SplineSpace"]
 FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
+_NOMINAL = 1000.0  # px: the side of a frame of which nothing is known
 _CHUNK = 8192  # points whose dense design rows are held at once
 
 
@@ -108,6 +109,8 @@ class SplineSpace:
     ) -> SplineSpace:
         """Return the space of `cells` square cells along the longer side of the points' box."""
         lo, hi = points.min(axis=0), points.max(axis=0)
+        if not np.max(hi - lo) > 0:  # one star: it says nothing of how large the frame is
+            lo, hi = lo - _NOMINAL / 2, hi + _NOMINAL / 2
         extent = np.maximum(hi - lo, 1e-6 * np.max(hi - lo) + 1e-9)
         step = extent.max() / cells
         counts = np.maximum(1, np.ceil(extent / step - 1e-9)).astype(int)

@@ -100,7 +100,9 @@ class GroupAlignment:
         if self.reference is None or (top := self.alignments[self.reference]) is None:
             return None
         shape, offset = self._canvas
-        return top._wcs_of_window(offset, shape)
+        from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
+
+        return carried_wcs(top.original_wcs, offset, shape, meta={}, for_fits=True)
 
     def between(self, i: int, j: int) -> Alignment:
         """
@@ -209,7 +211,7 @@ class GroupAlignment:
         }
         # an open file: asdf takes a path for a URI
         with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-            asdf.AsdfFile({"group": tree}, ignore_implicit_conversion=True).write_to(stream)
+            asdf.AsdfFile({"group": tree}).write_to(stream)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:

@@ -10,33 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 from spalipy_astro.io._fits import (
     Extension,
+    chip_of,
     head_of,
     image_hdus,
     is_complete,
     is_fits,
     open_fits,
     read_image,
+    read_mask,
     read_plane,
+    read_uncertainty,
     to_hdus,
     write_hdus,
 )
+from spalipy_astro.io._headers import as_header
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._pictures import is_picture, read_picture
+from spalipy_astro.io._planes import OBSERVATORY
 
 if TYPE_CHECKING:
     from spalipy_astro.io._asdf_file import read_alignment, write_alignment
 
 __all__ = [
+    "OBSERVATORY",
     "Extension",
     "Image",
+    "as_header",
     "as_image",
+    "chip_of",
     "head_of",
     "image_hdus",
     "is_complete",
     "is_fits",
+    "is_picture",
     "open_fits",
     "read_alignment",
     "read_image",
+    "read_mask",
+    "read_picture",
     "read_plane",
+    "read_uncertainty",
     "to_hdus",
     "write_alignment",
     "write_hdus",

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 import asdf
 import numpy as np
-from asdf.exceptions import AsdfConversionWarning
+from asdf.exceptions import AsdfConversionWarning, ValidationError
 
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
-from spalipy_astro.errors import FormatError
+from spalipy_astro.errors import ExportError, FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
@@ -25,10 +25,17 @@ __all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
 log = logging.getLogger(__name__)
 
 _COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
+# those of any transform, of one that was fitted to stars, and of one whose stars were searched for:
+# of the last two a file has all or none
 _FIGURES = (
-    *("excess_scatter", "log_odds", "hypotheses", "freedom", "rms_x", "rms_y", "rms"),
-    *("chi2_x", "chi2_y", "scale", "rotation", "shift_x", "shift_y", "distortion", "coverage"),
+    *("n_matched", "n_used", "n_clipped"),
+    *("parity", "scale", "rotation", "shift_x", "shift_y", "distortion"),
 )
+_OF_A_FIT = (
+    *("n_source", "n_template", "excess_scatter", "freedom", "coverage"),
+    *("rms_x", "rms_y", "rms", "chi2_x", "chi2_y"),
+)
+_OF_A_SEARCH = ("n_expected", "log_odds", "hypotheses")
 _COLUMNS = (
     *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
     *("source_row", "template_row", "dx", "dy", "sigma", "used"),
@@ -83,17 +90,18 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
         raise FormatError(
             f"its transform has {model.n_inputs} inputs and {model.n_outputs} outputs, not two."
         )
-    try:
-        model.inverse  # noqa: B018
-    except NotImplementedError as error:
-        raise FormatError("its transform has no inverse.") from error
     summary = tree["summary"]
-    for names, kind, words in ((_COUNTS, Integral, "whole number"), (_FIGURES, Real, "number")):
-        for name in names:
-            if not isinstance(summary.get(name), kind):
-                raise FormatError(
-                    f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
-                )
+    needed: tuple[str, ...] = _FIGURES
+    for group in (_OF_A_FIT, _OF_A_SEARCH):
+        needed += group if any(name in summary for name in group) else ()
+    if "log_odds" in needed and "freedom" not in needed:
+        raise FormatError("its summary has the odds of a match, but no figures of a fit.")
+    for name in needed:
+        kind, words = (Integral, "whole number") if name in _COUNTS else (Real, "number")
+        if not isinstance(summary.get(name), kind):
+            raise FormatError(
+                f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
+            )
     matches: Any = tree.get("matches")
     missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
     if missing:
@@ -147,7 +155,14 @@ def write_alignment(
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-        asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        try:
+            asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+        except ValidationError as error:
+            raise ExportError(
+                f"asdf cannot write this alignment: {_reason(error)}. It knows the models of "
+                "astropy, gwcs and this package; build the transform of these, or use "
+                "portable=True, which writes tables of it."
+            ) from error
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:
@@ -194,7 +209,13 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             f"{name} was written with portable=True and contains tables instead of the transform; "
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
-    return tree.get("alignment")
+    alignment = tree.get("alignment")
+    if isinstance(alignment, Alignment):
+        try:  # asdf gives models their inverses last
+            alignment.transform.inverse  # noqa: B018
+        except NotImplementedError as error:
+            raise FormatError(f"{name}: its transform has no inverse.") from error
+    return alignment
 
 
 def _check_aliases(stream: BinaryIO) -> None:

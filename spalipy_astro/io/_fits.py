@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from typing import Any
@@ -13,42 +14,43 @@ from typing import Any
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
-from astropy.nddata import (
-    CCDData,
-    InverseVariance,
-    NDUncertainty,
-    StdDevUncertainty,
-    VarianceUncertainty,
-)
+from astropy.nddata import CCDData, NDUncertainty, StdDevUncertainty
 from astropy.utils.data import get_readable_fileobj
-from astropy.wcs import WCS
+from numpy.typing import NDArray
 
+from spalipy_astro._checks import mask_like, plane_of
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+from spalipy_astro.io._headers import clean_header, inherited, unit_of
+from spalipy_astro.io._pictures import is_picture, read_picture
+from spalipy_astro.io._planes import (
+    OBSERVATORY,
+    Companions,
+    Judge,
+    companions_of,
+    is_companion,
+    plane_cards,
+    without_impossible_unit,
+)
+from spalipy_astro.io._wcs_cards import TABLES, read_wcs, wcs_cards
 
 __all__ = [
     "Extension",
+    "chip_of",
     "image_hdus",
     "is_complete",
     "open_fits",
     "read_image",
+    "read_mask",
     "read_plane",
+    "read_uncertainty",
     "to_hdus",
     "write_hdus",
 ]
 
 log = logging.getLogger(__name__)
 
-_COMPANIONS = ("MASK", "UNCERT")  # names that CCDData gives to its extensions
-_UNCERTAINTIES = {
-    "std": StdDevUncertainty,
-    "var": VarianceUncertainty,
-    "ivar": InverseVariance,
-    "StdDevUncertainty": StdDevUncertainty,
-    "VarianceUncertainty": VarianceUncertainty,
-    "InverseVariance": InverseVariance,
-}
 Extension = int | str | tuple[str, int]
 """Number, name, or name and EXTVER of an HDU."""
 
@@ -64,15 +66,40 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     Returns
     -------
     list of int
-        Numbers of the HDUs with two axes (leading ones of length one aside), except for the masks
-        and uncertainties that CCDData writes.
+        Numbers of the HDUs with two axes (leading ones of length one aside), except for those that
+        belong to an image: uncertainties, masks, flags and weights; where there are none, of those
+        with three.
 
     Raises
     ------
     FileNotFoundError, FormatError
     """
     with open_fits(path) as hdus:
-        return [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
+        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
+
+
+def chip_of(path: str | os.PathLike[str], hdu: Extension | None) -> Extension | None:
+    """
+    Name the extension of a file of masks or the like that belongs to an extension of a source.
+
+    Parameters
+    ----------
+    path : path-like
+        A file whose extensions are those of the source, or one plane for all of them.
+    hdu : int, str, (str, int) or None
+        The extension of the source.
+
+    Returns
+    -------
+    int, str, (str, int) or None
+        None stands for the first plane.
+    """
+    if hdu is None:
+        return None
+    with open_fits(path) as hdus:
+        planes = sum(len(_shape(unit)) >= 2 for unit in hdus)
+    return hdu if planes > 1 else None
 
 
 def read_image(
@@ -81,6 +108,8 @@ def read_image(
     hdu: Extension | None = None,
     unit: Any = None,
     mask: Any = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
 ) -> CCDData:
     """
     Read an image with what belongs to it.
@@ -88,18 +117,26 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        Also multi-extension, tile-compressed or gzipped.
+        FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
+        `read_picture` reads them.
     hdu : int, str or (str, int), optional
-        The extension; by default the first image.
+        The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
         In place of ``BUNIT``; ``adu`` where neither is there.
     mask : array_like of bool, optional
-        Bad pixels in addition to those of an extension ``MASK``.
+        Bad pixels in addition to those of the file.
+    ignore_flags, flag_name_map : optional
+        Which bits of flags are no reason to call a pixel bad, as
+        `astropy.nddata.bitmask.bitfield_to_boolean_mask` takes them; by default
+        (``"observatory"``) those that are harmless in the images of the observatory.
 
     Returns
     -------
     `~astropy.nddata.CCDData`
-        With the celestial WCS of the header if it has one that is understood.
+        Of shape (ny, nx), or (k, ny, nx) for a cube, with the celestial WCS of the header if it has
+        one that is understood, and with the uncertainty, mask and flags that stand beside the image
+        in the file, under the names that ccdproc, HST, JWST, LSST, DECam and DES give them. Pixels
+        of value ``BLANK`` are masked. Cards that cannot be written again are left out.
 
     Raises
     ------
@@ -107,44 +144,125 @@ def read_image(
         If there is no such file.
     FormatError
         If it is not a FITS file, is truncated, or has no such image.
+    ValueError, TypeError
+        If ``ignore_flags`` is no set of flags.
     """
+    if is_picture(path):
+        if hdu is not None:
+            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+        return read_picture(path, mask=mask)
+    name = os.fspath(path)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
         chosen = hdus[index]
-        data = _data(chosen, path)
-        header = chosen.header.copy()
+        data, blank = _pixels(chosen, path)
+        header = chosen.header
         if index > 0:  # an extension goes without what the primary header says of all of them
-            own = set(header)
-            for card in hdus[0].header.cards:
-                if card.keyword and card.keyword not in own and card.keyword != "COMMENT":
-                    header.append(card)
-        wcs = _wcs(chosen.header, hdus)
-        bad = _companion(hdus, "MASK", chosen, data.shape)
-        spread = _companion(hdus, "UNCERT", chosen, data.shape)
-        uncertainty: NDUncertainty | None = None
-        if spread is not None:
-            kind = hdus[_COMPANIONS[1], chosen.ver].header.get("UTYPE", "StdDevUncertainty")
-            uncertainty = _UNCERTAINTIES.get(kind, StdDevUncertainty)(spread)
-    planes = [np.asarray(plane, bool) for plane in (bad, mask) if plane is not None]
-    return CCDData(
+            header = inherited(header, hdus[0].header)
+        header = clean_header(header, name)
+        wcs = read_wcs(hdus, index, name)
+        planes = companions_of(hdus, index, data.shape)
+        spread, flags, bad = planes.spread(), planes.bits(), planes.masks()
+        plane = fits.Header() if planes.flags is None else planes.flags.header
+        judge = Judge.of(header, plane, ignore_flags, flag_name_map)
+        header.extend(plane_cards(planes.flags), update=True)
+    flagged = judge.bad(flags) if flags is not None and planes.flags_tell else None
+    masks = [
+        mask_like(plane, data.shape) for plane in (blank, *bad, flagged, mask) if plane is not None
+    ]
+    found = _unit(header, unit, path)
+    image = CCDData(
         data,
-        unit=_unit(header, unit, path),
-        mask=np.logical_or.reduce(planes) if planes else None,
-        uncertainty=uncertainty,
+        unit=found,
+        mask=np.logical_or.reduce(masks) if masks else None,
+        uncertainty=None if spread is None else without_impossible_unit(spread, found),
         wcs=wcs,
         meta=header,
     )
+    if flags is not None and flags.shape == data.shape:  # of the planes of a cube there are none
+        image.flags = flags
+    return image
+
+
+def read_mask(
+    path: str | os.PathLike[str],
+    *,
+    hdu: Extension | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
+) -> NDArray[np.bool_]:
+    """
+    Read bad pixels from a file of their own.
+
+    Parameters
+    ----------
+    path : path-like
+        A mask, or flags such as those of DECam and ZTF.
+    hdu : int, str or (str, int), optional
+        The extension; by default the first image.
+    ignore_flags, flag_name_map : optional
+        As for `read_image`. Where the observatory is not known every pixel that is not 0 is bad.
+
+    Returns
+    -------
+    ndarray of bool
+
+    Raises
+    ------
+    FileNotFoundError, FormatError, ValueError, TypeError
+        As `read_image`.
+    """
+    with open_fits(path) as hdus:
+        index = _index(hdus, hdu, path, companions=True)
+        header = inherited(hdus[index].header, hdus[0].header)
+        judge = Judge.of(header, hdus[index].header, ignore_flags, flag_name_map)
+        bits = _data(hdus[index], path)
+    if bits.dtype.kind not in "iu":
+        return bits != 0
+    return judge.bad(bits)
+
+
+def read_uncertainty(
+    path: str | os.PathLike[str], *, hdu: Extension | None = None
+) -> NDUncertainty:
+    """
+    Read an uncertainty from a file of its own.
+
+    Parameters
+    ----------
+    path : path-like
+    hdu : int, str or (str, int), optional
+        The extension; by default the first image.
+
+    Returns
+    -------
+    `~astropy.nddata.NDUncertainty`
+        Of the kind that the name of the extension, or its card ``UTYPE``, says; by default a
+        standard deviation.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+        As `read_image`.
+    """
+    with open_fits(path) as hdus:
+        plane = hdus[_index(hdus, hdu, path, companions=True)]
+        pixels = _data(plane, path)
+        named = Companions(uncertainty=plane).kind()
+    return (named or StdDevUncertainty)(pixels)
 
 
 def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) -> np.ndarray:
-    """Read the bare pixels of an image; raises as `read_image` does."""
+    """Read the bare pixels of an image, of a picture's the mean; raises as `read_image` does."""
+    if is_picture(path):
+        return np.asarray(plane_of(read_picture(path)).data)
     with open_fits(path) as hdus:
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
 
 def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[Any]:
     """
-    Turn an image into HDUs as CCDData does: data, ``MASK`` and ``UNCERT``.
+    Turn an image into HDUs as CCDData does: data, ``MASK`` and ``UNCERT``; also ``FLAGS``.
 
     Parameters
     ----------
@@ -157,13 +275,23 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
     Returns
     -------
     list of HDUs
+        With the tables that belong to the WCS.
     """
-    hdus = image.to_hdu()
+    plain = copy.copy(image)
+    plain.wcs = None
+    hdus = list(plain.to_hdu())
+    flags = image.flags
+    if isinstance(flags, Mapping):
+        hdus += [fits.ImageHDU(np.asarray(f), name=f"FLAGS_{key}") for key, f in flags.items()]
+    elif flags is not None:
+        hdus.append(fits.ImageHDU(np.asarray(flags), name="FLAGS"))
+    cards, tables = wcs_cards(image.wcs, ver)
+    hdus[0].header.extend(cards, useblanks=False, update=True)
     if name is not None:
         hdus[0] = fits.ImageHDU(hdus[0].data, hdus[0].header, name=name)
         for hdu in hdus:
             hdu.ver = ver
-    return list(hdus)
+    return [*hdus, *tables]
 
 
 def write_hdus(hdus: list[Any], path: str | os.PathLike[str]) -> None:
@@ -185,7 +313,7 @@ def write_hdus(hdus: list[Any], path: str | os.PathLike[str]) -> None:
 
 def _compressed(hdu: Any) -> Any:
     """Compress an image HDU without loss."""
-    if hdu.data is None:
+    if hdu.data is None or hdu.name in TABLES:
         return hdu
     floating = hdu.data.dtype.kind == "f"
     return fits.CompImageHDU(
@@ -296,8 +424,8 @@ def _shape(hdu: Any) -> tuple[int, ...]:
     return shape
 
 
-def _is_image(hdu: Any) -> bool:
-    return len(_shape(hdu)) == 2 and hdu.name not in _COMPANIONS
+def _is_image(hdu: Any, axes: int = 2) -> bool:
+    return len(_shape(hdu)) == axes and not is_companion(hdu)
 
 
 def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = False) -> int:
@@ -311,18 +439,19 @@ def _index(hdus: Any, hdu: Extension | None, path: Any, *, companions: bool = Fa
             raise FormatError(
                 f"{os.fspath(path)!r} has no extension {hdu!r}; it has {names}."
             ) from error
-        if len(_shape(hdus[index])) != 2:
+        if len(_shape(hdus[index])) not in (2, 3):
             raise FormatError(
-                f"extension {hdu!r} of {os.fspath(path)!r} is not a two-dimensional image; its "
+                f"extension {hdu!r} of {os.fspath(path)!r} is neither an image nor a cube; its "
                 f"shape is {_shape(hdus[index])}."
             )
         return index
-    for index, unit in enumerate(hdus):
-        if _is_image(unit) or (companions and len(_shape(unit)) == 2):
-            return index
+    for axes in (2, 3):  # a cube, such as one of colors, where there is no image
+        for index, unit in enumerate(hdus):
+            if _is_image(unit, axes) or (companions and len(_shape(unit)) == axes):
+                return index
     shapes = ", ".join(str(_shape(unit)) for unit in hdus)
     raise FormatError(
-        f"{os.fspath(path)!r} contains no two-dimensional image; the shapes of its extensions are "
+        f"{os.fspath(path)!r} contains no image and no cube; the shapes of its extensions are "
         f"{shapes}."
     )
 
@@ -343,12 +472,18 @@ def _data(hdu: Any, path: Any) -> np.ndarray:
     return data.astype(native)
 
 
-def _companion(hdus: Any, name: str, chosen: Any, shape: tuple[int, ...]) -> Any:
-    """Return the pixels of the mask or uncertainty of an image, None if it has none."""
-    if (name, chosen.ver) not in hdus or chosen.name == name:
-        return None
-    hdu = hdus[name, chosen.ver]
-    return hdu.data if _shape(hdu) == shape else None
+def _pixels(hdu: Any, path: Any) -> tuple[np.ndarray, NDArray[np.bool_] | None]:
+    """Read the pixels of an HDU, and which of them are blank where astropy does not tell."""
+    blank, zero, scale = (hdu.header.get(key) for key in ("BLANK", "BZERO", "BSCALE"))
+    data = _data(hdu, path)
+    # integers that are stored without their sign, or with one that the file has no type for
+    if data.dtype.kind not in "iu" or not isinstance(blank, int) or (scale or 1) != 1:
+        return data, None
+    value = blank + int(zero or 0)
+    limits = np.iinfo(data.dtype)
+    if not limits.min <= value <= limits.max:
+        return data, None
+    return data, data == value
 
 
 def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:
@@ -356,24 +491,8 @@ def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:
     if unit is not None:
         return u.Unit(unit)
     text = str(header.get("BUNIT", "")).strip()
-    try:
-        return u.Unit(text) if text else u.adu
-    except (TypeError, ValueError):
+    known = unit_of(text) if text else u.adu
+    if known is None:
         log.warning("%s: the unit %r is unknown; the data are taken as adu", path, text)
         return u.adu
-
-
-def _wcs(header: fits.Header, hdus: Any) -> WCS | None:
-    """Return the celestial WCS; None where there is none, or none that is understood."""
-    if "CTYPE1" not in header:
-        return None
-    try:
-        wcs = WCS(header, hdus, fix=False)  # WCS.fix warns of each trifle that it puts right
-        wcs.wcs.fix()
-        if wcs.naxis > 2:
-            wcs = wcs.celestial
-        wcs.wcs.set()
-    except Exception as error:  # wcslib and astropy raise all sorts of things here
-        log.info("the WCS is left out: %s", error)
-        return None
-    return wcs if wcs.has_celestial and wcs.naxis == 2 else None
+    return known

@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
+from astropy.units import UnitConversionError
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import colors_go_last, frame_of, luminance
 from spalipy_astro.errors import ImageError
 
 __all__ = ["Image", "as_image"]
+
+_ROWS = 64  # rows of an image that are looked at for their scatter
+_BENT = 1.652  # median size of a second difference of white noise, in standard deviations
+_ODD = 1e4  # how wrong an uncertainty must be to be no uncertainty
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,10 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
 
     Parameters
     ----------
-    image : CCDData, NDData or array_like, shape (ny, nx)
-        Memory maps and dask arrays are read.
+    image : CCDData, NDData or array_like, shape (ny, nx), (k, ny, nx) or (ny, nx, k)
+        Memory maps and dask arrays are read. Of color images and cubes it is the mean of all
+        planes. The last axis has the colors if it is 3 or 4 long and the first is not; see
+        `colors_go_last`. Axes of length one do not count.
     name : str, optional
         What to call it in error messages.
     mask : array_like of bool, optional
@@ -56,14 +65,16 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
     TypeError
         If it is not an array of real numbers.
     ImageError
-        If it is not two-dimensional, or planes differ in shape.
+        If it is neither an image nor a cube, planes differ in shape, or the uncertainty cannot be
+        that of the pixels.
     """
     wcs = error = own = None
     data = image
     if isinstance(image, NDData):
         data, wcs, own = image.data, image.wcs, image.mask
         if image.uncertainty is not None and image.uncertainty.array is not None:
-            error = np.asarray(image.uncertainty.represent_as(StdDevUncertainty).array)
+            _check_signs(np.asarray(image.uncertainty.array), name)
+            error = _in_unit_of(image, name)
     elif isinstance(image, np.ma.MaskedArray):
         data, own = image.data, np.ma.getmaskarray(image)
     if isinstance(data, str) or hasattr(data, "__fspath__"):
@@ -74,18 +85,105 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
     data = np.asarray(data)
     if data.dtype.kind not in "iuf":
         raise TypeError(f"the {name} has pixels of type {data.dtype}; real numbers are needed.")
-    if data.ndim != 2:
-        raise ImageError(
-            f"the {name} has {data.ndim} dimensions, shape {data.shape}; alignment takes "
-            "two-dimensional images. Pick a plane of a cube or a color image first."
-        )
+    shape = data.shape
     planes = [np.asarray(plane, dtype=bool) for plane in (own, mask) if plane is not None]
     for plane, label in [(p, "mask") for p in planes] + (
         [(error, "uncertainty")] if error is not None else []
     ):
-        if plane.shape != data.shape:
+        if plane.shape != shape and (data.ndim < 3 or plane.shape != frame_of(shape)):
             raise ImageError(
                 f"the {label} of the {name} has shape {plane.shape}, its data {data.shape}."
             )
-    merged = np.logical_or.reduce(planes) if planes else None
-    return Image(data, merged, error, wcs)
+    while data.ndim > 2 and data.shape[0] == 1:  # axes that have nothing to tell
+        planes = [plane[0] if plane.ndim == data.ndim else plane for plane in planes]
+        error = error[0] if error is not None and error.ndim == data.ndim else error
+        data = data[0]
+    if data.ndim not in (2, 3) or 0 in shape:
+        raise ImageError(
+            f"the {name} has {len(shape)} dimensions, shape {shape}; an image has shape (ny, nx), "
+            "a color image or cube (k, ny, nx), or (ny, nx, 3)."
+        )
+    merged = _united(planes, data.shape)
+    if data.ndim == 3:
+        data, merged, error = luminance(data, merged, error)
+    if error is not None:
+        _check_scatter(data, merged, error, name)
+    return Image(data, merged, error, _of_a_plane(wcs))
+
+
+def _united(planes: list[NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return what is bad in one of several masks, of the image or of each color."""
+    if not planes:
+        return None
+    most = max(plane.ndim for plane in planes)
+    if most == 3 and colors_go_last(shape):
+        planes = [plane if plane.ndim == 3 else plane[:, :, np.newaxis] for plane in planes]
+    merged = planes[0]
+    for plane in planes[1:]:
+        merged = merged | plane
+    return merged
+
+
+def _check_signs(error: NDArray, name: str) -> None:
+    """Raise ImageError for uncertainties, of whatever kind, that are negative."""
+    bad = int(np.count_nonzero(error < 0))
+    if bad:
+        raise ImageError(
+            f"the uncertainty of the {name} is negative in {bad} of {error.size} pixels, at worst "
+            f"{np.nanmin(error):.3g}; mask these pixels, or leave the uncertainty out."
+        )
+
+
+def _check_scatter(
+    data: NDArray, mask: NDArray[np.bool_] | None, error: NDArray, name: str
+) -> None:
+    """
+    Raise ImageError for standard deviations that cannot be those of the pixels.
+
+    Second differences along the rows are free of the sky; their median size is 1.65 standard
+    deviations where the noise is white, and stars and smoothing change it by far less than `_ODD`.
+    """
+    rows = np.s_[:: max(1, len(data) // _ROWS)]
+    values, spread = np.asarray(data[rows], float), np.asarray(error[rows], float)
+    good = np.isfinite(values) & np.isfinite(spread) & (spread > 0)
+    if mask is not None:
+        good &= ~mask[rows]
+    if not good.any():
+        raise ImageError(
+            f"the uncertainty of the {name} is nowhere a positive number where its pixels are "
+            "good; leave it out, and the noise is measured."
+        )
+    bent = np.abs(np.diff(np.where(good, values, np.nan), 2, axis=1))
+    bent = bent[np.isfinite(bent)]
+    if not bent.size:
+        return
+    measured, stated = float(np.median(bent)) / _BENT, float(np.median(spread[good]))
+    if measured > _ODD * stated or (measured > 0 and stated > _ODD * np.ptp(values[good])):
+        raise ImageError(
+            f"the uncertainty of the {name} cannot be the standard deviation of its pixels: it is "
+            f"{stated:.3g} in the middle, and neighboring pixels scatter by {measured:.3g}. Leave "
+            "it out, and the noise is measured; VarianceUncertainty is for variances."
+        )
+
+
+def _of_a_plane(wcs: Any) -> Any:
+    """Return the WCS of one plane of a cube."""
+    low = getattr(wcs, "low_level_wcs", wcs)
+    if not isinstance(low, WCS) or low.naxis <= 2:
+        return wcs
+    return low.celestial if low.has_celestial else None
+
+
+def _in_unit_of(image: NDData, name: str) -> NDArray:
+    """Return the standard deviation of the pixels of an image, in the unit of its pixels."""
+    spread = image.uncertainty.represent_as(StdDevUncertainty)
+    error = np.asarray(spread.array)
+    if spread.unit is None or image.unit is None or spread.unit == image.unit:
+        return error
+    try:
+        return error * spread.unit.to(image.unit)
+    except UnitConversionError as wrong:
+        raise ImageError(
+            f"the uncertainty of the {name} has the unit {spread.unit}, its data {image.unit}: "
+            "one cannot be converted to the other."
+        ) from wrong

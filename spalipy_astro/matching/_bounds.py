@@ -100,8 +100,8 @@ class Bounds:
         priors: Priors,
         source: StarField,
         template: StarField,
-        source_shape: tuple[int, int] | None,
-        template_shape: tuple[int, int] | None,
+        source_shape: tuple[float, float] | None,
+        template_shape: tuple[float, float] | None,
     ) -> None:
         self.priors = priors
         self.frame = _frame(template.xy, template_shape)
@@ -252,7 +252,7 @@ class Bounds:
         return np.abs(images + b[:, np.newaxis] - z).min(axis=1)
 
 
-def _frame(xy: FloatArray, shape: tuple[int, int] | None) -> FloatArray:
+def _frame(xy: FloatArray, shape: tuple[float, float] | None) -> FloatArray:
     """Return the corners of the frame: of the image, or of the box around the stars."""
     if shape is not None:
         return np.array([[-0.5, -0.5], [shape[1] - 0.5, shape[0] - 0.5]])

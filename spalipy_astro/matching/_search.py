@@ -98,8 +98,8 @@ def match_stars(
     template: StarField,
     *,
     priors: Priors | None = None,
-    source_shape: tuple[int, int] | None = None,
-    template_shape: tuple[int, int] | None = None,
+    source_shape: tuple[float, float] | None = None,
+    template_shape: tuple[float, float] | None = None,
 ) -> Match:
     """
     Match two star lists by quads.

@@ -12,11 +12,13 @@ from spalipy_astro.models._fits_wcs import (
     wcs_from_tree,
     wcs_to_tree,
 )
+from spalipy_astro.models._numerical import NumericalInverse2D
 
 __all__ = [
     "FITSWCSTransform",
     "InverseFITSWCSTransform",
     "InverseSplineDistortion2D",
+    "NumericalInverse2D",
     "SplineDistortion2D",
     "dense_basis",
     "jacobian_determinant",
@@ -31,6 +33,7 @@ for _model in (
     InverseSplineDistortion2D,
     FITSWCSTransform,
     InverseFITSWCSTransform,
+    NumericalInverse2D,
 ):
     _model.__module__ = __name__
 del _model

@@ -1,6 +1,7 @@
 """The whole method: detect, match, fit, wrap, resample."""
 
 from spalipy_astro.registration._findoptions import FindOptions
+from spalipy_astro.registration._pairs import fit_alignment
 from spalipy_astro.registration._prepare import StarFrame, prepare
 from spalipy_astro.registration._registration import align, detect_stars, find_alignment
 
@@ -10,5 +11,6 @@ __all__ = [
     "align",
     "detect_stars",
     "find_alignment",
+    "fit_alignment",
     "prepare",
 ]

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import astropy.units as u
+import numpy as np
 
 from spalipy_astro._checks import choice, detection_options, positive_number, whole_number
 from spalipy_astro.catalogs import as_filters, sky_options
+from spalipy_astro.fitting import KINDS
 from spalipy_astro.matching import Priors
 
 __all__ = ["FindOptions"]
+
+# What a transform of some kinds is beforehand: a telescope comes back to nearly the same angle.
+_IMPLIED: dict[str, dict[str, Any]] = {
+    "shift": {"scale": (0.99, 1.01), "rotation": (-1.0, 1.0), "parity": 1},
+    "rigid": {"scale": (0.99, 1.01)},
+}
+_UNCHANGED = {"scale": 1.0, "rotation": 0.0}
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,9 @@ class FindOptions:
     parity: int | None = None
     max_shift: Any = None
     use_wcs: bool | str = "auto"
-    affine: str = "affine"
+    source_pixels: Any = None
+    template_pixels: Any = None
+    affine: str = "auto"
     spline_order: int = 5
     smoothing: Any = None
     polynomial: int | None = None
@@ -69,8 +82,12 @@ class FindOptions:
         plain["use_wcs"] = choice(
             "use_wcs", self.use_wcs, ("auto", True, False), "'auto', True or False"
         )
-        kinds = "'affine' or 'similarity'"
-        plain["affine"] = choice("affine", self.affine, ("affine", "similarity"), kinds)
+        kinds = "'auto', 'shift', 'rigid', 'similarity' or 'affine'"
+        plain["affine"] = choice("affine", self.affine, ("auto", *KINDS), kinds)
+        plain["priors"] = self._implied(priors, plain["affine"])
+        for name in ("source_pixels", "template_pixels"):
+            if getattr(self, name) is not None:
+                plain[name] = _size(name, getattr(self, name))
         plain["spline_order"] = whole_number(
             "spline_order", self.spline_order, "0 to 5", least=0, most=5
         )
@@ -84,6 +101,33 @@ class FindOptions:
             )
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+
+    def _implied(self, priors: Priors, affine: str) -> Priors:
+        """Add to the priors what the kind of the transform says of it."""
+        if affine not in _IMPLIED:
+            return priors
+        known = {}
+        for name, value in _IMPLIED[affine].items():
+            given = getattr(priors, name)
+            if getattr(self, name) is None:
+                known[name] = value
+            elif name == "parity" and given != 1:
+                raise ValueError(f"affine={affine!r} mirrors nothing; got parity={given}.")
+            elif name != "parity":
+                low, high = given
+                turns = 360.0 * np.round((low + high) / 720) if name == "rotation" else 0.0
+                one = _UNCHANGED[name] + turns
+                if not low <= one <= high:
+                    raise ValueError(
+                        f"affine={affine!r} has {name} {_UNCHANGED[name]:g}, which is outside "
+                        f"{name}=({low:g}, {high:g}); leave one of the two options out."
+                    )
+        return replace(priors, **known)
+
+    @property
+    def rigid(self) -> bool:
+        """Whether the user knows that the transform cannot shear or bend."""
+        return self.affine in ("shift", "rigid", "similarity")
 
     @property
     def detection(self) -> dict[str, Any]:
@@ -108,3 +152,17 @@ class FindOptions:
 
     def _named(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}
+
+
+def _size(name: str, value: Any) -> tuple[float, float]:
+    """Return a width and a height as plain numbers."""
+    rule = f"{name} is (width, height) of a pixel in any unit, such as (1, 2)"
+    if not isinstance(value, tuple | list | np.ndarray) or np.shape(value) != (2,):
+        raise ValueError(f"{rule}; got {value!r}.")
+    try:
+        sizes = np.array(u.Quantity(value).value, dtype=float)
+    except (TypeError, ValueError, u.UnitsError):
+        raise ValueError(f"{rule}; got {value!r}.") from None
+    if not (np.isfinite(sizes).all() and (sizes > 0).all()):
+        raise ValueError(f"{rule}, both positive; got {value!r}.")
+    return float(sizes[0]), float(sizes[1])

@@ -16,6 +16,7 @@ from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
 from spalipy_astro.io import Image, as_image
 from spalipy_astro.matching import StarField
+from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
 from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
@@ -24,6 +25,7 @@ __all__ = ["StarFrame", "prepare"]
 _PIXELS_PER_STAR = 60
 _LINED = 3000  # brightest entries of a catalog among which lines are sought
 _LEAST = 3  # stars that must be left
+_BAD_SHARE = 0.1  # of the pixels, from which on they may be what is wrong
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ class StarFrame:
         Number of sources before flagged ones were left out.
     box : tuple of float or None
         Where the image has good pixels.
+    pixels : (width, height)
+        Sizes of its pixels: those on which `field` is square, or what the header says.
+    elongation : (width, height)
+        The same as the shape of the stars has it, which is a guess.
+    unit : float
+        By what the positions of a catalog were multiplied.
     quality : mapping
         How good the image is, see `measure_quality`; empty for a catalog.
     header : mapping
@@ -57,8 +65,19 @@ class StarFrame:
     wcs: Any
     n_detected: int
     box: Box | None = None
+    pixels: tuple[float, float] = (1.0, 1.0)
+    elongation: tuple[float, float] = (1.0, 1.0)
+    unit: float = 1.0
     quality: Mapping[str, float] = attribute(default_factory=dict)
     header: Mapping[str, Any] = attribute(default_factory=dict)
+
+    @property
+    def square_shape(self) -> tuple[float, float] | None:
+        """Shape of the image in pixels of width and height 1, those of `field`."""
+        if self.shape is None:
+            return None
+        width, height = self.pixels
+        return self.shape[0] * height, self.shape[1] * width
 
 
 def prepare(
@@ -103,6 +122,12 @@ def prepare(
     try:
         stars = as_stars(table, name=name, select=select)
     except TooFewStarsError as error:
+        share = 0.0 if shape is None else _bad_share(plain)
+        if share >= _BAD_SHARE:
+            raise TooFewStarsError(
+                f"{error} {share:.0%} of the pixels of the {name} are bad (masked, NaN or "
+                "infinite): check the mask, and which of its bits are bad pixels."
+            ) from error
         if shape is None or not _is_negative(plain, options):
             raise
         raise TooFewStarsError(
@@ -116,16 +141,33 @@ def prepare(
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     star_field = StarField(stars.xy, stars.search_err)
     header = getattr(image, "meta", None) or {}
-    quality = measure_quality(table, len(stars), plain, header)
-    box = good_box(plain.data, plain.mask)
-    return StarFrame(stars, star_field, shape, wcs, len(table), box, quality, header)
+    return StarFrame(
+        stars,
+        star_field,
+        shape,
+        wcs,
+        len(table),
+        good_box(plain.data, plain.mask),
+        pixels=pixels_of(header, wcs),
+        elongation=elongation_of(plain.data, plain.mask, stars.xy),
+        quality=measure_quality(table, len(stars), plain, header),
+        header=header,
+    )
 
 
 def _without_lines(stars: Stars) -> Stars:
     """Leave out what is strung along lines, as the trails and flashes in a catalog are."""
     strung = np.zeros(len(stars), bool)
-    strung[:_LINED] = on_lines(stars.xy[:_LINED]) >= 0
+    strung[:_LINED] = on_lines(units_of(stars.xy)[-1] * stars.xy[:_LINED]) >= 0
     return stars if np.count_nonzero(~strung) < _LEAST else stars.take(np.flatnonzero(~strung))
+
+
+def _bad_share(image: Image) -> float:
+    """Return the share of pixels that are masked or not finite."""
+    bad = ~np.isfinite(image.data)
+    if image.mask is not None:
+        bad = bad | image.mask
+    return float(bad.mean())
 
 
 def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:

@@ -17,16 +17,17 @@ from numpy.typing import ArrayLike
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_names, detection_options, in_data_units
-from spalipy_astro.alignment import Alignment
+from spalipy_astro.alignment import Alignment, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import NoMatchError
+from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
 from spalipy_astro.io import as_image
-from spalipy_astro.matching import Match, Priors, StarField, match_stars
+from spalipy_astro.matching import MIN_LOG_ODDS, Match, Priors, StarField, match_stars
 from spalipy_astro.registration._findoptions import FindOptions
 from spalipy_astro.registration._prepare import StarFrame, prepare
 from spalipy_astro.registration._result import alignment_of
+from spalipy_astro.registration._units import ways_to_look
 from spalipy_astro.registration._verify import verify
 from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions, Range
 from spalipy_astro.wcs import similarity_between
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["align", "detect_stars", "find_alignment"]
 
+_SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels, pays for it
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
@@ -44,7 +46,7 @@ def align(
     template: ImageLike,
     *,
     method: str | Kernel = "lanczos3",
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     output: str = "template",
     scale_flux: bool = False,
@@ -60,7 +62,8 @@ def align(
     source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
         The image to resample.
     template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
-        The image that defines the pixel grid. It cannot be a catalog, which has no grid.
+        The image that defines the pixel grid. It cannot be a catalog, which has no grid. Both may
+        be color images or cubes, (ny, nx, 3) or (k, ny, nx); see `find_alignment`.
     method, conserve_flux, fill_value, output, scale_flux, match_background, n_threads
         How to resample; see `Alignment.resample`.
     **options
@@ -69,7 +72,8 @@ def align(
     Returns
     -------
     CCDData, NDData or ndarray, shape (my, mx)
-        The source on the template's grid, of the type of ``source``, with mask, uncertainty, unit
+        The source on the template's grid, of the type of ``source`` and with its axes (of a color
+        image each color is aligned: (my, mx, 3) or (k, my, mx)), with mask, uncertainty, unit
         and header; its WCS is the template's.
 
     Raises
@@ -121,7 +125,9 @@ def find_alignment(
     parity: int | None = None,
     max_shift: float | Quantity | None = None,
     use_wcs: bool | str = "auto",
-    affine: str = "affine",
+    source_pixels: tuple[float, float] | None = None,
+    template_pixels: tuple[float, float] | None = None,
+    affine: str = "auto",
     spline_order: int = 5,
     smoothing: float | None = None,
     polynomial: int | None = None,
@@ -143,7 +149,7 @@ def find_alignment(
         Gaia table with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
         alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
     source_mask, template_mask : array_like of bool, optional
-        Bad pixels in addition to the images' own.
+        Bad pixels in addition to the images' own, of their shape or (ny, nx).
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
@@ -152,7 +158,8 @@ def find_alignment(
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
         ``brightest``, as for `read_catalog`. By default the method decides.
     scale : tuple of float or of `~astropy.units.Quantity`, optional
-        Smallest and largest possible template px per source px; by default (0.1, 10).
+        Smallest and largest possible template px per source px; by default (0.1, 10). Lists in
+        other units than pixels, as tells their width, are brought to like units for the default.
     rotation : tuple of float or of `~astropy.units.Quantity`, optional
         Smallest and largest possible angle, in degrees if they have no unit, from the source's x
         axis to its image in the template, counter-clockwise from +x to +y. Angles may exceed
@@ -166,8 +173,16 @@ def find_alignment(
     use_wcs : {"auto", True, False}, optional
         Whether celestial WCS of both images narrow the search. With "auto" they are ignored if no
         match is found with them.
-    affine : {"affine", "similarity"}, optional
-        Kind of the linear part. A similarity is fitted without distortion.
+    source_pixels, template_pixels : (width, height), optional
+        Size of a pixel in any unit, the same for both: (1, 2) for frames binned 1 x 2, whose
+        pixels are twice as high as wide. By default what the image's WCS says, or its cards on
+        binning or pixel size. Where nothing matches so, square ones are tried, and those that the
+        stars' own shape suggests.
+    affine : {"auto", "shift", "rigid", "similarity", "affine"}, optional
+        Kind of the linear part: a shift alone; with rotation; with rotation and scale; or with
+        shear, too. Only with the last one is a distortion fitted. "auto" (default) takes a
+        similarity for three to five matched stars, unless four or five show a shear beyond doubt,
+        and an affine map for more. A shift or a rigid transform narrows the search, too.
     spline_order : int, optional
         Degree of the distortion spline, 1 to 5; 0 for only the linear part.
     smoothing : float, optional
@@ -202,6 +217,14 @@ def find_alignment(
     TypeError, ValueError
         If an argument is invalid.
 
+    Notes
+    -----
+    Color images and cubes: an array of three axes has its colors last, (ny, nx, 3) or (ny, nx, 4),
+    where the last axis is 3 or 4 long and the first is not; the last of four is opacity. Otherwise
+    its planes go first, (k, ny, nx). An axis of length one, (1, ny, nx) or (ny, nx, 1), does not
+    count. Stars are sought in the mean of all planes that have good pixels, and pixels that are bad
+    in one of these are bad.
+
     References
     ----------
     .. [1] Lang, D. et al. 2010, AJ, 139, 1782, doi:10.1088/0004-6256/139/5/1782
@@ -226,6 +249,8 @@ def find_alignment(
         parity=parity,
         max_shift=max_shift,
         use_wcs=use_wcs,
+        source_pixels=source_pixels,
+        template_pixels=template_pixels,
         affine=affine,
         spline_order=spline_order,
         smoothing=smoothing,
@@ -236,6 +261,11 @@ def find_alignment(
         epoch=epoch,
     )
     sky, on_sky = given.sky, is_sky_catalog(template)
+    if on_sky and given.affine in ("shift", "rigid"):
+        raise ValueError(
+            f"affine={given.affine!r} is for two lists of one scale, and a catalog of sky "
+            "positions has none in px; affine='similarity' fits the scale, too."
+        )
     named = " and ".join(name for name, option in sky.items() if option is not None)
     if named and not on_sky:
         raise ValueError(f"{named}: only for catalogs of sky positions; the template is not one.")
@@ -248,7 +278,7 @@ def find_alignment(
     else:
         two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
-    match = _match(one, two, priors, given.use_wcs)
+    one, two, match = _matched(one, two, priors, given)
     if guessed is not None:
         # once more on pixels of the size of the source's: guessed ones may be far too coarse
         matrix, _ = fit_linear(
@@ -256,7 +286,7 @@ def find_alignment(
         )
         sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
         two, priors, _ = _sky_frame(template, one, priors, None, sky, given.select)
-        match = _match(one, two, priors, given.use_wcs)
+        one, two, match = _matched(one, two, priors, given)
     matched = time.perf_counter()
     s, t = one.stars.take(match.source), two.stars.take(match.template)
     fit = fit_backward(
@@ -264,6 +294,8 @@ def find_alignment(
         t.xy,
         source_err=s.err,
         template_err=t.err,
+        parity=match.parity,
+        pixels=(one.pixels, two.pixels),
         **given.fit,
     )
     boxes = None if one.box is None or two.box is None else (one.box, two.box)
@@ -276,11 +308,14 @@ def find_alignment(
         template_shape=two.shape,
         boxes=None if aligned_already else boxes,
         log_odds=match.log_odds,
-        rigid=given.affine == "similarity",
+        rigid=given.rigid,
     )
     times = {"detect": detected - start, "match": matched - detected}
     times["fit"] = time.perf_counter() - matched
-    return alignment_of(fit, match, one, two, times=times, options=given.recorded)
+    found = alignment_of(fit, match, one, two, times=times, options=given.recorded)
+    if one.unit == two.unit == 1:
+        return found
+    return rescaled(found, source=one.unit, template=two.unit)
 
 
 @one_blas_thread()
@@ -299,7 +334,8 @@ def detect_stars(
     Parameters
     ----------
     image : CCDData, NDData or array_like, shape (ny, nx)
-        The image; its mask and uncertainty are used.
+        The image; its mask and uncertainty are used. Of color images and cubes it is the mean of
+        the planes; see `find_alignment`.
     mask : array_like of bool, optional
         Bad pixels in addition to the image's own.
     threshold : float, optional
@@ -355,11 +391,45 @@ def _sky_frame(
     return frame, priors, plane.pixel_scale if plane.guessed else None
 
 
+def _matched(
+    one: StarFrame, two: StarFrame, priors: Priors, given: FindOptions
+) -> tuple[StarFrame, StarFrame, Match]:
+    """Match two sides in the units and with the pixels that they may have, likeliest first."""
+    common = priors.max_shift is not None or given.affine in ("shift", "rigid")
+    failure: NoMatchError | None = None
+    for first, second in ways_to_look(
+        one, two, (given.source_pixels, given.template_pixels), common=common
+    ):
+        scaled = priors
+        # an implied scale is that of the sky, a given one that of pixels or of the lists' units
+        if given.scale is not None or given.affine not in ("shift", "rigid"):
+            ratio = float(np.sqrt(np.prod(second.pixels) / np.prod(first.pixels)))
+            if given.scale is not None:
+                ratio *= second.unit / first.unit
+            if ratio != 1:
+                low, high = priors.scale
+                scaled = replace(scaled, scale=(low * ratio, high * ratio))
+        if priors.max_shift is not None:
+            stretch = second.unit * max(second.pixels)
+            scaled = replace(scaled, max_shift=priors.max_shift * stretch)
+        try:
+            match = _match(first, second, scaled, given.use_wcs)
+            if failure is not None and match.log_odds < MIN_LOG_ODDS + _SECOND_LOOK:
+                continue
+            return first, second, match
+        except AmbiguousMatchError:
+            raise
+        except NoMatchError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
 def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) -> Match:
     """Match with the help of both WCS where there are any, else without."""
-    shapes = {"source_shape": one.shape, "template_shape": two.shape}
+    shapes: dict[str, Any] = {"source_shape": one.square_shape, "template_shape": two.square_shape}
     if use_wcs:
-        known = similarity_between(one.wcs, two.wcs, one.shape)
+        known = similarity_between(one.wcs, two.wcs, one.shape, (one.pixels, two.pixels))
         if known is None and use_wcs is True:
             raise ValueError("use_wcs=True needs a celestial WCS on both images.")
         if known is not None and one.shape is not None:
@@ -373,7 +443,7 @@ def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) 
                 parity=priors.parity or sign,
             )
             if priors.max_shift is None:
-                reach = 0.25 * float(np.hypot(*one.shape)) * scale
+                reach = 0.25 * float(np.hypot(*shapes["source_shape"])) * scale
                 narrow = replace(narrow, target=target, max_shift=reach)
             try:
                 return match_stars(one.field, two.field, priors=narrow, **shapes)

@@ -27,7 +27,7 @@ __all__ = ["alignment_of"]
 
 def alignment_of(
     fit: Fit,
-    match: Match,
+    match: Match | None,
     source: StarFrame,
     template: StarFrame,
     *,
@@ -41,8 +41,9 @@ def alignment_of(
     ----------
     fit : Fit
         The transform.
-    match : Match
-        The pairs of stars that it was fitted to.
+    match : Match or None
+        The pairs of stars that it was fitted to; None where the stars of both sides are these
+        pairs, which were given.
     source, template : StarFrame
         The two sides.
     options : mapping
@@ -80,10 +81,18 @@ def _quality(source: StarFrame, template: StarFrame) -> dict[str, Any]:
 
 
 def _describe_fit(
-    fit: Fit, transform: Model, match: Match, source: StarFrame, template: StarFrame
+    fit: Fit, transform: Model, match: Match | None, source: StarFrame, template: StarFrame
 ) -> tuple[QTable, dict[str, Any]]:
     """Return the matched stars of a fit, brightest first, and its figures of merit."""
-    s, t = source.stars.take(match.source), template.stars.take(match.template)
+    s, t = source.stars, template.stars
+    search: dict[str, Any] = {}
+    if match is not None:
+        s, t = s.take(match.source), t.take(match.template)
+        search = {
+            "n_expected": int(match.expected),
+            "log_odds": float(match.log_odds),
+            "hypotheses": int(match.hypotheses),
+        }
     boxes = tuple(f.shape or box_of(f.stars.xy) for f in (source, template))
     images = np.column_stack(transform(*np.vstack((s.xy, center_of(boxes[0]))).T))
     offsets = t.xy - images[:-1]
@@ -108,10 +117,8 @@ def _describe_fit(
     return matches, {
         "n_source": len(source.stars),
         "n_template": len(template.stars),
-        "n_expected": int(match.expected),
+        **search,
         "excess_scatter": float(fit.floor * scale_of(forward)),
-        "log_odds": float(match.log_odds),
-        "hypotheses": int(match.hypotheses),
         "freedom": float(fit.freedom),
         **figures_of(transform, matches, forward, images[-1], at_stars, boxes, fit.freedom),
     }

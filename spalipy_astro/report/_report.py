@@ -13,7 +13,7 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames
+from spalipy_astro._checks import check_frames, plane_of, shape_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.report import _html
@@ -63,8 +63,8 @@ def report_alignment(
     path : path-like
         The HTML file. It is written whole or not at all, and needs no other file and no network.
     source, template : array_like or `~astropy.nddata.NDData`, optional
-        The images. With both the page has a viewer that blinks and subtracts them; without, it has
-        the figures that need no images.
+        The images, of color images the mean of the colors. With both the page has a viewer that
+        blinks and subtracts them; without, it has the figures that need no images.
     aligned : array_like or `~astropy.nddata.NDData`, optional
         The source on the template's grid; resampled from ``source`` by default.
     title : str, optional
@@ -83,6 +83,9 @@ def report_alignment(
         are not on one grid.
     """
     refuse_existing(path, overwrite=overwrite)
+    source, template, aligned = (
+        None if image is None else plane_of(image) for image in (source, template, aligned)
+    )
     check_frames(alignment, source=source, template=template)
     if template is None:
         check_frames(alignment, aligned=aligned)
@@ -220,7 +223,8 @@ def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
 
     used = np.asarray(alignment.matches["used"], bool)
     x, y = (np.asarray(alignment.matches[f"{axis}_template"])[used] for axis in "xy")
-    center = (float(np.median(x)), float(np.median(y)))
+    ny, nx = shape_of(template)
+    center = (float(np.median(x)), float(np.median(y))) if len(x) else (nx / 2, ny / 2)
     how = (
         "Drag the divider, or use the slider with the pointer or the arrow keys. Stars that jump "
         "while the images blink are not aligned; those that leave a ring or nothing in the "
@@ -238,6 +242,35 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
         alt=f"The template's field with {s['n_used']} matched stars marked",
         caption="The stars that determine the transform. Where there are none, it is extrapolated.",
     )
+    yield from _drawn_of_stars(figures, alignment, s)
+    yield figures.draw(
+        partial(plots.plot_distortion, alignment),
+        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
+        caption="The difference between the transform and an affine one.",
+    )
+    if alignment._errors:
+        yield figures.draw(
+            partial(plots.plot_error, alignment),
+            alt="Map of the 1-sigma error of the transform",
+            caption="How well the transform is known. Outside of the dashed line it is "
+            "extrapolated.",
+        )
+    if alignment.source_shape is not None:
+        among = ""
+        if "coverage" in s:
+            among = f"; {s['coverage']:.0%} of the overlap is among matched stars"
+        yield figures.draw(
+            partial(plots.plot_coverage, alignment),
+            alt=f"Map of the coverage{among}",
+            caption="Where the source has data, and where matched stars vouch for the transform.",
+        )
+
+
+def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator[str]:
+    """Yield the figures of the residuals, if there are any."""
+    if not s["n_used"]:
+        return
+    plots = figures.plotting
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
         alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
@@ -257,24 +290,6 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
             alt="Residuals against flux, their rms in bins, and the expected rms as a line",
             caption="Faint stars scatter because of their noise. The squares should follow the "
             "line, which is expected from the position errors.",
-        )
-    yield figures.draw(
-        partial(plots.plot_distortion, alignment),
-        alt=f"Map of the distortion, {s['distortion']:.2g} px at most",
-        caption="The difference between the transform and an affine one.",
-    )
-    if alignment._errors:
-        yield figures.draw(
-            partial(plots.plot_error, alignment),
-            alt="Map of the 1-sigma error of the transform",
-            caption="How well the transform is known. Outside of the dashed line it is "
-            "extrapolated.",
-        )
-    if alignment.source_shape is not None:
-        yield figures.draw(
-            partial(plots.plot_coverage, alignment),
-            alt=f"Map of the coverage; {s['coverage']:.0%} of the overlap is among matched stars",
-            caption="Where the source has data, and where matched stars vouch for the transform.",
         )
 
 

@@ -60,12 +60,16 @@ def judge(alignment: Alignment) -> Verdict:
     summary = alignment.summary()
     concerns = list(_concerns(alignment, summary))
     headline = "✓ The frames match" if not concerns else "! The frames match, with reservations"
-    n, rms = summary["n_used"], summary["rms"]
-    facts = [
-        f"{n} stars that both frames show lie where the transform puts them, to {rms:.2g} px (rms)."
-        f"{_brightest(alignment)} {_odds(summary['log_odds'])}",
-        _motion(summary),
-    ]
+    facts = [_motion(summary)]
+    if "freedom" in summary:
+        n, rms = summary["n_used"], summary["rms"]
+        facts.insert(
+            0,
+            f"{n} stars that both frames show lie where the transform puts them, to {rms:.2g} px "
+            f"(rms).{_brightest(alignment)} {_odds(summary.get('log_odds', np.nan))}",
+        )
+    else:
+        headline = "The transform was given" + ("; see what to look at" if concerns else "")
     overlap, error = _overlap(alignment)
     if overlap is not None and error is not None:
         facts.append(
@@ -73,10 +77,10 @@ def judge(alignment: Alignment) -> Verdict:
             f"(median), and to {error.max():.2g} px in the worst place (1 sigma)."
         )
     if overlap is not None:
-        facts.append(
-            f"The source covers {overlap:.0%} of the template; {summary['coverage']:.0%} of that "
-            "lies among matched stars."
-        )
+        words = f"The source covers {overlap:.0%} of the template"
+        if "coverage" in summary:
+            words += f"; {summary['coverage']:.0%} of that lies among matched stars"
+        facts.append(f"{words}.")
     return Verdict(headline, facts, concerns)
 
 
@@ -116,7 +120,14 @@ def judge_sequence(table: Table) -> Verdict:
 
 def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
     """Yield what to look at before an alignment is trusted."""
-    if s["log_odds"] < _SAFE_ODDS:
+    if "freedom" in s:
+        yield from _concerns_of_the_stars(s)
+    yield from _concerns_of_the_field(alignment, s)
+
+
+def _concerns_of_the_stars(s: Any) -> Iterator[str]:
+    """Yield what to look at among the stars that a transform was fitted to."""
+    if s.get("log_odds", np.inf) < _SAFE_ODDS:
         yield (
             f"The evidence is thin: log-odds of {s['log_odds']:.0f}, where most alignments have "
             f"more than {_SAFE_ODDS:.0f}. Blink the images, and see whether every star finds its "
@@ -150,13 +161,12 @@ def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
             f"Bright stars scatter by {s['excess_scatter']:.2f} px more than their noise explains. "
             "Short exposures through unsteady air cause this, as do blends and undersampled stars."
         )
-    yield from _concerns_of_the_field(alignment, s)
 
 
 def _concerns_of_the_field(alignment: Alignment, s: Any) -> Iterator[str]:
     """Yield what to look at on the map."""
     overlap, error = _overlap(alignment)
-    if s["coverage"] < _COVERAGE:
+    if s.get("coverage", 1.0) < _COVERAGE:
         yield (
             f"{1 - s['coverage']:.0%} of the overlap lies outside of the matched stars, where the "
             "transform is extrapolated; alignment.coverage() marks these pixels."

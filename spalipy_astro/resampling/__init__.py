@@ -1,5 +1,6 @@
 """An image onto another grid."""
 
+from spalipy_astro.resampling._brightness import conserves_flux
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._resample import (
     METHODS,
@@ -12,6 +13,7 @@ __all__ = [
     "METHODS",
     "Kernel",
     "check_method",
+    "conserves_flux",
     "resample",
     "resample_flags",
 ]

@@ -22,10 +22,13 @@ _STALE = re.compile(
             "RADECSYS|CROTA[1-9]|(A|B|AP|BP)_(ORDER|DMAX|[0-9]+_[0-9]+)",
             r"(CPDIS|CQDIS|CPERR|CQERR|DP|DQ|D2IMDIS|D2IMERR|DVERR)\d.*|DET2IM|D2IMARR|D2IMEXT",
             r"WCSDIM|WAT\d_\d+|LT[VM]\d(_\d)?|DT[VM]\d(_\d)?",
+            r"ORIENTAT|OC[XY]1[01]|IDCSCALE|NPOLEXT"
+            # a photographic plate's, which some take for that of the image
+            r"|AMD[XY]\d+|PPO\d|PLTRA[HMS]|PLTDEC(SN|[DMS])|CNPIX\d",
             # sections of the detector, color filters before its pixels
             r"(DATA|TRIM|BIAS|CCD|AMP|DET|ORIG)SEC\d*|BAYERPAT|[XY]BAYROFF",
             # the array in the file
-            r"SIMPLE|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|DATAMIN|DATAMAX",
+            r"INHERIT|NEXTEND|SIMPLE|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|DATAMIN|DATAMAX",
             r"CHECKSUM|DATASUM|ZHECKSUM|ZDATASUM|ZIMAGE|ZCMPTYPE|ZBITPIX|ZNAXIS\d*|ZTILE\d+",
             r"ZNAME\d+|ZVAL\d+|ZQUANTIZ|ZDITHER0|ZBLANK|ZSIMPLE|ZEXTEND|ZPCOUNT|ZGCOUNT|ZTENSION",
         ]

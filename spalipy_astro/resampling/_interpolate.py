@@ -88,7 +88,7 @@ def _with_changes(table: FloatArray, dtype: Any) -> NDArray[Any]:
     table = table.astype(dtype)
     rows, lanes = len(table) - 1, table.shape[1]
     room = np.zeros(2 * rows * lanes + _LINE // table.itemsize, dtype)
-    first = -room.ctypes.data % _LINE // table.itemsize
+    first = -room.__array_interface__["data"][0] % _LINE // table.itemsize
     out = room[first : first + 2 * rows * lanes].reshape(rows, 2 * lanes)
     out[:, :lanes], out[:, lanes:] = table[:-1], np.diff(table, axis=0)
     return out
@@ -201,11 +201,11 @@ class _Interpolator:
                 np.copyto(view, np.nan, where=planes.mask[index][inner])
             if planes.spread is not None:
                 variance[k][outer] = planes.spread[index][inner]
-        flat = block.reshape(len(indices), -1)
-        variance = variance.reshape(len(variance), window.size)
+        pixels = block.reshape(len(indices), -1)
+        variances = variance.reshape(len(variance), window.size)
         if planes.spread is not None:
-            _compiled.accept_uncertainties(planes.kind, flat, variance)
-        return flat, variance
+            _compiled.accept_uncertainties(planes.kind, pixels, variances)
+        return pixels, variances
 
 
 def interpolate_flags(

@@ -21,7 +21,14 @@ from astropy.nddata import (
 from astropy.units import Quantity
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import check_shape, is_finite_pair, number
+from spalipy_astro._checks import (
+    check_shape,
+    is_finite_pair,
+    number,
+    with_colors_last,
+    with_planes_first,
+)
+from spalipy_astro.resampling._brightness import conserves_flux
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
@@ -45,7 +52,7 @@ def resample(
     shape: tuple[int, int] | None = None,
     offset: tuple[float, float] = (0, 0),
     method: str | Kernel = "lanczos3",
-    conserve_flux: bool = True,
+    conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     min_weight: float = 0.75,
     mask: ArrayLike | None = None,
@@ -55,6 +62,7 @@ def resample(
     provenance: Mapping[str, Any] | None = None,
     return_footprint: bool = False,
     n_threads: int | None = None,
+    colors_last: bool = False,
 ) -> Any:
     """
     Resample an image onto the template's pixel grid.
@@ -80,7 +88,9 @@ def resample(
         treated like the first three.
     conserve_flux : bool, optional
         Whether to multiply by the area of each output pixel in the source, so that the flux of
-        objects is kept (default), instead of surface brightness.
+        objects is kept, instead of surface brightness. By default the unit of ``data`` decides:
+        what is per solid angle, such as MJy/sr, per beam, a temperature or in magnitudes keeps its
+        value; the flux of everything else, counts above all, is kept.
     fill_value : float, optional
         Value of the pixels that are bad; default NaN.
     min_weight : float, optional
@@ -102,6 +112,9 @@ def resample(
         Whether to also return the fraction of each pixel's weight that is on good pixels.
     n_threads : int, optional
         Threads; by default as many as this process has cores. The result does not depend on it.
+    colors_last : bool, optional
+        Whether the planes are the last axis of ``data``, (ny, nx, k), as in pictures; that of the
+        result is the last, too.
 
     Returns
     -------
@@ -157,12 +170,38 @@ def resample(
     """
     check_method(method, fill_value)
     _check_options(backward, offset, min_weight, flags_method, n_threads)
+    if colors_last:
+        if mask is not None and np.ndim(mask) == 3:
+            mask = np.moveaxis(np.asanyarray(mask), -1, 0)
+        if uncertainty is not None and np.ndim(uncertainty.array) == 3:
+            array = np.moveaxis(uncertainty.array, -1, 0)
+            uncertainty = type(uncertainty)(array, unit=uncertainty.unit, copy=False)
+        out = resample(
+            with_planes_first(data),
+            backward,
+            shape=shape,
+            offset=offset,
+            method=method,
+            conserve_flux=conserve_flux,
+            fill_value=fill_value,
+            min_weight=min_weight,
+            mask=mask,
+            uncertainty=uncertainty,
+            flags_method=flags_method,
+            wcs=wcs,
+            provenance=provenance,
+            return_footprint=return_footprint,
+            n_threads=n_threads,
+        )
+        if not return_footprint:
+            return with_colors_last(out)
+        return with_colors_last(out[0]), with_colors_last(out[1]) if out[1].ndim == 3 else out[1]
     planes = _planes(data, mask, uncertainty)
     shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
     pixelmap = PixelMap(backward, shape, offset)
     options = Options(
         method,
-        bool(conserve_flux),
+        conserves_flux(data) if conserve_flux is None else bool(conserve_flux),
         float(fill_value),
         float(min_weight),
         averaging_steps(pixelmap, method) if has_kernel(method) else (1, 1),

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull
 
+from spalipy_astro._geometry import has_hull
+
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
@@ -71,6 +73,11 @@ def shape_of(alignment: Alignment) -> tuple[int, int]:
     """Return the template's shape, or for a catalog one that holds the matched stars."""
     if alignment.template_shape is not None:
         return alignment.template_shape
+    if not len(alignment.matches):
+        raise ValueError(
+            "the template has neither a shape nor matched stars, so that there is no frame to "
+            "draw; make the alignment with template_shape=(ny, nx)."
+        )
     nx, ny = (int(np.ceil(np.max(values))) + 1 for values in positions(alignment))
     return ny, nx
 
@@ -79,7 +86,7 @@ def draw_hull(ax: Axes, alignment: Alignment) -> None:
     """Outline the hull of the stars that the fit used."""
     used = np.asarray(alignment.matches["used"], bool)
     xy = np.column_stack(positions(alignment))[used]
-    if len(xy) < 3:
+    if not has_hull(xy):
         return
     corners = ConvexHull(xy).vertices
     ax.plot(*xy[np.append(corners, corners[0])].T, color="black", linewidth=0.9, linestyle="--")

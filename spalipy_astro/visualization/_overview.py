@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
-from spalipy_astro._checks import check_frames
+from spalipy_astro._checks import check_frames, plane_of
 from spalipy_astro.visualization._canvas import (
     CLIPPED,
     OTHER,
@@ -227,7 +227,8 @@ def plot_alignment(
         The alignment.
     source, aligned, template : array_like or `~astropy.nddata.NDData`, optional
         The source, the source on the template's grid, and the template. Where all three are
-        given, the overview shows their difference before and after the alignment.
+        given, the overview shows their difference before and after the alignment; of color
+        images that of the mean of their colors.
     region : tuple of slice, optional
         The part of the template's grid where the differences are shown, rows first; 240 by 160
         pixels in the middle by default, enough to see the shape of stars.
@@ -241,6 +242,9 @@ def plot_alignment(
     ValueError
         If an image does not have the shape of its frame.
     """
+    source, aligned, template = (
+        None if image is None else plane_of(image) for image in (source, aligned, template)
+    )
     check_frames(alignment, source=source, aligned=aligned, template=template)
     if source is None or aligned is None or template is None:
         figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")

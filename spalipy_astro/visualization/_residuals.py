@@ -55,6 +55,9 @@ def plot_residuals(
     x, y = positions(alignment)
     dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
     sigma = np.asarray(matches["sigma"])
+    if not used.any():
+        ax.set_title("residuals: no matched stars", loc="left")
+        return show_frame(ax, alignment)
     rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
     best = np.flatnonzero(used)
     title = f"residuals, rms {rms:.3f} px"
@@ -109,13 +112,15 @@ def plot_residuals_by_position(
     Raises
     ------
     ValueError
-        If ``axis`` is neither "x" nor "y".
+        If ``axis`` is neither "x" nor "y", or there are no matched stars.
     """
     if axis not in ("x", "y"):
         raise ValueError(f"axis is 'x' or 'y'; got {axis!r}.")
     ax = axes_or_new(ax)
     matches = alignment.matches
     used = np.asarray(matches["used"], bool)
+    if not used.any():
+        raise ValueError("there are no matched stars; the transform was given.")
     along = positions(alignment)["xy".index(axis)][used]
     sigma = np.asarray(matches["sigma"])[used]
     weight = sigma**-2.0

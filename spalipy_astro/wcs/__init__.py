@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from spalipy_astro.wcs._similarity import similarity_between
 
 if TYPE_CHECKING:
+    from spalipy_astro.wcs._carried import carried_wcs
     from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
     from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
     from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
-    from spalipy_astro.wcs._regrid import SAME, Grid, regrid_backward, regrid_wcs, shifted_wcs
+    from spalipy_astro.wcs._regrid import SAME, Grid, regrid_backward, regrid_wcs
 
 __all__ = [
     "SAME",
@@ -23,11 +24,11 @@ __all__ = [
     "Grid",
     "PortableWCS",
     "build_wcs",
+    "carried_wcs",
     "pack_wcs",
     "portable_wcs",
     "regrid_backward",
     "regrid_wcs",
-    "shifted_wcs",
     "similarity_between",
     "sky_transform",
     "to_fits_header",
@@ -40,11 +41,11 @@ _LATE = {
     "PortableWCS": "_portable",
     "SAME": "_regrid",
     "build_wcs": "_pipeline",
+    "carried_wcs": "_carried",
     "pack_wcs": "_pipeline",
     "portable_wcs": "_portable",
     "regrid_backward": "_regrid",
     "regrid_wcs": "_regrid",
-    "shifted_wcs": "_regrid",
     "sky_transform": "_pipeline",
     "to_fits_header": "_fits_header",
     "unpack_wcs": "_pipeline",

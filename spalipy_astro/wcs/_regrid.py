@@ -19,7 +19,7 @@ from spalipy_astro._geometry import spread
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.wcs._pipeline import has_units, sky_transform, unwrap_wcs
 
-__all__ = ["SAME", "Grid", "regrid_backward", "regrid_fits_wcs", "regrid_wcs", "shifted_wcs"]
+__all__ = ["SAME", "Grid", "regrid_backward", "regrid_fits_wcs", "regrid_wcs"]
 
 FloatArray = NDArray[np.float64]
 
@@ -136,16 +136,6 @@ def regrid_fits_wcs(wcs: WCS, grid: Grid, shape: tuple[int, int] | None) -> WCS:
     new.array_shape = shape
     new.wcs.set()
     return new
-
-
-def shifted_wcs(wcs: Any, offset: tuple[int, int], shape: tuple[int, int]) -> WCS | None:
-    """Return a FITS WCS for a window of its grid; None where CCDData could not carry it."""
-    low = getattr(wcs, "low_level_wcs", wcs)
-    if not isinstance(low, WCS):
-        return None
-    shape = (int(shape[0]), int(shape[1]))
-    out = regrid_wcs(low, Grid((float(offset[0]), float(offset[1]))), shape)
-    return out if isinstance(out, WCS) else None
 
 
 def _powers(array: FloatArray, step: float) -> FloatArray:

@@ -11,7 +11,10 @@ __all__ = ["similarity_between"]
 
 
 def similarity_between(
-    source_wcs: Any, template_wcs: Any, shape: tuple[int, int] | None
+    source_wcs: Any,
+    template_wcs: Any,
+    shape: tuple[int, int] | None,
+    pixels: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 1.0), (1.0, 1.0)),
 ) -> tuple[float, float, int, tuple[float, float]] | None:
     """
     Approximate the way from source to template pixels over the sky.
@@ -22,6 +25,9 @@ def similarity_between(
         APE-14 WCS.
     shape : tuple of int or None
         Shape ``(ny, nx)`` of the source.
+    pixels : pair of (width, height), optional
+        By what positions in the source and in the template are multiplied, from the edge of the
+        frame on, to be those of square pixels; the similarity is that of these.
 
     Returns
     -------
@@ -42,7 +48,9 @@ def similarity_between(
         )
     except Exception:  # a header can be wrong in any way; it is only a hint here
         return None
-    matrix = np.array([[x[1] - x[0], x[2] - x[0]], [y[1] - y[0], y[2] - y[0]]]) / step
+    of_source, of_template = (np.asarray(sizes, dtype=float) for sizes in pixels)
+    x, y = ((c + 0.5) * size - 0.5 for c, size in zip((x, y), of_template, strict=True))
+    matrix = np.array([[x[1] - x[0], x[2] - x[0]], [y[1] - y[0], y[2] - y[0]]]) / step / of_source
     determinant = float(np.linalg.det(matrix))
     if not np.isfinite(determinant) or determinant == 0:
         return None

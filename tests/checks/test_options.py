@@ -238,7 +238,7 @@ def test_options_become_plain(option):
     + [{"parity": v} for v in (0, "1", [1, -1])]
     + [{"max_shift": v} for v in ("far", 0, -1, np.nan, np.inf, 3 * u.arcsec, (3, 4))]
     + [{"use_wcs": v} for v in ("never", None, 2, [True])]
-    + [{"affine": v} for v in ("rigid", None, ["affine"])]
+    + [{"affine": v} for v in ("shear", None, ["affine"])]
     + [{"spline_order": v} for v in (-1, 6, 2.5, "3", None, [3])]
     + [{"smoothing": v} for v in (0, -1, "auto", np.nan, np.inf, 2 * u.pix)]
     + [{"polynomial": v} for v in (0, 7, 1.5, "3", [2])]

@@ -374,7 +374,7 @@ def test_failures_leave_nothing_behind(folder, capsys):
         (["s.fits", "o.fits", "-tf", "t.fits", "--interp-order", "7"], "invalid choice"),
         (["s.fits", "o.fits", "-tf", "t.fits", "--output-shape", "12"], "NX,NY"),
         (["a.fits", "b.fits", "o", "-tf", "t.fits", "-sc", "c.cat"], "one source"),
-        (["a.fits", "b.fits", "o", "-tf", "t.fits", "--source-ext", "all"], "one source"),
+        (["a.fits", "b.fits", "o", "-tf", "t.fits", "--source-ext", "1,2"], "one source"),
         (["a.fits", "b.fits", "o", "-tf", "t.fits", "--no-such"], "unrecognized"),
     ],
 )

@@ -8,7 +8,7 @@ from scipy.spatial import Delaunay
 
 from spalipy_astro.fitting import SplineSpace, fit_backward
 from spalipy_astro.fitting._bending import Pairs, bending_of, bending_terms
-from spalipy_astro.fitting._covariance import Covariance, _similarity_factor
+from spalipy_astro.fitting._covariance import Covariance, rigid_factor
 
 SHAPE = (768, 1024)
 GRID = np.column_stack(
@@ -169,6 +169,6 @@ def test_error_of_a_similarity():
     """Four stars of error 1 at the corners of a square: 1/4 + r**2 / (4 * 200), by hand."""
     corners = np.array([[40.0, 60.0], [60.0, 60.0], [40.0, 80.0], [60.0, 80.0]])
     space = SplineSpace.covering(corners, 1, 1)
-    covariance = Covariance(space, _similarity_factor(space, corners, np.ones(4)))
+    covariance = Covariance(space, rigid_factor(space, corners, np.ones(4)))
     at = np.array([[50.0, 70.0], [60.0, 80.0], [50.0, 90.0]])
     np.testing.assert_allclose(covariance.error(at), np.sqrt([0.25, 0.5, 0.75]))

@@ -65,7 +65,8 @@ def test_images_are_found(image, tmp_path):
     assert image_hdus(path) == [2, 5, 8]
     assert read_image(path, hdu=("CHIP", 2)).shape == SHAPE
     assert read_image(path, hdu="THIN").shape == SHAPE
-    for hdu in (1, 99, "NONE"):
+    assert read_image(path, hdu=1).shape == (2, 3, 4)  # a cube, if it is asked for
+    for hdu in (99, "NONE"):
         with pytest.raises(FormatError, match=str(hdu)):
             read_image(path, hdu=hdu)
 

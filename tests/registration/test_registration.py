@@ -244,7 +244,7 @@ def test_two_skies(make_sky_pair):
 @pytest.mark.parametrize(
     ("bad", "error", "words"),
     [
-        (lambda d: d[None], ImageError, "3 dimensions, shape \\(1, 280, 360\\)"),
+        (lambda d: np.stack([[d, d], [d, d]]), ImageError, "4 dimensions, shape \\(2, 2, 280"),
         (lambda d: d[0], ImageError, "1 dimensions"),
         (lambda d: np.full_like(d, np.nan), ImageError, "pixels of the image are bad"),
         (lambda d: np.full_like(d, 7.0), ImageError, "same value"),
@@ -286,7 +286,11 @@ def test_mask_of_another_shape(make_sky_pair):
         ({"max_shift": 2 * u.arcsec}, "^max_shift is a positive distance"),
         ({"use_wcs": "never"}, "use_wcs"),
         ({"use_wcs": True}, "celestial WCS on both"),
-        ({"affine": "rigid"}, "affine"),
+        ({"affine": "shear"}, "affine is .auto., .shift., .rigid., .similarity. or .affine."),
+        ({"affine": "rigid", "scale": (2, 3)}, "affine=.rigid. has scale 1, which is outside"),
+        ({"affine": "shift", "parity": -1}, "affine=.shift. mirrors nothing"),
+        ({"source_pixels": (1, 0)}, "source_pixels is .width, height."),
+        ({"template_pixels": 2}, "template_pixels is .width, height."),
         ({"spline_order": 6}, "spline_order"),
         ({"smoothing": 0}, "smoothing"),
         ({"polynomial": 7}, "polynomial"),

@@ -276,6 +276,45 @@ class TestVariance:
         out = resample(data, Shift(0.5) & Shift(0.5), method=method)
         assert 0.4e-24 < np.nanmedian(out.uncertainty.array) < 1e-24
 
+    @pytest.mark.parametrize("method", INTERPOLATING)
+    @pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+    def test_kinds_agree_in_any_unit(self, distorted, method, unit):
+        """Of float32 pixels, too: squares of such errors have no place in float32."""
+        rng = np.random.default_rng(8)
+        data, error = rng.normal(100, 10, (2, *SHAPE))
+        error = np.abs(error) * unit
+        expected = None
+        for dtype in (np.float64, np.float32):
+            for kind, values, back in (
+                (StdDevUncertainty, error, lambda t: t),
+                (VarianceUncertainty, error**2, np.sqrt),
+                (InverseVariance, error**-2, lambda t: 1 / np.sqrt(t)),
+            ):
+                source = CCDData(data.astype(dtype), unit="adu", uncertainty=kind(values))
+                out = resample(source, distorted, method=method)
+                found = back(out.uncertainty.array[~out.mask])
+                expected = found if expected is None else expected
+                assert np.all((found > 0) & np.isfinite(found))
+                np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("method", INTERPOLATING)
+    def test_what_a_bad_pixel_does_not_touch_keeps_its_bits(self, distorted, method):
+        rng = np.random.default_rng(9)
+        data = rng.normal(100, 10, SHAPE).astype(np.float32)
+        error = StdDevUncertainty(np.full(SHAPE, 3, np.float32))
+        whole = resample(CCDData(data, unit="adu", uncertainty=error), distorted, method=method)
+        broken = data.copy()
+        broken[40, 60] = np.nan
+        out = resample(CCDData(broken, unit="adu", uncertainty=error), distorted, method=method)
+        y, x = np.indices(SHAPE)
+        u, v = distorted(x.astype(float), y.astype(float))
+        far = (np.abs(u - 60) > 3) | (np.abs(v - 40) > 3)
+        assert 0 < np.sum(~far) < 200
+        for one, two in ((whole, out), (whole.uncertainty, out.uncertainty)):
+            one, two = (t.data if t is whole or t is out else t.array for t in (one, two))
+            np.testing.assert_array_equal(one[far], two[far])
+        assert not np.array_equal(whole.data[~far], out.data[~far], equal_nan=True)
+
     def test_useless_uncertainties_are_bad_pixels(self, image):
         weight = np.ones(SHAPE, np.float32)
         weight[30, 50] = 0

@@ -91,6 +91,27 @@ class InverseFITSWCSTransformConverter(TransformConverterBase):
         return InverseFITSWCSTransform(node["transform"])
 
 
+class NumericalInverse2DConverter(TransformConverterBase):
+    """Write an inverse that is solved for as the transform that it inverts."""
+
+    tags = (f"{_TAGS}numerical_inverse_2d-1.*",)
+    types = ("spalipy_astro.models.NumericalInverse2D",)
+
+    def to_yaml_tree_transform(self, model: Any, tag: str, ctx: Any) -> dict[str, Any]:
+        """Give the transform, and where its inversion begins."""
+        return {
+            "forward": model.forward,
+            "matrix": model.matrix.tolist(),
+            "offset": model.offset.tolist(),
+        }
+
+    def from_yaml_tree_transform(self, node: dict[str, Any], tag: str, ctx: Any) -> Any:
+        """Invert the transform."""
+        from spalipy_astro.models import NumericalInverse2D
+
+        return NumericalInverse2D(node["forward"], node["matrix"], node["offset"])
+
+
 class AlignmentConverter(Converter):
     """Write an alignment as a tree of what it was made of."""
 
@@ -115,5 +136,6 @@ CONVERTERS = (
     InverseSplineDistortion2DConverter(),
     FITSWCSTransformConverter(),
     InverseFITSWCSTransformConverter(),
+    NumericalInverse2DConverter(),
     AlignmentConverter(),
 )

@@ -1,0 +1,37 @@
+"""Units of surface brightness, which keep their value on pixels of any size, and of flux."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from astropy import units as u
+
+__all__ = ["conserves_flux"]
+
+_BEAM = u.Unit("beam")
+
+
+def conserves_flux(data: Any) -> bool:
+    """
+    Tell from the unit of an image whether its pixels add up to a flux.
+
+    Parameters
+    ----------
+    data : NDData, Quantity or array_like
+
+    Returns
+    -------
+    bool
+        False for what is per solid angle or per beam, for temperatures, and for magnitudes and
+        other logarithms; True otherwise, also without a unit.
+    """
+    unit = getattr(data, "unit", None)
+    if unit is None:
+        return True
+    if not isinstance(unit, u.UnitBase):  # a logarithm, whose values do not add
+        return False
+    parts = u.Unit(unit).decompose()
+    powers = dict(zip(parts.bases, parts.powers, strict=True))
+    per_solid_angle = powers.get(u.rad, 0) <= -2
+    does_not_add = any(parts.is_equivalent(other) for other in (u.K, u.mag))
+    return not (per_solid_angle or powers.get(_BEAM, 0) < 0 or does_not_add)

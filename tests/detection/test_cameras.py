@@ -1,0 +1,146 @@
+"""Frames that are no textbook: sky-subtracted, smoothed, undersampled, masked, wild numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.special import erf
+
+from spalipy_astro.catalogs import UNUSABLE, StarFlag
+from spalipy_astro.detection import find_stars
+
+SKY, NOISE, SIZE = 300.0, 5.0, 300
+
+
+def sky(seed, fwhm, *, n=30, size=SIZE, brightest=400.0, photons=False):
+    """Return an image, and the positions of its stars, whose S/N is above 20."""
+    rng = np.random.default_rng(seed)
+    sigma = fwhm / 2.3548
+    xy = rng.uniform(12, size - 12, (n, 2))
+    least = 20 * NOISE * np.sqrt(4 * np.pi) * max(sigma, 0.45)
+    flux = least * (brightest / 20) ** rng.uniform(0, 1, n)
+    edges = np.arange(size + 1) - 0.5
+    light = np.zeros((size, size))
+    for (x, y), total in zip(xy, flux, strict=True):
+        along, across = (np.diff(erf((edges - c) / sigma / np.sqrt(2))) / 2 for c in (x, y))
+        light += total * across[:, None] * along
+    image = SKY + light + rng.normal(0, NOISE, light.shape)
+    if photons:
+        image += rng.normal(0, 1, light.shape) * np.sqrt(light)
+    return image, xy
+
+
+def usable(table):
+    return table[(table["flag"] & int(UNUSABLE)) == 0]
+
+
+def distances(table, xy):
+    """Distance of each source from the nearest true star, and its error along an axis."""
+    away = np.hypot(table["x"][:, None] - xy[:, 0], table["y"][:, None] - xy[:, 1]).min(axis=1)
+    return away, np.hypot(table["x_err"], table["y_err"]) / np.sqrt(2)
+
+
+@pytest.mark.parametrize("fwhm", [0.8, 1.0, 1.2, 1.4, 1.45, 1.5, 1.55, 1.6, 1.8, 2.2])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_width_is_found(fwhm, seed):
+    image, xy = sky(seed, fwhm)
+    table = find_stars(image)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.3) >= 28
+    assert table.meta["fwhm"] == pytest.approx(max(fwhm, 0.9), rel=0.05)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.5, 4.0])
+def test_smoothed_noise_has_no_stars(sigma):
+    noise = np.random.default_rng(3).normal(SKY, NOISE, (512, 512))
+    assert len(find_stars(ndimage.gaussian_filter(noise, sigma))) <= 1
+
+
+def test_an_enlarged_frame_has_the_stars_it_had():
+    image, _ = sky(4, 3.0, n=15, size=256)
+    large = ndimage.zoom(image, 2, order=1)
+    assert len(usable(find_stars(large))) <= 17
+
+
+def test_stars_on_smoothed_noise():
+    image, xy = sky(5, 3.0, n=25, size=256)
+    away, error = distances(usable(find_stars(ndimage.gaussian_filter(image, 1.5))), xy)
+    assert np.count_nonzero(away < 0.5) >= 22
+    near = away < 0.5
+    pull = np.sqrt(np.mean((away[near] / error[near]) ** 2) / 2)
+    assert 0.3 < pull < 1.3
+
+
+@pytest.mark.parametrize("left", [-2.0, 0.0, 0.1, 1.0, 3.0, 10.0])
+def test_a_subtracted_sky_tells_no_gain(left):
+    image, xy = sky(6, 3.0, n=150, size=512, brightest=3000.0, photons=True)
+    table = find_stars(image - SKY + left)
+    assert table.meta["gain"] == pytest.approx(1, rel=0.3)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.5) >= 140
+    reference = find_stars(image)
+    assert table["snr"].max() == pytest.approx(reference["snr"].max(), rel=0.15)
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.25])
+def test_bad_pixels_cost_information_not_stars(share):
+    image, xy = sky(7, 3.0, n=150, size=512)
+    mask = np.random.default_rng(8).random(image.shape) < share
+    table = usable(find_stars(image, mask=mask))
+    away, error = distances(table, xy)
+    assert np.count_nonzero(away < 0.5) >= 140
+    assert np.count_nonzero(table["flag"] & StarFlag.BAD_PIXELS) > 20
+    alone = (away < 0.5) & ((table["flag"] & int(StarFlag.NEIGHBOR | StarFlag.BLENDED)) == 0)
+    pull = np.sqrt(np.mean((away[alone] / error[alone]) ** 2) / 2)
+    assert 0.8 < pull < 1.3
+
+
+def test_a_masked_core_has_no_position():
+    image, xy = sky(9, 3.0)
+    mask = np.zeros(image.shape, bool)
+    x, y = np.round(xy[0]).astype(int)
+    mask[y - 4 : y + 5, x - 4 : x + 5] = True
+    away, _ = distances(usable(find_stars(image, mask=mask)), xy[:1])
+    assert away.min() > 2
+
+
+@pytest.mark.parametrize("phase", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_the_plane_of_one_color(phase):
+    image, xy = sky(10, 4.0, n=60, brightest=200.0)
+    plane = np.full(image.shape, np.nan)
+    part = tuple(slice(first, None, 2) for first in phase)
+    plane[part] = image[part]
+    table = usable(find_stars(plane))
+    away, error = distances(table, xy)
+    assert np.count_nonzero(away < 0.5) > 50
+    assert np.median(away[away < 0.5] / error[away < 0.5]) < 2
+    whole = usable(find_stars(image))
+    assert np.median(table["flux"][:20]) == pytest.approx(np.median(whole["flux"][:20]), rel=0.1)
+    assert table.meta["shape"] == image.shape
+
+
+@pytest.mark.parametrize("value", [1e25, -1e25, 1.6e38, 3e38, -1e30, 1e12, np.inf, 1e300])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_wild_pixels_are_bad(value, dtype):
+    image, xy = sky(11, 3.0)
+    image = image.astype(dtype)
+    reference = find_stars(image)
+    with np.errstate(over="ignore"):
+        image[100, 57] = np.array(value).astype(dtype)
+        image[200, 33:36] = np.array(value).astype(dtype)
+    table = find_stars(image)
+    assert len(table) == pytest.approx(len(reference), abs=2)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.3) >= 28
+
+
+def test_large_numbers_that_are_light():
+    """A simulated sky that hardly varies, and stars that are a trillion times as bright."""
+    rng = np.random.default_rng(12)
+    points = np.zeros((SIZE, SIZE))
+    places = rng.integers(15, SIZE - 15, (30, 2))
+    points[places[:, 1], places[:, 0]] = 10 ** rng.uniform(3, 6, 30)
+    light = ndimage.gaussian_filter(points, 1.4) + 1e-9 * rng.normal(size=points.shape)
+    away, _ = distances(usable(find_stars(light)), places)
+    assert np.count_nonzero(away < 0.3) >= 25

@@ -1,0 +1,612 @@
+"""
+What comes through of the files of observatories, from reading to an aligned file.
+
+The files are small; cards and extensions are those of the documents of the observatories.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.testing import assert_allclose, assert_array_equal
+
+from spalipy_astro import find_alignment
+from spalipy_astro.errors import FormatError, ImageError
+from spalipy_astro.io import (
+    image_hdus,
+    read_image,
+    read_mask,
+    read_uncertainty,
+    to_hdus,
+    write_hdus,
+)
+
+SHAPE = (80, 120)
+BAD, SEEN = (30, 40), (50, 60)  # (y, x) of a block that is bad, and of one that is only flagged
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    A file and what is to come of it.
+
+    Attributes
+    ----------
+    hdus : callable
+        Makes the HDUList.
+    cards : mapping
+        Cards of the exposure that an aligned image must have.
+    unit : str
+    spread : float or None
+        Standard deviation of its pixels.
+    bits : mapping of (y, x) to int
+        Flags of the two blocks; empty if the file has none.
+    """
+
+    hdus: Callable[[], fits.HDUList]
+    cards: Mapping[str, Any]
+    unit: str
+    spread: float | None = None
+    bits: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    blank: bool = True
+
+
+def sky(pixel: float = 0.2 / 3600) -> dict[str, Any]:
+    """Cards of a gnomonic projection."""
+    names = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 20.0}
+    return {**names, "CRPIX1": 60.5, "CRPIX2": 40.5, "CD1_1": -pixel, "CD2_2": pixel}
+
+
+def pixels() -> np.ndarray:
+    return np.full(SHAPE, 100, np.float32)
+
+
+def plane(value: float, dtype: str = "f4") -> np.ndarray:
+    return np.full(SHAPE, value, dtype)
+
+
+def flags(bad: int, seen: int, dtype: str) -> np.ndarray:
+    out = np.zeros(SHAPE, dtype)
+    for (y, x), bits in ((BAD, bad), (SEEN, seen)):
+        out[y - 2 : y + 3, x - 2 : x + 3] = bits
+    return out
+
+
+def _with(header: Mapping[str, Any]) -> fits.PrimaryHDU:
+    return fits.PrimaryHDU(header=fits.Header(dict(header)))
+
+
+def _extension(data: np.ndarray, name: str, cards: Mapping[str, Any] | None = None, ver: int = 1):
+    return fits.ImageHDU(data, fits.Header(dict(cards or {})), name=name, ver=ver)
+
+
+def _hst() -> fits.HDUList:
+    own = {**sky(), "BUNIT": "ELECTRONS", "ORIENTAT": 12.0, "INHERIT": True}
+    return fits.HDUList(
+        [
+            _with({**HST, "TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC", "NEXTEND": 3}),
+            _extension(pixels(), "SCI", {**own, "EXPNAME": "j8xi"}),
+            _extension(plane(3), "ERR", {"BUNIT": "ELECTRONS"}),
+            _extension(flags(4096, 64, "i2"), "DQ"),
+        ]
+    )
+
+
+def _jwst() -> fits.HDUList:
+    return fits.HDUList(
+        [
+            _with({**JWST, "TELESCOP": "JWST", "INSTRUME": "NIRCAM", "TIMESYS": "UTC"}),
+            _extension(pixels(), "SCI", {**sky(), "BUNIT": "MJy/sr", "MJD-BEG": 59700.25}),
+            _extension(plane(3), "ERR", {"BUNIT": "MJy/sr"}),
+            _extension(flags(1, 4, "u4"), "DQ"),
+            _extension(plane(1), "AREA"),
+            _extension(plane(4), "VAR_POISSON"),
+            _extension(plane(5), "VAR_RNOISE"),
+            fits.BinTableHDU.from_columns([fits.Column("ASDF_METADATA", "1B", array=[0])]),
+        ]
+    )
+
+
+def _lsst() -> fits.HDUList:
+    names = ("BAD", "SAT", "INTRP", "CR", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "SUSPECT")
+    planes = {f"HIERARCH MP_{name}": bit for bit, name in enumerate(names)}
+    return fits.HDUList(
+        [
+            _with({**LSST, "TELESCOP": "Simonyi Survey Telescope", "TIMESYS": "TAI"}),
+            _extension(pixels(), "IMAGE", {**sky(), "BUNIT": "adu"}),
+            _extension(flags(8, 32, "i4"), "MASK", planes),
+            _extension(plane(9), "VARIANCE", {"BUNIT": "adu2"}),
+        ]
+    )
+
+
+def _sdss() -> fits.HDUList:
+    table = fits.BinTableHDU.from_columns([fits.Column("ALLSKY", "E", array=[1.0])])
+    header = {**SDSS, **sky(), "TELESCOP": "2.5m", "BUNIT": "nanomaggy", "TAI": 4506754411.5}
+    return fits.HDUList([fits.PrimaryHDU(pixels(), fits.Header(header)), table, table.copy()])
+
+
+def _decam() -> fits.HDUList:
+    return fits.HDUList(
+        [
+            _with({**DECAM, "TELESCOP": "CTIO 4.0-m telescope", "INSTRUME": "DECam"}),
+            _extension(pixels(), "N4", {**sky(), "BUNIT": "electrons", "CCDNUM": 35}),
+            _extension(flags(5, 0, "i2"), "DQM"),
+            _extension(plane(1 / 9), "WTM"),
+        ]
+    )
+
+
+def _des() -> fits.HDUList:
+    return fits.HDUList(
+        [
+            _with({**DECAM, "TELESCOP": "CTIO 4.0-m telescope", "INSTRUME": "DECam"}),
+            _extension(pixels(), "SCI", {**sky(), "BUNIT": "electrons"}),
+            _extension(flags(16, 2048, "i2"), "MSK"),
+            _extension(plane(1 / 9), "WGT"),
+        ]
+    )
+
+
+def _ztf() -> fits.HDUList:
+    header = {**ZTF, **sky(), "TELESCOP": "P48", "INSTRUME": "ZTF/MOSAIC", "BUNIT": "DN"}
+    return fits.HDUList([fits.PrimaryHDU(pixels(), fits.Header(header))])
+
+
+def _ccdproc() -> fits.HDUList:
+    header = {**CCDPROC, **sky(), "BUNIT": "electron"}
+    uncertainty = {"UTYPE": "StdDevUncertainty"}
+    return fits.HDUList(
+        [
+            fits.PrimaryHDU(pixels(), fits.Header(header)),
+            _extension(flags(1, 0, "u1"), "MASK"),
+            _extension(plane(3), "UNCERT", uncertainty),
+        ]
+    )
+
+
+def _maxim() -> fits.HDUList:
+    header = {**MAXIM, "BZERO": 32768, "PEDESTAL": 0, "SWCREATE": "MaxIm DL", "BAYERPAT": "RGGB"}
+    header |= {"OBJCTRA": "10 00 00", "OBJCTDEC": "+20 00 00", "XPIXSZ": 9.0, "BLANK": -32768}
+    data = plane(100, "u2")
+    data[BAD[0] - 2 : BAD[0] + 3, BAD[1] - 2 : BAD[1] + 3] = 0  # stored as -32768
+    hdu = fits.PrimaryHDU(data)
+    for key, value in header.items():
+        if key != "BZERO":
+            hdu.header[key] = value
+    return fits.HDUList([hdu])
+
+
+def _nina() -> fits.HDUList:
+    header = {**NINA, "SWCREATE": "N.I.N.A. 3.0", "ROWORDER": "TOP-DOWN", "EQUINOX": 2000.0}
+    return fits.HDUList([fits.PrimaryHDU(plane(100, "u2"), fits.Header(header))])
+
+
+HST = {"DATE-OBS": "2004-05-01", "TIME-OBS": "01:02:03", "EXPSTART": 53126.0430903}
+HST |= {"EXPTIME": 500.0, "FILTER1": "F606W"}
+JWST = {"DATE-OBS": "2022-05-01", "TIME-OBS": "06:00:00.1", "DATE-BEG": "2022-05-01T06:00:00.1"}
+JWST |= {"DATE-AVG": "2022-05-01T06:05:00", "DATE-END": "2022-05-01T06:10:00", "FILTER": "F200W"}
+JWST |= {"EFFEXPTM": 311.3}
+LSST = {"DATE-AVG": "2025-05-01T06:00:15", "MJD-OBS": 60796.25, "DATE-BEG": "2025-05-01T06:00:00"}
+LSST |= {"OBSGEO-X": 1818938.94, "OBSGEO-Y": -5208470.95, "OBSGEO-Z": -3195172.08}
+SDSS = {"DATE-OBS": "2001-09-19", "EXPTIME": "53.907456", "FILTER": "r", "RUN": 2583}
+DECAM = {"DATE-OBS": "2014-10-01T05:00:00.5", "MJD-OBS": 56931.20833912, "TIMESYS": "utc"}
+DECAM |= {"EXPTIME": 90.0, "OBS-LAT": -30.16606, "OBS-LONG": 70.81489, "OBS-ELEV": 2215.0}
+ZTF = {"OBSJD": 2458346.8, "OBSMJD": 58346.3, "SHUTOPEN": "2018-08-16T07:12:00.1"}
+ZTF |= {"EXPOSURE": 30.0, "MAGZP": 26.2}
+CCDPROC = {"DATE-OBS": "2019-03-01T02:00:00", "JD": 2458543.5833, "FILTER": "V", "EXPTIME": 60.0}
+MAXIM = {"DATE-OBS": "2020-01-02T03:04:05", "EXPTIME": 120.0, "SITELAT": "48 10 00"}
+MAXIM |= {"SITELONG": "16 20 00", "JD": 2458850.628, "INSTRUME": "SBIG ST-8300"}
+NINA = {"DATE-LOC": "2024-06-01T23:00:00", "DATE-OBS": "2024-06-01T21:00:00", "SITEELEV": 300.0}
+NINA |= {"DATE-AVG": "2024-06-01T21:01:00", "EXPOSURE": 120.0, "MJD-AVG": 60462.876}
+
+LAYOUTS = {
+    "HST": Layout(_hst, HST, "electron", 3.0, {BAD: 4096, SEEN: 64}),
+    "JWST": Layout(_jwst, JWST, "MJy / sr", 3.0, {BAD: 1, SEEN: 4}),
+    "LSST": Layout(_lsst, LSST, "adu", 3.0, {BAD: 8, SEEN: 32}),
+    "SDSS": Layout(_sdss, SDSS, "nmgy", blank=False),
+    "DECam": Layout(_decam, DECAM, "electron", 3.0, {BAD: 5, SEEN: 0}),
+    "DES": Layout(_des, DECAM, "electron", 3.0, {BAD: 16, SEEN: 2048}),
+    "ZTF": Layout(_ztf, ZTF, "DN", blank=False),
+    "ccdproc": Layout(_ccdproc, CCDPROC, "electron", 3.0),
+    "MaxIm": Layout(_maxim, MAXIM, "adu"),
+    "NINA": Layout(_nina, NINA, "adu", blank=False),
+}
+
+SHIFT = np.array([3, -2])  # px, x and y, from source to template
+TEMPLATE = {
+    "DATE-OBS": "1999-01-01T00:00:00",
+    "MJD-OBS": 51179.0,
+    "DATE-BEG": "1999-01-01T00:00:00",
+    "DATE-AVG": "1999-01-01T00:01:00",
+    "DATE-END": "1999-01-01T00:02:00",
+    "MJD-BEG": 51179.0,
+    "MJD-AVG": 51179.0007,
+    "MJD-END": 51179.0014,
+    "TIMESYS": "TDB",
+    "TREFPOS": "BARYCENT",
+    "MJDREF": 50000.0,
+    "TSTART": 1.0,
+    "TSTOP": 2.0,
+    "TELAPSE": 120.0,
+    "XPOSURE": 100.0,
+    "OBSGEO-X": 5e6,
+    "OBSGEO-Y": 2e6,
+    "OBSGEO-Z": 3e6,
+}
+
+
+def aligned(image, template):
+    """Put an image onto a template that is shifted by whole pixels."""
+    xy = np.random.default_rng(5).uniform((5, 5), (115, 75), (40, 2))
+    alignment = find_alignment(xy, xy + SHIFT, spline_order=0)
+    alignment = alignment.__class__(
+        **{
+            **{name: getattr(alignment, name) for name in alignment.__dataclass_fields__},
+            "source_shape": SHAPE,
+            "template_shape": SHAPE,
+            "original_wcs": template,
+        }
+    )
+    return alignment.resample(image, method="nearest")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_round_trip(name, tmp_path):
+    """Cards, planes, unit and WCS of each layout, read, aligned, written and read again."""
+    layout = LAYOUTS[name]
+    layout.hdus().writeto(tmp_path / "in.fits")
+    image = read_image(tmp_path / "in.fits")
+    template = WCS(fits.Header({**sky(), **TEMPLATE}), fix=False)
+
+    write_hdus(to_hdus(aligned(image, template)), tmp_path / "out.fits")
+    header = fits.getheader(tmp_path / "out.fits")
+    back = read_image(tmp_path / "out.fits")
+
+    for key, value in layout.cards.items():
+        assert header[key] == value
+    source = {key for hdu in layout.hdus() for key in hdu.header}
+    assert not (TEMPLATE.keys() & set(header)) - source
+    assert str(back.unit) == layout.unit
+    y, x = np.add(BAD, SHIFT[::-1])
+    assert back.mask[y, x] == layout.blank
+    y, x = np.add(SEEN, SHIFT[::-1])
+    assert not back.mask[y, x]
+    assert back.data[y, x] == 100
+    if layout.spread is None:
+        assert back.uncertainty is None
+    else:
+        assert_allclose(back.uncertainty.array[y, x], image.uncertainty.array[SEEN])
+        assert back.uncertainty.uncertainty_type == image.uncertainty.uncertainty_type
+    if layout.bits:
+        for place, bits in layout.bits.items():
+            y, x = np.add(place, SHIFT[::-1])
+            assert back.flags[y, x] == bits
+    assert "INHERIT" not in header
+    assert "ORIENTAT" not in header
+    assert "BAYERPAT" not in header
+    there, here = (w.pixel_to_world(30, 40) for w in (template, back.wcs))
+    assert there.separation(here).arcsec < 1e-6
+
+
+@pytest.mark.parametrize("name", [n for n, one in LAYOUTS.items() if one.spread is not None])
+def test_uncertainties_are_of_their_kind(name, tmp_path):
+    """A variance is no standard deviation, a weight map of DECam no variance."""
+    from astropy.nddata import StdDevUncertainty
+
+    LAYOUTS[name].hdus().writeto(tmp_path / "in.fits")
+    spread = read_image(tmp_path / "in.fits").uncertainty.represent_as(StdDevUncertainty)
+    assert_allclose(spread.array, 3, rtol=1e-6)
+
+
+def test_planes_are_no_images(tmp_path):
+    """The planes of a file with two chips belong to the chips, each to its own."""
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    for ver in (1, 2):
+        hdus += [
+            fits.ImageHDU(pixels() * ver, name="SCI", ver=ver),
+            fits.ImageHDU(plane(3 * ver), name="ERR", ver=ver),
+            fits.ImageHDU(flags(ver, 0, "i2"), name="DQ", ver=ver),
+        ]
+    hdus.writeto(tmp_path / "a.fits")
+    assert image_hdus(tmp_path / "a.fits") == [1, 4]
+    for ver, hdu in ((1, 1), (2, 4)):
+        image = read_image(tmp_path / "a.fits", hdu=hdu)
+        assert_allclose(image.uncertainty.array, 3 * ver)
+        assert image.flags[BAD] == ver
+        assert image.mask[BAD]
+
+
+def test_planes_are_found_by_version_or_by_place(tmp_path):
+    """All images before all planes, told by EXTVER; or all of version 1, told by their order."""
+    by_version = [fits.ImageHDU(pixels(), name="SCI", ver=v) for v in (1, 2)]
+    by_version += [fits.ImageHDU(plane(v), name="ERR", ver=v) for v in (1, 2)]
+    fits.HDUList([fits.PrimaryHDU(), *by_version]).writeto(tmp_path / "a.fits")
+    by_place = []
+    for v in (1, 2):
+        by_place += [fits.ImageHDU(pixels(), name=f"N{v}"), fits.ImageHDU(plane(v), name="ERR")]
+    fits.HDUList([fits.PrimaryHDU(), *by_place]).writeto(tmp_path / "b.fits")
+    for name, numbers in (("a.fits", (1, 2)), ("b.fits", (1, 3))):
+        for value, number in enumerate(numbers, 1):
+            image = read_image(tmp_path / name, hdu=number)
+            assert_allclose(image.uncertainty.array, value)
+
+
+def test_planes_with_an_axis_of_length_one(tmp_path):
+    """They get the shape of the image; planes of another shape do not belong to it."""
+    names = {"SCI": pixels(), "ERR": plane(3), "DQ": flags(4, 0, "i2"), "MASK": plane(0, "u1")}
+    hdus = [fits.ImageHDU(data[np.newaxis], name=name) for name, data in names.items()]
+    hdus.insert(1, fits.ImageHDU(plane(7)[:-1], name="VARIANCE"))
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    assert image.shape == image.mask.shape == image.flags.shape == SHAPE
+    assert image.mask[BAD]
+    assert image.uncertainty.array.shape == SHAPE
+    assert image.uncertainty.uncertainty_type == "std"
+
+
+def test_cards_of_a_primary_header_that_cannot_be_written(tmp_path, caplog):
+    """They are named as those of the extension are, in the same warning."""
+    hdus = [fits.PrimaryHDU(header=fits.Header({"XXAIN": 1.5, "FILTER": "V"}))]
+    hdus.append(fits.ImageHDU(pixels(), fits.Header({"OBSERVER": "me"}), name="SCI"))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    raw = (tmp_path / "a.fits").read_bytes().replace(b"XXAIN   =", b"GAIN.SPE=")
+    (tmp_path / "a.fits").write_bytes(raw.replace(b"'me      '", b"'m\x00      '"))
+    header = read_image(tmp_path / "a.fits").header
+    assert header["FILTER"] == "V"
+    assert len(caplog.messages) == 1
+    assert all(name in caplog.messages[0] for name in ("GAIN.SPE", "OBSERVER"))
+
+
+def test_which_flags_are_bad_can_be_said(tmp_path):
+    """By bits, by names that the file has, by names that the user has; none at all."""
+    from astropy.nddata.bitmask import extend_bit_flag_map
+
+    LAYOUTS["LSST"].hdus().writeto(tmp_path / "a.fits")
+    LAYOUTS["HST"].hdus().writeto(tmp_path / "b.fits")
+
+    def bad(name, **options):
+        mask = read_image(tmp_path / name, **options).mask
+        return bool(mask[BAD]), bool(mask[SEEN])
+
+    assert bad("a.fits") == (True, False)
+    assert bad("a.fits", ignore_flags=0) == (True, True)
+    assert bad("a.fits", ignore_flags=None) == (False, False)
+    assert bad("a.fits", ignore_flags="CR") == (False, True)
+    assert bad("a.fits", ignore_flags="~CR") == (True, False)
+    assert bad("a.fits", ignore_flags=["CR", "DETECTED"]) == (False, False)
+    assert bad("b.fits", ignore_flags="4096") == (False, True)
+    names = extend_bit_flag_map("OfMine", COSMIC=4096, WARM=64)
+    assert bad("b.fits", ignore_flags="COSMIC", flag_name_map=names) == (False, True)
+    with pytest.raises(ValueError, match=r"ignore_flags is .* got 'NO_SUCH'"):
+        read_image(tmp_path / "a.fits", ignore_flags="NO_SUCH")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8"])
+def test_flags_of_any_integer_type(dtype, tmp_path):
+    """All bits but those that are ignored count, the sign bit of signed types, too."""
+    top = np.array(np.iinfo(dtype).min if dtype[0] == "i" else 128, dtype)
+    data = np.zeros(SHAPE, dtype)
+    data[BAD], data[SEEN] = top, 2
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(pixels(), name="SCI"), fits.ImageHDU(data, name="DQ")]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    mask = read_image(tmp_path / "a.fits", ignore_flags=2).mask
+    assert mask[BAD]
+    assert mask.sum() == 1
+
+
+def test_flags_in_a_file_of_their_own(tmp_path):
+    """The mask of ZTF, where stars are flagged; the weights of DECam."""
+    header = fits.Header({"INSTRUME": "ZTF/MOSAIC"})
+    fits.PrimaryHDU(flags(256, 2, "i2"), header).writeto(tmp_path / "mskimg.fits")
+    mask = read_mask(tmp_path / "mskimg.fits")
+    assert mask[BAD]
+    assert not mask[SEEN]
+    fits.PrimaryHDU(flags(256, 2, "i2")).writeto(tmp_path / "plain.fits")
+    assert read_mask(tmp_path / "plain.fits")[SEEN]
+    weights = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane(0.25), name="WTM")])
+    weights.writeto(tmp_path / "wtm.fits")
+    assert read_uncertainty(tmp_path / "wtm.fits").uncertainty_type == "ivar"
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4", "i2", "i4", "u1"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_blank_pixels_are_bad(dtype, packed, tmp_path):
+    """BLANK is the stored number, whatever type the pixels become."""
+    data = np.full(SHAPE, 100, dtype)
+    data[BAD] = 7
+    zero = {"u2": 2**15, "u4": 2**31}.get(dtype, 0)
+    if packed and zero:
+        pytest.skip("astropy cannot write BLANK to compressed unsigned integers")
+    hdu = fits.CompImageHDU(data) if packed else fits.PrimaryHDU(data)
+    hdu.header["BLANK"] = 7 - zero
+    hdu.writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    bad = ~np.isfinite(image.data) if image.mask is None else image.mask | ~np.isfinite(image.data)
+    assert bad[BAD]
+    assert bad.sum() == 1
+
+
+def test_wcs_is_inherited_from_the_primary_header(tmp_path):
+    """Where the extension says so or is alone, not where it says no or there are others."""
+    for inherit, number, found in ((True, 1, 1), (None, 1, 1), (False, 1, 0), (None, 2, 0)):
+        images = [fits.ImageHDU(pixels(), name=f"N{k}") for k in range(number)]
+        for hdu in images:
+            if inherit is not None:
+                hdu.header["INHERIT"] = inherit
+        path = tmp_path / f"{inherit}{number}.fits"
+        fits.HDUList([fits.PrimaryHDU(header=fits.Header(sky())), *images]).writeto(path)
+        assert (read_image(path, hdu=1).wcs is not None) == bool(found)
+
+
+def test_wcs_that_is_not_understood_is_left_out_with_a_warning(tmp_path, caplog):
+    plate = {"CTYPE1": "RA---DSS", "CTYPE2": "DEC--DSS", "PLTRAH": 10, "AMDX1": 67.2, "PPO3": 1e5}
+    bare = {key: value for key, value in plate.items() if not key.startswith("CTYPE")}
+    flat = {**sky(), "CD1_1": 0.0, "CD2_2": 0.0}
+    for number, cards in enumerate((plate, bare, flat)):
+        path = tmp_path / f"{number}.fits"
+        fits.PrimaryHDU(pixels(), fits.Header(cards)).writeto(path)
+        caplog.clear()
+        assert read_image(path).wcs is None
+        assert "its WCS is left out" in caplog.text
+        assert f"{number}.fits" in caplog.text
+    # a plate's cards beside a projection, as in scans of the Digitized Sky Survey
+    fits.PrimaryHDU(pixels(), fits.Header({**bare, **sky()})).writeto(tmp_path / "both.fits")
+    world = read_image(tmp_path / "both.fits").wcs.pixel_to_world(59.5, 39.5)
+    assert_allclose([world.ra.deg, world.dec.deg], [150, 20])
+
+
+@pytest.mark.parametrize("ver", [1, 3])
+@pytest.mark.parametrize("suffix", ["fits", "fits.fz"])
+def test_tables_of_distortions_are_written(tmp_path, ver, suffix):
+    """CPDIS and D2IM, beside each of several chips."""
+    from astropy.wcs import DistortionLookupTable
+
+    wcs = WCS(fits.Header(sky()))
+    wave = np.sin(np.mgrid[:13, :9][1] / 3).astype("f4")
+    names = {"cpdis1": 3 * wave, "cpdis2": -2 * wave, "det2im1": wave, "det2im2": wave}
+    for name, table in names.items():
+        lookup = DistortionLookupTable(table, (1, 1), (1.0, 1.0), (15.0, 10.0))
+        setattr(wcs, name, lookup)
+    image = aligned(read_plain(tmp_path, wcs=None), wcs)
+    assert image.wcs.cpdis1 is not None
+    path = tmp_path / f"out.{suffix}"
+    other = aligned(read_plain(tmp_path, wcs=None), WCS(fits.Header(sky())))
+    write_hdus([*to_hdus(other, name="SCI", ver=9), *to_hdus(image, name="SCI", ver=ver)], path)
+    back = read_image(path, hdu=("SCI", ver)).wcs
+    x, y = np.meshgrid(np.arange(5.0, 110, 15), np.arange(5.0, 75, 15))
+    miss = back.pixel_to_world(x, y).separation(wcs.pixel_to_world(x, y)).arcsec / 0.2
+    assert miss.max() < 1e-4
+    lost = WCS(fits.Header(sky())).pixel_to_world(x, y).separation(wcs.pixel_to_world(x, y))
+    assert lost.arcsec.max() / 0.2 > 1  # what there is to lose
+
+
+def read_plain(folder, wcs):
+    """Return an image with nothing beside it."""
+    from astropy.nddata import CCDData
+
+    return CCDData(pixels(), unit="adu", wcs=wcs)
+
+
+def raw_file(path, *cards):
+    """Write a file with cards that no library would write."""
+    head = ["SIMPLE  =                    T", "BITPIX  =                  -32"]
+    head += ["NAXIS   =                    2", "NAXIS1  =                  120"]
+    head += ["NAXIS2  =                   80", *cards, "END"]
+    text = "".join(card.ljust(80) for card in head)
+    data = pixels().astype(">f4").tobytes()
+    text = text.ljust(-(-len(text) // 2880) * 2880)
+    path.write_bytes(text.encode("latin-1") + data + bytes(-len(data) % 2880))
+
+
+@pytest.mark.filterwarnings("ignore:non-ASCII characters are present")
+@pytest.mark.parametrize(
+    ("card", "named"),
+    [
+        ("GAIN.SPE=                  1.5", "GAIN.SPE"),
+        ("CONTINUE  'of nothing'", "CONTINUE"),
+        ("FILTER  = 'R\x00      '", "FILTER"),
+        ("OBSERVER= 'R\tS     '", "OBSERVER"),
+        ("EXPO$   =                   30", "EXPO$"),
+    ],
+)
+def test_cards_that_cannot_be_written_are_named_when_read(tmp_path, caplog, card, named):
+    """Once, before the work; the others stay, before and behind it."""
+    raw_file(tmp_path / "a.fits", "GAIN    =                  2.0", card, "RDNOISE =    5.0")
+    with caplog.at_level(logging.WARNING, logger="spalipy_astro"):
+        image = read_image(tmp_path / "a.fits")
+    assert [record for record in caplog.messages if named in record]
+    assert len(caplog.messages) == 1
+    caplog.clear()
+    write_hdus(to_hdus(image), tmp_path / "b.fits")
+    assert not caplog.messages
+    header = fits.getheader(tmp_path / "b.fits")
+    assert header["GAIN"] == 2
+    assert header["RDNOISE"] == 5
+    assert named not in header
+
+
+def test_metadata_that_are_no_header(tmp_path, caplog):
+    """A dictionary with arrays, dates and numbers that FITS does not know."""
+    from spalipy_astro.io import as_header
+
+    meta = {"exposure time": 30.0, "FILTER": "V", "matrix": np.eye(2), "bad": float("nan")}
+    meta |= {"nothing": None, "observer": "Ångström", "list": [1, 2], "GAIN": (1.5, "e/adu")}
+    header = as_header(meta, "source 3")
+    assert header["exposure time"] == 30
+    assert header["FILTER"] == "V"
+    assert header["GAIN"] == 1.5
+    assert len(caplog.messages) == 1
+    message = caplog.messages[0]
+    assert message.startswith("source 3:")
+    assert all(name in message for name in ("matrix", "bad", "observer", "list"))
+    fits.PrimaryHDU(pixels(), header).writeto(tmp_path / "a.fits")
+
+
+def test_units_in_spellings_of_observatories():
+    from astropy import units as u
+
+    from spalipy_astro.io._headers import unit_of
+
+    spellings = {
+        "ELECTRONS/S": u.electron / u.s,
+        "electrons": u.electron,
+        "COUNTS": u.ct,
+        "e-/s": u.electron / u.s,
+        "ADU": u.adu,
+        "DN/sec": u.DN / u.s,
+        "nanomaggies": u.nmgy,
+        "MJy/sr": u.MJy / u.sr,
+    }
+    for text, unit in spellings.items():
+        assert unit_of(text) == unit
+    assert unit_of("furlongs") is None
+
+
+def test_uncertainty_in_a_unit_of_its_own():
+    """It is converted; one that cannot be is refused by name."""
+    from astropy import units as u
+    from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+
+    from spalipy_astro.io import as_image
+
+    milli = u.Unit("0.001 electron")
+    for spread in (
+        StdDevUncertainty(plane(3000), unit=milli),
+        VarianceUncertainty(plane(9e6), unit=milli**2),
+    ):
+        image = CCDData(pixels(), unit="electron", uncertainty=spread)
+        assert_allclose(as_image(image).error, 3, rtol=1e-6)
+    wrong = NDData(pixels(), unit="electron")
+    wrong._uncertainty = StdDevUncertainty(plane(3), unit="m")
+    with pytest.raises(ImageError, match="unit m, its data electron"):
+        as_image(wrong)
+
+
+def test_files_without_images_but_with_planes(tmp_path):
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(plane(3), name="ERR")]).writeto(
+        tmp_path / "a.fits"
+    )
+    with pytest.raises(FormatError):
+        read_image(tmp_path / "a.fits")
+    assert_array_equal(read_image(tmp_path / "a.fits", hdu="ERR").data, 3)
+
+
+def test_an_image_with_tables_is_no_catalog(tmp_path):
+    """As files of HST, JWST and SDSS are; a table alone still is one."""
+    from spalipy_astro.catalogs import is_catalog
+
+    LAYOUTS["SDSS"].hdus().writeto(tmp_path / "frame.fits")
+    LAYOUTS["JWST"].hdus().writeto(tmp_path / "cal.fits")
+    assert not is_catalog(tmp_path / "frame.fits")
+    assert not is_catalog(tmp_path / "cal.fits")
+    table = fits.BinTableHDU.from_columns([fits.Column(n, "E", array=[1.0]) for n in ("x", "y")])
+    table.writeto(tmp_path / "stars.fits")
+    assert is_catalog(tmp_path / "stars.fits")
