@@ -174,7 +174,8 @@ def closing(
     links: Sequence[Link], placed: dict[int, FloatArray], frames: Sequence[StarFrame | None]
 ) -> tuple[list[Link], list[Link]]:
     """Split links into those that agree with where frames are placed, and those that do not."""
-    kept, dropped = [], []
+    kept: list[Link] = []
+    dropped: list[Link] = []
     for link in links:
         if link.i not in placed:
             continue

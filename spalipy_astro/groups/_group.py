@@ -86,7 +86,7 @@ def align_group(
     >>> from spalipy_astro import align_group
     >>> from spalipy_astro.example import example_pair
     >>> group = align_group(example_pair())
-    >>> list(group.table["status"])
+    >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
     images = list(images)

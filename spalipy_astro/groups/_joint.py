@@ -423,8 +423,8 @@ def _clip(
         image[mine] = solution.apply(int(k), xy[mine])
     weight = np.where(used, sigma**-2.0, 0.0)
     total = np.bincount(track, weight)
-    mean = np.column_stack([np.bincount(track, weight * v) for v in image.T])
-    mean /= np.maximum(total, 1e-300)[:, np.newaxis]
+    sums = np.column_stack([np.bincount(track, weight * v) for v in image.T])
+    mean = sums / np.maximum(total, 1e-300)[:, np.newaxis]
     gap2 = np.sum((image - mean[track]) ** 2, axis=1)
     share = np.clip(1 - weight / np.maximum(total[track], 1e-300), 1e-3, 1.0)
     distance2 = np.where(used, gap2 / (sigma**2 * share), 0.0)

@@ -187,7 +187,7 @@ class GroupAlignment:
             offset,
             combine=combine,
             match_background=match_background,
-            first=names.index(self.reference),
+            first=0 if self.reference is None else names.index(self.reference),
         )
         total.wcs = self.wcs
         return total, footprint
