@@ -11,7 +11,8 @@ from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_names
-from spalipy_astro.alignment import provenance
+from spalipy_astro._geometry import spread
+from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.catalogs import read_catalog
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.groups._component import Component, solve_component
@@ -178,6 +179,15 @@ def _best(members: Sequence[int], links: Sequence[Link]) -> int:
     return members[int(np.argmin(distance.sum(axis=1)))]
 
 
+def _error_of(alignment: Alignment) -> float:
+    """Return the rms error that is expected over a frame, grid px."""
+    if alignment.source_shape is None:
+        x, y = alignment.matches["x_source"], alignment.matches["y_source"]
+    else:
+        x, y = spread(alignment.source_shape, 9)
+    return float(np.sqrt(2 * np.mean(alignment.error(x, y) ** 2)))
+
+
 def _result(
     images: Sequence[Any], components: Sequence[Component], reasons: list[str], record: Any
 ) -> GroupAlignment:
@@ -214,6 +224,7 @@ def _result(
             "links": count,
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
             "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
+            "error": [np.nan if a is None else _error_of(a) for a in alignments],
         }
     )
     top = components[0].reference if components else None

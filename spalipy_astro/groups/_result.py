@@ -40,7 +40,9 @@ class GroupAlignment:
         A row per frame: ``source`` (name or index), ``status`` ("ok" or "failed"), ``reason``
         (empty if ok), ``component`` (0 is the largest; -1 if failed), ``links`` (pairs that were
         verified), ``n_matched`` (stars that other frames show, too), ``rms`` (their distances from
-        where the other frames have them, grid px).
+        where the other frames have them, grid px), ``error`` (rms error of the transform that is
+        expected over the frame, grid px; large where the frames do not determine the maps, as for
+        a shared camera that was never turned).
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``

@@ -141,6 +141,18 @@ def test_camera_is_shared():
     assert np.sqrt(np.mean(errors**2)) < 0.03
 
 
+def test_what_shifts_do_not_determine_is_in_the_error():
+    steps = np.random.default_rng(3).uniform(-120, 120, (8, 2))
+    stated = {}
+    for turn in (0, 90):
+        truths = [Truth(s, turn * (k % 2), bend=6.0) for k, s in enumerate(steps)]
+        group = align_group(scene(truths, 5), camera="shared", reference=0)
+        stated[turn] = np.median(group.table["error"])
+        assert np.median(errors_of(group, truths, flat=True)) < 3 * stated[turn] + 0.02
+    assert stated[0] > 1
+    assert stated[90] < 0.05
+
+
 def test_chips_keep_their_geometry():
     places = [(x, y) for y in (-260, 260) for x in (-310, 310)]
     moves = [(0, 0), (120, 90), (-110, 100), (115, -95)]
