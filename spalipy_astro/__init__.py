@@ -54,6 +54,9 @@ __all__ = [
 ]
 
 # made by rooms above the alignment, which are imported when the method is called
+_supply("open_image", "spalipy_astro.io", "open_image")
+_supply("open_mask", "spalipy_astro.io", "open_mask")
+_supply("picture", "spalipy_astro.visualization", "picture_of")
 _supply("plot", "spalipy_astro.visualization", "plot_alignment")
 _supply("report", "spalipy_astro.report", "report_alignment")
 _supply("read", "spalipy_astro.io", "read_alignment")

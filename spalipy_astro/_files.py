@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from spalipy_astro.errors import FormatError
 
-__all__ = ["refuse_existing", "require_file", "whole_file"]
+__all__ = [
+    "clear_partial",
+    "refuse_existing",
+    "require_file",
+    "scratch_folder",
+    "whole_file",
+]
+
+_PREFIX = ".spalipy_astro-"
+_FORGOTTEN = 3600.0  # s: what nobody has written to for so long is left by a process that is gone
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -71,7 +84,9 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> None:
             f"{name} is {_kind(mode)}, which a file cannot replace; use another name"
         )
     if not overwrite:
-        raise FileExistsError(f"{name} exists already; allow overwriting or use another name")
+        raise FileExistsError(
+            f"{name} exists already; overwrite=True replaces it, another name keeps it"
+        )
 
 
 @contextmanager
@@ -111,14 +126,99 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
     if not final.parent.is_dir():
         where = final.parent if Path(path).is_symlink() else Path(path).parent
         raise FileNotFoundError(f"there is no folder {os.fspath(where)!r} to write to")
+    _clear_once(final.parent)
     # not of the file's name, which may be as long as a name can be
-    folder = tempfile.mkdtemp(prefix=".spalipy_astro-", dir=final.parent)
+    folder = tempfile.mkdtemp(prefix=_prefix(), dir=final.parent)
     try:
         partial = Path(folder) / Path(path).name
         yield partial
         os.replace(partial, final)
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a new folder for temporary files, which vanishes at the end of the block."""
+    clear_partial(tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix=_prefix(), ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def clear_partial(folder: str | os.PathLike[str]) -> None:
+    """
+    Remove what processes that were killed have left in a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        What it holds of temporary folders of this package is removed if the process that made it
+        is gone, or, where that cannot be told (it ran on another machine, or in another
+        container), if it has not changed for an hour. What cannot be removed stays.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and _is_abandoned(entry):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@cache
+def _clear_once(folder: Path) -> None:
+    """Look once in the life of a process for what others have left in a folder."""
+    clear_partial(folder)
+
+
+def _prefix() -> str:
+    """Return how the names of this process's temporary folders begin."""
+    pid = os.getpid()
+    return f"{_PREFIX}{_place()}.{pid}.{_start_of(pid) or 0}-"
+
+
+@cache
+def _place() -> str:
+    """Return a short name for where process numbers have the meaning that they have here."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/etc/machine-id").read_text(encoding="ascii"))
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.blake2b(repr(parts).encode(), digest_size=4).hexdigest()
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    """Whether the process that made a temporary folder is gone."""
+    place, _, numbers = entry.name.removeprefix(_PREFIX).partition(".")
+    pid, _, start = numbers.partition("-")[0].partition(".")
+    if place == _place() and pid.isdecimal() and os.name != "nt":
+        return not _is_running(int(pid), start)
+    with suppress(OSError):
+        newest = max([os.stat(entry).st_mtime, *(e.stat().st_mtime for e in os.scandir(entry))])
+        return time.time() - newest > _FORGOTTEN
+    return False
+
+
+def _is_running(pid: int, start: str) -> bool:
+    """Whether a process is alive, and is not another one that has got its number."""
+    if (known := _start_of(pid)) is not None:
+        return known == start
+    if os.path.isdir("/proc/self"):
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a living process started, in ticks; None where there is no /proc to tell."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+    return None if state in "ZX" else fields[18]
 
 
 def _kind(mode: int) -> str:

@@ -1,5 +1,6 @@
 """The exceptions of the package, with one base class, and its warning."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from astropy.utils.exceptions import AstropyUserWarning
@@ -18,7 +19,18 @@ __all__ = [
 
 
 class AlignmentError(Exception):
-    """Base class of everything that can go wrong with the data of an alignment."""
+    """
+    Base class of everything that can go wrong with the data of an alignment.
+
+    Attributes
+    ----------
+    details : dict
+        Figures behind the message, for experts: names and numbers. Empty for most errors.
+    """
+
+    def __init__(self, *args: Any, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(*args)
+        self.details = dict(details or {})
 
 
 class ImageError(AlignmentError, ValueError):
@@ -37,14 +49,22 @@ class NoMatchError(AlignmentError):
     ----------
     log_odds : float
         Natural logarithm of the odds of the best hypothesis; minus infinity if there was none.
+    details : dict
+        Of a search that found nothing: ``n_source`` and ``n_template`` (stars), ``hypotheses``
+        (tested), ``log_odds`` and ``required``; of the best hypothesis, if one was worth a closer
+        look, ``matched`` and ``expected`` (stars), ``best`` (the transform in words) and
+        ``objection`` (why it is refused, None if its odds are too small).
     """
 
-    def __init__(self, message: str = "", log_odds: float = float("-inf")) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        log_odds: float = float("-inf"),
+        *,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, details=details)
         self.log_odds = log_odds
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (str(self), self.log_odds)
 
 
 class AmbiguousMatchError(NoMatchError):
@@ -62,12 +82,11 @@ class AmbiguousMatchError(NoMatchError):
         message: str = "",
         log_odds: float = float("-inf"),
         rival_log_odds: float = float("-inf"),
+        *,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(message, log_odds)
+        super().__init__(message, log_odds, details=details)
         self.rival_log_odds = rival_log_odds
-
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (str(self), self.log_odds, self.rival_log_odds)
 
 
 class CatalogError(AlignmentError, ValueError):

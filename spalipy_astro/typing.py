@@ -7,20 +7,50 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from astropy.coordinates import SkyCoord
+from astropy.io.fits import HDUList
 from astropy.nddata import NDData
 from astropy.table import Table
 from astropy.time import Time
 from astropy.units import Quantity
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AlignmentOptions", "CatalogLike", "ImageLike", "PairOptions", "Range"]
-
-ImageLike: TypeAlias = NDData | ArrayLike
-"""An image: CCDData, NDData, or an array of any kind, such as one of dask."""
+__all__ = [
+    "AlignmentOptions",
+    "CatalogLike",
+    "HDULike",
+    "ImageLike",
+    "MaskLike",
+    "PairOptions",
+    "Range",
+]
 
 
 class _HasTable(Protocol):
     def to_table(self) -> Any: ...
+
+
+class _HDU(Protocol):
+    """An HDU of `astropy.io.fits`."""
+
+    header: Any
+    data: Any
+
+    def fileinfo(self) -> Any: ...
+
+
+ImageLike: TypeAlias = NDData | ArrayLike | str | os.PathLike[str] | HDUList | _HDU
+"""
+An image: the path of a FITS file, an HDU, an HDUList, CCDData, NDData, or an array of any kind,
+such as one of dask.
+"""
+
+
+MaskLike: TypeAlias = ArrayLike | str | os.PathLike[str] | HDUList | _HDU
+"""Bad pixels: an array of bool, or a file, HDU or HDUList whose bad pixels are not zero."""
+
+
+HDULike: TypeAlias = int | str | tuple[str, int]
+"""Which HDU of a file: its number, its name, or its name and EXTVER."""
 
 
 CatalogLike: TypeAlias = Table | _HasTable | ArrayLike | str | os.PathLike[str]
@@ -40,7 +70,7 @@ class AlignmentOptions(TypedDict, total=False):
     They are what ``align`` and ``align_many`` pass on: ``**options: Unpack[AlignmentOptions]``.
     """
 
-    template_mask: ArrayLike | None
+    template_mask: MaskLike | None
     threshold: float
     fwhm: float | Quantity | None
     gain: float | Quantity | None
@@ -66,4 +96,5 @@ class AlignmentOptions(TypedDict, total=False):
 class PairOptions(AlignmentOptions, total=False):
     """All options of `~spalipy_astro.find_alignment`."""
 
-    source_mask: ArrayLike | None
+    source_mask: MaskLike | None
+    hdu: HDULike | None

@@ -20,6 +20,7 @@ from spalipy_astro._checks._options import (
     scale_range,
     whole_number,
 )
+from spalipy_astro._checks._plain import check_hdu, check_pixels, in_pixels, path_of
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -32,8 +33,10 @@ from spalipy_astro._checks._shapes import (
 
 __all__ = [
     "check_frames",
+    "check_hdu",
     "check_image",
     "check_names",
+    "check_pixels",
     "check_shape",
     "check_whole_offset",
     "choice",
@@ -41,11 +44,13 @@ __all__ = [
     "detection_options",
     "frame_of",
     "in_data_units",
+    "in_pixels",
     "is_finite_pair",
     "is_whole",
     "luminance",
     "mask_like",
     "number",
+    "path_of",
     "plane_of",
     "positive_number",
     "rotation_range",

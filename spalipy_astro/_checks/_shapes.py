@@ -9,6 +9,7 @@ import numpy as np
 from astropy.nddata import NDData
 
 from spalipy_astro._checks._colors import colors_go_last
+from spalipy_astro._checks._plain import in_pixels
 
 __all__ = [
     "check_frames",
@@ -60,6 +61,7 @@ def check_whole_offset(offset: Any) -> tuple[int, int]:
     ValueError
         If it is not two whole numbers.
     """
+    offset = in_pixels("offset", offset)
     if not (is_finite_pair(offset) and all(is_whole(value) for value in offset)):
         raise ValueError(
             f"offset must be a template pixel (x0, y0), two whole numbers; got {offset!r}. A grid "

@@ -17,13 +17,13 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_shape
+from spalipy_astro._checks import check_image, check_pixels, check_shape
 from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
-from spalipy_astro.alignment._summary import Summary, cards_of, describe
-from spalipy_astro.typing import ImageLike
+from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
+from spalipy_astro.typing import HDULike, ImageLike, MaskLike
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -44,7 +44,7 @@ class Coverage(IntFlag):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Alignment:
+class Alignment(Merits):
     """
     The transform from a source's pixels to a template's, and the evidence for it.
 
@@ -133,11 +133,7 @@ class Alignment:
         return f"<Alignment of {describe(self._summary)}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(label)}</th><td>{escape(line)}</td></tr>"
-            for label, line in self.summary()._rows()
-        )
-        return f"<p>{escape(repr(self))}</p><table>{rows}</table>"
+        return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
 
     def error(self, x: ArrayLike, y: ArrayLike) -> Any:
         """
@@ -163,7 +159,7 @@ class Alignment:
         """
         if not self._errors:
             raise ValueError("this alignment was made without a fit and has no error estimate.")
-        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        x, y = _points.pair_of(x, y)
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
@@ -180,20 +176,21 @@ class Alignment:
         scale: float = 1,
         wcs: Any = None,
         min_weight: float = 0.75,
-        mask: ArrayLike | None = None,
+        mask: MaskLike | None = None,
         uncertainty: NDUncertainty | None = None,
         flags_method: str = "nearest",
         scale_flux: bool = False,
         match_background: bool = False,
         return_footprint: bool = False,
         n_threads: int | None = None,
+        hdu: HDULike | None = None,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
 
         Parameters
         ----------
-        data : CCDData, NDData or array_like, shape (..., ny, nx) or (ny, nx, 3)
+        data : path, HDU, HDUList, CCDData, NDData or array_like, shape (..., ny, nx) or (ny, nx, 3)
             The image, of the source's shape. Leading axes are planes that share the geometry, such
             as colors; a last axis of length 1, 3 or 4 after (ny, nx) has colors, too. For a part
             of the source, or binned pixels, see `cropped` and `binned`.
@@ -236,12 +233,14 @@ class Alignment:
             Whether to also return the fraction of each pixel's weight that is on good pixels.
         n_threads : int, optional
             Threads; by default as many as the process has cores.
+        hdu : int, str or (str, int), optional
+            Which HDU of a file or HDUList is the image; by default the first image.
 
         Returns
         -------
         CCDData, NDData or ndarray
-            Of the type of ``data``, its axes in the same order. Pixels without data are masked and
-            have ``fill_value``.
+            Of the type of ``data``, CCDData for a path, HDU or HDUList; its axes in the same order.
+            Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
 
@@ -251,6 +250,8 @@ class Alignment:
             If ``data`` does not have the source's shape, there is no shape to resample to, or an
             option is unknown or not a whole number.
         """
+        data = _supplied.opened(data, name="data", hdu=hdu)
+        check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
         grid = output_of(self, output=output, shape=shape, offset=offset, scale=scale, wcs=wcs)
         return resampled(
@@ -263,7 +264,7 @@ class Alignment:
             conserve_flux=conserve_flux,
             fill_value=fill_value,
             min_weight=min_weight,
-            mask=mask,
+            mask=_supplied.opened_mask(mask),
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,

@@ -13,7 +13,7 @@ from astropy.modeling.models import Identity
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 
-from spalipy_astro._checks import check_shape, is_whole
+from spalipy_astro._checks import check_shape, in_pixels, is_whole
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
 from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
@@ -69,6 +69,8 @@ def inverted(alignment: Alignment) -> Alignment:
 
 def composed(first: Alignment, second: Alignment) -> Alignment:
     """Return the alignment of the first one's source with the second one's template."""
+    if not hasattr(second, "source_shape"):
+        raise TypeError(f"other is an Alignment; got {type(second).__name__}.")
     shapes = first.template_shape, second.source_shape
     if None not in shapes and shapes[0] != shapes[1]:
         raise ValueError(
@@ -114,7 +116,7 @@ def shifted(
     """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
     grids = []
     for name, shift in (("source", source), ("template", template)):
-        array = np.asarray((0, 0) if shift is None else shift, dtype=float)
+        array = np.asarray((0, 0) if shift is None else in_pixels(name, shift), dtype=float)
         if array.shape != (2,) or not np.isfinite(array).all():
             raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
         grids.append(Grid((-float(array[0]), -float(array[1]))))

@@ -11,7 +11,9 @@ from astropy.modeling import Model
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["map_polygon", "map_table", "pixel_to_sky", "sky_to_pixel"]
+from spalipy_astro._checks import in_pixels, positive_number
+
+__all__ = ["map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
 
 FloatArray = NDArray[np.float64]
 
@@ -21,6 +23,8 @@ _CHECKS = 8  # points of each piece that are compared with a straight line
 
 def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
     """Return a copy of a table with the positions mapped, and their errors with them."""
+    if not isinstance(table, Table):
+        raise TypeError(f"table is an astropy Table of positions; got {type(table).__name__}.")
     if len(columns) != 2 or not set(columns) <= set(table.colnames):
         raise ValueError(
             f"columns are the names of the positions along x and y, got {columns!r}; the table "
@@ -66,11 +70,10 @@ def _like(column: Any, values: FloatArray) -> Any:
 
 def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: bool) -> FloatArray:
     """Return the image of a polygon, with vertices added where straight edges become curved."""
-    corners = np.asarray(vertices, dtype=float)
+    corners = np.asarray(in_pixels("vertices", vertices), dtype=float)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
         raise ValueError(f"vertices are (x, y) of shape (N, 2), N > 1; got {corners.shape}.")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is a positive number of px; got {tolerance!r}.")
+    tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     ends = np.roll(corners, -1, axis=0) if closed else corners[1:]
     edges = [
         _edge(start, end, model, tolerance) for start, end in zip(corners, ends, strict=closed)
@@ -97,7 +100,7 @@ def _edge(start: FloatArray, end: FloatArray, model: Model, tolerance: float) ->
 
 def pixel_to_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> SkyCoord:
     """Return the sky at pixels."""
-    sky = wcs.pixel_to_world(*_pair(x, y))
+    sky = wcs.pixel_to_world(*pair_of(x, y))
     if not isinstance(sky, SkyCoord):
         raise ValueError(_NO_SKY)
     return sky
@@ -119,6 +122,7 @@ _NO_SKY = (
 )
 
 
-def _pair(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
-    """Return two arrays of one shape."""
+def pair_of(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
+    """Return positions, px, as two arrays of one shape."""
+    x, y = in_pixels("x", x), in_pixels("y", y)
     return list(np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float)))

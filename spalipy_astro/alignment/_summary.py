@@ -19,6 +19,7 @@ from spalipy_astro.version import __version__
 
 __all__ = [
     "NOMINAL",
+    "Merits",
     "Summary",
     "box_of",
     "cards_of",
@@ -35,6 +36,37 @@ Shape = tuple[int, int]
 
 NOMINAL = (1000, 1000)
 """Shape that a frame is looked at with where neither a shape nor a star is known."""
+
+
+class Merits:
+    """The figures that are asked for most, as attributes of an alignment."""
+
+    _summary: Mapping[str, Any]
+
+    @property
+    def n_matched(self) -> int:
+        """Number of matched stars."""
+        return int(self._summary.get("n_matched", 0))
+
+    @property
+    def rms(self) -> float:
+        """Root mean square distance of the fitted stars from where they should be, template px."""
+        return float(self._summary.get("rms", np.nan))
+
+    @property
+    def scale(self) -> float:
+        """Template px per source px."""
+        return float(self._summary["scale"])
+
+    @property
+    def rotation(self) -> float:
+        """Angle of the source's x axis in the template, degrees counter-clockwise, -180 to 180."""
+        return float(self._summary["rotation"])
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Where the source's center lies, ``(x, y)`` from the template's center, template px."""
+        return float(self._summary["shift_x"]), float(self._summary["shift_y"])
 
 
 class Summary(Mapping[str, Any]):

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro._checks import check_names, check_pixels
 from spalipy_astro.errors import FormatError
-from spalipy_astro.typing import ImageLike
+from spalipy_astro.typing import HDULike, ImageLike
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["plot", "read", "report", "supply", "write"]
+__all__ = ["opened", "opened_mask", "picture", "plot", "read", "report", "supply", "write"]
 
 _PLACES: dict[str, tuple[str, str]] = {}
+_IMAGES = ("source", "template", "aligned")  # those of the arguments of `plot` that are images
 
 
 def supply(method: str, module: str, function: str) -> None:
@@ -43,21 +45,50 @@ def _supplied(method: str) -> Callable:
     return getattr(import_module(module), function)
 
 
-def plot(self: Alignment, **images: Any) -> Any:
+def opened(image: Any, *, name: str, hdu: HDULike | None = None) -> Any:
+    """Return the image of a path, HDU or HDUList; anything else as it is."""
+    return _supplied("open_image")(image, name=name, hdu=hdu)
+
+
+def opened_mask(mask: Any) -> Any:
+    """Return the bad pixels of a path, HDU or HDUList; anything else as it is."""
+    return _supplied("open_mask")(mask)
+
+
+def picture(self: Alignment) -> str:
+    """Return a small picture of the alignment as an HTML element; "" without matplotlib."""
+    try:
+        return _supplied("picture")(self)
+    except ImportError:
+        return ""
+
+
+def plot(self: Alignment, *, hdu: HDULike | None = None, **images: Any) -> Any:
     """
     Draw matches, residuals and distortion.
 
     Parameters
     ----------
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image; by default the first image.
     **images
-        ``source``, ``template`` and ``aligned`` images to show too; see
-        `spalipy_astro.visualization.plot_alignment`.
+        ``source``, ``template`` and ``aligned`` images to show too: paths, HDUs, HDULists, CCDData,
+        NDData or arrays; see `spalipy_astro.visualization.plot_alignment`.
 
     Returns
     -------
     `~matplotlib.figure.Figure`
+        A notebook shows it once, whether it is the value of the cell or not.
     """
-    return _supplied("plot")(self, **images)
+    check_names("plot()", images, (*_IMAGES, "region"))
+    shown = {
+        name: opened(image, name=name, hdu=hdu) if name in _IMAGES else image
+        for name, image in images.items()
+    }
+    for name, image in shown.items():
+        if name in _IMAGES and image is not None:
+            check_pixels(image, name=name)
+    return _supplied("plot")(self, **shown)
 
 
 def report(
@@ -67,6 +98,7 @@ def report(
     source: ImageLike | None = None,
     template: ImageLike | None = None,
     aligned: ImageLike | None = None,
+    hdu: HDULike | None = None,
     title: str = "Alignment report",
     overwrite: bool = False,
 ) -> None:
@@ -77,10 +109,12 @@ def report(
     ----------
     path : path-like
         The file. It is written whole or not at all.
-    source, template : CCDData, NDData or array_like, optional
+    source, template : path, HDU, HDUList, CCDData, NDData or array_like, optional
         The images. With both the page has a viewer that blinks and subtracts them.
-    aligned : CCDData, NDData or array_like, optional
+    aligned : path, HDU, HDUList, CCDData, NDData or array_like, optional
         The source on the template's grid; resampled from ``source`` by default.
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image; by default the first image.
     title : str, optional
         What to write above.
     overwrite : bool, optional
@@ -102,6 +136,7 @@ def report(
         source=source,
         template=template,
         aligned=aligned,
+        hdu=hdu,
         title=title,
         overwrite=overwrite,
     )
@@ -138,6 +173,8 @@ def write(
         If the file exists and may not be replaced.
     ExportError
         If tables cannot be as exact as ``tolerance`` demands.
+    ValueError
+        If ``path`` has the suffix of another format, such as ``.fits``.
     """
     _supplied("write")(self, path, overwrite=overwrite, portable=portable, tolerance=tolerance)
 

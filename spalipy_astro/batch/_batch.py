@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
@@ -19,11 +19,14 @@ from astropy.table import QTable, Table
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
-from spalipy_astro._checks import check_names, check_shape, whole_number
+from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
+from spalipy_astro._files import clear_partial, require_file
 from spalipy_astro.batch._chips import align_chips
-from spalipy_astro.batch._figures import FIGURES
 from spalipy_astro.batch._pool import Processes, run, started
+from spalipy_astro.batch._progress import Progress, Told, check_progress
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
+from spalipy_astro.batch._sources import list_sources, make_tasks
+from spalipy_astro.batch._table import make_table, row_of
 from spalipy_astro.batch._target import target_of
 from spalipy_astro.batch._task import (
     DETECTION,
@@ -35,19 +38,26 @@ from spalipy_astro.batch._task import (
     describe,
     find_frame,
     guarded,
-    stem_of,
 )
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
-from spalipy_astro.errors import AlignmentError, CatalogError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, read_image
-from spalipy_astro.registration import FindOptions, StarFrame, find_alignment, prepare
+from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus
+from spalipy_astro.registration import (
+    FindOptions,
+    StarFrame,
+    find_alignment,
+    open_side,
+    prepare,
+)
 from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
 
 __all__ = ["align_many"]
+
+log = logging.getLogger(__name__)
 
 _KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
@@ -78,7 +88,7 @@ def align_many(
     n_workers: int | None = 1,
     executor: str | Executor = "processes",
     client: Any = None,
-    progress: bool | None = None,
+    progress: bool | Told | None = None,
     **options: Unpack[AlignmentOptions],
 ) -> QTable:
     """
@@ -86,18 +96,22 @@ def align_many(
 
     Parameters
     ----------
-    sources : iterable, or `ccdproc.ImageFileCollection`
-        Paths of FITS files, CCDData, NDData or arrays of shape (ny, nx). They are read one by one.
-        Color images and cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and
-        keep their layout; see `find_alignment`. PNG, JPEG and TIFF files are read as (3, ny, nx).
-    template : path, CCDData, NDData, array_like, catalog or "best"
-        As for `find_alignment`, but no catalog of sky positions; or the path of an image. With
-        ``"best"`` it is one of the sources: the deepest, sharpest and roundest one, as far as it
-        shows the field of the others.
+    sources : iterable, folder, pattern, or `ccdproc.ImageFileCollection`
+        Images of any kind that `find_alignment` takes: paths, HDUs, HDULists, CCDData, NDData or
+        arrays of shape (ny, nx), which are read one by one; where nothing is resampled catalogs of
+        stars, too. The path of a folder stands for the FITS files in it, a pattern such as
+        ``"raw/*.fits"`` for the files that match, in the order of their names. Color images and
+        cubes, (ny, nx, 3) or (k, ny, nx), are aligned on all planes together and keep their layout.
+        PNG, JPEG and TIFF files are read as (3, ny, nx).
+    template : path, HDU, HDUList, CCDData, NDData, array_like, catalog or "best"
+        As for `find_alignment`, but no catalog of sky positions. With ``"best"`` it is one of the
+        sources: the deepest, sharpest and roundest one, as far as it shows the field of the others.
     output : path-like, optional
         Folder to write to, created if needed: for each source ``NAME_alignment.asdf``, which
         `Alignment.read` opens, and ``NAME_aligned.fits``, which has the data and the extensions
-        ``MASK`` and ``UNCERT`` as CCDData writes them. Without it nothing is resampled or written.
+        ``MASK`` and ``UNCERT`` as CCDData writes them. NAME is that of the source; where it belongs
+        to a source in another folder, that of the folder and a number made of the whole path follow
+        it. Without it nothing is resampled or written.
     resample : bool, optional
         Whether to write aligned images, or only the alignments.
     alignments : bool, optional
@@ -137,7 +151,7 @@ def align_many(
         images is in folders ``hdu1``, ``hdu2`` and so on of ``output``.
     template_hdu : int, str or (str, int), optional
         Extension of the template, where it is not that of the sources.
-    source_mask : array_like or path, or list of them, optional
+    source_mask : array_like, path, HDU or HDUList, or list of them, optional
         Bad pixels in addition to the images' own: of all sources, or a list with one (or None) for
         each. Every non-zero pixel of a file is bad, unless it holds flags of a known observatory.
     ignore_flags, flag_name_map : optional
@@ -154,8 +168,10 @@ def align_many(
     client : `dask.distributed.Client` or str, optional
         A cluster to work on instead, or its address. Its workers must find the files at the same
         paths.
-    progress : bool, optional
-        Whether to show a bar (with tqdm); by default on a terminal and in a notebook.
+    progress : bool or callable, optional
+        Whether to show a bar (with tqdm); by default on a terminal and in a notebook. A function is
+        called as ``progress(done, total, row)`` when a source is done: with the number of those
+        that are, of all (None if it is not known yet) and a mapping of the columns below.
     **options
         How to find the transforms; see `find_alignment`.
 
@@ -181,12 +197,20 @@ def align_many(
     AlignmentError
         If the template cannot be used. Problems with a source are reported in its row.
     TypeError, ValueError
-        If an argument is invalid.
+        If an argument is invalid. All are checked before the first frame is read.
+    FileNotFoundError, FormatError
+        If the template or a mask cannot be opened, or a folder or pattern stands for no file.
+    FileExistsError
+        If ``output`` is a file.
     ImportError
         If ``progress`` is requested and tqdm is not installed.
 
     Notes
     -----
+    Files are written whole or not at all. What a run that was killed has left is removed by the
+    next; several runs may work on one folder at the same time. Worker processes end when this
+    one does.
+
     The stars of the template are found and indexed once. Results are the same, bit for bit, on
     all machines with the same software and kind of processor. Memory use does not depend on the
     number of sources, except for the alignments in the table,
@@ -223,11 +247,15 @@ def align_many(
             "the template's, and reject=, have to read the alignments again at the end; leave it "
             "out."
         )
-    if isinstance(sources, str | os.PathLike):
-        raise TypeError(f"sources is a list of images; got one path, {os.fspath(sources)!r}.")
-    if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
-        sources = sources.files_filtered(include_path=True)
+    check_hdu(hdu)
+    progress = check_progress(progress)
+    sources = list_sources(sources)
+    for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
+        if isinstance(mask, str | os.PathLike):
+            _require("source_mask", mask)
     best = isinstance(template, str) and template == "best"
+    if not best and isinstance(template, str | os.PathLike):
+        _require("template", template)
     if hdu == "all":
         chips = None if template_hdu is None else [template_hdu]
         if chips is None and isinstance(template, str | os.PathLike) and not best:
@@ -262,7 +290,9 @@ def align_many(
             template_hdus=chips,
             options={**whole, **options},
         )
-    folder = None if output is None else Path(output).absolute()
+    folder = None if output is None else Path(path_of("output", output)).absolute()
+    if folder is not None:
+        _check_folder(folder, output)
     settings = Settings(
         find={key: value for key, value in options.items() if key != "template_mask"},
         resample={
@@ -278,26 +308,42 @@ def align_many(
         reuse=not overwrite,
         alignments=alignments,
         flags={"ignore_flags": ignore_flags, "flag_name_map": flag_name_map},
+        grid=grid,
     )
+    files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
     seen: list[Task] = []
-    tasks: Iterable[Task] = _tasks(sources, source_mask, folder, seen)
+    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, seen)
     if best or in_two_steps or isinstance(sources, Sequence):
         tasks = list(tasks)
+    most = len(tasks) if isinstance(tasks, list) else None
     outcomes: dict[int, Outcome] = {}
     meta: dict[str, Any] = {}
+    shown = Progress(progress, most)
+
+    def note(results: Iterable[tuple[int, Any]], *, last: bool) -> None:
+        """Note what became of sources, and tell of those to which no more is done."""
+        for index in _collect(outcomes, results):
+            if last or outcomes[index].reason:
+                shown.tell(row_of(seen[index], outcomes[index], files))
+
     n_workers = available_cores() if n_workers is None else n_workers
-    most = len(tasks) if isinstance(tasks, list) else None
     with (
+        _tidied(folder),
         one_blas_thread(),
         _cluster(client) as cluster,
         started(
             executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
         ) as workers,
     ):
-        work = _Work(n_workers, workers, cluster, progress)
+        work = _Work(n_workers, workers, cluster, shown)
         if best:
-            tasks = _with_stars(work.each(find_frame, settings, tasks, "stars"), tasks, outcomes)
-            frames = {task.index: task.frame for task in tasks if task.frame is not None}
+            frames: dict[int, StarFrame] = {}
+            found = work.each(find_frame, settings, tasks, "stars")
+            note(_without_stars(found, frames), last=True)
+            _require_frames(frames, outcomes)
+            tasks = [
+                replace(task, frame=frames[task.index]) for task in tasks if task.index in frames
+            ]
             chosen = best_template(frames)
             label, frame = seen[chosen.key].label, frames[chosen.key]
             meta["template_reason"] = chosen.reason
@@ -319,13 +365,14 @@ def align_many(
             )
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            clear_partial(folder)
         if in_two_steps:
-            tasks = list(tasks)
-            settings = replace(settings, keep=len(tasks) <= _KEPT)
-            _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
+            settings = replace(settings, keep=most is not None and most <= _KEPT)
+            note(work.each(align_frame, settings, tasks, "align"), last=False)
             if reject is not None:
-                for row, reason in rejected(reject, _table(seen, outcomes, (), {})).items():
+                for row, reason in rejected(reject, make_table(seen, outcomes, (), {})).items():
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
+                    shown.tell(row_of(seen[row], outcomes[row], files))
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
             window = _grid(grid, window, good)
             tasks = [
@@ -335,15 +382,17 @@ def align_many(
             ]
             if write:
                 settings = replace(settings, window=window, reuse=True)
-                _collect(outcomes, work.each(align_frame, settings, tasks, "resample"))
+                note(work.each(align_frame, settings, tasks, "resample"), last=True)
+            else:
+                for task in tasks:
+                    shown.tell(row_of(task, outcomes[task.index], files))
         else:
             settings = replace(settings, window=window if write else None)
-            _collect(outcomes, work.each(align_frame, settings, tasks, "align"))
+            note(work.each(align_frame, settings, tasks, "align"), last=True)
     meta["template"] = label
     if window is not None:
         meta.update(offset=window[0], shape=window[1])
-    files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
-    return _table(seen, outcomes, files, meta)
+    return make_table(seen, outcomes, files, meta)
 
 
 @dataclass(frozen=True)
@@ -353,7 +402,7 @@ class _Work:
     n_workers: int
     executor: str | Executor | Processes
     client: Any
-    progress: bool | None
+    progress: Progress
 
     def each(
         self,
@@ -372,7 +421,7 @@ class _Work:
             client=self.client,
         )
         with closing(results):
-            for place, result in _shown(results, total, title, self.progress):
+            for place, result in self.progress.bar(results, total, title):
                 index = tasks[place].index if isinstance(tasks, list) else place
                 if isinstance(result, Exception):
                     result = Outcome(index, describe(result))
@@ -396,36 +445,32 @@ def _check(
     FindOptions(**{name: value for name, value in options.items() if name != "template_mask"})
 
 
-def _tasks(
-    sources: Iterable[Any], source_mask: Any, folder: Path | None, seen: list[Task]
-) -> Iterator[Task]:
-    """Yield a task for each source, with its mask and its files' names; note all but the pixels."""
-    masks = source_mask if isinstance(source_mask, list | tuple) else None
-    if masks is not None and isinstance(sources, Sequence) and len(masks) != len(sources):
-        raise ValueError(f"there are {len(masks)} masks for {len(sources)} sources.")
-    taken: set[str] = set()
-    for index, image in enumerate(sources):
-        if masks is not None and index >= len(masks):
-            raise ValueError(f"there are more sources than the {len(masks)} masks.")
-        is_path = isinstance(image, str | os.PathLike)
-        stem = None
+def _require(name: str, path: str | os.PathLike[str]) -> None:
+    """Raise, with the argument's name, unless there is a file."""
+    try:
+        require_file(path)
+    except (FileNotFoundError, FormatError) as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def _check_folder(folder: Path, output: Any) -> None:
+    """Raise unless a folder can be written to, or made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    rule = f"output is the folder to write to; got {os.fspath(output)!r}, but {os.fspath(there)!r}"
+    if not there.is_dir():
+        raise FileExistsError(f"{rule} is not a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{rule} cannot be written to.")
+
+
+@contextmanager
+def _tidied(folder: Path | None) -> Iterator[None]:
+    """Remove in the end what workers that died, or were ended, have left."""
+    try:
+        yield
+    finally:
         if folder is not None:
-            name = base = stem_of(image) if is_path else f"{index:05d}"
-            again = 1
-            while name.lower() in taken:
-                again += 1
-                name = f"{base}-{again}"
-            taken.add(name.lower())
-            stem = folder / name
-        task = Task(
-            index,
-            os.fspath(Path(image).absolute()) if is_path else image,
-            source_mask if masks is None else masks[index],
-            stem,
-            os.fspath(image) if is_path else index,
-        )
-        seen.append(replace(task, image=None, mask=None))
-        yield task
+            clear_partial(folder)
 
 
 @contextmanager
@@ -442,27 +487,6 @@ def _cluster(client: Any) -> Iterator[Any]:
         yield connected
 
 
-def _shown(
-    results: Iterable[Any], total: int | None, title: str, progress: bool | None
-) -> Iterable[Any]:
-    """Show a progress bar where somebody can see it."""
-    if progress is None:
-        shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-        progress = sys.stderr.isatty() or type(shell).__name__ == "ZMQInteractiveShell"
-        asked = False
-    else:
-        asked = progress
-    if not progress:
-        return results
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        if asked:
-            raise ImportError("a progress bar needs tqdm: pip install tqdm") from error
-        return results
-    return tqdm(results, total=total, desc=title, unit="frame")
-
-
 def _prepare_template(
     template: Any, settings: Settings, options: Mapping[str, Any]
 ) -> tuple[Any, StarFrame]:
@@ -470,8 +494,7 @@ def _prepare_template(
     label = type(template).__name__
     if isinstance(template, str | os.PathLike):
         label = os.fspath(template)
-        if not is_catalog(template):
-            template = read_image(template, hdu=settings.hdu, **settings.flags)
+    template = open_side(template, name="template", hdu=settings.hdu, **settings.flags)
     if is_sky_catalog(template):
         raise CatalogError(
             "the template of a sequence cannot be a catalog of sky positions, because each source "
@@ -482,22 +505,24 @@ def _prepare_template(
     return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)
 
 
-def _with_stars(
-    found: Iterable[tuple[int, Any]], tasks: Iterable[Task], outcomes: dict[int, Outcome]
-) -> list[Task]:
-    """Note the failures and return the other tasks with their stars."""
-    frames = {}
+def _without_stars(
+    found: Iterable[tuple[int, Any]], frames: dict[int, StarFrame]
+) -> Iterator[tuple[int, Outcome]]:
+    """Keep the stars of the sources that have some, and yield what became of the others."""
     for index, result in found:
         if isinstance(result, Outcome):
-            outcomes[index] = result
+            yield index, result
         else:
             frames[index] = result
+
+
+def _require_frames(frames: Mapping[int, Any], outcomes: Mapping[int, Outcome]) -> None:
+    """Raise, with their reasons, if no source has stars."""
     if not frames:
         reasons = "; ".join(sorted({outcome.reason for outcome in outcomes.values()})[:3])
         raise TooFewStarsError(
             f"none of {len(outcomes)} sources can be a template. Reasons are: {reasons or 'none'}"
         )
-    return [replace(task, frame=frames[task.index]) for task in tasks if task.index in frames]
 
 
 def _rehearse(template: StarFrame, settings: Settings) -> None:
@@ -538,7 +563,7 @@ def _grid(grid: str, template: Window | None, frames: list[Outcome]) -> Window |
     return window
 
 
-def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> None:
+def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> Iterator[int]:
     """Note what became of sources; a second stage adds its time to that of the first."""
     for index, new in results:
         if index in outcomes:
@@ -549,37 +574,7 @@ def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]
                 resumed=new.resumed and old.resumed,
                 alignment=new.alignment or old.alignment,
             )
+        for words in new.notes:
+            log.warning("%s", words)
         outcomes[index] = new
-
-
-def _table(
-    seen: list[Task],
-    outcomes: Mapping[int, Outcome],
-    files: tuple[str, ...],
-    meta: Mapping[str, Any],
-) -> QTable:
-    """Make the table of all sources, in their order, with columns for kinds of files."""
-    results = [outcomes[task.index] for task in seen]
-    table = QTable(meta=dict(meta))
-    table["source"] = [task.label for task in seen] if seen else np.empty(0, str)
-    table["status"] = np.array([r.status for r in results], str)
-    table["reason"] = np.array([r.reason for r in results], str)
-    for name, figure in FIGURES.items():
-        values = [r.figures.get(name, figure.empty) for r in results]
-        table[name] = np.array(values, figure.kind)
-    table["time"] = np.array([r.seconds for r in results], float)
-    table["resumed"] = np.array([r.resumed for r in results], bool)
-    for name in files:
-        paths = [getattr(task, name) for task in seen]
-        table[name] = np.array(
-            [
-                str(p) if not r.reason and p.exists() else ""
-                for p, r in zip(paths, results, strict=True)
-            ],
-            str,
-        )
-    if not files:
-        alignments = np.empty(len(results), object)
-        alignments[:] = [r.alignment for r in results]
-        table["alignment"] = alignments
-    return table
+        yield index

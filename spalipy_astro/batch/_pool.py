@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import signal
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -15,12 +17,15 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from spalipy_astro._blas import available_cores
+from spalipy_astro._files import scratch_folder
 
 __all__ = ["Processes", "run", "started"]
 
@@ -105,7 +110,7 @@ def run(
     elif isinstance(executor, Executor):
         most = max(4 * n_workers, 2 * available_cores())
         if isinstance(executor, ProcessPoolExecutor):
-            with tempfile.TemporaryDirectory(prefix="spalipy_astro-") as folder:
+            with scratch_folder() as folder:
                 path = _written(function, folder)
                 yield from _run(
                     lambda item: executor.submit(_call_adopted, path, item), items, most
@@ -174,12 +179,42 @@ def _call_adopted(path: str, item: Any) -> Any:
     return _adopted[1](item)
 
 
-def _written(function: Function, folder: str) -> str:
+def _written(function: Function, folder: Path) -> str:
     """Write a function to a new file, from which worker processes take it."""
     number, path = tempfile.mkstemp(suffix=".pickle", dir=folder)
     with open(number, "wb") as stream:
         pickle.dump(function, stream)
     return path
+
+
+def _begin(life: Connection) -> None:
+    """
+    Begin the life of a worker process, which ends with the one that it works for.
+
+    That one holds the other end of the pipe, and the system closes it whatever ends the process.
+    Ctrl-C in a terminal goes to all processes: it is for the first one to act on it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with, args=(life,), daemon=True).start()
+
+
+def _end_with(life: Connection) -> None:
+    with suppress(EOFError, OSError):
+        life.recv_bytes()
+    os._exit(1)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that do not hear of Ctrl-C, even before they have begun: they inherit it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -193,7 +228,8 @@ class Processes:
     Worker processes that are replaced when they die.
 
     Where one dies (killed for want of memory, or by a fault in a library) all items in work are
-    lost. They are repeated one by one, so that only the deadly one is given up.
+    lost. They are repeated one by one, so that only the deadly one is given up. All end at once
+    when this process does, even if it is killed, and where an exception leaves the block.
 
     Parameters
     ----------
@@ -208,26 +244,38 @@ class Processes:
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RuntimeError(_UNGUARDED)
         self.n_workers = n_workers
-        # In a file: a process that dies before it has read its arguments would stop the one that
-        # writes them to its pipe, if there is more of them than the pipe holds.
-        self.folder = tempfile.TemporaryDirectory(prefix="spalipy_astro-")
         self.function = ""
         self.modules = modules
-        self.pool = self._start()
         self.proven = False
+        self.context = multiprocessing.get_context("spawn")  # threads of BLAS do not survive a fork
+        with ExitStack() as stack:
+            # In a file: a process that dies before it has read its arguments would stop the one
+            # that writes them to its pipe, if there is more of them than the pipe holds.
+            self.folder = stack.enter_context(scratch_folder())
+            self.life, self.end = self.context.Pipe(duplex=False)
+            stack.callback(self.life.close)
+            stack.callback(self.end.close)  # all workers end
+            self.pool = self._start()
+            self.stack = stack.pop_all()
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Processes without work take a quarter of a second to end: nobody need wait for that.
-        self.pool.shutdown(wait=error[0] is not None, cancel_futures=True)
-        self.folder.cleanup()
+        if error[0] is None:
+            # Processes without work take a quarter of a second to end: nobody need wait for that.
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.stack.close()
+        else:
+            self.stack.close()  # what is in work is not wanted any more
+            self.pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
-        # spawn: threads of BLAS do not survive a fork
-        pool = ProcessPoolExecutor(self.n_workers, mp_context=multiprocessing.get_context("spawn"))
-        with suppress(BrokenProcessPool):  # `run` will notice
+        pool = ProcessPoolExecutor(
+            self.n_workers, mp_context=self.context, initializer=_begin, initargs=(self.life,)
+        )
+        # `run` will notice where the pool is broken
+        with suppress(BrokenProcessPool), _without_interrupts():
             for _ in range(self.n_workers):  # each starts a process
                 pool.submit(_import, self.modules)
         return pool
@@ -243,7 +291,7 @@ class Processes:
 
     def run(self, function: Function, items: Iterable[Any]) -> Iterator[tuple[int, Any]]:
         """Apply a function to items; yield index and result in order of completion."""
-        self.function = _written(function, self.folder.name)
+        self.function = _written(function, self.folder)
         pending: dict[Future[Any], tuple[int, Any]] = {}
         for index, item in enumerate(items):
             self._submit(pending, index, item)

@@ -6,16 +6,16 @@ import copy
 import hashlib
 import os
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.nddata import CCDData, NDData
+from astropy.table import Table
 from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
@@ -23,18 +23,20 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import mask_like
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
-from spalipy_astro.batch._figures import cards_of, figures_from, figures_of, quality_of
+from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
+from spalipy_astro.batch._heard import heard
+from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
 from spalipy_astro.batch._target import Target
-from spalipy_astro.errors import AlignmentError, NoMatchError
+from spalipy_astro.catalogs import is_catalog
+from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
 from spalipy_astro.io import (
     Extension,
     as_header,
     chip_of,
     is_complete,
-    is_fits,
+    open_mask,
     read_image,
-    read_mask,
     to_hdus,
     write_hdus,
 )
@@ -49,17 +51,18 @@ __all__ = [
     "align_frame",
     "check_matched",
     "describe",
+    "figures_of",
+    "files_of",
     "find_frame",
     "guarded",
-    "stem_of",
 ]
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
-_KEY = "ALGNKEY"
 DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
 """Those options of `find_alignment` that say how to find stars."""
+_NO_PIXELS = "A catalog cannot be resampled; resample=False writes alignments alone."
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Task:
     ----------
     index : int
         Row of the table.
-    image : path, CCDData, NDData or array
+    image : path, CCDData, NDData, array, catalog or Exception
+        An exception where it could not be opened.
     mask : path or array, optional
     stem : Path, optional
         Where to write: the path without ``_aligned.fits`` and ``_alignment.asdf``.
@@ -79,6 +83,9 @@ class Task:
         What to call it in the table.
     frame : StarFrame, optional
         Its stars, if they were found before.
+    owner : str
+        A short name for the path of the source, whatever is in the file: it is noted in the files
+        that are made of it, which no other source replaces. Empty for images that are no files.
     alignment : Alignment, optional
         Its alignment, if that was found and written a moment ago.
     """
@@ -89,19 +96,24 @@ class Task:
     stem: Path | None = None
     label: str | int = 0
     frame: StarFrame | None = None
+    owner: str = ""
     alignment: Alignment | None = None
-
-    @property
-    def asdf(self) -> Path | None:
-        """Where the alignment goes."""
-        return (
-            None if self.stem is None else self.stem.with_name(f"{self.stem.name}_alignment.asdf")
-        )
 
     @property
     def aligned(self) -> Path | None:
         """Where the aligned image goes."""
-        return None if self.stem is None else self.stem.with_name(f"{self.stem.name}_aligned.fits")
+        return None if self.stem is None else files_of(self.stem)[0]
+
+    @property
+    def asdf(self) -> Path | None:
+        """Where the alignment goes."""
+        return None if self.stem is None else files_of(self.stem)[1]
+
+
+def files_of(stem: Path) -> tuple[Path, Path]:
+    """Return where the aligned image and the alignment of a source go."""
+    aligned, asdf = f"{stem.name}_aligned.fits", f"{stem.name}_alignment.asdf"
+    return stem.with_name(aligned), stem.with_name(asdf)
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,8 @@ class Settings:
         Write alignments.
     flags : mapping
         ``ignore_flags`` and ``flag_name_map`` of `spalipy_astro.io.read_image`.
+    grid : {"template", "union", "intersection"}
+        What is asked for of the frames together.
     keep : bool
         Hand alignments back even though they are written to files.
     target : Target, optional
@@ -145,6 +159,7 @@ class Settings:
     reuse: bool = True
     alignments: bool = True
     flags: Mapping[str, Any] = field(default_factory=dict)
+    grid: str = "template"
     keep: bool = False
     target: Target | None = None
 
@@ -170,6 +185,8 @@ class Outcome:
     seconds : float
     resumed : bool
         Whether it was done before.
+    notes : tuple of str
+        What a worker process would have warned of.
     rejected : bool
         Whether it is aligned, but too bad to be used.
     """
@@ -182,6 +199,7 @@ class Outcome:
     outline: NDArray[np.float64] | None = None
     seconds: float = 0.0
     resumed: bool = False
+    notes: tuple[str, ...] = ()
     rejected: bool = False
 
     @property
@@ -208,11 +226,13 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
     """
     start = time.perf_counter()
     reuse_arrays()
-    try:
-        with one_blas_thread(), no_collection():
-            return function(settings, task)
-    except Exception as error:  # a bad frame must never stop the others
-        return Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    with heard() as notes:
+        try:
+            with one_blas_thread(), no_collection():
+                result = function(settings, task)
+        except Exception as error:  # a bad frame must never stop the others
+            result = Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
+    return replace(result, notes=tuple(notes)) if notes and isinstance(result, Outcome) else result
 
 
 def describe(error: BaseException) -> str:
@@ -237,24 +257,20 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
     if settings.target is not None:
         key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
-    key_of_image = _digest(key, settings.resample, settings.window)
-    wanted = task.aligned if settings.window is not None else None
-    header = fits.Header() if wanted is None else _header_of(wanted)
-    written = header.get(_KEY) == key_of_image
-    if wanted is not None and written and settings.reuse and not settings.alignments:
-        figures = figures_from(header)
-        # an image that was written before there were these cards is made again
-        if "n_matched" in figures and is_complete(wanted):
-            check_matched(figures, settings.min_matched)
-            seconds = time.perf_counter() - start
-            return Outcome(task.index, figures=figures, seconds=seconds, resumed=True)
-    asdf = task.asdf if settings.alignments else None
-    alignment = task.alignment or _found_before(asdf, key, settings)
-    resumed = alignment is not None
-    if alignment is not None:
-        check_matched(alignment.summary(), settings.min_matched)
-    if wanted is not None and not written:
-        _refuse_foreign(wanted, settings)
+    made = _Made(
+        task.aligned if settings.window is not None else None,
+        task.asdf if settings.alignments else None,
+        key,
+        _digest(key, settings.resample, settings.window),
+    )
+    if settings.reuse and (before := made.before(settings)) is not None:
+        figures, union = before
+        check_matched(figures, settings.min_matched)
+        seconds = time.perf_counter() - start
+        return Outcome(task.index, figures=figures, union=union, seconds=seconds, resumed=True)
+    made.refuse_foreign(settings)
+    alignment = task.alignment or (made.alignment() if settings.reuse else None)
+    resumed = made.aligned is None and alignment is not None
     if alignment is None:
         stars = find_frame(settings, task, source.image) if task.frame is None else task.frame
         try:
@@ -268,14 +284,22 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             )
         if settings.target is not None:
             alignment = _on_target(alignment, settings.target, source.image)
-        alignment = replace(alignment, provenance={**alignment.provenance, "batch": key})
+        alignment = replace(
+            alignment, provenance={**alignment.provenance, **_notes(alignment, key, task.owner)}
+        )
         check_matched(alignment.summary(), settings.min_matched)
-        if asdf is not None:
-            alignment.write(asdf, overwrite=settings.overwrite)
-    if wanted is not None and not (resumed and written and is_complete(wanted)):
-        resumed = False
-        aligned = _resampled(alignment, source.image, settings, key_of_image)
-        with whole_file(wanted, overwrite=settings.overwrite or written) as part:
+        if made.asdf is not None:
+            with made.by_others(made.has_alignment, made.asdf, settings):
+                alignment.write(made.asdf, overwrite=settings.overwrite)
+    else:
+        check_matched(alignment.summary(), settings.min_matched)
+    if made.aligned is not None:
+        aligned = _resampled(alignment, source.image, settings, task.owner, made.key_of_image)
+        replaced = settings.overwrite or made.has_image()  # one that was cut short
+        with (
+            made.by_others(made.has_image, made.aligned, settings),
+            whole_file(made.aligned, overwrite=replaced) as part,
+        ):
             write_hdus(to_hdus(aligned), part)
     return Outcome(
         task.index,
@@ -288,13 +312,92 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     )
 
 
+@dataclass(frozen=True)
+class _Made:
+    """
+    The files of a source, and whether an earlier run, or one at the same time, has made them.
+
+    Attributes
+    ----------
+    aligned, asdf : Path or None
+        None where it is not asked for.
+    key, key_of_image : str
+        Short names for all that the alignment and the image are made from, noted in the files.
+    """
+
+    aligned: Path | None
+    asdf: Path | None
+    key: str
+    key_of_image: str
+
+    def has_image(self) -> bool:
+        """Whether there is the image, or a part of it."""
+        return self.aligned is not None and header_of(self.aligned).get(KEY) == self.key_of_image
+
+    def has_alignment(self) -> bool:
+        """Whether there is the alignment."""
+        return self.asdf is not None and notes_of(self.asdf)[1].get("batch") == self.key
+
+    def before(self, settings: Settings) -> tuple[dict[str, Any], Window | None] | None:
+        """Return the figures and the union of files that are all there; None if one is not."""
+        figures: dict[str, Any] = {}
+        notes: Mapping[str, Any] = {}
+        wanted = settings.grid if settings.window is None else "template"
+        if self.asdf is not None:
+            notes = notes_of(self.asdf)[1]
+            figures = dict(notes.get("figures", {}))
+            if notes.get("batch") != self.key or wanted == "intersection":
+                return None  # an intersection takes the outline, which is not noted
+            if wanted == "union" and "union" not in notes:
+                return None
+        if self.aligned is not None:
+            header = header_of(self.aligned)
+            if header.get(KEY) != self.key_of_image or not is_complete(self.aligned):
+                return None
+            figures = figures or figures_from(header)
+        # an image that was written before there were these cards is made again
+        if "n_matched" not in figures:
+            return None
+        union = notes.get("union") if wanted == "union" else None
+        return figures, None if union is None else (tuple(union[0]), tuple(union[1]))
+
+    def alignment(self) -> Alignment | None:
+        """Return the alignment that is there, if it is this one."""
+        if self.asdf is None or not self.has_alignment():
+            return None
+        try:
+            return Alignment.read(self.asdf)
+        except (AlignmentError, OSError):
+            return None
+
+    def refuse_foreign(self, settings: Settings) -> None:
+        """Raise for files that were not made from the same inputs, or are no regular files."""
+        for path, is_this in ((self.aligned, self.has_image), (self.asdf, self.has_alignment)):
+            if path is not None and not is_this():
+                _refuse_foreign(path, settings)
+
+    @contextmanager
+    def by_others(
+        self, is_this: Callable[[], bool], path: Path, settings: Settings
+    ) -> Iterator[None]:
+        """Take a file that another run has written in the meantime, if it is the same."""
+        try:
+            yield
+        except FileExistsError:
+            if not is_this():
+                _refuse_foreign(path, settings)
+                raise
+
+
 def check_matched(summary: Mapping[str, Any], least: int) -> None:
     """Raise NoMatchError for fewer matched stars than are asked for."""
     number = summary["n_matched"]
     if number < least:
         raise NoMatchError(
-            f"{number} stars match, with log-odds {summary['log_odds']:.1f}, but at least {least} "
-            "are required. A lower threshold finds fainter stars."
+            f"{number} stars match, but min_matched={least} are required. A lower threshold= finds "
+            "fainter stars.",
+            summary["log_odds"],
+            details={"n_matched": int(number), "log_odds": float(summary["log_odds"])},
         )
 
 
@@ -340,22 +443,27 @@ def _identity_of_template(template: StarFrame | None) -> str:
     return _digest(template.stars.xy, template.shape, words)
 
 
-def stem_of(path: str | os.PathLike[str]) -> str:
-    """Return the name of a file without its suffixes of format and compression."""
-    name = Path(path)
-    if name.suffix.lower() in (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma"):
-        name = name.with_suffix("")
-    return name.stem
-
-
-def _image(task: Task, settings: Settings) -> NDData:
-    """Read a source."""
-    mask = task.mask
-    if isinstance(mask, str | os.PathLike):
-        mask = read_mask(mask, hdu=chip_of(mask, settings.hdu), **settings.flags)
-    if isinstance(task.image, str | os.PathLike):
-        return read_image(task.image, hdu=settings.hdu, mask=mask, **settings.flags)
+def _image(task: Task, settings: Settings) -> Any:
+    """Read a source: an image, or a catalog where nothing is to be resampled."""
     image = task.image
+    if isinstance(image, Exception):
+        raise image
+    hdu = settings.hdu
+    if isinstance(task.mask, str | os.PathLike):
+        hdu = chip_of(task.mask, settings.hdu)
+    mask = open_mask(task.mask, name="source_mask", hdu=hdu, **settings.flags)
+    if isinstance(image, str | os.PathLike):
+        try:
+            return read_image(image, hdu=settings.hdu, mask=mask, **settings.flags)
+        except FormatError as error:
+            if not is_catalog(image):
+                raise
+            if settings.window is not None:
+                raise FormatError(f"{error} {_NO_PIXELS}") from error
+    if is_catalog(image):
+        if settings.window is not None:
+            raise ImageError(f"the source is a catalog. {_NO_PIXELS}")
+        return image
     if not isinstance(image, NDData):
         image = CCDData(np.ma.getdata(image), unit="adu", mask=np.ma.getmask(image))
         image.mask = None if image.mask is np.ma.nomask else image.mask
@@ -392,7 +500,9 @@ def _as_ccddata(image: NDData) -> CCDData:
 
 
 def _state(thing: Any) -> Any:
-    """Return what changes whenever a file or an image changes."""
+    """Return what changes whenever a file, an image or a catalog changes."""
+    if isinstance(thing, Exception):
+        raise thing
     if isinstance(thing, str | os.PathLike):
         require_file(thing)
         state = os.stat(thing)
@@ -400,6 +510,8 @@ def _state(thing: Any) -> Any:
     if isinstance(thing, NDData):
         parts = [thing.data, thing.mask, getattr(thing.uncertainty, "array", None)]
         return _digest(*(None if part is None else np.asarray(part) for part in parts))
+    if isinstance(thing, Table):
+        return _digest(*(part for n in thing.colnames for part in (n, np.asarray(thing[n]))))
     return None if thing is None else _digest(np.asarray(thing))
 
 
@@ -407,7 +519,10 @@ def _union(alignment: Alignment) -> Window | None:
     """Return the grid that holds the source and the template, if both have a shape."""
     if alignment.source_shape is None or alignment.template_shape is None:
         return None
-    return _geometry.union(alignment.transform, alignment.source_shape, alignment.template_shape)
+    offset, shape = _geometry.union(
+        alignment.transform, alignment.source_shape, alignment.template_shape
+    )
+    return (int(offset[0]), int(offset[1])), (int(shape[0]), int(shape[1]))
 
 
 def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
@@ -417,18 +532,15 @@ def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
     return _geometry.outline(alignment.transform, alignment.source_shape)
 
 
-def _found_before(path: Path | None, key: str, settings: Settings) -> Alignment | None:
-    """Return the alignment of an earlier run; None if it is to be made anew."""
-    if path is None or not os.path.lexists(path):
-        return None
-    try:
-        alignment = Alignment.read(path)
-    except (AlignmentError, OSError):
-        alignment = None
-    if alignment is not None and alignment.provenance.get("batch") == key:
-        return alignment if settings.reuse else None
-    _refuse_foreign(path, settings)
-    return None
+def _notes(alignment: Alignment, key: str, owner: str) -> dict[str, Any]:
+    """Return what an alignment's file has to tell a later run, which does not read the rest."""
+    notes = {"batch": key, "source": owner, "union": _union(alignment)}
+    figures = {
+        name: FIGURES[name].kind(value)
+        for name, value in figures_of(alignment).items()
+        if np.isfinite(value)
+    }
+    return {name: note for name, note in notes.items() if note} | {"figures": figures}
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
@@ -441,17 +553,6 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
-def _header_of(path: Path) -> fits.Header:
-    """Return the header of an aligned image; an empty one if it cannot be read."""
-    try:
-        if path.is_file() and is_fits(path):
-            with open(path, "rb") as stream:
-                return fits.Header.fromfile(stream)
-    except (EOFError, OSError, ValueError, zlib.error):
-        pass
-    return fits.Header()
-
-
 def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
     """Move an aligned frame with a target; what moves has the template's sky."""
     dx, dy = target.shift(image.meta)
@@ -461,7 +562,9 @@ def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignmen
     return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
 
 
-def _resampled(alignment: Alignment, image: NDData, settings: Settings, key: str) -> CCDData:
+def _resampled(
+    alignment: Alignment, image: Any, settings: Settings, owner: str, key: str
+) -> CCDData:
     """Put an image on the grid."""
     assert settings.window is not None
     image = _as_ccddata(image)
@@ -471,6 +574,7 @@ def _resampled(alignment: Alignment, image: NDData, settings: Settings, key: str
         dx, dy = alignment.provenance["target_shift"]
         cards["ALGNTGX"] = (dx, "[px] shift in x that holds the target")
         cards["ALGNTGY"] = (dy, "[px] shift in y that holds the target")
-    cards[_KEY] = (key, "source, template and options of alignment")
+    cards[KEY] = (key, "source, template and options of alignment")
+    cards[OWNER] = (owner, "the source's path in short")
     grid = output_of(alignment, shape=shape, offset=offset)
     return resampled(alignment, image, grid, cards=cards, n_threads=1, **settings.resample)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_names, number, positive_number, whole_number
-from spalipy_astro.catalogs._dialects import translate, values_of
+from spalipy_astro.catalogs._dialects import SPALIPY, translate, values_of
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table
 from spalipy_astro.errors import CatalogError, TooFewStarsError
@@ -283,7 +283,10 @@ def as_stars(
     flag = np.asarray(table["flag"], np.int64) if "flag" in table.colnames else np.zeros(n, int)
     if len(rows) < _MIN_STARS:
         _complain(table, name)
-    rows = rows[(flag[rows] & int(UNUSABLE)) == 0]
+    unusable = int(UNUSABLE)
+    if table.meta.get("dialect", SPALIPY.name) != SPALIPY.name:
+        unusable |= int(StarFlag.BAD_PIXELS)  # other programs measure over them
+    rows = rows[(flag[rows] & unusable) == 0]
     usable = len(rows)
     if select:
         rows = rows[_selected(table[rows], **as_filters(select))]

@@ -1,17 +1,15 @@
 """
 The console scripts ``align-fits`` and ``align-fits-simple``: arguments in, files out.
 
-Their options are those of spalipy 3.5 and a few more. The exit status is 0 if all went well, 1 if
-the work failed (for one of several sources, too), 2 if the command was not understood.
+Their options are those of spalipy 3.5 and a few more. `spalipy_astro.commands._run` says how they
+end.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,38 +19,41 @@ from astropy.nddata import CCDData
 from spalipy_astro._checks import frame_of, plane_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.batch import align_many, check_matched, stem_of
+from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
 from spalipy_astro.commands._arguments import (
     WITHOUT_EFFECT,
-    UsageError,
     check,
     extension,
     extensions,
     find_options,
+    find_sources,
     is_batch,
     method,
     parser_of_align_fits,
     parser_of_align_fits_simple,
 )
+from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._run import UsageError, run
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import (
     Extension,
     chip_of,
     image_hdus,
+    open_image,
     read_image,
     read_mask,
     read_uncertainty,
     to_hdus,
     write_hdus,
 )
-from spalipy_astro.registration import StarFrame, find_alignment, prepare
+from spalipy_astro.registration import StarFrame, find_alignment, open_side, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
 
 _KEPT = {None: None, "flux": True, "brightness": False}
 
 
-def align_fits(arguments: Sequence[str] | None = None) -> int:
+def align_fits(arguments: Sequence[str] | None = None, *, prog: str = "align-fits") -> int:
     """
     Run ``align-fits``.
 
@@ -60,17 +61,21 @@ def align_fits(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
 
     Returns
     -------
     int
         The exit status.
     """
-    parser = parser_of_align_fits()
-    return _run(parser, parser.parse_intermixed_args(arguments))
+    parser = parser_of_align_fits(prog)
+    return run(parser, parser.parse_intermixed_args(arguments), _work)
 
 
-def align_fits_simple(arguments: Sequence[str] | None = None) -> int:
+def align_fits_simple(
+    arguments: Sequence[str] | None = None, *, prog: str = "align-fits-simple"
+) -> int:
     """
     Run ``align-fits-simple``.
 
@@ -78,36 +83,36 @@ def align_fits_simple(arguments: Sequence[str] | None = None) -> int:
     ----------
     arguments : sequence of str, optional
         The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
 
     Returns
     -------
     int
         The exit status.
     """
-    parser = parser_of_align_fits_simple()
+    parser = parser_of_align_fits_simple(prog)
     # what it has no option for is as align-fits has it by default
     defaults = vars(parser_of_align_fits().parse_intermixed_args(["source", "output"]))
-    return _run(parser, parser.parse_args(arguments, argparse.Namespace(**defaults)))
+    return run(parser, parser.parse_args(arguments, argparse.Namespace(**defaults)), _work)
 
 
-def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    """Do the work and turn what goes wrong into an exit status."""
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)]
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    logging.getLogger("spalipy_astro").setLevel(level)
+def _work(options: argparse.Namespace, console: Console) -> int:
+    """Do what the options ask for; return the exit status."""
     for name, _, instead in WITHOUT_EFFECT:
         if getattr(options, name[2:].replace("-", "_"), None) is not None:
-            print(f"note: {name} has no effect: {instead}", file=sys.stderr)
+            console.note(f"{name} has no effect: {instead}")
+    find_sources(options)
+    check(options)
+    if is_batch(options):
+        return _align_several(options, console)
     try:
-        check(options)
-        if is_batch(options):
-            return _align_several(options)
-        _align_one(options)
-    except UsageError as error:
-        parser.error(str(error))
-    except (AlignmentError, ImportError, MemoryError, OSError, ValueError) as error:
-        print(f"{parser.prog}: {type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+        _align_one(options, console)
+    except AlignmentError as error:
+        if console.as_json:
+            row = {"source": options.source_fits[0], "status": "failed", "reason": str(error)}
+            console.frame(row)
+        raise
     return 0
 
 
@@ -130,17 +135,24 @@ def _template(
     detection = {key: find[key] for key in ("threshold", "select") if key in find}
     image = None
     if options.template_fits:
-        image = read_image(options.template_fits, hdu=unit, ignore_flags=options.ignore_flags)
+        image = open_image(
+            options.template_fits, name="template", hdu=unit, ignore_flags=options.ignore_flags
+        )
     if not options.template_cat:
         return _Template(prepare(image, name="template", **detection), image)
-    frame = prepare(options.template_cat, name="template", **detection)
+    catalog = open_side(options.template_cat, name="template")
+    frame = prepare(catalog, name="template", **detection)
     if image is not None:
         frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
     return _Template(frame, image)
 
 
-def _align_several(options: argparse.Namespace) -> int:
+def _align_several(options: argparse.Namespace, console: Console) -> int:
     """Align several sources; return the exit status."""
+
+    def tell(done: int, total: int | None, row: Mapping[str, Any]) -> None:
+        console.frame(row, done, total or len(options.source_fits))
+
     if options.report:
         refuse_existing(options.report, overwrite=options.overwrite)
     find = find_options(options)
@@ -169,18 +181,14 @@ def _align_several(options: argparse.Namespace) -> int:
         conserve_flux=_KEPT[options.keep],
         min_matched=options.min_n_match,
         n_workers=options.workers,
+        progress=tell,
         **find,
     )
-    for row in table:
-        if row["status"] == "ok":
-            done = " (done before)" if row["resumed"] else ""
-            figures = f"{row['n_matched']} stars, rms {row['rms']:.3f} px"
-            print(_printable(f"{row['source']} -> {row['aligned']}: {figures}{done}"))
-        else:
-            print(f"{row['source']}: {row['reason']}", file=sys.stderr)
     failed = int((table["status"] == "failed").sum())
     if failed:
-        print(f"{failed} of {len(table)} sources were not aligned", file=sys.stderr)
+        console.error(f"{failed} of {len(table)} sources were not aligned")
+    elif console.shows_status:
+        console.say(f"{len(table)} sources were aligned into {options.output_filename}")
     if options.report:
         from spalipy_astro.report import report_sequence
 
@@ -189,7 +197,7 @@ def _align_several(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _align_one(options: argparse.Namespace) -> None:
+def _align_one(options: argparse.Namespace, console: Console) -> None:
     """Align one source, or each of several extensions of it."""
     source = options.source_fits[0]
     output = Path(options.output_filename)
@@ -208,6 +216,7 @@ def _align_one(options: argparse.Namespace) -> None:
     find = find_options(options)
     templates = _templates(options, find, len(units))
     hdus: list[Any] = []
+    rows: list[dict[str, Any]] = []
     trouble: list[Exception] = []
     for number, (unit, mark) in enumerate(zip(units, marks, strict=True), 1):
         image = _source(options, unit)
@@ -223,15 +232,14 @@ def _align_one(options: argparse.Namespace) -> None:
                 _report(options, alignment, mark, image, aligned, template, label)
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
-        s = alignment.summary()
-        words = f"{label} -> {output}"
-        if "rms" in s:  # a transform that was given has no stars
-            words += f": {s['n_matched']} stars, rms {s['rms']:.3f} px"
-        print(_printable(words))
+        given = {name: value for name, value in figures_of(alignment).items() if value == value}
+        rows.append({"source": label, "status": "ok", "reason": "", **given})
         if options.verbose:
-            print(s)
+            console.say(str(alignment.summary()))
     with whole_file(output, overwrite=options.overwrite) as part:
         write_hdus(hdus, part)
+    for row in rows:
+        console.frame({**row, "output": os.fspath(output)})
     if trouble:
         raise trouble[0]
 
@@ -257,11 +265,6 @@ def _templates(
             "aligned one to one, or all to one extension of the template"
         )
     return lambda k: _template(options, find, units[k])
-
-
-def _printable(words: str) -> str:
-    """Escape the bytes of file names that are no text in the file system's encoding."""
-    return words.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _marked(path: str, mark: str) -> Path:
@@ -291,7 +294,7 @@ def _alignment(
     source: CCDData | StarFrame = image
     if options.source_cat:
         select = find.get("select")
-        stars = prepare(options.source_cat, name="source", select=select)
+        stars = prepare(open_side(options.source_cat, name="source"), name="source", select=select)
         source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
     alignment = find_alignment(source, template.frame, **find)
     check_matched(alignment.summary(), options.min_n_match)

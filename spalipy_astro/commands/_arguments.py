@@ -6,17 +6,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from spalipy_astro.batch import expand
+from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.fitting import KINDS
-from spalipy_astro.io import OBSERVATORY, Extension
+from spalipy_astro.io import OBSERVATORY, Extension, check_asdf_name
 from spalipy_astro.resampling import METHODS
 
 __all__ = [
     "WITHOUT_EFFECT",
-    "UsageError",
     "check",
     "extension",
     "extensions",
     "find_options",
+    "find_sources",
     "is_batch",
     "method",
     "parser_of_align_fits",
@@ -24,11 +26,6 @@ __all__ = [
 ]
 
 _OF_ORDER = ("nearest", "bilinear", "bicubic", "bicubic", "lanczos3", "lanczos3")
-_STATUS = (
-    "Exit status: 0 all went well; 1 the work failed, of several sources for at least one; 2 the "
-    "command was not understood."
-)
-
 # Options of spalipy for which this method has no dial, and what takes their place.
 WITHOUT_EFFECT = (
     ("--n-quad-det", int, "quads are made of stars all over the frame, as many as it takes"),
@@ -45,26 +42,26 @@ WITHOUT_EFFECT = (
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
-class UsageError(Exception):
-    """Options that do not go together."""
-
-
-def parser_of_align_fits() -> argparse.ArgumentParser:
-    """Return the parser of ``align-fits``."""
-    parser = argparse.ArgumentParser(
-        prog="align-fits",
+def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
+    """Return the parser of ``align-fits``, or of how it is called otherwise."""
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} SOURCE [SOURCE ...] OUTPUT (-tf IMAGE | -tc CATALOG | --apply IN.asdf) "
+        "[OPTION ...]",
         description="Align FITS images to a template by their stars. Options of spalipy 3.5 have "
         "the same meaning, unless stated otherwise here.",
-        epilog=_STATUS,
     )
     add = parser.add_argument
     add(
         "source_fits",
+        metavar="SOURCE",
         nargs="+",
-        help="FITS image to align, or PNG, JPEG or TIFF; or several of them",
+        help="FITS image to align, or PNG, JPEG or TIFF; or several of them; a folder stands for "
+        "the FITS files in it, a quoted pattern such as 'raw/*.fits' for the files that match",
     )
     add(
         "output_filename",
+        metavar="OUTPUT",
         help="file to write, tile-compressed if it ends in .fz; for several sources, or if it is "
         "one or ends in '/', a folder, to which NAME_aligned.fits is written for each, and "
         "NAME_alignment.asdf for each of several",
@@ -182,16 +179,16 @@ def parser_of_align_fits() -> argparse.ArgumentParser:
     return parser
 
 
-def parser_of_align_fits_simple() -> argparse.ArgumentParser:
-    """Return the parser of ``align-fits-simple``."""
-    parser = argparse.ArgumentParser(
-        prog="align-fits-simple",
+def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> argparse.ArgumentParser:
+    """Return the parser of ``align-fits-simple``, or of how it is called otherwise."""
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} SOURCE OUTPUT TEMPLATE [OPTION ...]",
         description="Align a FITS image to a template by their stars.",
-        epilog=_STATUS,
     )
-    parser.add_argument("source_fits", nargs=1, help="image to align")
-    parser.add_argument("output_filename", help="file to write")
-    parser.add_argument("template_fits", help="image to align to")
+    parser.add_argument("source_fits", metavar="SOURCE", nargs=1, help="image to align")
+    parser.add_argument("output_filename", metavar="OUTPUT", help="file to write")
+    parser.add_argument("template_fits", metavar="TEMPLATE", help="image to align to")
     _add_extensions(parser)
     _add_min_n_match(parser)
     _add_threshold(parser)
@@ -253,9 +250,7 @@ def _add_union(parser: Any) -> None:
 
 def _add_common(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="tell more; -vv still more"
-    )
+    add_telling(parser)
 
 
 def _shape(text: str) -> tuple[int, int]:
@@ -278,8 +273,27 @@ def _pixels(text: str) -> tuple[float, float]:
     return width, height
 
 
+def find_sources(options: argparse.Namespace) -> None:
+    """
+    Replace folders and patterns among the sources by the files that they stand for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    options.is_batch = len(options.source_fits) > 1
+    files: list[str] = []
+    for source in options.source_fits:
+        found = expand(source)
+        options.is_batch |= found is not None
+        files += [source] if found is None else found
+    options.source_fits = files
+
+
 def is_batch(options: argparse.Namespace) -> bool:
-    return len(options.source_fits) > 1
+    """Tell whether there may be several sources, and so the output is a folder."""
+    return options.is_batch
 
 
 def check(options: argparse.Namespace) -> None:
@@ -298,6 +312,11 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
         raise UsageError("--preserve-footprints needs a template image: -tf/--template-fits")
+    if options.transform:
+        try:
+            check_asdf_name(options.transform, name="--transform")
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
             if getattr(options, name):
@@ -311,7 +330,10 @@ def check(options: argparse.Namespace) -> None:
         if options.template_ext == "all" and options.source_ext != "all":
             raise UsageError("--template-ext all needs --source-ext all")
         if Path(options.output_filename).is_file():
-            raise UsageError(f"{options.output_filename} is a file; several sources need a folder")
+            raise UsageError(
+                "several sources need a folder as OUTPUT, the last of the names; "
+                f"{options.output_filename} is a file"
+            )
 
 
 def extensions(text: str | None) -> list[Extension | None]:

@@ -1,8 +1,4 @@
-"""
-The command line: arguments in, files out.
-
-The exit status is 0 if all went well, 1 if the work failed, 2 if the command was not understood.
-"""
+"""``python -m spalipy_astro``: the demo, and the scripts by names that no other package takes."""
 
 from __future__ import annotations
 
@@ -13,11 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spalipy_astro._files import refuse_existing, whole_file
-from spalipy_astro.errors import AlignmentError
+from spalipy_astro.commands._align_fits import align_fits, align_fits_simple
+from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._run import Parser, run
 from spalipy_astro.example import example_pair
 from spalipy_astro.registration import find_alignment
 
 __all__ = ["main"]
+
+_PROGRAM = "python -m spalipy_astro"
+_SCRIPTS = {
+    "align-fits": (align_fits, "align FITS images to a template"),
+    "align-fits-simple": (align_fits_simple, "align one FITS image to another"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,23 +38,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status.
     """
-    options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except (AlignmentError, ImportError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    for name, (script, _) in _SCRIPTS.items():
+        if words[:1] == [name]:
+            return script(words[1:], prog=f"{_PROGRAM} {name}")
+    parser = _parser()
+    options = parser.parse_args(words)
+    return run(parser, options, options.run)
 
 
 def _parser() -> argparse.ArgumentParser:
     """Return the parser; the function that does a command's work is its ``run``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m spalipy_astro",
-        description="Registration of astronomical images by their stars.",
-        epilog="Exit status: 0 all went well, 1 the work failed, 2 the command was not understood.",
+    parser = Parser(
+        prog=_PROGRAM, description="Registration of astronomical images by their stars."
     )
+    quiet = {"verbose": 0, "quiet": False, "json": False, "log_file": None}
+    parser.set_defaults(**quiet)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, (_, meaning) in _SCRIPTS.items():
+        commands.add_parser(
+            name,
+            help=meaning,
+            description=f"The script {name}: takes its arguments and does what it does.",
+            add_help=False,
+        )
     demo = commands.add_parser(
         "demo",
         help="align the two frames that come with the package",
@@ -65,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(options: argparse.Namespace) -> None:
-    """Align the bundled pair and write what comes of it."""
+def _demo(options: argparse.Namespace, console: Console) -> int:
+    """Align the bundled pair and write what comes of it; return the exit status."""
     try:
         from matplotlib import pyplot
 
@@ -81,18 +92,18 @@ def _demo(options: argparse.Namespace) -> None:
         refuse_existing(path, overwrite=options.overwrite)
 
     source, template = example_pair()
-    print("Aligning two frames of the TrES-1 field, raw from the camera:")
+    console.say("Aligning two frames of the TrES-1 field, raw from the camera:")
     for name, frame in (("source", source), ("template", template)):
         ny, nx = frame.shape
-        print(f"  {name:9s} {frame.header['DATE-OBS']}  {nx} x {ny} pixels")
+        console.say(f"  {name:9s} {frame.header['DATE-OBS']}  {nx} x {ny} pixels")
 
     start = time.perf_counter()
     alignment = find_alignment(source, template)
     found = time.perf_counter()
     aligned = alignment.resample(source)
     done = time.perf_counter()
-    print(f"\n{alignment.summary()}\n")
-    print(f"Found in {found - start:.1f} s, resampled in {done - found:.1f} s.")
+    console.say(f"\n{alignment.summary()}\n")
+    console.say(f"Found in {found - start:.1f} s, resampled in {done - found:.1f} s.")
 
     with whole_file(image, overwrite=options.overwrite) as path:
         aligned.write(path)
@@ -105,10 +116,11 @@ def _demo(options: argparse.Namespace) -> None:
         overview.savefig(path, dpi=150)
         pyplot.close(overview)
 
-    print("\nWritten:")
+    console.say("\nWritten:")
     for path, meaning in (
         (image, "the source on the template's grid"),
         (transform, "the transform; Alignment.read gets it back"),
         (figure, "before and after, matched stars, residuals"),
     ):
-        print(f"  {path.resolve()}  {meaning}")
+        console.say(f"  {path.resolve()}  {meaning}")
+    return 0

@@ -29,6 +29,11 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
+# Of fewer sources their places in the pixels tell little.
+_FEWEST = 6
+# For stars between the sharp scale and the first one.
+_MIDDLE_FWHM = 1.6
+_NARROWEST = 1.0
 # Narrower than this, the sources may be hot pixels.
 _HOT_PIXELS = 1.1
 # Stars of such a width are measured as well as pixels allow by the narrower of two filters.
@@ -218,12 +223,20 @@ def measure_profile(
 def _sample_at_scale(frame: Exposure) -> _Sample:
     """Choose the width of the filter to which the sources answer."""
     first = _sample(frame, _FIRST_FWHM, _SHARPEST)
-    if first.fits_its_scale:
+    narrow = first.good.sum() < 0.5 * first.sound.sum()
+    if first.fits_its_scale and not narrow:
         return first
-    if first.good.sum() < 0.5 * first.sound.sum():
-        # most are too narrow; what is wide enough may be bumps on a nebula
+    if narrow:
+        # most are too narrow; what is wide enough may be galaxies, or bumps on a nebula
         if _is_undersampled(_seen(frame, first)):
             return _sample(frame, _SHARP_FWHM, 0.4)
+        # or too narrow for this scale only, unless single pixels are the most
+        middle = _sample(frame, _MIDDLE_FWHM, _NARROWEST)
+        most = max(first.good.sum(), 0.5 * middle.sound.sum())
+        if middle.fits_its_scale and middle.good.sum() > most:
+            return middle
+    if first.fits_its_scale:
+        return first
     if first.size < _NARROW or not np.isfinite(first.size):
         # between the two scales: that on which more sources agree
         sharp = _sample(frame, _SHARP_FWHM, 0.4)
@@ -286,8 +299,24 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             good &= bright.sharpness < 3
         if good.any():
             good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
+    if not fixed_gain and _is_contradicted(frame.inverse_gain, fits[top[good]]):
+        frame = replace(frame, inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
+
+
+def _is_contradicted(inverse_gain: float, fits: Fits) -> bool:
+    """Whether bright stars scatter far less than the photon noise of this gain.
+
+    They may scatter more, since the PSF does not fit them exactly, but not less.
+    """
+    number, square, sky, light, _ = fits.sums.T
+    use = (number >= 6) & (fits.flux > 0) & (inverse_gain * light > sky)
+    if use.sum() < 3:
+        return False
+    freedom = (number[use] - 3.5) / number[use]
+    expected = freedom * (sky[use] + inverse_gain * light[use])
+    return bool(np.median(square[use] / expected) < 0.5)
 
 
 def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
@@ -352,7 +381,7 @@ def _is_undersampled(stamps: NDArray) -> bool:
     Such a star shares its light with the one neighbor it lies next to; a hot pixel shares it
     with none, a cosmic ray with both of its sides.
     """
-    if len(stamps) < 20:
+    if len(stamps) < _FEWEST:
         return False
     c = stamps.shape[1] // 2
     core = stamps[:, c - 1 : c + 2, c - 1 : c + 2]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
     chip_of,
@@ -29,7 +30,12 @@ from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        check_asdf_name,
+        peek_alignment,
+        read_alignment,
+        write_alignment,
+    )
 
 __all__ = [
     "OBSERVATORY",
@@ -37,13 +43,18 @@ __all__ = [
     "Image",
     "as_header",
     "as_image",
+    "check_asdf_name",
     "chip_of",
     "head_of",
     "image_hdus",
     "is_complete",
+    "is_file_like",
     "is_fits",
     "is_picture",
     "open_fits",
+    "open_image",
+    "open_mask",
+    "peek_alignment",
     "read_alignment",
     "read_image",
     "read_mask",
@@ -57,7 +68,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "write_alignment"):
+    if name not in (
+        "check_asdf_name",
+        "peek_alignment",
+        "read_alignment",
+        "write_alignment",
+    ):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

@@ -7,20 +7,30 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import asdf
+import astropy.units as u
 import numpy as np
 from asdf.exceptions import AsdfConversionWarning, ValidationError
 
+from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import ExportError, FormatError
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
-__all__ = ["from_tree", "read_alignment", "to_tree", "write_alignment"]
+__all__ = [
+    "check_asdf_name",
+    "from_tree",
+    "peek_alignment",
+    "read_alignment",
+    "to_tree",
+    "write_alignment",
+]
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +52,12 @@ _COLUMNS = (
 )
 _MAX_TEXT = 2**24  # bytes of YAML that are looked through; a file of ours has some ten thousand
 _ALIAS = re.compile(rb"[\s\[,]\*\w")
+_NOTES = re.compile(rb"^  (?:summary|provenance):.*(?:\n   .*)*", re.MULTILINE)
 _FEW = 8  # aliases that cannot do harm; a file of ours has one
 _MAX_NODES = 10**6
+_OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
+_OTHERS |= {".h5", ".hdf5", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+_INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
 def to_tree(alignment: Alignment) -> dict[str, Any]:
@@ -114,6 +128,7 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
 def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
     """Return the contents of a portable file."""
     shape = alignment.source_shape
+    tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     if shape is None:
         raise ValueError(
             "the source was a catalog: without its shape the region to tabulate is unknown; use "
@@ -152,6 +167,7 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
+    check_asdf_name(path_of("path", path))
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -176,7 +192,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    name = repr(os.fspath(path))
+    name = repr(path_of("path", path))
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -216,6 +232,62 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         except NotImplementedError as error:
             raise FormatError(f"{name}: its transform has no inverse.") from error
     return alignment
+
+
+def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:
+    """
+    Raise ValueError for the name of a file of another format, which everybody would misread.
+
+    Parameters
+    ----------
+    path : path-like
+    name : str, optional
+        The argument, for the message.
+    """
+    stem = whole = os.fspath(path)
+    while os.path.splitext(stem)[1].lower() in _OTHERS:
+        stem = os.path.splitext(stem)[0]
+    if stem != whole:
+        raise ValueError(
+            f"{name} is that of an ASDF file; got {whole!r}. Write {stem + '.asdf'!r}. What "
+            "belongs into a FITS file is the aligned image, alignment.resample(source)."
+        )
+
+
+def peek_alignment(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """
+    Read what an alignment's file says of it, and not the alignment: in a twentieth of the time.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    summary, provenance : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is not a whole file of an alignment.
+    """
+    name = repr(os.fspath(path))
+    require_file(path)
+    with open(path, "rb") as stream:
+        text, end, _ = stream.read(_MAX_TEXT).partition(b"\n...")
+        stream.seek(max(0, os.path.getsize(path) - _INDEX))
+        is_whole = end and text.startswith(b"#ASDF") and b"#ASDF BLOCK INDEX" in stream.read()
+    if not is_whole or len(_ALIAS.findall(text)) > _FEW:
+        raise FormatError(f"{name} is not a whole file of an alignment.")
+    # of the text only the two parts that are asked for: the rest takes most of the time
+    parts = b"\n".join(match.group() for match in _NOTES.finditer(text))
+    try:
+        known = asdf.util.load_yaml(BytesIO(b"%YAML 1.1\n---\n" + parts + b"\n...\n"))
+        return dict(known["summary"]), dict(known["provenance"])
+    except Exception as error:  # of yaml, or it is about something else
+        raise FormatError(f"{name} cannot be read as an alignment ({_reason(error)}).") from error
 
 
 def _check_aliases(stream: BinaryIO) -> None:

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -37,6 +38,7 @@ from spalipy_astro.io._wcs_cards import TABLES, read_wcs, wcs_cards
 
 __all__ = [
     "Extension",
+    "OpenHDUs",
     "chip_of",
     "image_hdus",
     "is_complete",
@@ -53,6 +55,24 @@ log = logging.getLogger(__name__)
 
 Extension = int | str | tuple[str, int]
 """Number, name, or name and EXTVER of an HDU."""
+
+
+@dataclass(frozen=True)
+class OpenHDUs(os.PathLike[str]):
+    """
+    HDUs that a user has opened, or made, in place of a path.
+
+    Attributes
+    ----------
+    hdus : `~astropy.io.fits.HDUList`
+        It stays the user's: it is neither changed nor closed.
+    """
+
+    hdus: fits.HDUList
+
+    def __fspath__(self) -> str:
+        """Return what to call them in messages: their file if they have one."""
+        return self.hdus.filename() or "HDUList"
 
 
 def image_hdus(path: str | os.PathLike[str]) -> list[int]:
@@ -118,7 +138,7 @@ def read_image(
     ----------
     path : path-like
         FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
-        `read_picture` reads them.
+        `read_picture` reads them; or `OpenHDUs`.
     hdu : int, str or (str, int), optional
         The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
@@ -369,7 +389,7 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
     Parameters
     ----------
     path : path-like
-        Also compressed as a whole.
+        Also compressed as a whole; or `OpenHDUs`.
 
     Yields
     ------
@@ -385,9 +405,13 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
         If it is not a FITS file, or is truncated or damaged.
     """
     name = os.fspath(path)
-    require_file(path)
+    if not isinstance(path, OpenHDUs):
+        require_file(path)
     try:
         with ExitStack() as stack:
+            if isinstance(path, OpenHDUs):
+                yield path.hdus
+                return
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
             file = stack.enter_context(open(path, "rb"))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
@@ -467,7 +491,8 @@ def _data(hdu: Any, path: Any) -> np.ndarray:
     if data.dtype.isnative:
         return data
     native = data.dtype.newbyteorder("=")
-    if data.flags.writeable:  # the array is this function's own: nothing is copied
+    if data.flags.writeable and not isinstance(path, OpenHDUs):
+        # the array is this function's own: nothing is copied
         return data.byteswap(inplace=True).view(native)
     return data.astype(native)
 

@@ -77,14 +77,15 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
             error = _in_unit_of(image, name)
     elif isinstance(image, np.ma.MaskedArray):
         data, own = image.data, np.ma.getmaskarray(image)
-    if isinstance(data, str) or hasattr(data, "__fspath__"):
-        raise TypeError(
-            f"the {name} is a file name, {str(data)!r}; read it first, as with "
-            "CCDData.read(path, unit='adu')."
-        )
-    data = np.asarray(data)
+    try:
+        data = np.asarray(data)
+    except ValueError as ragged:
+        raise TypeError(f"{_not_an_image(name, image)} whose rows differ in length.") from ragged
+    if data.ndim == 0:
+        raise TypeError(f"{_not_an_image(name, image)}.")
     if data.dtype.kind not in "iuf":
-        raise TypeError(f"the {name} has pixels of type {data.dtype}; real numbers are needed.")
+        kind = f" of type {data.dtype}"
+        raise TypeError(f"{_not_an_image(name, image)}{kind}; its pixels must be real numbers.")
     shape = data.shape
     planes = [np.asarray(plane, dtype=bool) for plane in (own, mask) if plane is not None]
     for plane, label in [(p, "mask") for p in planes] + (
@@ -187,3 +188,11 @@ def _in_unit_of(image: NDData, name: str) -> NDArray:
             f"the uncertainty of the {name} has the unit {spread.unit}, its data {image.unit}: "
             "one cannot be converted to the other."
         ) from wrong
+
+
+def _not_an_image(name: str, thing: Any) -> str:
+    """Say what an image is, and what was given."""
+    return (
+        f"{name} is an image: a path, an HDU or HDUList, CCDData, NDData or an array of shape "
+        f"(ny, nx); got {type(thing).__name__}"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,7 +215,7 @@ class _Search:
         """
         best = self.best
         if best is None or best.log_odds < MIN_LOG_ODDS:
-            raise NoMatchError(self._complaint(), -np.inf if best is None else best.log_odds)
+            raise self._complaint()
         for _ in range(_MAX_MOVES):
             self._try_shifts(best)
             if self.best is best:
@@ -245,25 +246,30 @@ class _Search:
             rival.log_odds,
         )
 
-    def _complaint(self) -> str:
-        reason = f"of {self.tested} hypotheses none was worth a closer look"
+    def _complaint(self) -> NoMatchError:
+        """Return the error for a search that found nothing, with its figures."""
+        details: dict[str, Any] = {
+            "n_source": len(self.source),
+            "n_template": len(self.template),
+            "hypotheses": self.tested,
+            "log_odds": -np.inf if self.best is None else self.best.log_odds,
+            "required": float(MIN_LOG_ODDS),
+        }
         if self.found:
             best = max(self.found, key=lambda candidate: candidate.log_odds)
-            reason = (
-                f"of {self.tested} hypotheses the best one matches {len(best.growth.source)} of "
-                f"{best.growth.expected} expected stars with log-odds {best.log_odds:.1f}, where "
-                f"{MIN_LOG_ODDS:.1f} is required"
-            )
-            if best.objection is not None and best.log_odds >= MIN_LOG_ODDS:
-                reason = (
-                    f"the best of {self.tested} hypotheses matches {len(best.growth.source)} stars "
-                    f"({best.describe()}), but {best.objection}"
-                )
-        return (
+            refused = best.objection is not None and best.log_odds >= MIN_LOG_ODDS
+            details |= {
+                "log_odds": float(best.log_odds),
+                "matched": len(best.growth.source),
+                "expected": int(best.growth.expected),
+                "best": best.describe(),
+                "objection": best.objection if refused else None,
+            }
+        return NoMatchError(
             f"no transform matches {len(self.source)} source stars to {len(self.template)} "
-            f"template stars: {reason}. Check that both images show the same sky; a lower "
-            "detection threshold gives more stars, a mask hides what is not sky, and scale=, "
-            "rotation=, parity= or max_shift= narrow the search."
+            "template stars.",
+            -np.inf if self.best is None else self.best.log_odds,
+            details=details,
         )
 
     def _run_stage(self, stage: _Stage, k: int, *, hopeful: bool = False) -> bool:

@@ -2,7 +2,7 @@
 
 from spalipy_astro.registration._findoptions import FindOptions
 from spalipy_astro.registration._pairs import fit_alignment
-from spalipy_astro.registration._prepare import StarFrame, prepare
+from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._registration import align, detect_stars, find_alignment
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "detect_stars",
     "find_alignment",
     "fit_alignment",
+    "open_side",
     "prepare",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
@@ -13,14 +14,22 @@ from spalipy_astro._checks import detection_options, in_data_units
 from spalipy_astro._lines import on_lines
 from spalipy_astro.catalogs import Stars, as_stars, as_table, is_catalog
 from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import AlignmentError, ImageError, TooFewStarsError
-from spalipy_astro.io import Image, as_image
+from spalipy_astro.errors import AlignmentError, FormatError, ImageError, TooFewStarsError
+from spalipy_astro.io import (
+    Extension,
+    Image,
+    as_image,
+    is_file_like,
+    is_fits,
+    open_image,
+    open_mask,
+)
 from spalipy_astro.matching import StarField
 from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
 from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
-__all__ = ["StarFrame", "prepare"]
+__all__ = ["StarFrame", "open_side", "prepare"]
 
 _PIXELS_PER_STAR = 60
 _LINED = 3000  # brightest entries of a catalog among which lines are sought
@@ -80,6 +89,51 @@ class StarFrame:
         return self.shape[0] * height, self.shape[1] * width
 
 
+def open_side(side: Any, *, name: str, hdu: Extension | None = None, **flags: Any) -> Any:
+    """
+    Open one side of an alignment: an image, or a catalog of stars.
+
+    Parameters
+    ----------
+    side : object
+        As for `find_alignment`.
+    name : str
+        The argument, for error messages.
+    hdu : int, str or (str, int), optional
+        Which HDU of a file or HDUList is the image.
+    **flags
+        ``ignore_flags`` and ``flag_name_map``, as for `~spalipy_astro.io.open_image`.
+
+    Returns
+    -------
+    object
+        The image of a file, HDU or HDUList; catalogs, arrays and NDData as they are.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+        If it cannot be opened.
+    TypeError
+        If it is a list of rows that differ in length.
+    """
+    if isinstance(side, str | os.PathLike):
+        try:
+            # a file of text has no HDUs: the one that is named is the other side's
+            if is_catalog(side) and (hdu is None or not is_fits(side)):
+                return side
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from error
+    if isinstance(side, list | tuple) and not is_file_like(side):  # an HDUList is a list
+        try:
+            side = np.asarray(side)
+        except ValueError as error:
+            raise TypeError(
+                f"{name} is an image or a catalog; got a {type(side).__name__} whose rows differ "
+                "in length."
+            ) from error
+    return open_image(side, name=name, hdu=hdu, **flags)
+
+
 def prepare(
     image: Any,
     *,
@@ -112,7 +166,7 @@ def prepare(
     if is_catalog(image):
         table, shape, wcs = as_table(image, name=name), None, None
     else:
-        plain = as_image(image, name=name, mask=mask)
+        plain = as_image(image, name=name, mask=open_mask(mask, name=f"{name}_mask"))
         shape, wcs = plain.data.shape, plain.wcs
         options = in_data_units(detection_options(**detection), image, name=name)
         try:

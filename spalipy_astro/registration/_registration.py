@@ -13,23 +13,23 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from astropy.time import Time
 from astropy.units import Quantity
-from numpy.typing import ArrayLike
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names, detection_options, in_data_units
+from spalipy_astro._checks import check_names, check_pixels, detection_options, in_data_units
 from spalipy_astro.alignment import Alignment, rescaled
-from spalipy_astro.catalogs import as_stars, epoch_of, is_sky_catalog, project_catalog
+from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
-from spalipy_astro.io import as_image
+from spalipy_astro.io import as_image, is_file_like, open_image, open_mask
 from spalipy_astro.matching import MIN_LOG_ODDS, Match, Priors, StarField, match_stars
+from spalipy_astro.registration._causes import in_words
 from spalipy_astro.registration._findoptions import FindOptions
-from spalipy_astro.registration._prepare import StarFrame, prepare
+from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._result import alignment_of
 from spalipy_astro.registration._units import ways_to_look
 from spalipy_astro.registration._verify import verify
-from spalipy_astro.typing import CatalogLike, ImageLike, PairOptions, Range
+from spalipy_astro.typing import CatalogLike, HDULike, ImageLike, MaskLike, PairOptions, Range
 from spalipy_astro.wcs import similarity_between
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def align(
 
     Parameters
     ----------
-    source : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (ny, nx)
-        The image to resample.
-    template : `~astropy.nddata.CCDData`, `~astropy.nddata.NDData` or array_like, shape (my, mx)
+    source : path, HDU, HDUList, CCDData, NDData or array_like, shape (ny, nx)
+        The image to resample: `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, an array, the
+        path of a FITS file, or what `astropy.io.fits.open` gives.
+    template : path, HDU, HDUList, CCDData, NDData or array_like, shape (my, mx)
         The image that defines the pixel grid. It cannot be a catalog, which has no grid. Both may
         be color images or cubes, (ny, nx, 3) or (k, ny, nx); see `find_alignment`.
     method, conserve_flux, fill_value, output, scale_flux, match_background, n_threads
@@ -72,9 +73,9 @@ def align(
     Returns
     -------
     CCDData, NDData or ndarray, shape (my, mx)
-        The source on the template's grid, of the type of ``source`` and with its axes (of a color
-        image each color is aligned: (my, mx, 3) or (k, my, mx)), with mask, uncertainty, unit
-        and header; its WCS is the template's.
+        The source on the template's grid, of the type of ``source`` (CCDData for a path, HDU or
+        HDUList) and with its axes (of a color image each color is aligned: (my, mx, 3) or
+        (k, my, mx)), with mask, uncertainty, unit and header; its WCS is the template's.
 
     Raises
     ------
@@ -95,6 +96,18 @@ def align(
     known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
     check_names("align()", options, known)
     check_method(method, fill_value)
+    if is_file_like(source):
+        source = open_image(source, name="source", hdu=options.get("hdu"))
+        if not is_file_like(template):
+            options = {**options, "hdu": None}
+    if is_catalog(source):
+        check_pixels(source, name="source")
+    if is_catalog(template):
+        raise TypeError(
+            f"template is an image, which gives the pixel grid; got a catalog, "
+            f"{type(template).__name__}. Use find_alignment and alignment.resample(source, "
+            "shape=(ny, nx))."
+        )
     alignment = find_alignment(source, template, **options)
     return alignment.resample(
         source,
@@ -113,8 +126,9 @@ def find_alignment(
     source: ImageLike | CatalogLike,
     template: ImageLike | CatalogLike | SkyCoord,
     *,
-    source_mask: ArrayLike | None = None,
-    template_mask: ArrayLike | None = None,
+    hdu: HDULike | None = None,
+    source_mask: MaskLike | None = None,
+    template_mask: MaskLike | None = None,
     threshold: float = 5.0,
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
@@ -141,15 +155,21 @@ def find_alignment(
 
     Parameters
     ----------
-    source, template : CCDData, NDData, array_like of shape (ny, nx), or a catalog
-        Two images of the same sky, or catalogs of their stars: a `~astropy.table.Table` with
-        columns ``x`` and ``y`` (0-based pixels), optionally ``flux``, ``x_err``, ``y_err`` and
-        ``flag``, an array of shape (N, 2), brightest stars first, or whatever `read_catalog`
-        reads. No WCS is needed. The template may also be a catalog of sky positions, such as a
+    source, template : path, HDU, HDUList, CCDData, NDData, array_like, or a catalog
+        Two images of the same sky, shape (ny, nx): arrays of any kind, `~astropy.nddata.CCDData`,
+        `~astropy.nddata.NDData`, paths of FITS files, or what `astropy.io.fits.open` gives. Or
+        catalogs of their stars: a `~astropy.table.Table` with columns ``x`` and ``y`` (0-based
+        pixels), optionally ``flux``, ``x_err``, ``y_err`` and ``flag``, an array of shape (N, 2),
+        brightest stars first, or whatever `read_catalog` reads. No WCS is needed. The template
+        may also be a catalog of sky positions, such as a
         Gaia table with columns ``ra`` and ``dec``, or a `~astropy.coordinates.SkyCoord`; the
         alignment then gives the source a WCS. See `spalipy_astro.catalogs.project_catalog`.
-    source_mask, template_mask : array_like of bool, optional
-        Bad pixels in addition to the images' own, of their shape or (ny, nx).
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image, of source and template; by default the first
+        image. For two different ones give the HDUs themselves.
+    source_mask, template_mask : array_like of bool, path, HDU or HDUList, optional
+        Bad pixels in addition to the images' own, of their shape or (ny, nx); of files all that
+        are not zero.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
@@ -260,6 +280,10 @@ def find_alignment(
         pixel_scale=pixel_scale,
         epoch=epoch,
     )
+    if hdu is not None and not (is_file_like(source) or is_file_like(template)):
+        raise ValueError(f"hdu is for files and HDULists, and neither image is one; got {hdu!r}.")
+    source = open_side(source, name="source", hdu=hdu if is_file_like(source) else None)
+    template = open_side(template, name="template", hdu=hdu if is_file_like(template) else None)
     sky, on_sky = given.sky, is_sky_catalog(template)
     if on_sky and given.affine in ("shift", "rigid"):
         raise ValueError(
@@ -278,7 +302,19 @@ def find_alignment(
     else:
         two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
-    one, two, match = _matched(one, two, priors, given)
+    try:
+        one, two, match = _matched(one, two, priors, given)
+    except NoMatchError as error:
+        has_position = sky["position"] is not None or one.wcs is not None
+        raise in_words(
+            error,
+            one,
+            two,
+            priors,
+            threshold=given.threshold,
+            on_sky=on_sky,
+            has_position=has_position,
+        ) from error
     if guessed is not None:
         # once more on pixels of the size of the source's: guessed ones may be far too coarse
         matrix, _ = fit_linear(
@@ -322,7 +358,8 @@ def find_alignment(
 def detect_stars(
     image: ImageLike,
     *,
-    mask: ArrayLike | None = None,
+    hdu: HDULike | None = None,
+    mask: MaskLike | None = None,
     threshold: float = 5.0,
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
@@ -333,11 +370,13 @@ def detect_stars(
 
     Parameters
     ----------
-    image : CCDData, NDData or array_like, shape (ny, nx)
+    image : path, HDU, HDUList, CCDData, NDData or array_like, shape (ny, nx)
         The image; its mask and uncertainty are used. Of color images and cubes it is the mean of
         the planes; see `find_alignment`.
-    mask : array_like of bool, optional
-        Bad pixels in addition to the image's own.
+    hdu : int, str or (str, int), optional
+        Which HDU of a file or HDUList is the image; by default the first image.
+    mask : array_like of bool, path, HDU or HDUList, optional
+        Bad pixels in addition to the image's own; of a file all that are not zero.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm : float or `~astropy.units.Quantity`, optional
@@ -360,7 +399,10 @@ def detect_stars(
     TypeError, ValueError
         If an option is invalid, or has a unit that does not match the image's.
     """
-    plain = as_image(image, mask=mask)
+    if hdu is not None and not is_file_like(image):
+        raise ValueError(f"hdu is for files and HDULists, and the image is none; got {hdu!r}.")
+    image = open_image(image, hdu=hdu)
+    plain = as_image(image, mask=open_mask(mask))
     options = detection_options(threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation)
     options = in_data_units(options, image)
     return find_stars(plain.data, mask=plain.mask, error=plain.error, **options)

@@ -13,9 +13,10 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames, plane_of, shape_of
+from spalipy_astro._checks import check_frames, check_pixels, plane_of, shape_of
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
+from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
 from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
 from spalipy_astro.typing import ImageLike
@@ -50,6 +51,7 @@ def report_alignment(
     source: ImageLike | None = None,
     template: ImageLike | None = None,
     aligned: ImageLike | None = None,
+    hdu: Extension | None = None,
     title: str = "Alignment report",
     overwrite: bool = False,
 ) -> None:
@@ -62,11 +64,13 @@ def report_alignment(
         The alignment.
     path : path-like
         The HTML file. It is written whole or not at all, and needs no other file and no network.
-    source, template : array_like or `~astropy.nddata.NDData`, optional
+    source, template : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
         The images, of color images the mean of the colors. With both the page has a viewer that
         blinks and subtracts them; without, it has the figures that need no images.
-    aligned : array_like or `~astropy.nddata.NDData`, optional
+    aligned : path, HDU, HDUList, array_like or `~astropy.nddata.NDData`, optional
         The source on the template's grid; resampled from ``source`` by default.
+    hdu : int, str or (str, int), optional
+        Which HDU of files and HDULists is the image; by default the first image.
     title : str, optional
         What to write above.
     overwrite : bool, optional
@@ -83,9 +87,13 @@ def report_alignment(
         are not on one grid.
     """
     refuse_existing(path, overwrite=overwrite)
-    source, template, aligned = (
-        None if image is None else plane_of(image) for image in (source, template, aligned)
-    )
+    images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
+    for name, image in images.items():
+        if image is not None:
+            shown = open_image(image, name=name, hdu=hdu)
+            check_pixels(shown, name=name)
+            images[name] = plane_of(shown)
+    source, template, aligned = images.values()
     check_frames(alignment, source=source, template=template)
     if template is None:
         check_frames(alignment, aligned=aligned)
@@ -93,7 +101,8 @@ def report_alignment(
     if aligned is None and source is not None:
         shape = alignment.template_shape
         if shape is None and template is not None:
-            shape = np.shape(template.data if isinstance(template, NDData) else template)
+            grid = images["template"]
+            shape = np.shape(grid.data if isinstance(grid, NDData) else grid)
         if shape is not None:
             aligned = alignment.resample(source, shape=shape)
     verdict = judge(alignment)

@@ -18,11 +18,12 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
-from astropy.units import Quantity
+from astropy.units import Quantity, UnitConversionError, dimensionless_unscaled
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro._checks import (
     check_shape,
+    in_pixels,
     is_finite_pair,
     number,
     with_colors_last,
@@ -169,6 +170,9 @@ def resample(
            [ 8.5,  9.5, 10.5,  nan]])
     """
     check_method(method, fill_value)
+    fill_value = _in_unit_of(data, fill_value)
+    offset = in_pixels("offset", offset)
+    min_weight = number("min_weight", min_weight, "above 0 and at most 1")
     _check_options(backward, offset, min_weight, flags_method, n_threads)
     if colors_last:
         if mask is not None and np.ndim(mask) == 3:
@@ -322,7 +326,7 @@ def check_method(method: Any, fill_value: Any) -> None:
         raise ValueError(
             f"method must be one of {', '.join(METHODS)}, or a Kernel; got {method!r}."
         )
-    number("fill_value", fill_value, "a number, or NaN")
+    number("fill_value", getattr(fill_value, "value", fill_value), "a number, or NaN")
 
 
 def _check_options(
@@ -347,6 +351,19 @@ def _check_options(
         raise ValueError(f"min_weight must be above 0 and at most 1; got {min_weight}.")
     if n_threads is not None and not _is_positive(n_threads):
         raise ValueError(f"n_threads must be a positive integer or None; got {n_threads!r}.")
+
+
+def _in_unit_of(data: Any, fill_value: Any) -> Any:
+    """Return the value of pixels without data in the unit of the others."""
+    if not isinstance(fill_value, Quantity):
+        return fill_value
+    unit = getattr(data, "unit", None) or dimensionless_unscaled
+    try:
+        return float(fill_value.to_value(unit))
+    except UnitConversionError:
+        raise ValueError(
+            f"fill_value is in the unit of the data, {unit or 'none'}; got {fill_value!r}."
+        ) from None
 
 
 def _is_positive(number: Any) -> bool:

@@ -3,6 +3,7 @@
 from spalipy_astro.visualization._canvas import pixels_of, sky_of
 from spalipy_astro.visualization._drift import plot_drift, plot_sequence
 from spalipy_astro.visualization._maps import plot_coverage, plot_distortion, plot_error
+from spalipy_astro.visualization._notebook import picture_of
 from spalipy_astro.visualization._overview import (
     plot_alignment,
     plot_difference,
@@ -16,6 +17,7 @@ from spalipy_astro.visualization._residuals import (
 )
 
 __all__ = [
+    "picture_of",
     "pixels_of",
     "plot_alignment",
     "plot_coverage",

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from spalipy_astro.visualization._canvas import CLIPPED, OTHER, USED, axes_or_new
+from spalipy_astro.visualization._notebook import new_figure
 
 __all__ = ["plot_drift", "plot_sequence"]
 
@@ -159,7 +159,7 @@ def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
     `~matplotlib.figure.Figure`
     """
     quantities = ("shift", "rotation", "scale", "rms", "fwhm", "ellipticity", "flux", "depth")
-    figure, axes = plt.subplots(4, 2, figsize=(10, 11), layout="constrained", sharex=True)
+    figure, axes = new_figure(4, 2, size=(10, 11), sharex=True)
     for ax, quantity in zip(axes.flat, quantities, strict=True):
         plot_drift(table, ax, quantity=quantity, against=against)
     for ax in axes[:-1].flat:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from astropy.table import Table
 from matplotlib.axes import Axes
@@ -34,6 +33,7 @@ from spalipy_astro.visualization._canvas import (
 )
 from spalipy_astro.visualization._drift import plot_drift, plot_sequence
 from spalipy_astro.visualization._maps import plot_coverage, plot_distortion, plot_error
+from spalipy_astro.visualization._notebook import new_figure
 from spalipy_astro.visualization._residuals import (
     plot_residuals,
     plot_residuals_by_flux,
@@ -247,12 +247,12 @@ def plot_alignment(
     )
     check_frames(alignment, source=source, aligned=aligned, template=template)
     if source is None or aligned is None or template is None:
-        figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+        figure, axes = new_figure(1, 3, size=(13, 3.6))
         plot_matches(alignment, axes[0], image=template)
         plot_residuals(alignment, axes[1])
         plot_distortion(alignment, axes[2])
         return figure
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure, axes = new_figure(2, 2, size=(10, 7))
     region = central(shape_of(alignment)) if region is None else region
     plot_difference(source, template, axes[0, 0], region=region)
     axes[0, 0].set_title("before: template − source", loc="left")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+import astropy.units as u
 import gwcs
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -21,6 +22,7 @@ from astropy.wcs.utils import celestial_frame_to_wcs
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import positive_number
 from spalipy_astro.errors import ExportError
 from spalipy_astro.wcs._pipeline import build_wcs
 
@@ -160,8 +162,7 @@ def to_fits_header(
     writers = {"sip": _polynomials, "tpv": _polynomials, "tab": _tables}
     if kind not in writers:
         raise ValueError(f"kind must be one of 'sip', 'tpv' and 'tab', got {kind!r}.")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be a positive number of pixels, got {tolerance!r}.")
+    tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     source = _make_source(backward, template_wcs, shape_source)
     best: FITSExport | None = None
     for export in writers[kind](source, kind):

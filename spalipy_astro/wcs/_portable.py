@@ -26,6 +26,7 @@ from astropy.modeling.models import (
 )
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import positive_number
 from spalipy_astro.errors import ExportError
 from spalipy_astro.wcs._pipeline import build_wcs, has_units
 
@@ -103,8 +104,7 @@ def portable_wcs(
     >>> portable.error < 0.01, portable.step
     (True, 16.0)
     """
-    if not tolerance > 0:
-        raise ValueError(f"tolerance is a positive number of px; got {tolerance!r}.")
+    tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     wcs, _ = build_wcs(
         transform, template_wcs, source_shape=source_shape, template_shape=template_shape
     )

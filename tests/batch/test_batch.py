@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import platform
+import re
 import subprocess
 import sys
 import weakref
@@ -205,7 +206,7 @@ class TestImagesAlone:
                 assert_array_equal(second[name][:2], first[name])
         options = {"output": out, "alignments": False}
         few = align_many(paths[:2], template, min_matched=10_000, **options)
-        assert all("at least 10000 are required" in reason for reason in few["reason"])
+        assert all("min_matched=10000 are required" in reason for reason in few["reason"])
 
         # one that was cut short is made again
         aligned = out / "frame1_aligned.fits"
@@ -300,7 +301,8 @@ def test_sources_of_one_name_get_files_of_their_own(files, tmp_path):
     (other / "frame0.fits.gz").write_bytes(gzipped(paths[1]))
     table = align_many([paths[0], other / "frame0.fits.gz"], template, output=tmp_path / "out")
     names = [path.rpartition("/")[2] for path in table["aligned"]]
-    assert names == ["frame0_aligned.fits", "frame0-2_aligned.fits"]
+    assert names[0] == "frame0_aligned.fits"
+    assert re.fullmatch(r"frame0-other-[0-9a-f]{8}_aligned\.fits", names[1])
     assert_allclose(table["shift_x"], [-SHIFTS[0][0], -SHIFTS[1][0]], atol=0.05)
 
 

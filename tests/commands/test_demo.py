@@ -68,7 +68,7 @@ def test_failure_of_the_work(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(_demo, "find_alignment", fail)
     assert _demo.main(["demo", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "NoMatchError: two unrelated skies\n"
+    assert capsys.readouterr().err == "python -m spalipy_astro: NoMatchError: two unrelated skies\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -83,4 +83,7 @@ def test_misunderstood_command(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         _demo.main(arguments)
     assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith("python -m spalipy_astro")
+    assert "Try 'python -m spalipy_astro" in error
+    assert len(error.splitlines()) == 2

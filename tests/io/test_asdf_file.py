@@ -89,3 +89,16 @@ def test_some_aliases_do_no_harm(alignment, raw, tmp_path):
     path = tmp_path / "b.asdf"
     path.write_bytes(raw[:at] + b"a: &a [x,x]\nb: [" + b",".join([b"*a"] * 50) + b"]\n" + raw[at:])
     assert Alignment.read(path).transform(1.0, 2.0) == alignment.transform(1.0, 2.0)
+
+
+@pytest.mark.parametrize("name", ["x.fits", "X.FIT", "a.b.fits.gz", "x.fits.fz", "x.png", "x.csv"])
+def test_the_name_of_another_format_is_refused(alignment, tmp_path, name):
+    with pytest.raises(ValueError, match=r"^path is that of an ASDF file.*Write '.*\.asdf'"):
+        alignment.write(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x", "x.fits.asdf", "night.1", ".asdf", "x.ASDF"])
+def test_other_names_are_free(alignment, tmp_path, name):
+    alignment.write(tmp_path / name)
+    assert Alignment.read(tmp_path / name).rms == alignment.rms

@@ -237,7 +237,7 @@ def test_same_input_same_output(make_sky_pair):
 
 def test_two_skies(make_sky_pair):
     one, two = make_sky_pair(seed=1), make_sky_pair(seed=2)
-    with pytest.raises(NoMatchError, match="Check that both images show the same sky"):
+    with pytest.raises(NoMatchError, match="do not show the same part of the sky"):
         find_alignment(one.source, two.template)
 
 
@@ -250,7 +250,7 @@ def test_two_skies(make_sky_pair):
         (lambda d: np.full_like(d, 7.0), ImageError, "same value"),
         (lambda d: np.random.default_rng(0).normal(size=d.shape), TooFewStarsError, "0 usable"),
         (lambda d: d.astype(complex), TypeError, "complex"),
-        (lambda d: "frame.fits", TypeError, "CCDData.read"),
+        (lambda d: "frame.fits", FileNotFoundError, "e: there is no file .frame.fits"),
         (lambda d: Table({"a": [1.0]}), CatalogError, "it has a"),
         (lambda d: np.full((9, 2), np.nan), CatalogError, "9 of 9 positions"),
         (lambda d: np.ones((9, 2)), CatalogError, "8 of 9 positions .* duplicates"),

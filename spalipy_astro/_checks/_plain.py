@@ -1,0 +1,82 @@
+"""Positions, paths and HDUs that users give, checked and made plain."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.nddata import NDData
+from astropy.table import Table
+
+__all__ = ["check_hdu", "check_pixels", "in_pixels", "path_of"]
+
+
+def in_pixels(name: str, value: Any) -> Any:
+    """
+    Return positions, shifts or lengths as plain numbers of pixels.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called.
+    value : array_like or `~astropy.units.Quantity`
+        Numbers are px. A list or tuple may hold quantities.
+
+    Returns
+    -------
+    array_like
+        Without units; what has none is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If it has another kind of unit.
+    """
+    if isinstance(value, list | tuple) and any(isinstance(one, u.Quantity) for one in value):
+        return type(value)(in_pixels(name, one) for one in value)
+    if not isinstance(value, u.Quantity):
+        return value
+    try:
+        return value.to_value(u.pix)
+    except u.UnitConversionError:
+        raise ValueError(f"{name} is in px; got {value!r}.") from None
+
+
+def path_of(name: str, value: Any) -> str:
+    """Return a path as text; raise TypeError, with the argument's name, for anything else."""
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise TypeError(f"{name} is a path, as text or pathlib.Path; got {value!r}.") from None
+
+
+def check_hdu(hdu: Any) -> None:
+    """Raise TypeError for what cannot name an HDU."""
+    pair = isinstance(hdu, tuple) and len(hdu) == 2 and isinstance(hdu[0], str)
+    number = hdu[1] if pair else hdu
+    is_number = isinstance(number, Integral) and not isinstance(number, bool)
+    if not (hdu is None or is_number or (isinstance(hdu, str) and not pair)):
+        raise TypeError(
+            f"hdu is the number of an HDU, its name, or (name, EXTVER), such as ('SCI', 2); got "
+            f"{hdu!r}."
+        )
+
+
+def check_pixels(image: Any, *, name: str) -> None:
+    """Raise TypeError for what has no pixels, such as a catalog."""
+    data = image.data if isinstance(image, NDData) else image
+    dtype = getattr(data, "dtype", None) if getattr(data, "ndim", 1) else None
+    if dtype is None and not isinstance(data, Table) and data is not None:
+        try:
+            array = np.asarray(data)
+            dtype = array.dtype if array.ndim else None
+        except ValueError:  # rows of different lengths
+            dtype = None
+    if dtype is None or dtype.names is not None or dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} is an image: a path, an HDU or HDUList, CCDData, NDData or an array of shape "
+            f"(ny, nx) of real numbers; got {type(image).__name__}."
+        )

@@ -1,0 +1,47 @@
+"""What an earlier run has made: whose file it is, from what, and its figures."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+
+from spalipy_astro.errors import AlignmentError
+from spalipy_astro.io import is_fits, peek_alignment
+
+__all__ = ["KEY", "OWNER", "header_of", "made_from", "notes_of"]
+
+KEY, OWNER = "ALGNKEY", "ALGNSRC"
+"""Cards of aligned images: what all that an image was made from is called, and whose it is."""
+
+
+def header_of(path: str | os.PathLike[str]) -> fits.Header:
+    """Return the header of an aligned image; an empty one if it cannot be read."""
+    try:
+        if Path(path).is_file() and is_fits(path):
+            with open(path, "rb") as stream:
+                return fits.Header.fromfile(stream)
+    except (EOFError, OSError, ValueError, zlib.error):
+        pass
+    return fits.Header()
+
+
+def notes_of(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return summary and provenance of a whole file of an alignment; {} if it is none."""
+    try:
+        return peek_alignment(path)
+    except (AlignmentError, OSError):
+        return {}, {}
+
+
+def made_from(path: str | os.PathLike[str]) -> str:
+    """Return the owner of a file, "" if it has none; see `Task`."""
+    if not os.path.isfile(path):
+        return ""
+    if os.fspath(path).endswith(".asdf"):
+        return str(notes_of(path)[1].get("source", ""))
+    return str(header_of(path).get(OWNER, ""))

@@ -1,0 +1,223 @@
+"""The sources of a batch: what they are, and the names of what is made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from astropy.io import fits
+from astropy.nddata import NDData
+from astropy.table import Table
+
+from spalipy_astro._checks import colors_go_last
+from spalipy_astro.batch._made import made_from
+from spalipy_astro.batch._task import Task, files_of
+from spalipy_astro.io import Extension, open_image
+
+__all__ = ["expand", "list_sources", "make_tasks", "stem_of"]
+
+_SUFFIXES = (".fits", ".fit", ".fts")
+_PACKED = (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma")
+_LONGEST = 200  # bytes of a name, to which a suffix comes
+_MADE = re.compile(r"_aligned\.fits$")
+
+
+def stem_of(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file without its suffixes of format and compression."""
+    name = Path(path)
+    if name.suffix.lower() in _PACKED:
+        name = name.with_suffix("")
+    stem = name.stem
+    # "." and ".." are folders
+    return stem if stem.strip(".") else "_" * max(len(stem), 1)
+
+
+def expand(path: str | os.PathLike[str]) -> list[str] | None:
+    """
+    List the images that a folder or a pattern stands for.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    list of str or None
+        The FITS files of a folder (not those of folders in it, and no images that were aligned by
+        an earlier run), or the files whose names match a pattern with ``*``, ``?`` or ``[...]``,
+        sorted by name; None for anything else.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        found = sorted(
+            os.path.join(name, entry)
+            for entry in os.listdir(name)
+            if not entry.startswith(".") and _is_named_fits(entry)
+        )
+        found = [path for path in found if not (_MADE.search(path) and made_from(path))]
+        if not found:
+            raise FileNotFoundError(
+                f"sources: the folder {name!r} contains no FITS files (names that end in "
+                f"{', '.join(_SUFFIXES)}, also packed as in .fits.fz); give another folder, or a "
+                "pattern such as 'raw/*.img'."
+            )
+        return found
+    if os.path.lexists(name) or not re.search(r"[*?[]", name):
+        return None
+    found = sorted(match for match in glob(name) if not os.path.isdir(match))
+    if not found:
+        raise FileNotFoundError(f"sources: no file matches the pattern {name!r}.")
+    return found
+
+
+def list_sources(sources: Any) -> Iterable[Any]:
+    """
+    Return the sources one by one, or in a list.
+
+    Raises
+    ------
+    TypeError
+        If they are no list, but one image or one catalog.
+    FileNotFoundError
+        If a folder or a pattern stands for no file.
+    """
+    if isinstance(sources, str | os.PathLike):
+        files = expand(sources)
+        if files is not None:
+            return files
+        raise _single("one path", repr(os.fspath(sources)))
+    if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
+        return sources.files_filtered(include_path=True)
+    kind = type(sources).__name__
+    one = NDData | Table | fits.HDUList | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
+    if isinstance(sources, one | fits.BinTableHDU | fits.TableHDU) or hasattr(sources, "to_table"):
+        raise _single(f"one {kind}", "image")
+    shape = getattr(sources, "shape", ())
+    if len(shape) == 2 or (len(shape) == 3 and colors_go_last(shape)):
+        raise _single(f"one array of shape {tuple(sources.shape)}", "image")
+    if isinstance(sources, list | tuple) and any(isinstance(row, list) for row in sources[:1]):
+        if not isinstance(sources[0], fits.HDUList):
+            raise _single("one list of rows", "np.array(image)")
+    if not isinstance(sources, Iterable):
+        raise TypeError(f"sources is a list of images; got {sources!r}.")
+    return sources
+
+
+def make_tasks(
+    sources: Iterable[Any],
+    masks: Any,
+    folder: Path | None,
+    hdu: Extension | None,
+    seen: list[Task],
+) -> Iterator[Task]:
+    """
+    Yield a task for each source, with its mask and its files' names.
+
+    Parameters
+    ----------
+    sources : iterable
+    masks : array_like, path, list of them, or None
+        One mask for all sources, or a list with one for each.
+    folder : Path or None
+        Where to write.
+    hdu : int, str or (str, int), optional
+        Which HDU of an HDUList is the image.
+    seen : list of Task
+        To which the tasks are added, without their pixels.
+    """
+    many = masks if isinstance(masks, list | tuple) else None
+    if many is not None and isinstance(sources, Sequence) and len(many) != len(sources):
+        raise ValueError(
+            f"source_mask has {len(many)} masks for {len(sources)} sources; give one for all of "
+            "them, or one (or None) for each."
+        )
+    taken: set[str] = set()
+    for index, image in enumerate(sources):
+        if many is not None and index >= len(many):
+            raise ValueError(f"source_mask has {len(many)} masks, and there are more sources.")
+        is_path = isinstance(image, str | os.PathLike)
+        owner = stem = None
+        if folder is not None:
+            owner, stem = _place(folder, image if is_path else None, index, taken)
+        task = Task(
+            index,
+            os.fspath(Path(image).absolute()) if is_path else _opened(image, hdu),
+            masks if many is None else many[index],
+            stem,
+            os.fspath(image) if is_path else index,
+            owner=owner or "",
+        )
+        seen.append(replace(task, image=None, mask=None))
+        yield task
+
+
+def _single(what: str, example: str) -> TypeError:
+    """Return the error for one image in place of many."""
+    return TypeError(
+        f"sources is a list of images, a folder or a pattern; got {what}. Write [{example}] for a "
+        "list of one, or use find_alignment."
+    )
+
+
+def _opened(image: Any, hdu: Extension | None) -> Any:
+    """Return the image of an HDU; what is wrong with it is for its row to tell."""
+    try:
+        return open_image(image, name="source", hdu=hdu)
+    except Exception as error:
+        return error
+
+
+def _is_named_fits(name: str) -> bool:
+    root, suffix = os.path.splitext(name.lower())
+    return (os.path.splitext(root)[1] if suffix in _PACKED else suffix) in _SUFFIXES
+
+
+def _place(
+    folder: Path, path: str | os.PathLike[str] | None, index: int, taken: set[str]
+) -> tuple[str, Path]:
+    """
+    Choose the name of a source's files; return whose they are, too.
+
+    It is the source's own, unless that is, in this run or in the folder, the name of another one of
+    another folder: then the name of its folder and a number made of its whole path come to it. So
+    the files of a source keep their names whatever other sources there are.
+    """
+    if path is None:
+        return "", folder / f"{index:05d}"
+    whole = os.path.abspath(path)
+    owner = hashlib.blake2b(os.fsencode(whole), digest_size=8).hexdigest()
+    name = _cut(stem_of(path))
+    if name.lower() in taken or _is_of_another(folder / name, owner):
+        name = _cut(f"{name}-{os.path.basename(os.path.dirname(whole))}") + f"-{owner[:8]}"
+    base, again = name, 1
+    while name.lower() in taken:  # a source that is given twice
+        again += 1
+        name = f"{base}-{again}"
+    taken.add(name.lower())
+    return owner, folder / name
+
+
+def _is_of_another(stem: Path, owner: str) -> bool:
+    """Whether the files of a name are those of another source."""
+    other = next((known for path in files_of(stem) if (known := made_from(path))), owner)
+    return other != owner
+
+
+def _cut(name: str) -> str:
+    """Cut a name that is too long to get a suffix, and tell it from others that begin like it."""
+    raw = os.fsencode(name)
+    if len(raw) <= _LONGEST:
+        return name
+    mark = hashlib.blake2b(raw, digest_size=4).hexdigest()
+    return f"{os.fsdecode(raw[: _LONGEST - 9]).encode('utf-8', 'ignore').decode()}-{mark}"

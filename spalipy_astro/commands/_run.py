@@ -1,0 +1,142 @@
+"""How the commands begin and end: signals and errors become a line and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from spalipy_astro.commands._console import Console
+from spalipy_astro.errors import AlignmentError
+from spalipy_astro.version import __version__
+
+__all__ = ["STATUS", "Parser", "UsageError", "add_telling", "run"]
+
+STATUS = (
+    "Exit status: 0 all went well; 1 the work failed, of several sources for at least one; 2 the "
+    "command was not understood; 130 interrupted by Ctrl-C; 143 ended by SIGTERM, 129 by SIGHUP. "
+    "Files are written whole or not at all, and after an interruption the same command continues."
+)
+_EXPECTED = (AlignmentError, ImportError, MemoryError, OSError, ValueError)
+
+
+class UsageError(Exception):
+    """Options that do not go together."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors take two lines, and that has an option ``--version``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(epilog=STATUS, **options)
+        self.add_argument(
+            "--version", action="version", version=f"{self.prog} (spalipy_astro) {__version__}"
+        )
+
+    def error(self, message: str) -> Any:
+        """Say what was not understood, and where to read more; end with status 2."""
+        self.exit(2, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+
+
+class _Ended(BaseException):
+    """A signal that asks for the end: no error, which a frame could have."""
+
+
+def add_telling(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is told, and where."""
+    telling = parser.add_argument_group("what is told")
+    add = telling.add_argument
+    add(
+        "--json",
+        action="store_true",
+        help="print a JSON object for each frame, one a line, with the columns of align_many's "
+        "table, in place of a line of text; NaN is null",
+    )
+    add("-q", "--quiet", action="store_true", help="tell nothing but errors")
+    add("-v", "--verbose", action="count", default=0, help="tell more; -vv still more")
+    add("--log-file", metavar="FILE", help="file to add everything to, with the time")
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    options: argparse.Namespace,
+    work: Callable[[argparse.Namespace, Console], int],
+) -> int:
+    """
+    Do the work of a command.
+
+    Parameters
+    ----------
+    parser : `argparse.ArgumentParser`
+        It says what was not understood, and ends the process.
+    options : `argparse.Namespace`
+    work : callable
+        What to do; it returns the exit status.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    try:
+        console = Console(
+            parser.prog,
+            verbose=options.verbose,
+            quiet=options.quiet,
+            as_json=options.json,
+            log_file=options.log_file,
+        )
+    except OSError as error:
+        print(f"{parser.prog}: the log cannot be written: {error}", file=sys.stderr)
+        return 1
+    with console:
+        try:
+            with _ended_by_signals():
+                return work(options, console)
+        except UsageError as error:
+            words = str(error)
+        except KeyboardInterrupt:
+            console.error("interrupted; files are whole, and the same command continues")
+            return 130
+        except _Ended as error:
+            console.error(f"ended by {error}; files are whole, and the same command continues")
+            return 128 + signal.Signals[str(error)]
+        except _EXPECTED as error:
+            console.error(f"{type(error).__name__}: {error or 'no reason is known'}")
+            return 1
+        except Exception as error:
+            if options.verbose > 1:
+                traceback.print_exc()
+            console.error(
+                f"unexpected {type(error).__name__}: {error}; with -vv the place is shown, for a "
+                "report"
+            )
+            return 1
+    return parser.error(words)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a signal that asks for the end run through the blocks, which tidy up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _Ended(signal.Signals(number).name)
+
+    before = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # unless by nohup
+            before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
