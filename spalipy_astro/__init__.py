@@ -15,6 +15,7 @@ from spalipy_astro.errors import (
     NotCompiledWarning,
     TooFewStarsError,
 )
+from spalipy_astro.groups import GroupAlignment, align_group
 from spalipy_astro.models import (
     FITSWCSTransform,
     InverseSplineDistortion2D,
@@ -33,6 +34,7 @@ __all__ = [
     "ExportError",
     "FITSWCSTransform",
     "FormatError",
+    "GroupAlignment",
     "ImageError",
     "InverseSplineDistortion2D",
     "NoMatchError",
@@ -43,6 +45,7 @@ __all__ = [
     "TooFewStarsError",
     "__version__",
     "align",
+    "align_group",
     "align_many",
     "detect_stars",
     "find_alignment",

@@ -21,7 +21,7 @@ FLOORS = [
     {"catalogs", "report"},
     {"detection"},
     {"registration"},
-    {"batch"},
+    {"batch", "groups"},
     {"commands", "__init__"},
     {"__main__"},
 ]
