@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from astropy.coordinates import SkyCoord
@@ -13,7 +13,7 @@ from astropy.time import Time
 from astropy.units import Quantity
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AlignmentOptions", "CatalogLike", "ImageLike", "PairOptions", "Range"]
+__all__ = ["AlignmentOptions", "CatalogLike", "Finder", "ImageLike", "PairOptions", "Range"]
 
 ImageLike: TypeAlias = NDData | ArrayLike
 """An image: CCDData, NDData, or an array of any kind, such as one of dask."""
@@ -33,6 +33,13 @@ Range: TypeAlias = tuple[float | Quantity, float | Quantity] | Quantity | NDArra
 """The smallest and the largest value of something: a pair, or an array of two."""
 
 
+Finder: TypeAlias = str | Callable[..., Any]
+"""
+What finds the stars of an image: "auto", "stars", "sources", a star finder of photutils, or a
+function of ``(data, mask=...)`` that returns a table.
+"""
+
+
 class AlignmentOptions(TypedDict, total=False):
     """
     Options of `~spalipy_astro.find_alignment` that apply to any number of sources.
@@ -45,6 +52,7 @@ class AlignmentOptions(TypedDict, total=False):
     fwhm: float | Quantity | None
     gain: float | Quantity | None
     saturation: float | Quantity | None
+    finder: Finder
     select: Mapping[str, Any] | None
     scale: Range | None
     rotation: Range | None

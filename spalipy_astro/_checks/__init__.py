@@ -1,5 +1,6 @@
 """What users give for options and shapes, checked and made plain."""
 
+from spalipy_astro._checks._finders import check_finder, name_of_finder
 from spalipy_astro._checks._options import (
     check_names,
     choice,
@@ -21,6 +22,7 @@ from spalipy_astro._checks._shapes import (
 )
 
 __all__ = [
+    "check_finder",
     "check_frames",
     "check_image",
     "check_names",
@@ -31,6 +33,7 @@ __all__ = [
     "in_data_units",
     "is_finite_pair",
     "is_whole",
+    "name_of_finder",
     "number",
     "positive_number",
     "rotation_range",

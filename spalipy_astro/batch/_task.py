@@ -18,6 +18,7 @@ from astropy.nddata import CCDData, NDData
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
+from spalipy_astro._checks import name_of_finder
 from spalipy_astro._files import refuse_existing, require_file, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch._memory import no_collection, reuse_arrays
@@ -63,7 +64,7 @@ FIGURES = {
     "parity": ("ALGNPAR", "-1 if mirrored"),
 }
 """What the table of a batch tells of an alignment, and the cards of aligned images for it."""
-DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
+DETECTION = ("threshold", "fwhm", "gain", "saturation", "finder", "select")
 """Those options of `find_alignment` that say how to find stars."""
 
 
@@ -216,7 +217,9 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     """Find the transform of a source and, if a grid is given, put it there."""
     start = time.perf_counter()
     source = _Source(task, settings)
-    key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
+    key = _digest(
+        _identity_of_template(settings.template), _lasting(settings.find), source.identity
+    )
     key_of_image = _digest(key, settings.resample, settings.window)
     wanted = task.aligned if settings.window is not None else None
     header = fits.Header() if wanted is None else _header_of(wanted)
@@ -303,6 +306,11 @@ def _digest(*parts: Any) -> str:
         else:
             total.update(repr(part).encode())
     return total.hexdigest()
+
+
+def _lasting(find: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with a finder as words, which another run writes the same way."""
+    return {**find, "finder": name_of_finder(find["finder"])} if "finder" in find else find
 
 
 def _identity_of_template(template: StarFrame | None) -> str:

@@ -113,7 +113,7 @@ class _Template:
 
 def _template(options: argparse.Namespace, find: dict[str, Any]) -> _Template:
     """Read the template."""
-    detection = {key: find[key] for key in ("threshold", "select") if key in find}
+    detection = {key: find[key] for key in ("threshold", "finder", "select") if key in find}
     image = None
     if options.template_fits:
         image = read_image(options.template_fits, hdu=extension(options.template_ext))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.errors import ImageError
 
@@ -28,6 +30,8 @@ _UNDERSAMPLED = 1.3
 _BRIGHTER = 2.5
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
+# As many objects of a segmentation make an alignment.
+_LEAST = 3
 
 
 def find_stars(
@@ -39,6 +43,7 @@ def find_stars(
     threshold: float = 5.0,
     fwhm: float | None = None,
     saturation: float | None = None,
+    finder: str | Callable[..., Any] = "auto",
 ) -> QTable:
     """Find and measure the stars of an image.
 
@@ -61,6 +66,8 @@ def find_stars(
     saturation : float, optional
         Data value at and above which a pixel is saturated. By default where values
         pile up at the top.
+    finder : {"auto", "stars", "sources"} or callable, optional
+        What finds the stars, see `spalipy_astro.detect_stars`.
 
     Returns
     -------
@@ -82,8 +89,8 @@ def find_stars(
 
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
         of the PSF, before the pixels integrate it), ``threshold``, ``shape`` (of the image),
-        ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative error of
-        the PSF, from the residuals).
+        ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative error of
+        the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a function).
 
     Raises
     ------
@@ -121,8 +128,7 @@ def find_stars(
     from spalipy_astro.detection._background import estimate_background
     from spalipy_astro.detection._bayer import is_mosaic, luminance
     from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._peaks import find_peaks
-    from spalipy_astro.detection._probe import measure_profile
+    from spalipy_astro.detection._finders import ask_finder, less_sky
     from spalipy_astro.detection._trails import find_trails
 
     if not threshold > 0:
@@ -131,6 +137,7 @@ def find_stars(
         raise ValueError(f"gain must be positive, not {gain}")
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
+    check_finder(finder)
     image = _pixel_source(data, mask, error)
     mosaic = is_mosaic(image)
     source, limit = image, np.inf
@@ -148,28 +155,51 @@ def find_stars(
     else:
         # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level / image.scale if level > 0 else 0.0
-    trails = find_trails(source, background)
-    frame = Exposure(source, background, inverse_gain, limit, trails=trails)
-    fixed_gain = gain is not None or error is not None
-    frame, profile = measure_profile(frame, fwhm, fixed_gain)
-    peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
-    table = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if callable(finder):
+        light, _, good = less_sky(source, background)
+        table = ask_finder(finder, light * image.scale, ~good)
+    else:
+        trails = () if finder == "sources" else find_trails(source, background)
+        frame = Exposure(source, background, inverse_gain, limit, trails=trails)
+        fixed_gain = gain is not None or error is not None
+        table = _with_finder(frame, finder, threshold, fwhm, fixed_gain)
     if mosaic:
         table["x"] += 0.5
         table["y"] += 0.5
-    if image.scale != 1:
-        table["flux"] *= image.scale
-        table["flux_err"] *= image.scale
-    table.meta["gain"] /= image.scale
+    if not callable(finder):
+        if image.scale != 1:
+            table["flux"] *= image.scale
+            table["flux_err"] *= image.scale
+        table.meta["gain"] /= image.scale
+        table.meta["threshold"] = threshold
+    table.meta.setdefault("finder", name_of_finder(finder))
     table.meta.update(
         background=level,
         noise=noise,
-        fwhm=profile.fwhm,
-        threshold=threshold,
         shape=np.shape(data),
         n_detected=len(table),
     )
     return table
+
+
+def _with_finder(
+    frame: Exposure, finder: str, threshold: float, fwhm: float | None, fixed_gain: bool
+) -> QTable:
+    """Find stars with the PSF, or objects by segmentation where it does not describe them."""
+    from spalipy_astro.detection._peaks import find_peaks
+    from spalipy_astro.detection._probe import measure_profile
+    from spalipy_astro.detection._sources import find_objects
+
+    if finder == "sources":
+        return find_objects(frame, threshold)
+    frame, profile = measure_profile(frame, fwhm, fixed_gain)
+    peaks = find_peaks(frame.source, frame.background, fwhm=profile.fwhm, threshold=threshold)
+    table, described = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if described or finder == "stars":
+        return table
+    objects = find_objects(frame, threshold)
+    usable = np.count_nonzero((objects["flag"] & int(UNUSABLE)) == 0)
+    return objects if usable >= _LEAST else table
 
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
@@ -242,8 +272,13 @@ def _check_all(source: PixelSource) -> None:
 
 def _measure(
     frame: Exposure, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
-) -> QTable:
-    """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+) -> tuple[QTable, bool]:
+    """
+    Fit all peaks and those hidden beside them, drop what is not there, flag the rest.
+
+    Return them, and whether the PSF describes them.
+    """
+    from spalipy_astro.detection._finders import describes_stars
     from spalipy_astro.detection._trails import on_trails
 
     fwhm = profile.fwhm
@@ -270,6 +305,8 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
+    described = describes_stars(fits, flag, fwhm, meta["model_error"])
+    meta |= {"fwhm": fwhm, "finder": "stars"}
     columns = {
         "x": fits.position[:, 0],
         "y": fits.position[:, 1],
@@ -282,7 +319,7 @@ def _measure(
         "flag": flag,
     }
     rows = np.argsort(-fits.flux, kind="stable")
-    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta)
+    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta), described
 
 
 def _fit(
@@ -319,7 +356,7 @@ def _fit(
 
 def _position_errors(
     frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
-) -> tuple[NDArray, dict[str, float]]:
+) -> tuple[NDArray, dict[str, Any]]:
     """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
     from spalipy_astro.detection._probe import noise_law
 

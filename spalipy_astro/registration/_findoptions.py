@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spalipy_astro._checks import choice, detection_options, positive_number, whole_number
+from spalipy_astro._checks import (
+    choice,
+    detection_options,
+    name_of_finder,
+    positive_number,
+    whole_number,
+)
 from spalipy_astro.catalogs import as_filters, sky_options
 from spalipy_astro.matching import Priors
 
@@ -31,6 +37,7 @@ class FindOptions:
     fwhm: Any = None
     gain: Any = None
     saturation: Any = None
+    finder: Any = "auto"
     select: Mapping[str, Any] | None = None
     scale: Any = None
     rotation: Any = None
@@ -61,6 +68,7 @@ class FindOptions:
                 fwhm=self.fwhm,
                 gain=self.gain,
                 saturation=self.saturation,
+                finder=self.finder,
             ),
             **sky_options(self.position, self.radius, self.pixel_scale, self.epoch),
         }
@@ -88,7 +96,7 @@ class FindOptions:
     @property
     def detection(self) -> dict[str, Any]:
         """How to find and choose stars: keyword arguments of `prepare`."""
-        return self._named("select", "threshold", "fwhm", "gain", "saturation")
+        return self._named("select", "threshold", "fwhm", "gain", "saturation", "finder")
 
     @property
     def fit(self) -> dict[str, Any]:
@@ -104,7 +112,7 @@ class FindOptions:
     def recorded(self) -> dict[str, Any]:
         """What is kept with the transform as its provenance."""
         known = self._named("threshold", "scale", "rotation", "parity", "max_shift", "use_wcs")
-        return {**known, **self.fit}
+        return {"finder": name_of_finder(self.finder), **known, **self.fit}
 
     def _named(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}
