@@ -305,7 +305,7 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
-    described = describes_stars(fits, flag, fwhm, meta["model_error"])
+    described = describes_stars(frame, fits, flag, fwhm, meta["model_error"])
     meta |= {"fwhm": fwhm, "finder": "stars"}
     columns = {
         "x": fits.position[:, 0],

@@ -14,6 +14,7 @@ from spalipy_astro.errors import CatalogError
 
 if TYPE_CHECKING:
     from spalipy_astro.detection._background import Background
+    from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._pixels import PixelSource
     from spalipy_astro.detection._starfit import Fits
 
@@ -31,6 +32,12 @@ _LEAST_WIDE = 0.75
 _RING = 12.0  # px: a ring is wider, and Moffat's profile is wrong by this much of its light
 _RING_ERROR = 0.07
 _NARROW = 1.3  # px: of narrower stars the width is not measured well
+# Stars that merge into each other are wider than the PSF; pieces of trails and galaxies are
+# narrower than what their sum takes for one.
+_MERGED = 0.02  # logarithm of their width
+_CROWDED = 0.03  # bright sources per square of the FWHM
+_SINGLE = 5.0  # chi2 per pixel: heaps of stars fit worse
+_RINGS = 30  # brightest sources at which a hole is looked for
 
 
 def ask_finder(
@@ -111,12 +118,15 @@ def _weights(size: int, mesh: int) -> NDArray[np.float64]:
     return np.maximum(1 - np.abs(place[:, None] - np.arange(mesh)), 0)
 
 
-def describes_stars(fits: Fits, flag: NDArray[np.int64], fwhm: float, model_error: float) -> bool:
+def describes_stars(
+    frame: Exposure, fits: Fits, flag: NDArray[np.int64], fwhm: float, model_error: float
+) -> bool:
     """
     Tell whether the bright sources of an image look like its PSF.
 
     Parameters
     ----------
+    frame : Exposure
     fits : Fits
         All sources.
     flag : ndarray of int, shape (N,)
@@ -130,18 +140,39 @@ def describes_stars(fits: Fits, flag: NDArray[np.int64], fwhm: float, model_erro
     -------
     bool
         False for trails of more than about six FWHM, rings of more than ten px radius, and
-        fields with nothing but galaxies.
+        fields with nothing but galaxies. True for crowded fields of stars, whatever their widths.
     """
     other = int(StarFlag.SATURATED | StarFlag.EDGE | StarFlag.BAD_PIXELS | StarFlag.TRAIL)
     bright = (fits.snr > _BRIGHT_SNR) & (fits.flux > 0) & (fits.sharpness < 4.5)
-    bright &= (flag & other) == 0
-    apart = bright & (fits.foreign < 0.05) & ((flag & int(StarFlag.BLENDED)) == 0)
-    # in crowded fields the width of blends says nothing
-    rows = np.flatnonzero(apart if apart.sum() >= max(_FEW, 0.3 * bright.sum()) else bright)
+    rows = np.flatnonzero(bright & ((flag & other) == 0))
     if len(rows) < _FEW or fwhm < _NARROW:
         return True
+    width = np.log(fits.width[rows])
     spread = np.hypot(_ALIKE, 2 * fits.width_error[rows] / fits.width[rows])
-    alike = float(np.mean(np.abs(np.log(fits.width[rows])) < spread))
-    if fwhm < _WIDE:
-        return alike >= _LEAST_SHARP
-    return alike >= _LEAST_WIDE and not (fwhm > _RING and model_error > _RING_ERROR)
+    alike = float(np.mean(np.abs(width) < spread))
+    wrong = fwhm > _RING and model_error > _RING_ERROR
+    # ... less what chance may do to a few
+    least = _LEAST_WIDE - 1.5 * np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
+    if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
+        return True
+    ny, nx = frame.source.shape
+    crowded = len(rows) * fwhm**2 > _CROWDED * ny * nx and float(np.median(width)) > _MERGED
+    return crowded and not _are_rings(frame, fits, rows, fwhm)
+
+
+def _are_rings(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:
+    """Tell whether the brightest single sources are fainter in the middle than around it."""
+    rows = rows[fits.chi2[rows] < _SINGLE]
+    rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_RINGS]]
+    radius = int(np.ceil(0.6 * fwhm))
+    pixel = np.round(fits.position[rows]).astype(np.int64)
+    stamps = frame.cutouts(pixel, radius)[0]
+    offset = np.arange(-radius, radius + 1)
+    distance = np.hypot(*np.meshgrid(offset, offset))
+    middle, around = (
+        (distance < 0.2 * fwhm + 0.5),
+        np.abs(distance - 0.45 * fwhm) < 0.1 * fwhm + 0.3,
+    )
+    good = np.isfinite(stamps).all(axis=(1, 2))
+    inner, outer = (stamps[good][:, part].mean(axis=1) for part in (middle, around))
+    return bool(len(inner) and np.median(inner - outer) < 0)
