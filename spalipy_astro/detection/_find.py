@@ -129,6 +129,7 @@ def find_stars(
     from spalipy_astro.detection._bayer import is_mosaic, luminance
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._finders import ask_finder, less_sky
+    from spalipy_astro.detection._hot import find_hot_pixels
     from spalipy_astro.detection._trails import find_trails
 
     if not threshold > 0:
@@ -146,6 +147,9 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
+    if hot is not None:
+        source = source.without(hot)
     level = image.pedestal + image.scale * float(np.median(background.level))
     noise = image.scale * float(np.median(background.noise))
     if error is not None:

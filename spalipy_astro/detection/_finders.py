@@ -99,23 +99,14 @@ def less_sky(
         The image less the sky, 0 where it is bad; the standard deviation of the sky.
     good : ndarray of bool, shape (ny, nx)
     """
-    rows, columns = (
-        _weights(size, mesh)
-        for size, mesh in zip(source.shape, background.level.shape, strict=True)
-    )
-    level, noise = (rows @ mesh @ columns.T for mesh in (background.level, background.noise))
+    ny, nx = source.shape
+    level, noise = background.grid(np.arange(ny), np.arange(nx))
     image = source.rows(slice(None)).astype(np.float64)
     good = np.isfinite(image)
     light = np.where(good, image, level) - level
     if source.error is not None:
         noise = np.where(good, source.error, 1.0) / source.scale
     return light, noise, good
-
-
-def _weights(size: int, mesh: int) -> NDArray[np.float64]:
-    """Weights that interpolate from the centers of a mesh to pixels, shape (size, mesh)."""
-    place = np.clip((np.arange(size) + 0.5) * mesh / size - 0.5, 0, mesh - 1)
-    return np.maximum(1 - np.abs(place[:, None] - np.arange(mesh)), 0)
 
 
 def describes_stars(
@@ -152,7 +143,7 @@ def describes_stars(
     alike = float(np.mean(np.abs(width) < spread))
     wrong = fwhm > _RING and model_error > _RING_ERROR
     # ... less what chance may do to a few
-    least = _LEAST_WIDE - 1.5 * np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
+    least = _LEAST_WIDE - np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
     if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
         return True
     ny, nx = frame.source.shape

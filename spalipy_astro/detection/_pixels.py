@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,11 @@ class PixelSource:
     def shape(self) -> tuple[int, int]:
         """``(ny, nx)`` of the image."""
         return self.data.shape[0], self.data.shape[1]
+
+    def without(self, bad: NDArray[np.bool_]) -> PixelSource:
+        """Return the same with more bad pixels."""
+        mask = bad if self.mask is None else bad | np.asarray(self.mask, dtype=bool)
+        return replace(self, mask=mask)
 
     def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
         """Return some rows; possibly a view of the data."""
