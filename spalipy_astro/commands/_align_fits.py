@@ -136,7 +136,7 @@ def _template(
     options: argparse.Namespace, find: dict[str, Any], unit: Extension | None
 ) -> _Template:
     """Read the template."""
-    detection = {key: find[key] for key in ("threshold", "select") if key in find}
+    detection = {key: find[key] for key in ("threshold", "finder", "select") if key in find}
     image = None
     if options.template_fits:
         image = open_image(

@@ -92,6 +92,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     stars = parser.add_argument_group("stars")
     add = stars.add_argument
     _add_threshold(stars)
+    _add_finder(stars)
     add(
         "--n-det",
         type=float,
@@ -196,6 +197,7 @@ def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> argparse.Arg
     _add_extensions(parser)
     _add_min_n_match(parser)
     _add_threshold(parser)
+    _add_finder(parser)
     _add_report(parser)
     _add_union(parser)
     _add_common(parser)
@@ -222,6 +224,16 @@ def _add_threshold(parser: Any) -> None:
         type=float,
         default=5.0,
         help="smallest signal-to-noise ratio of a star (default: %(default)s)",
+    )
+
+
+def _add_finder(parser: Any) -> None:
+    parser.add_argument(
+        "--finder",
+        choices=("auto", "stars", "sources"),
+        default="auto",
+        help="what finds the stars: a fit of the PSF, photutils' segmentation (for trails, rings "
+        "of defocus and galaxies), or the one that suits the image (default: %(default)s)",
     )
 
 
@@ -367,8 +379,8 @@ def find_options(options: argparse.Namespace) -> dict[str, Any]:
         "brightest": options.n_det,
     }
     select = {key: value for key, value in select.items() if value}
-    find = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
-    find |= {"affine": options.affine}
+    find: dict[str, Any] = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    find |= {"affine": options.affine, "finder": options.finder}
     for side in ("source", "template"):
         if (pixels := getattr(options, f"{side}_pixels")) is not None:
             find[f"{side}_pixels"] = pixels

@@ -47,6 +47,15 @@ class Background:
             out.append(lower * (1 - ty) + upper * ty)
         return out[0], out[1]
 
+    def grid(self, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
+        """Level and noise on a grid of rows and columns, shape ``(len(y), len(x))``."""
+        weights = []
+        for place, n, cell in zip((y, x), self.level.shape, self.cell, strict=True):
+            f = np.clip((place + 0.5) / cell - 0.5, 0, n - 1)
+            weights.append(np.maximum(1 - np.abs(f[:, None] - np.arange(n)), 0))
+        level = weights[0] @ self.level @ weights[1].T
+        return level, weights[0] @ self.noise @ weights[1].T
+
 
 def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Background:
     """Estimate sky level and noise on a mesh of about ``cell`` pixels.
