@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spalipy_astro.batch import expand
+from spalipy_astro.commands._night import add_night, check_night
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
 from spalipy_astro.fitting import KINDS
@@ -69,7 +70,11 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     )
     catalogs = parser.add_argument_group("source and template")
     add = catalogs.add_argument
-    add("-tf", "--template-fits", help="image to align to; if alone, its stars are found")
+    add(
+        "-tf",
+        "--template-fits",
+        help="image to align to; if alone, its stars are found; 'best' takes the best one of several sources",
+    )
     add(
         "-tc",
         "--template-cat",
@@ -174,6 +179,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     add("--cval", type=float, default=float("nan"), help="value of pixels without data")
     _add_union(image)
 
+    add_night(parser)
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="work on N sources at a time"
     )
@@ -334,6 +340,7 @@ def check(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from error
     check_sky(options, several=is_batch(options))
+    check_night(options, several=is_batch(options))
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
             if getattr(options, name):
