@@ -73,7 +73,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     add(
         "-tf",
         "--template-fits",
-        help="image to align to; if alone, its stars are found; 'best' takes the best one of several sources",
+        help="image to align to; if alone, its stars are found; 'best' is the best of the sources",
     )
     add(
         "-tc",
