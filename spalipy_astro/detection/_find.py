@@ -137,6 +137,7 @@ def find_stars(
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._finders import ask_finder, less_sky
     from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+    from spalipy_astro.detection._stripes import without_stripes
     from spalipy_astro.detection._trails import find_trails
 
     if not threshold > 0:
@@ -167,6 +168,9 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    plain = source if mosaic else without_stripes(source, background)
+    if plain is not source:
+        source, background = plain, estimate_background(plain)
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
     if hot is not None:
         source = source.without(hot)
