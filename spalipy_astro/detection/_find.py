@@ -106,7 +106,8 @@ def find_stars(
     measured on sources that agree with each other, after the light of its neighbors has been
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
-    PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Frames
+    PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
+    pixels that outnumber the stars are masked before. Frames
     behind a color filter array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
@@ -129,7 +130,7 @@ def find_stars(
     from spalipy_astro.detection._bayer import is_mosaic, luminance
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._finders import ask_finder, less_sky
-    from spalipy_astro.detection._hot import find_hot_pixels
+    from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
     from spalipy_astro.detection._trails import find_trails
 
     if not threshold > 0:
@@ -167,6 +168,8 @@ def find_stars(
         frame = Exposure(source, background, inverse_gain, limit, trails=trails)
         fixed_gain = gain is not None or error is not None
         table = _with_finder(frame, finder, threshold, fwhm, fixed_gain)
+        if hot is not None:
+            table = with_hot_pixels(table, image, background, hot)
     if mosaic:
         table["x"] += 0.5
         table["y"] += 0.5

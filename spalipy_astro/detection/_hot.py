@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from astropy.table import QTable
 from numpy.typing import NDArray
+
+from spalipy_astro.catalogs import StarFlag
 
 if TYPE_CHECKING:
     from spalipy_astro.detection._background import Background
     from spalipy_astro.detection._pixels import PixelSource
 
-__all__ = ["find_hot_pixels"]
+__all__ = ["find_hot_pixels", "with_hot_pixels"]
 
 _EVERY = 8  # of so many strips one is looked at first
 _STRIP = 4  # rows of such a strip; the first and the last only serve as neighbors
@@ -24,6 +27,7 @@ _SHARED = 0.2
 _MOST = 0.5  # part of the peaks
 _FEWEST = 10  # hot pixels among those that are looked at first
 _KNOWN = 3  # neighbors that are not bad
+_PIXEL = 12**-0.5  # px: standard deviation of a place within a pixel
 _ROUNDS = 4  # of a heap of hot pixels, each round finds the brightest
 
 
@@ -74,6 +78,50 @@ def find_hot_pixels(source: PixelSource, background: Background) -> NDArray[np.b
             snr[1:-1][found] = 0
         out[start : start + _ROWS] = here[start - first :][: min(_ROWS, ny - start)]
     return out
+
+
+def with_hot_pixels(
+    table: QTable, source: PixelSource, background: Background, hot: NDArray[np.bool_]
+) -> QTable:
+    """
+    Add hot pixels to a table of stars, as artifacts.
+
+    Parameters
+    ----------
+    table : `~astropy.table.QTable`
+        As `find_stars` returns it.
+    source : PixelSource
+        The image as it came.
+    background : Background
+    hot : ndarray of bool, shape (ny, nx)
+        From `find_hot_pixels`.
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        Brightest first.
+    """
+    y, x = np.nonzero(hot)
+    level, noise = background.at(x, y)
+    light = source.at(x, y) - level
+    error = np.full(len(x), _PIXEL)
+    rows = {
+        "x": x,
+        "y": y,
+        "x_err": error,
+        "y_err": error,
+        "flux": light,
+        "flux_err": noise,
+        "fwhm": 2.3548 * error,
+        "snr": light / noise,
+        "flag": np.full(len(x), int(StarFlag.ARTIFACT)),
+    }
+    columns = {
+        name: np.concatenate((table[name], values.astype(table[name].dtype)))
+        for name, values in rows.items()
+    }
+    order = np.argsort(-columns["flux"], kind="stable")
+    return QTable({name: values[order] for name, values in columns.items()}, meta=table.meta)
 
 
 def _snr(source: PixelSource, background: Background, first: int, last: int) -> NDArray:
