@@ -113,8 +113,8 @@ def find_stars(
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
     PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
-    pixels that outnumber the stars are masked before. Frames behind a color filter array are
-    recognized and measured on the mean of 2 x 2 pixels.
+    pixels that outnumber the stars are masked before, and stripes taken away. Frames behind a color
+    filter array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
     --------
