@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from spalipy_astro.catalogs import StarFlag, read_catalog
 from spalipy_astro.errors import CatalogError
@@ -35,7 +36,11 @@ _NARROW = 1.3  # px: of narrower stars the width is not measured well
 # Stars that merge into each other are wider than the PSF; pieces of trails and galaxies are
 # narrower than what their sum takes for one.
 _MERGED = 0.02  # logarithm of their width
-_CROWDED = 0.03  # bright sources per square of the FWHM
+_CROWDED = 0.04  # bright sources per square of the FWHM
+# Share of the brightest sources that have another within so many FWHM: pieces of one trail.
+_IN_PIECES = 0.5
+_BESIDE = 3.0
+_PAIRED = 200
 _SINGLE = 5.0  # chi2 per pixel: heaps of stars fit worse
 _RINGS = 30  # brightest sources at which a hole is looked for
 
@@ -144,11 +149,23 @@ def describes_stars(
     wrong = fwhm > _RING and model_error > _RING_ERROR
     # ... less what chance may do to a few
     least = _LEAST_WIDE - np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
-    if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
+    if fwhm < _WIDE and not (alike < least and _in_pieces(frame, fits, rows, fwhm)):
+        least = _LEAST_SHARP
+    if alike >= least and not wrong:
         return True
     ny, nx = frame.source.shape
     crowded = len(rows) * fwhm**2 > _CROWDED * ny * nx and float(np.median(width)) > _MERGED
     return crowded and not _are_rings(frame, fits, rows, fwhm)
+
+
+def _in_pieces(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:
+    """Tell whether bright sources have others beside them more often than by chance."""
+    rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_PAIRED]]
+    reach = _BESIDE * fwhm
+    distance = cKDTree(fits.position).query(fits.position[rows], k=2)[0][:, 1]
+    ny, nx = frame.source.shape
+    chance = len(fits) * np.pi * reach**2 / (ny * nx)
+    return float(np.mean(distance < reach)) > max(_IN_PIECES, 3 * chance)
 
 
 def _are_rings(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:
