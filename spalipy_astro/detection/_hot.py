@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from spalipy_astro.catalogs import StarFlag
 
@@ -27,6 +28,7 @@ _SHARED = 0.2
 _MOST = 0.5  # part of the peaks
 _FEWEST = 10  # hot pixels among those that are looked at first
 _KNOWN = 3  # neighbors that are not bad
+_LEFT = 1.5  # px from a hot pixel
 _PIXEL = 12**-0.5  # px: standard deviation of a place within a pixel
 _ROUNDS = 4  # of a heap of hot pixels, each round finds the brightest
 
@@ -102,6 +104,10 @@ def with_hot_pixels(
         Brightest first.
     """
     y, x = np.nonzero(hot)
+    place = np.column_stack((table["x"], table["y"]))
+    # what is left of its light around it is no star
+    left = cKDTree(np.column_stack((x, y))).query(place)[0] < _LEFT
+    table["flag"][left] |= int(StarFlag.ARTIFACT)
     level, noise = background.at(x, y)
     light = source.at(x, y) - level
     error = np.full(len(x), _PIXEL)
