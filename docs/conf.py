@@ -24,8 +24,10 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx_automodapi.automodapi",
     "sphinx_automodapi.smart_resolver",
+    "sphinx_copybutton",
 ]
 default_role = "obj"
+copybutton_exclude = ".linenos, .gp, .go"  # prompts and what is printed are not copied
 smartquotes_action = "qe"  # "--" is the start of an option, not a dash
 # A name in `...` that is not found is an error. Those of other packages are found where there are
 # inventories; and some docstrings name neighbors as their module's code does.
