@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from astropy.coordinates import SkyCoord
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "AlignmentOptions",
     "CatalogLike",
+    "Finder",
     "HDULike",
     "ImageLike",
     "MaskLike",
@@ -63,6 +64,13 @@ Range: TypeAlias = tuple[float | Quantity, float | Quantity] | Quantity | NDArra
 """The smallest and the largest value of something: a pair, or an array of two."""
 
 
+Finder: TypeAlias = str | Callable[..., Any]
+"""
+What finds the stars of an image: "auto", "stars", "sources", a star finder of photutils, or a
+function of ``(data, mask=...)`` that returns a table.
+"""
+
+
 class AlignmentOptions(TypedDict, total=False):
     """
     Options of `~spalipy_astro.find_alignment` that apply to any number of sources.
@@ -75,6 +83,7 @@ class AlignmentOptions(TypedDict, total=False):
     fwhm: float | Quantity | None
     gain: float | Quantity | None
     saturation: float | Quantity | None
+    finder: Finder
     select: Mapping[str, Any] | None
     scale: Range | None
     rotation: Range | None

@@ -9,6 +9,7 @@ from spalipy_astro._checks._colors import (
     with_colors_last,
     with_planes_first,
 )
+from spalipy_astro._checks._finders import check_finder, name_of_finder
 from spalipy_astro._checks._options import (
     check_names,
     choice,
@@ -32,6 +33,7 @@ from spalipy_astro._checks._shapes import (
 )
 
 __all__ = [
+    "check_finder",
     "check_frames",
     "check_hdu",
     "check_image",
@@ -49,6 +51,7 @@ __all__ = [
     "is_whole",
     "luminance",
     "mask_like",
+    "name_of_finder",
     "number",
     "path_of",
     "plane_of",

@@ -10,6 +10,8 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from spalipy_astro._checks._finders import check_finder
+
 __all__ = [
     "check_names",
     "choice",
@@ -143,21 +145,26 @@ def choice(name: str, value: Any, choices: Iterable[Any], meaning: str) -> Any:
 
 
 def detection_options(
-    *, threshold: Any = 5.0, fwhm: Any = None, gain: Any = None, saturation: Any = None
+    *,
+    threshold: Any = 5.0,
+    fwhm: Any = None,
+    gain: Any = None,
+    saturation: Any = None,
+    finder: Any = "auto",
 ) -> dict[str, Any]:
     """
     Check the options of `~spalipy_astro.detect_stars`.
 
     Parameters
     ----------
-    threshold, fwhm, gain, saturation
+    threshold, fwhm, gain, saturation, finder
         As for `~spalipy_astro.detect_stars`.
 
     Returns
     -------
     dict
-        Plain numbers and None; a gain and a saturation with units keep them, for it takes an image
-        to convert them: see `in_data_units`.
+        Plain numbers and None, and the finder as it is; a gain and a saturation with units keep
+        them, for it takes an image to convert them: see `in_data_units`.
 
     Raises
     ------
@@ -165,6 +172,7 @@ def detection_options(
         If one makes no sense.
     """
     plain: dict[str, Any] = {"fwhm": None, "gain": gain, "saturation": saturation}
+    plain["finder"] = check_finder(finder)
     plain["threshold"] = positive_number("threshold", threshold, "a positive ratio to the noise")
     if fwhm is not None:
         size = "the full width at half maximum of stars in px, 0.5 to 100, or None"
@@ -197,7 +205,7 @@ def in_data_units(options: Mapping[str, Any], image: Any, *, name: str = "image"
     Returns
     -------
     dict
-        The options, all of them plain numbers or None.
+        The options, but for the finder all of them plain numbers or None.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import mask_like
+from spalipy_astro._checks import mask_like, name_of_finder
 from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
@@ -60,7 +60,7 @@ __all__ = [
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Template pixel ``(x, y)`` of a grid's first pixel, and its shape ``(ny, nx)``."""
 
-DETECTION = ("threshold", "fwhm", "gain", "saturation", "select")
+DETECTION = ("threshold", "fwhm", "gain", "saturation", "finder", "select")
 """Those options of `find_alignment` that say how to find stars."""
 _NO_PIXELS = "A catalog cannot be resampled; resample=False writes alignments alone."
 
@@ -254,7 +254,9 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     """Find the transform of a source and, if a grid is given, put it there."""
     start = time.perf_counter()
     source = _Source(task, settings)
-    key = _digest(_identity_of_template(settings.template), settings.find, source.identity)
+    key = _digest(
+        _identity_of_template(settings.template), _lasting(settings.find), source.identity
+    )
     if settings.target is not None:
         key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
     made = _Made(
@@ -432,6 +434,11 @@ def _digest(*parts: Any) -> str:
         else:
             total.update(repr(part).encode())
     return total.hexdigest()
+
+
+def _lasting(find: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return options with a finder as words, which another run writes the same way."""
+    return {**find, "finder": name_of_finder(find["finder"])} if "finder" in find else find
 
 
 def _identity_of_template(template: StarFrame | None) -> str:

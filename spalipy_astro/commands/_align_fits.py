@@ -34,6 +34,7 @@ from spalipy_astro.commands._arguments import (
     parser_of_align_fits_simple,
 )
 from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._night import grid_of, levels_of, night_options, write_stack
 from spalipy_astro.commands._run import UsageError, run
 from spalipy_astro.commands._sky import on_its_window, sky_options, write_wcs
 from spalipy_astro.errors import AlignmentError
@@ -136,7 +137,7 @@ def _template(
     options: argparse.Namespace, find: dict[str, Any], unit: Extension | None
 ) -> _Template:
     """Read the template."""
-    detection = {key: find[key] for key in ("threshold", "select") if key in find}
+    detection = {key: find[key] for key in ("threshold", "finder", "select") if key in find}
     image = None
     if options.template_fits:
         image = open_image(
@@ -176,7 +177,8 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
     shape = options.output_shape
     template: Any = options.template_fits
     chips = options.source_ext == "all"
-    if not chips or options.template_cat:
+    best = template == "best" and not os.path.lexists("best")
+    if not best and (not chips or options.template_cat):
         template = _template(options, find, extension(options.template_ext)).frame
         if template.shape is None and shape is None:
             first = options.source_fits[0]
@@ -187,7 +189,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         template,
         output=options.output_filename,
         overwrite=options.overwrite,
-        grid="union" if options.preserve_footprints else "template",
+        grid=grid_of(options),
         shape=shape,
         method=method(options),
         fill_value=options.cval,
@@ -199,13 +201,19 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         min_matched=options.min_n_match,
         n_workers=options.workers,
         progress=tell,
+        **night_options(options),
         **find,
     )
+    if best:
+        console.say(f"template: {table.meta['template']}, {table.meta['template_reason']}")
     failed = int((table["status"] == "failed").sum())
     if failed:
         console.error(f"{failed} of {len(table)} sources were not aligned")
     elif console.shows_status:
         console.say(f"{len(table)} sources were aligned into {options.output_filename}")
+    if options.stack:
+        number = write_stack(options, table)
+        console.say(f"{number} frames -> {options.stack}")
     if options.report:
         from spalipy_astro.report import report_sequence
 
@@ -335,7 +343,7 @@ def _alignment(
 def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment) -> CCDData:
     """Put the source on the grid that is asked for."""
     shape = options.output_shape
-    if options.preserve_footprints:
+    if grid_of(options) != "template":
         shape = None
     elif shape is None and alignment.template_shape is None:
         shape = frame_of(image.shape)
@@ -345,7 +353,8 @@ def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment
         conserve_flux=_KEPT[options.keep],
         fill_value=options.cval,
         shape=shape,
-        output="union" if options.preserve_footprints else "template",
+        output=grid_of(options),
+        **levels_of(options),
     )
 
 
@@ -393,7 +402,7 @@ def _on_the_template(
         return {}
     shown = {"template": plane_of(template.image)}
     same = frame_of(aligned.shape) == frame_of(template.image.shape)
-    if same and not options.preserve_footprints:
+    if same and grid_of(options) == "template":
         shown["aligned"] = plane_of(aligned)
     return shown
 

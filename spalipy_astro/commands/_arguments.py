@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spalipy_astro.batch import expand
+from spalipy_astro.commands._night import add_night, check_night
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
 from spalipy_astro.fitting import KINDS
@@ -69,7 +70,11 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     )
     catalogs = parser.add_argument_group("source and template")
     add = catalogs.add_argument
-    add("-tf", "--template-fits", help="image to align to; if alone, its stars are found")
+    add(
+        "-tf",
+        "--template-fits",
+        help="image to align to; if alone, its stars are found; 'best' is the best of the sources",
+    )
     add(
         "-tc",
         "--template-cat",
@@ -92,6 +97,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     stars = parser.add_argument_group("stars")
     add = stars.add_argument
     _add_threshold(stars)
+    _add_finder(stars)
     add(
         "--n-det",
         type=float,
@@ -173,6 +179,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     add("--cval", type=float, default=float("nan"), help="value of pixels without data")
     _add_union(image)
 
+    add_night(parser)
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="work on N sources at a time"
     )
@@ -196,6 +203,7 @@ def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> argparse.Arg
     _add_extensions(parser)
     _add_min_n_match(parser)
     _add_threshold(parser)
+    _add_finder(parser)
     _add_report(parser)
     _add_union(parser)
     _add_common(parser)
@@ -222,6 +230,16 @@ def _add_threshold(parser: Any) -> None:
         type=float,
         default=5.0,
         help="smallest signal-to-noise ratio of a star (default: %(default)s)",
+    )
+
+
+def _add_finder(parser: Any) -> None:
+    parser.add_argument(
+        "--finder",
+        choices=("auto", "stars", "sources"),
+        default="auto",
+        help="what finds the stars: a fit of the PSF, photutils' segmentation (for trails, rings "
+        "of defocus and galaxies), or the one that suits the image (default: %(default)s)",
     )
 
 
@@ -322,6 +340,7 @@ def check(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from error
     check_sky(options, several=is_batch(options))
+    check_night(options, several=is_batch(options))
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):
             if getattr(options, name):
@@ -367,8 +386,8 @@ def find_options(options: argparse.Namespace) -> dict[str, Any]:
         "brightest": options.n_det,
     }
     select = {key: value for key, value in select.items() if value}
-    find = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
-    find |= {"affine": options.affine}
+    find: dict[str, Any] = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    find |= {"affine": options.affine, "finder": options.finder}
     for side in ("source", "template"):
         if (pixels := getattr(options, f"{side}_pixels")) is not None:
             find[f"{side}_pixels"] = pixels

@@ -16,6 +16,8 @@ __all__ = ["Background", "estimate_background", "with_common_noise"]
 _WINDOWS = 6  # along a side, in which the noise of the filtered image is measured
 _WINDOW = 96  # px
 _SURPLUS = 1.05  # of the noise that is expected: less is chance
+_CORRELATED = 0.1
+_FEWEST = 400  # differences of pixels that tell their width
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Background:
             upper = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
             out.append(lower * (1 - ty) + upper * ty)
         return out[0], out[1]
+
+    def grid(self, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
+        """Level and noise on a grid of rows and columns, shape ``(len(y), len(x))``."""
+        weights = []
+        for place, n, cell in zip((y, x), self.level.shape, self.cell, strict=True):
+            f = np.clip((place + 0.5) / cell - 0.5, 0, n - 1)
+            weights.append(np.maximum(1 - np.abs(f[:, None] - np.arange(n)), 0))
+        level = weights[0] @ self.level @ weights[1].T
+        return level, weights[0] @ self.noise @ weights[1].T
 
 
 def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Background:
@@ -89,47 +100,55 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
 
 
 def with_common_noise(source: PixelSource, background: Background, fwhm: float) -> Background:
-    """Measure the noise in the image filtered for stars of a width, where it is not white.
+    """Measure the noise that a filter for stars of a width sees, where the noise is not white.
 
     Smoothing, drizzling, interpolating the colors and enlarging give neighboring pixels noise in
-    common, and a filter that adds them up sees more of it than in independent pixels. The lower
-    side of the distribution of the filtered image, in windows spread over it, tells how much.
+    common, and a filter that adds them up sees more of it than in independent pixels. How much
+    pixels have in common at each distance along x and y follows from their differences, which the
+    light of stars hardly changes.
     """
     if background.growth <= 1:
         return background
     from spalipy_astro.detection._peaks import gaussian_kernel
 
     kernel = gaussian_kernel(fwhm).astype(np.float64)
+    reach = len(kernel) - 1
+    overlap = np.correlate(kernel, kernel, "full")[reach + 1 :] / np.sum(kernel**2)
+    widths: tuple[list[NDArray], list[NDArray]] = ([], [])
     ny, nx = source.shape
-    surplus = []
     for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
         strip = np.asarray(source.rows(slice(y, min(y + _WINDOW, ny))), np.float64)
         for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
             part = strip[:, x : x + _WINDOW]
-            columns, rows = np.meshgrid(x + np.arange(part.shape[1]), y + np.arange(part.shape[0]))
-            level, noise = background.at(columns, rows)
-            good = np.isfinite(part)
-            value = np.where(good, (part - level) / noise, 0.0)
-            total, weight = _filtered(value, kernel), _filtered(good.astype(float), kernel**2)
-            full = weight > 0.7 * np.sum(kernel**2) ** 2
-            if np.count_nonzero(full) >= 400:
-                significance = total[full] / np.sqrt(weight[full])
-                low, middle = np.percentile(significance, (15.87, 50))
-                surplus.append(middle - low)
-    # the windows with most stars have most on their lower side, too
-    factor = float(np.percentile(surplus, 25)) if surplus else 1.0
-    if factor <= _SURPLUS:
+            noise = float(background.at(x + part.shape[1] / 2, y + part.shape[0] / 2)[1])
+            part = part / (noise / background.growth)
+            for along, plane in zip(widths, (part, part.T), strict=True):
+                along.append(_difference_widths(plane, reach))
+    factor = 1.0
+    for along in widths:
+        known = np.array(along)
+        known = known[np.isfinite(known).all(axis=1)]
+        if len(known):
+            common = 1 - 0.5 * np.median(known, axis=0) ** 2
+            # from where on there is none, there is none
+            common[np.maximum.accumulate(common < _CORRELATED)] = 0
+            factor *= 1 + 2 * float(np.sum(common * overlap))
+    surplus = np.sqrt(factor) / background.growth
+    if surplus <= _SURPLUS:
         return background
-    return replace(background, noise=background.noise * np.float32(factor))
+    return replace(background, noise=background.noise * np.float32(surplus))
 
 
-def _filtered(plane: NDArray, kernel: NDArray) -> NDArray:
-    """Convolve with a separable kernel, where it fits in."""
-    size = len(kernel)
-    if min(plane.shape) < size:
-        return np.empty((0, 0))
-    rows = np.lib.stride_tricks.sliding_window_view(plane, size, axis=1) @ kernel
-    return np.lib.stride_tricks.sliding_window_view(rows, size, axis=0) @ kernel
+def _difference_widths(plane: NDArray, reach: int) -> NDArray[np.float64]:
+    """Return the width of the differences of pixels 1, 2, ... apart along x; NaN of too few."""
+    out = np.full(reach, np.nan)
+    for step in range(1, min(reach, plane.shape[1] - 1) + 1):
+        difference = plane[:, step:] - plane[:, :-step]
+        difference = difference[np.isfinite(difference)]
+        if len(difference) >= _FEWEST:
+            middle = np.median(difference)
+            out[step - 1] = 1.4826 * np.median(np.abs(difference - middle))
+    return out
 
 
 def _find_step(source: PixelSource) -> float:

@@ -30,8 +30,11 @@ def is_mosaic(source: PixelSource) -> bool:
     if not middles:
         return False
     spread = np.maximum(np.concatenate(spreads), 1e-30)
-    pattern = np.median(np.concatenate(middles) / spread[:, None], axis=0)
-    return bool(np.ptp(pattern) > 0.7)
+    levels = np.concatenate(middles) / spread[:, None]
+    pattern = np.median(levels, axis=0)
+    # of a mosaic it is everywhere the same, which rows of their own levels are not
+    same = np.mean(levels[:, pattern.argmax()] > levels[:, pattern.argmin()])
+    return bool(np.ptp(pattern) > 0.7 and same > 0.9)
 
 
 def lone_phase(source: PixelSource) -> tuple[int, int] | None:

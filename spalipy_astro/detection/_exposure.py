@@ -20,7 +20,7 @@ _PEAK_RADIUS = 4
 
 @dataclass(frozen=True)
 class Exposure:
-    """The image and its known properties."""
+    """The image and its known properties; ``hot`` if it has more hot pixels than stars."""
 
     source: PixelSource
     background: Background
@@ -28,6 +28,7 @@ class Exposure:
     saturation: float
     model_error: float = 0.01
     trails: tuple[Trail, ...] = ()
+    hot: bool = False
 
     def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
         """Squares around pixels less the sky, their sky variance, and where they saturate.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.errors import ImageError
 
@@ -32,6 +34,8 @@ _LEAST_GOOD = 0.2
 _LOW_SKY = 3.0
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
+# As many objects of a segmentation make an alignment.
+_LEAST = 3
 
 
 def find_stars(
@@ -43,6 +47,7 @@ def find_stars(
     threshold: float = 5.0,
     fwhm: float | None = None,
     saturation: float | None = None,
+    finder: str | Callable[..., Any] = "auto",
 ) -> QTable:
     """Find and measure the stars of an image.
 
@@ -65,6 +70,8 @@ def find_stars(
     saturation : float, optional
         Data value at and above which a pixel is saturated. By default where values
         pile up at the top.
+    finder : {"auto", "stars", "sources"} or callable, optional
+        What finds the stars, see `spalipy_astro.detect_stars`.
 
     Returns
     -------
@@ -87,8 +94,9 @@ def find_stars(
         ``meta`` holds ``background`` and ``noise`` (medians of the sky, per pixel), ``fwhm`` (that
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
-        image), ``n_detected``, ``gain`` (estimated if not given) and ``model_error`` (relative
-        error of the PSF, from the residuals).
+        image), ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative
+        error of the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a
+        function).
 
     Raises
     ------
@@ -104,8 +112,9 @@ def find_stars(
     measured on sources that agree with each other, after the light of its neighbors has been
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
-    PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Frames
-    behind a color filter array are recognized and measured on the mean of 2 x 2 pixels.
+    PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
+    pixels that outnumber the stars are masked before, and stripes taken away. Frames behind a color
+    filter array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
     --------
@@ -123,11 +132,12 @@ def find_stars(
     [30.2, 70.5, 110.8, 130.1]
     """
     # imported where stars are sought: whoever opens an alignment need not wait for them
-    from spalipy_astro.detection._background import estimate_background, with_common_noise
+    from spalipy_astro.detection._background import estimate_background
     from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
     from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._peaks import find_peaks
-    from spalipy_astro.detection._probe import measure_profile
+    from spalipy_astro.detection._finders import ask_finder, less_sky
+    from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+    from spalipy_astro.detection._stripes import without_stripes
     from spalipy_astro.detection._trails import find_trails
 
     if not threshold > 0:
@@ -136,11 +146,20 @@ def find_stars(
         raise ValueError(f"gain must be positive, not {gain}")
     if fwhm is not None and not 0.5 <= fwhm <= 100:
         raise ValueError(f"fwhm must lie between 0.5 and 100 px, not {fwhm}")
+    check_finder(finder)
     image = _pixel_source(data, mask, error)
     phase = lone_phase(image)
     if phase is not None:
         return _in_between(
-            data, mask, error, phase, gain, threshold, fwhm=fwhm, saturation=saturation
+            data,
+            mask,
+            error,
+            phase,
+            gain,
+            threshold,
+            fwhm=fwhm,
+            saturation=saturation,
+            finder=finder,
         )
     mosaic = is_mosaic(image)
     source, limit = image, np.inf
@@ -149,6 +168,12 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    plain = source if mosaic else without_stripes(source, background)
+    if plain is not source:
+        source, background = plain, estimate_background(plain)
+    hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
+    if hot is not None:
+        source = source.without(hot)
     level = image.pedestal + image.scale * float(np.median(background.level))
     noise = image.scale * float(np.median(background.noise))
     if error is not None:
@@ -158,28 +183,31 @@ def find_stars(
     else:
         # of a sky without bias level; the bright stars will tell better
         inverse_gain = noise**2 / level / image.scale if level > _LOW_SKY * noise else 0.0
-    trails = find_trails(source, background)
-    frame = Exposure(source, background, inverse_gain, limit, trails=trails)
-    fixed_gain = gain is not None or error is not None
-    frame, profile = measure_profile(frame, fwhm, fixed_gain)
-    background = with_common_noise(source, background, profile.fwhm)
-    frame = replace(frame, background=background)
-    peaks = find_peaks(source, background, fwhm=profile.fwhm, threshold=threshold)
-    table = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if callable(finder):
+        light, _, good = less_sky(source, background)
+        table = ask_finder(finder, light * image.scale, ~good)
+    else:
+        trails = () if finder == "sources" else find_trails(source, background)
+        frame = Exposure(
+            source, background, inverse_gain, limit, trails=trails, hot=hot is not None
+        )
+        fixed_gain = gain is not None or error is not None
+        table = _with_finder(frame, finder, threshold, fwhm, fixed_gain)
+        if hot is not None:
+            table = with_hot_pixels(table, image, background, hot)
     if mosaic:
         table["x"] += 0.5
         table["y"] += 0.5
-    if image.scale != 1:
-        table["flux"] *= image.scale
-        table["flux_err"] *= image.scale
-    table.meta["gain"] /= image.scale
+    if not callable(finder):
+        if image.scale != 1:
+            table["flux"] *= image.scale
+            table["flux_err"] *= image.scale
+        table.meta["gain"] /= image.scale
+        table.meta["threshold"] = threshold
+    table.meta.setdefault("finder", name_of_finder(finder))
     table.meta.update(
         background=level,
         noise=noise,
-        fwhm=profile.fwhm,
-        ellipticity=profile.ellipticity,
-        orientation=profile.orientation,
-        threshold=threshold,
         shape=np.shape(data),
         n_detected=len(table),
     )
@@ -196,6 +224,7 @@ def _in_between(
     *,
     fwhm: float | None,
     saturation: float | None,
+    finder: Any,
 ) -> QTable:
     """Find the stars in an image of which one pixel in four is good: on these alone."""
     part = tuple(slice(first, None, 2) for first in phase)
@@ -207,15 +236,41 @@ def _in_between(
         threshold=threshold,
         fwhm=None if fwhm is None else max(fwhm / 2, 0.5),
         saturation=saturation,
+        finder=finder,
     )
     for name, first in zip(("y", "x"), phase, strict=True):
         table[name] = 2 * table[name] + first
-        table[f"{name}_err"] *= 2
-    table["fwhm"] *= 2
-    table["flux"] *= 4
-    table["flux_err"] *= 4
-    table.meta.update(fwhm=2 * table.meta["fwhm"], shape=np.shape(data))
+    # a finder of the user's has not all of these columns
+    for name, factor in (("x_err", 2), ("y_err", 2), ("fwhm", 2), ("flux", 4), ("flux_err", 4)):
+        if name in table.colnames:
+            table[name] = factor * table[name]
+    if "fwhm" in table.meta:
+        table.meta["fwhm"] *= 2
+    table.meta["shape"] = np.shape(data)
     return table
+
+
+def _with_finder(
+    frame: Exposure, finder: str, threshold: float, fwhm: float | None, fixed_gain: bool
+) -> QTable:
+    """Find stars with the PSF, or objects by segmentation where it does not describe them."""
+    from spalipy_astro.detection._background import with_common_noise
+    from spalipy_astro.detection._peaks import find_peaks
+    from spalipy_astro.detection._probe import measure_profile
+    from spalipy_astro.detection._sources import find_objects
+
+    if finder == "sources":
+        return find_objects(frame, threshold)
+    frame, profile = measure_profile(frame, fwhm, fixed_gain)
+    background = with_common_noise(frame.source, frame.background, profile.fwhm)
+    frame = replace(frame, background=background)
+    peaks = find_peaks(frame.source, frame.background, fwhm=profile.fwhm, threshold=threshold)
+    table, described = _measure(frame, peaks, profile, threshold, fixed_gain)
+    if described or finder == "stars":
+        return table
+    objects = find_objects(frame, threshold)
+    usable = np.count_nonzero((objects["flag"] & int(UNUSABLE)) == 0)
+    return objects if usable >= _LEAST else table
 
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
@@ -288,8 +343,13 @@ def _check_all(source: PixelSource) -> None:
 
 def _measure(
     frame: Exposure, peaks: Peaks, profile: Profile, threshold: float, fixed_gain: bool
-) -> QTable:
-    """Fit all peaks and those hidden beside them, drop what is not there, flag the rest."""
+) -> tuple[QTable, bool]:
+    """
+    Fit all peaks and those hidden beside them, drop what is not there, flag the rest.
+
+    Return them, and whether the PSF describes them.
+    """
+    from spalipy_astro.detection._finders import describes_stars
     from spalipy_astro.detection._trails import on_trails
 
     fwhm = profile.fwhm
@@ -316,6 +376,13 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
+    described = describes_stars(frame, fits, flag, fwhm, meta["model_error"])
+    meta |= {
+        "fwhm": fwhm,
+        "ellipticity": profile.ellipticity,
+        "orientation": profile.orientation,
+        "finder": "stars",
+    }
     columns = {
         "x": fits.position[:, 0],
         "y": fits.position[:, 1],
@@ -328,7 +395,7 @@ def _measure(
         "flag": flag,
     }
     rows = np.argsort(-fits.flux, kind="stable")
-    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta)
+    return QTable({name: values[rows] for name, values in columns.items()}, meta=meta), described
 
 
 def _fit(
@@ -365,7 +432,7 @@ def _fit(
 
 def _position_errors(
     frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
-) -> tuple[NDArray, dict[str, float]]:
+) -> tuple[NDArray, dict[str, Any]]:
     """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
     from spalipy_astro.detection._probe import noise_law
 

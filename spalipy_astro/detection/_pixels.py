@@ -36,6 +36,11 @@ class PixelSource:
         """``(ny, nx)`` of the image."""
         return self.data.shape[0], self.data.shape[1]
 
+    def without(self, bad: NDArray[np.bool_]) -> PixelSource:
+        """Return the same with more bad pixels."""
+        mask = bad if self.mask is None else bad | np.asarray(self.mask, dtype=bool)
+        return replace(self, mask=mask)
+
     def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
         """Return some rows; possibly a view of the data."""
         out = self._convert(self.data[rows])

@@ -228,7 +228,7 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         return first
     if narrow:
         # most are too narrow; what is wide enough may be galaxies, or bumps on a nebula
-        if _is_undersampled(_seen(frame, first)):
+        if not frame.hot and _is_undersampled(_seen(frame, first)):
             return _sample(frame, _SHARP_FWHM, 0.4)
         # or too narrow for this scale only, unless single pixels are the most
         middle = _sample(frame, _MIDDLE_FWHM, _NARROWEST)
@@ -242,7 +242,7 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         sharp = _sample(frame, _SHARP_FWHM, 0.4)
         if sharp.agreeing > max(first.agreeing, _LEAST_AGREEING) and (
             (sharp.size > _HOT_PIXELS and sharp.agreeing > 0.25 * np.count_nonzero(sharp.sound))
-            or _is_undersampled(_seen(frame, sharp))
+            or (not frame.hot and _is_undersampled(_seen(frame, sharp)))
         ):
             return sharp
     guess = 2 * _FIRST_FWHM

@@ -137,7 +137,7 @@ class _Bins:
             number = self._sums(source, lambda rows: np.isfinite(rows).astype(np.float32))
             number[number < size * _ROWS / 4] = np.nan
         center = [start + (size - 1) / 2 for start in starts]
-        level, noise = _on_grid(background, *center)
+        level, noise = background.grid(*center)
         light = (total / number - level) * (np.sqrt(number) / noise)
         good = np.isfinite(light)
         values = light[good]
@@ -200,16 +200,6 @@ class _Bins:
         near &= np.abs(u) < reach
         self.light[near] = 0
         self.known[near] = False
-
-
-def _on_grid(background: Background, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
-    """Level and noise on a grid of rows and columns."""
-    weights = []
-    for place, n, cell in zip((y, x), background.level.shape, background.cell, strict=True):
-        f = np.clip((place + 0.5) / cell - 0.5, 0, n - 1)
-        weights.append(np.maximum(1 - np.abs(f[:, None] - np.arange(n)), 0))
-    level = weights[0] @ background.level @ weights[1].T
-    return level, weights[0] @ background.noise @ weights[1].T
 
 
 def _by_length(limits: Mapping[float, float], length: int) -> float:

@@ -9,7 +9,13 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
-from spalipy_astro._checks import choice, detection_options, positive_number, whole_number
+from spalipy_astro._checks import (
+    choice,
+    detection_options,
+    name_of_finder,
+    positive_number,
+    whole_number,
+)
 from spalipy_astro.catalogs import as_filters, sky_options
 from spalipy_astro.fitting import KINDS
 from spalipy_astro.matching import Priors
@@ -42,6 +48,7 @@ class FindOptions:
     fwhm: Any = None
     gain: Any = None
     saturation: Any = None
+    finder: Any = "auto"
     select: Mapping[str, Any] | None = None
     scale: Any = None
     rotation: Any = None
@@ -74,6 +81,7 @@ class FindOptions:
                 fwhm=self.fwhm,
                 gain=self.gain,
                 saturation=self.saturation,
+                finder=self.finder,
             ),
             **sky_options(self.position, self.radius, self.pixel_scale, self.epoch),
         }
@@ -132,7 +140,7 @@ class FindOptions:
     @property
     def detection(self) -> dict[str, Any]:
         """How to find and choose stars: keyword arguments of `prepare`."""
-        return self._named("select", "threshold", "fwhm", "gain", "saturation")
+        return self._named("select", "threshold", "fwhm", "gain", "saturation", "finder")
 
     @property
     def fit(self) -> dict[str, Any]:
@@ -148,7 +156,7 @@ class FindOptions:
     def recorded(self) -> dict[str, Any]:
         """What is kept with the transform as its provenance."""
         known = self._named("threshold", "scale", "rotation", "parity", "max_shift", "use_wcs")
-        return {**known, **self.fit}
+        return {"finder": name_of_finder(self.finder), **known, **self.fit}
 
     def _named(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}

@@ -29,7 +29,15 @@ from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._result import alignment_of
 from spalipy_astro.registration._units import ways_to_look
 from spalipy_astro.registration._verify import verify
-from spalipy_astro.typing import CatalogLike, HDULike, ImageLike, MaskLike, PairOptions, Range
+from spalipy_astro.typing import (
+    CatalogLike,
+    Finder,
+    HDULike,
+    ImageLike,
+    MaskLike,
+    PairOptions,
+    Range,
+)
 from spalipy_astro.wcs import similarity_between
 
 if TYPE_CHECKING:
@@ -133,6 +141,7 @@ def find_alignment(
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
     saturation: float | Quantity | None = None,
+    finder: Finder = "auto",
     select: Mapping[str, Any] | None = None,
     scale: Range | None = None,
     rotation: Range | None = None,
@@ -174,6 +183,9 @@ def find_alignment(
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
         Known properties of the images, see `detect_stars`; measured by default.
+    finder : {"auto", "stars", "sources"} or callable, optional
+        What finds the stars, see `detect_stars`: a fit of the PSF, photutils' segmentation, a star
+        finder of photutils, or a function. It is kept in ``provenance["options"]``.
     select : mapping, optional
         Which stars of both to leave out: ``bad_flags``, ``min_fwhm``, ``min_sep`` and
         ``brightest``, as for `read_catalog`. By default the method decides.
@@ -263,6 +275,7 @@ def find_alignment(
         fwhm=fwhm,
         gain=gain,
         saturation=saturation,
+        finder=finder,
         select=select,
         scale=scale,
         rotation=rotation,
@@ -364,6 +377,7 @@ def detect_stars(
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
     saturation: float | Quantity | None = None,
+    finder: Finder = "auto",
 ) -> QTable:
     """
     Find and measure the stars of an image.
@@ -385,17 +399,37 @@ def detect_stars(
         Electrons per data unit; estimated from the sky noise by default.
     saturation : float or `~astropy.units.Quantity`, optional
         Data value at and above which a pixel is saturated; by default found from the data.
+    finder : {"auto", "stars", "sources"} or callable, optional
+        What finds the stars:
+
+        "stars"
+            a fit of the image's own PSF, the most exact for stars;
+        "sources"
+            photutils' segmentation, for objects of any shape: trailed stars, rings of defocus,
+            galaxies. Errors are those of centers of light;
+        "auto"
+            the fit, and the segmentation instead where the PSF does not describe the bright
+            sources: trails longer than about 6 FWHM, rings of more than about 10 px radius, fields
+            of galaxies only;
+        a star finder of photutils, such as ``DAOStarFinder(threshold=50, fwhm=3)``, or a function
+            called as ``finder(data, mask=mask)`` with the image less its sky (float64, 0 where
+            ``mask`` is True, in the image's unit), which returns what `read_catalog` reads.
+            ``threshold``, ``fwhm``, ``gain`` and ``saturation`` do not apply to it.
 
     Returns
     -------
     `~astropy.table.QTable`
         One row per source, brightest first: ``x``, ``y`` (0-based px), ``x_err``, ``y_err``,
-        ``flux``, ``flux_err``, ``fwhm``, ``snr`` and ``flag`` (`StarFlag` bits).
+        ``flux``, ``flux_err``, ``fwhm``, ``snr`` and ``flag`` (`StarFlag` bits); from a finder of
+        your own ``x``, ``y`` and those of the others that it gives. ``meta["finder"]`` tells what
+        found them.
 
     Raises
     ------
     ImageError
         If the image has the wrong dimensions, no good pixels, or no contrast.
+    CatalogError
+        If what a finder of your own returns has no positions.
     TypeError, ValueError
         If an option is invalid, or has a unit that does not match the image's.
     """
@@ -403,7 +437,9 @@ def detect_stars(
         raise ValueError(f"hdu is for files and HDULists, and the image is none; got {hdu!r}.")
     image = open_image(image, hdu=hdu)
     plain = as_image(image, mask=open_mask(mask))
-    options = detection_options(threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation)
+    options = detection_options(
+        threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation, finder=finder
+    )
     options = in_data_units(options, image)
     return find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
 

@@ -190,6 +190,7 @@ def test_units_of_data():
     options = detection_options(gain=1500 * u.electron / KADU, saturation=60 * KADU)
     image = CCDData(np.zeros((3, 4)), unit="adu")
     plain = {"threshold": 5.0, "fwhm": None, "gain": 1.5, "saturation": 60000.0}
+    plain["finder"] = "auto"
     assert in_data_units(options, image) == pytest.approx(plain)
     assert in_data_units(detection_options(gain=1.5, saturation=60000), image) == plain
     without = np.zeros((3, 4))

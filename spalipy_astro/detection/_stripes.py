@@ -1,0 +1,92 @@
+"""Rows and columns of their own levels, as amplifiers and readout leave them: taken away."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._pixels import PixelSource
+
+__all__ = ["without_stripes"]
+
+_PAIRS = 48  # neighboring rows, and columns, that are compared first
+_LEAST = 0.2  # of the noise: fainter stripes do no harm
+_SURE = 4.0  # times what chance does to the difference of two medians
+_CHUNK = 128  # rows
+_ROUNDS = 3
+_OF_MEDIAN = 1.2533  # its standard error over that of the mean
+_NORMAL = 1.4826
+
+
+def without_stripes(source: PixelSource, background: Background) -> PixelSource:
+    """
+    Subtract the levels of rows and columns, if they differ from those of their neighbors.
+
+    Parameters
+    ----------
+    source : PixelSource
+    background : Background
+        Its sky.
+
+    Returns
+    -------
+    PixelSource
+        The same object if there are no stripes.
+
+    Notes
+    -----
+    The medians of neighboring rows (and columns) differ by chance, by gradients and by stars much
+    less than stripes make them differ. Where they do, the median of each row less the sky is
+    subtracted, then that of each column, and once more.
+    """
+    if not (_is_striped(source, background, 0) or _is_striped(source, background, 1)):
+        return source
+    ny, nx = source.shape
+    light = np.empty((ny, nx), np.float32)
+    level = np.empty((ny, nx), np.float32)
+    for start in range(0, ny, _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, ny))
+        level[rows] = background.grid(rows, np.arange(nx))[0]
+        light[rows] = source.rows(slice(start, start + _CHUNK)) - level[rows]
+    light[~np.isfinite(light)] = np.nan
+    for _ in range(_ROUNDS):
+        light -= _medians(light, 1)[:, None]
+        light -= _medians(light, 0)
+    light += level
+    error = None if source.error is None else np.asarray(source.error) / source.scale
+    return PixelSource(light, error=error)
+
+
+def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
+    """Tell whether neighboring rows (0) or columns (1) have different levels."""
+    ny, nx = source.shape
+    along, across = (nx, ny) if axis == 0 else (ny, nx)
+    first = np.unique(np.linspace(0, across - 2, _PAIRS).astype(int))
+    steps = []
+    noise = float(np.median(background.noise))
+    if axis == 0:
+        for k in first:
+            steps.append(np.diff(_medians(source.rows(slice(k, k + 2)), 1))[0])
+    else:
+        rows = source.rows(np.arange(0, ny, max(1, ny // 512)))
+        along = len(rows)
+        steps = list(_medians(rows[:, first + 1], 0) - _medians(rows[:, first], 0))
+    found = np.array(steps)
+    found = found[np.isfinite(found)]
+    if len(found) < _PAIRS // 4:
+        return False
+    spread = _NORMAL * float(np.median(np.abs(found))) / np.sqrt(2)
+    return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(along))
+
+
+def _medians(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Return medians of what is finite; 0 where nothing is."""
+    values = np.where(np.isfinite(values), values, np.float32(np.nan))
+    if not np.isnan(values).any():
+        return np.median(values, axis=axis)
+    count = np.count_nonzero(~np.isnan(values), axis=axis)
+    ordered = np.sort(values, axis=axis)  # what is not known comes last
+    middle = np.expand_dims(np.maximum(count - 1, 0) // 2, axis)
+    out = np.take_along_axis(ordered, middle, axis).squeeze(axis)
+    return np.where(count > 0, out, np.float32(0))
