@@ -34,16 +34,26 @@ class AlignmentError(Exception):
 
 
 class ImageError(AlignmentError, ValueError):
-    """An image that cannot be aligned: wrong dimensions, all bad pixels, constant."""
+    """
+    An image that cannot be aligned: wrong dimensions, all bad pixels, constant.
+
+    What it means and what to change: :ref:`image-error`.
+    """
 
 
 class TooFewStarsError(AlignmentError):
-    """An image or catalog with fewer usable stars than an alignment needs."""
+    """
+    An image or catalog with fewer usable stars than an alignment needs.
+
+    What it means and what to change: :ref:`too-few-stars`.
+    """
 
 
 class NoMatchError(AlignmentError):
     """
     Two star lists that no transform explains better than chance.
+
+    What it means and what to change: :ref:`no-match`.
 
     Attributes
     ----------
@@ -71,6 +81,8 @@ class AmbiguousMatchError(NoMatchError):
     """
     Two star lists that two different transforms explain about equally well.
 
+    What it means and what to change: :ref:`ambiguous-match`.
+
     Attributes
     ----------
     log_odds, rival_log_odds : float
@@ -90,16 +102,32 @@ class AmbiguousMatchError(NoMatchError):
 
 
 class CatalogError(AlignmentError, ValueError):
-    """A catalog that lacks required columns, rows or finite values."""
+    """
+    A catalog that lacks required columns, rows or finite values.
+
+    What it means and what to change: :ref:`catalog-error`.
+    """
 
 
 class FormatError(AlignmentError):
-    """A file that cannot be read: of another format, truncated or from a newer version."""
+    """
+    A file that cannot be read: of another format, truncated or from a newer version.
+
+    What it means and what to change: :ref:`format-error`.
+    """
 
 
 class ExportError(AlignmentError):
-    """A transform that a file format cannot describe within the requested tolerance."""
+    """
+    A transform that a file format cannot describe within the requested tolerance.
+
+    What it means and what to change: :ref:`export-error`.
+    """
 
 
 class NotCompiledWarning(AstropyUserWarning):
-    """The pixel loops were not compiled when the package was installed, so they are slower."""
+    """
+    The pixel loops were not compiled when the package was installed, so they are slower.
+
+    What it means and what to change: :ref:`not-compiled`.
+    """

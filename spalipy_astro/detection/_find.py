@@ -168,9 +168,8 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
-    plain = source if mosaic else without_stripes(source, background)
-    if plain is not source:
-        source, background = plain, estimate_background(plain)
+    if not mosaic:
+        source, background = without_stripes(source, background)
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
     if hot is not None:
         source = source.without(hot)
@@ -376,7 +375,7 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
-    described = describes_stars(frame, fits, flag, fwhm, meta["model_error"])
+    described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
         "ellipticity": profile.ellipticity,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spalipy_astro.detection._background import Background
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._pixels import PixelSource
+    from spalipy_astro.detection._psf import Profile
     from spalipy_astro.detection._starfit import Fits
 
 __all__ = ["ask_finder", "describes_stars", "less_sky"]
@@ -36,9 +37,10 @@ _NARROW = 1.3  # px: of narrower stars the width is not measured well
 # Stars that merge into each other are wider than the PSF; pieces of trails and galaxies are
 # narrower than what their sum takes for one.
 _MERGED = 0.02  # logarithm of their width
-_CROWDED = 0.04  # bright sources per square of the FWHM
+_CROWDED = 0.03  # bright sources per square of the FWHM
 # Share of the brightest sources that have another within so many FWHM: pieces of one trail.
 _IN_PIECES = 0.5
+_LONG = 0.4  # ellipticity of the pieces that trails and rings fall into
 _BESIDE = 3.0
 _PAIRED = 200
 _SINGLE = 5.0  # chi2 per pixel: heaps of stars fit worse
@@ -115,7 +117,7 @@ def less_sky(
 
 
 def describes_stars(
-    frame: Exposure, fits: Fits, flag: NDArray[np.int64], fwhm: float, model_error: float
+    frame: Exposure, fits: Fits, flag: NDArray[np.int64], profile: Profile, model_error: float
 ) -> bool:
     """
     Tell whether the bright sources of an image look like its PSF.
@@ -127,8 +129,8 @@ def describes_stars(
         All sources.
     flag : ndarray of int, shape (N,)
         Their flags.
-    fwhm : float
-        Of the PSF, px.
+    profile : Profile
+        The PSF.
     model_error : float
         Relative error of the PSF.
 
@@ -138,6 +140,7 @@ def describes_stars(
         False for trails of more than about six FWHM, rings of more than ten px radius, and
         fields with nothing but galaxies. True for crowded fields of stars, whatever their widths.
     """
+    fwhm, long = profile.fwhm, profile.ellipticity > _LONG
     other = int(StarFlag.SATURATED | StarFlag.EDGE | StarFlag.BAD_PIXELS | StarFlag.TRAIL)
     bright = (fits.snr > _BRIGHT_SNR) & (fits.flux > 0) & (fits.sharpness < 4.5)
     rows = np.flatnonzero(bright & ((flag & other) == 0))
@@ -147,15 +150,14 @@ def describes_stars(
     spread = np.hypot(_ALIKE, 2 * fits.width_error[rows] / fits.width[rows])
     alike = float(np.mean(np.abs(width) < spread))
     wrong = fwhm > _RING and model_error > _RING_ERROR
+    wrong |= long and _in_pieces(frame, fits, rows, fwhm)
     # ... less what chance may do to a few
     least = _LEAST_WIDE - np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
-    if fwhm < _WIDE and not (alike < least and _in_pieces(frame, fits, rows, fwhm)):
-        least = _LEAST_SHARP
-    if alike >= least and not wrong:
+    if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
         return True
     ny, nx = frame.source.shape
     crowded = len(rows) * fwhm**2 > _CROWDED * ny * nx and float(np.median(width)) > _MERGED
-    return crowded and not _are_rings(frame, fits, rows, fwhm)
+    return crowded and not long and not _are_rings(frame, fits, rows, fwhm)
 
 
 def _in_pieces(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:
@@ -163,9 +165,9 @@ def _in_pieces(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float)
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_PAIRED]]
     reach = _BESIDE * fwhm
     distance = cKDTree(fits.position).query(fits.position[rows], k=2)[0][:, 1]
+    share = float(np.mean(distance < reach))
     ny, nx = frame.source.shape
-    chance = len(fits) * np.pi * reach**2 / (ny * nx)
-    return float(np.mean(distance < reach)) > max(_IN_PIECES, 3 * chance)
+    return share > max(_IN_PIECES, 3 * len(fits) * np.pi * reach**2 / (ny * nx))
 
 
 def _are_rings(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:

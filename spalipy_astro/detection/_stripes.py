@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._background import Background, estimate_background
 from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["without_stripes"]
@@ -13,13 +13,13 @@ __all__ = ["without_stripes"]
 _PAIRS = 48  # neighboring rows, and columns, that are compared first
 _LEAST = 0.2  # of the noise: fainter stripes do no harm
 _SURE = 4.0  # times what chance does to the difference of two medians
-_CHUNK = 128  # rows
-_ROUNDS = 3
+_ROUNDS = 2
+_PASSES = 4  # each with a better sky
 _OF_MEDIAN = 1.2533  # its standard error over that of the mean
 _NORMAL = 1.4826
 
 
-def without_stripes(source: PixelSource, background: Background) -> PixelSource:
+def without_stripes(source: PixelSource, background: Background) -> tuple[PixelSource, Background]:
     """
     Subtract the levels of rows and columns, if they differ from those of their neighbors.
 
@@ -31,31 +31,31 @@ def without_stripes(source: PixelSource, background: Background) -> PixelSource:
 
     Returns
     -------
-    PixelSource
-        The same object if there are no stripes.
+    PixelSource, Background
+        The same objects if there are no stripes.
 
     Notes
     -----
     The medians of neighboring rows (and columns) differ by chance, by gradients and by stars much
-    less than stripes make them differ. Where they do, the median of each row less the sky is
-    subtracted, then that of each column, and once more.
+    less than stripes make them differ. Where they do, the medians of rows less the sky, and of
+    columns, are subtracted; and again with the sky of the image without stripes.
     """
     if not (_is_striped(source, background, 0) or _is_striped(source, background, 1)):
-        return source
+        return source, background
     ny, nx = source.shape
-    light = np.empty((ny, nx), np.float32)
-    level = np.empty((ny, nx), np.float32)
-    for start in range(0, ny, _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, ny))
-        level[rows] = background.grid(rows, np.arange(nx))[0]
-        light[rows] = source.rows(slice(start, start + _CHUNK)) - level[rows]
-    light[~np.isfinite(light)] = np.nan
-    for _ in range(_ROUNDS):
-        light -= _medians(light, 1)[:, None]
-        light -= _medians(light, 0)
-    light += level
+    image = np.array(source.rows(slice(None)))
+    image[~np.isfinite(image)] = np.nan
     error = None if source.error is None else np.asarray(source.error) / source.scale
-    return PixelSource(light, error=error)
+    plain, sky = source, background
+    for _ in range(_PASSES):
+        light = image - sky.grid(np.arange(ny), np.arange(nx))[0].astype(np.float32)
+        rows, columns = np.zeros((ny, 1), np.float32), np.zeros(nx, np.float32)
+        for _ in range(_ROUNDS):
+            rows += _medians(light - rows - columns, 1)[:, None]
+            columns += _medians(light - rows - columns, 0)
+        plain = PixelSource(image - rows - columns, error=error)
+        sky = estimate_background(plain)
+    return plain, sky
 
 
 def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
