@@ -68,7 +68,7 @@ def name_of_finder(finder: Any) -> str:
     if owner is finder:
         return name
     given = {
-        key: value
+        key: value.item() if hasattr(value, "item") else value
         for key, value in sorted(getattr(finder, "__dict__", {}).items())
         if isinstance(value, bool | int | float | str) and not key.startswith("_")
     }
