@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_hot_pixels", "with_hot_pixels"]
 
-_EVERY = 8  # of so many strips one is looked at first
+_LOOK = 50_000  # px that are looked at first
 _STRIP = 4  # rows of such a strip; the first and the last only serve as neighbors
 _ROWS = 256  # rows looked at together
 _LEAST = 8.0  # noise of the sky: what is fainter is not worth the look
@@ -53,23 +53,25 @@ def find_hot_pixels(source: PixelSource, background: Background) -> NDArray[np.b
     Notes
     -----
     A hot pixel stands out by itself: three of its four neighbors, all but the brightest, have next
-    to none of its light. One row of eight is looked at first, which tells whether most peaks stand
-    alone, without light in any neighbor.
+    to none of its light. A small part of the rows is looked at first, to see whether most peaks
+    stand alone, without light in any neighbor.
     """
     ny, nx = source.shape
-    hot = peaks = 0
-    for start in range(0, ny - _STRIP + 1, _EVERY * (_STRIP - 2)):
-        look = _Neighbors(_snr(source, background, start, start + _STRIP))
-        bright = look.peak & (look.middle > _SURE)
-        peaks += int(np.count_nonzero(bright))
-        hot += int(np.count_nonzero(bright & (look.all_of_them < _SHARED * look.middle + 1)))
+    starts = np.linspace(0, ny - _STRIP, max(min(_LOOK // (nx * (_STRIP - 2)), ny // _STRIP), 1))
+    rows = starts.astype(np.int64)[:, np.newaxis] + np.arange(_STRIP)
+    look = _Neighbors(_snr(source, background, rows.ravel()))
+    bright = look.peak & (look.middle > _SURE)
+    # where two strips meet, the rows are no neighbors
+    bright[_STRIP - 2 :: _STRIP] = bright[_STRIP - 1 :: _STRIP] = False
+    peaks = int(np.count_nonzero(bright))
+    hot = int(np.count_nonzero(bright & (look.all_of_them < _SHARED * look.middle + 1)))
     if hot < _FEWEST or hot < _MOST * peaks:
         return None
     out = np.zeros((ny, nx), dtype=bool)
     for start in range(0, ny, _ROWS):
         first, last = max(0, start - _ROUNDS), min(ny, start + _ROWS + _ROUNDS)
         edge = np.full((1, nx), np.nan, np.float32)
-        snr = np.concatenate((edge, _snr(source, background, first, last), edge))
+        snr = np.concatenate((edge, _snr(source, background, np.arange(first, last)), edge))
         here = np.zeros_like(snr[1:-1], dtype=bool)
         for _ in range(_ROUNDS):
             look = _Neighbors(snr)
@@ -130,12 +132,12 @@ def with_hot_pixels(
     return QTable({name: values[order] for name, values in columns.items()}, meta=table.meta)
 
 
-def _snr(source: PixelSource, background: Background, first: int, last: int) -> NDArray:
+def _snr(source: PixelSource, background: Background, rows: NDArray[np.int64]) -> NDArray:
     """Return some rows less the sky, in units of its noise; NaN where pixels are bad."""
-    rows = source.rows(slice(first, last))
-    level, noise = background.grid(np.arange(first, last), np.arange(rows.shape[1]))
+    light = source.rows(rows)
+    level, noise = background.grid(rows, np.arange(light.shape[1]))
     with np.errstate(invalid="ignore", over="ignore"):
-        snr = ((rows - level) / noise).astype(np.float32)
+        snr = ((light - level) / noise).astype(np.float32)
     return np.where(np.isfinite(snr), snr, np.float32(np.nan))
 
 
