@@ -15,7 +15,9 @@ __all__ = ["Background", "estimate_background", "with_common_noise"]
 
 _WINDOWS = 6  # along a side, in which the noise of the filtered image is measured
 _WINDOW = 96  # px
-_SURPLUS = 1.05  # of the noise that is expected: less is chance
+# Of the noise that neighbors alone let expect. Less is left alone: colors that are interpolated,
+# whose noise is not the same in all pixels, and crowded fields show too much of it.
+_SURPLUS = 1.4
 _CORRELATED = 0.1
 _FEWEST = 400  # differences of pixels that tell their width
 
