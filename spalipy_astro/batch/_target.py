@@ -13,14 +13,13 @@ from astropy.table import QTable, Table
 from astropy.time import Time, TimeDelta
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from spalipy_astro.errors import AlignmentError
+from spalipy_astro.io import exposure_time
 
 __all__ = ["Target", "mid_exposure", "target_of"]
 
 _BEYOND = 0.1  # of the table's span, by which it is extrapolated
-_EXPOSURE = ("EXPTIME", "EXPOSURE", "XPOSURE", "ITIME")
 _CUBIC = 4  # rows from which on a curve is drawn through them
 
 
@@ -53,6 +52,8 @@ class Target:
                 f"times of the target, {first} to {last}; add rows to its table."
             )
         if len(self.time) >= _CUBIC:
+            from scipy.interpolate import CubicSpline  # takes a while to import
+
             return np.asarray(CubicSpline(self.time, self.xy)(time))
         k = int(np.clip(np.searchsorted(self.time, time) - 1, 0, len(self.time) - 2))
         share = (time - self.time[k]) / (self.time[k + 1] - self.time[k])
@@ -86,9 +87,7 @@ def mid_exposure(header: Mapping[str, Any]) -> float | None:
     """
     scale = str(header.get("TIMESYS", "UTC")).strip().lower()
     scale = scale if scale in Time.SCALES and scale != "local" else "utc"
-    exposure = next(
-        (float(header[card]) for card in _EXPOSURE if _is_number(header.get(card))), 0.0
-    )
+    exposure = np.nan_to_num(exposure_time(header))  # at a moment, if it tells none
     for card, part in (
         ("MJD-AVG", 0.0),
         ("DATE-AVG", 0.0),
@@ -194,7 +193,3 @@ def _positions(target: Table, names: Mapping[str, str], wcs: Any) -> NDArray[np.
             "target: positions on the sky need a template with a celestial WCS; give x and y."
         )
     return np.column_stack(skycoord_to_pixel(sky, wcs.celestial))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)

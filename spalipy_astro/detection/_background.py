@@ -114,43 +114,46 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     from spalipy_astro.detection._peaks import gaussian_kernel
 
     kernel = gaussian_kernel(fwhm).astype(np.float64)
-    reach = len(kernel) - 1
-    overlap = np.correlate(kernel, kernel, "full")[reach + 1 :] / np.sum(kernel**2)
-    widths: tuple[list[NDArray], list[NDArray]] = ([], [])
+    overlap = np.correlate(kernel, kernel, "full")[len(kernel) :] / np.sum(kernel**2)
+    parts = []
     ny, nx = source.shape
     for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
         strip = np.asarray(source.rows(slice(y, min(y + _WINDOW, ny))), np.float64)
         for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
             part = strip[:, x : x + _WINDOW]
             noise = float(background.at(x + part.shape[1] / 2, y + part.shape[0] / 2)[1])
-            part = part / (noise / background.growth)
-            for along, plane in zip(widths, (part, part.T), strict=True):
-                along.append(_difference_widths(plane, reach))
-    factor = 1.0
-    for along in widths:
-        known = np.array(along)
-        known = known[np.isfinite(known).all(axis=1)]
-        if len(known):
-            common = 1 - 0.5 * np.median(known, axis=0) ** 2
-            # from where on there is none, there is none
-            common[np.maximum.accumulate(common < _CORRELATED)] = 0
-            factor *= 1 + 2 * float(np.sum(common * overlap))
+            parts.append(part / (noise / background.growth))
+    factor = _filtered_noise(parts, overlap) * _filtered_noise([part.T for part in parts], overlap)
     surplus = np.sqrt(factor) / background.growth
     if surplus <= _SURPLUS:
         return background
     return replace(background, noise=background.noise * np.float32(surplus))
 
 
-def _difference_widths(plane: NDArray, reach: int) -> NDArray[np.float64]:
-    """Return the width of the differences of pixels 1, 2, ... apart along x; NaN of too few."""
-    out = np.full(reach, np.nan)
-    for step in range(1, min(reach, plane.shape[1] - 1) + 1):
-        difference = plane[:, step:] - plane[:, :-step]
-        difference = difference[np.isfinite(difference)]
-        if len(difference) >= _FEWEST:
-            middle = np.median(difference)
-            out[step - 1] = 1.4826 * np.median(np.abs(difference - middle))
-    return out
+def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
+    """Return by what the variance of a sum along x exceeds that of independent pixels.
+
+    ``overlap`` is that of the filter with itself shifted by 1, 2, ... pixels. Most images have
+    noise in common with the next pixel or two, and the search ends where there is none.
+    """
+    factor = 1.0
+    for step, weight in enumerate(overlap, 1):
+        widths = np.array([_difference_width(part, step) for part in parts])
+        widths = widths[np.isfinite(widths)]
+        common = 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
+        if common < _CORRELATED:
+            break
+        factor += 2 * common * weight
+    return factor
+
+
+def _difference_width(plane: NDArray, step: int) -> float:
+    """Return the width of the differences of pixels a step apart along x; NaN of too few."""
+    difference = plane[:, step:] - plane[:, :-step]
+    difference = difference[np.isfinite(difference)]
+    if len(difference) < _FEWEST:
+        return np.nan
+    return 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
 
 
 def _find_step(source: PixelSource) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from astropy.nddata import CCDData
 from numpy.typing import NDArray
 
+from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 
 __all__ = ["coadd"]
@@ -82,14 +83,7 @@ def coadd(
 def _window(alignment: Alignment, shape: tuple[int, int], offset: tuple[int, int]) -> Window:
     """Return the part of the canvas where a frame lies."""
     assert alignment.source_shape is not None
-    ny, nx = alignment.source_shape
-    x = np.concatenate(
-        (np.linspace(-0.5, nx - 0.5, 33),) * 2 + (np.full(33, -0.5), np.full(33, nx - 0.5))
-    )
-    y = np.concatenate(
-        (np.full(33, -0.5), np.full(33, ny - 0.5)) + (np.linspace(-0.5, ny - 0.5, 33),) * 2
-    )
-    at = np.column_stack(alignment.transform(x, y)) - offset
+    at = outline(alignment.transform, alignment.source_shape) - offset
     low = np.clip(np.floor(at.min(axis=0)).astype(int), 0, np.array(shape[::-1]) - 1)
     high = np.clip(np.ceil(at.max(axis=0)).astype(int) + 1, low + 1, shape[::-1])
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))

@@ -14,7 +14,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro._files import require_file, whole_file
-from spalipy_astro._geometry import spread
+from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io import read_image
@@ -70,13 +70,9 @@ class GroupAlignment:
                 continue
             if alignment.source_shape is None:
                 xy = alignment.matches["x_source"], alignment.matches["y_source"]
+                image = np.column_stack(alignment.transform(*xy))
             else:
-                ny, nx = alignment.source_shape
-                x, y = spread(alignment.source_shape, 17)
-                # to the outer edges of the pixels
-                xy = (x + 0.5) * nx / (nx - 1 + 1e-9) - 0.5, (y + 0.5) * ny / (ny - 1 + 1e-9) - 0.5
-                xy = np.clip(xy[0], -0.5, nx - 0.5), np.clip(xy[1], -0.5, ny - 0.5)
-            image = np.column_stack(alignment.transform(*xy))
+                image = outline(alignment.transform, alignment.source_shape)
             low.append(image.min(axis=0))
             high.append(image.max(axis=0))
         if not low:

@@ -24,7 +24,7 @@ from spalipy_astro.io._fits import (
     to_hdus,
     write_hdus,
 )
-from spalipy_astro.io._headers import as_header
+from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
@@ -45,6 +45,7 @@ __all__ = [
     "as_image",
     "check_asdf_name",
     "chip_of",
+    "exposure_time",
     "head_of",
     "image_hdus",
     "is_complete",

@@ -11,10 +11,11 @@ from typing import Any
 from astropy import units as u
 from astropy.io import fits
 
-__all__ = ["as_header", "clean_header", "inherited", "unit_of"]
+__all__ = ["as_header", "clean_header", "exposure_time", "inherited", "unit_of"]
 
 log = logging.getLogger(__name__)
 
+_EXPOSURE = ("EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE", "EFFEXPTM", "ITIME", "TEXPTIME")
 _COMMENTARY = ("COMMENT", "HISTORY", "")
 _NAMED = 5  # cards that a warning names
 _STANDARD = 8  # characters of a keyword
@@ -132,6 +133,15 @@ def inherited(header: fits.Header, primary: fits.Header) -> fits.Header:
         if card.keyword and card.keyword not in own and card.keyword != "COMMENT":
             out.append(card)
     return out
+
+
+def exposure_time(header: Mapping[str, Any]) -> float:
+    """Return the time of the exposure that a header tells, in seconds; NaN where it tells none."""
+    for card in _EXPOSURE:
+        value = header.get(card)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return float(value)
+    return math.nan
 
 
 def unit_of(text: str) -> u.UnitBase | None:

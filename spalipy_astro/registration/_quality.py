@@ -9,27 +9,13 @@ import numpy as np
 from astropy.table import Table
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from spalipy_astro.io import Image
+from spalipy_astro.io import Image, exposure_time
 
-__all__ = ["QUALITY", "measure_quality"]
-
-QUALITY = (
-    "fwhm",
-    "fwhm_arcsec",
-    "ellipticity",
-    "orientation",
-    "background",
-    "noise",
-    "n_stars",
-    "depth",
-    "exptime",
-)
-"""The names of what `measure_quality` returns."""
+__all__ = ["measure_quality"]
 
 _DEPTH_SNR = 5.0
 _FAINT_SNR = 15.0  # below it the noise of the sky decides how well a flux is known
 _LEAST_FAINT = 10
-_EXPOSURE_CARDS = ("EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE", "EFFEXPTM", "ITIME", "TEXPTIME")
 
 
 def measure_quality(
@@ -68,7 +54,7 @@ def measure_quality(
         "noise": float(meta.get("noise", np.nan)),
         "n_stars": float(n_stars),
         "depth": _depth(table, fwhm),
-        "exptime": _exposure_time(header),
+        "exptime": exposure_time(header),
     }
 
 
@@ -91,12 +77,3 @@ def _arcsec_per_pixel(wcs: Any) -> float:
         return np.nan
     scales = proj_plane_pixel_scales(celestial) * 3600
     return float(np.sqrt(np.prod(scales)))
-
-
-def _exposure_time(header: Mapping[str, Any]) -> float:
-    """Return the time of the exposure that a header tells, in seconds."""
-    for card in _EXPOSURE_CARDS:
-        value = header.get(card)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return float(value)
-    return np.nan
