@@ -107,3 +107,5 @@ class PairOptions(AlignmentOptions, total=False):
 
     source_mask: MaskLike | None
     hdu: HDULike | None
+    ignore_flags: Any
+    flag_name_map: Any

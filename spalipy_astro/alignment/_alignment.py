@@ -184,6 +184,8 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        ignore_flags: Any = "observatory",
+        flag_name_map: Any = None,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
@@ -218,8 +220,10 @@ class Alignment(Merits):
         min_weight : float, optional
             Fraction of an output pixel's weight that must be on good pixels for it to be good;
             default 0.75.
-        mask, uncertainty
-            For plain arrays: as those of CCDData.
+        mask : array_like of bool, path, HDU or HDUList, optional
+            Bad pixels in addition to those of ``data``, of its shape or (ny, nx).
+        uncertainty : `~astropy.nddata.NDUncertainty`, optional
+            For plain arrays: as that of CCDData.
         flags_method : {"nearest", "or"}, optional
             Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
             kernel.
@@ -235,6 +239,8 @@ class Alignment(Merits):
             Threads; by default as many as the process has cores.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        ignore_flags, flag_name_map : optional
+            Which flags in a file do not make a pixel bad, as for `find_alignment`.
 
         Returns
         -------
@@ -250,7 +256,9 @@ class Alignment(Merits):
             If ``data`` does not have the source's shape, there is no shape to resample to, or an
             option is unknown or not a whole number.
         """
-        data = _supplied.opened(data, name="data", hdu=hdu)
+        flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+        mask = _supplied.opened_mask(mask, hdu=hdu, **flags)
+        data = _supplied.opened(data, name="data", hdu=hdu, **flags)
         check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
         grid = output_of(self, output=output, shape=shape, offset=offset, scale=scale, wcs=wcs)
@@ -264,7 +272,7 @@ class Alignment(Merits):
             conserve_flux=conserve_flux,
             fill_value=fill_value,
             min_weight=min_weight,
-            mask=_supplied.opened_mask(mask),
+            mask=mask,
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,

@@ -33,7 +33,6 @@ from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatc
 from spalipy_astro.io import (
     Extension,
     as_header,
-    chip_of,
     is_complete,
     open_mask,
     read_image,
@@ -455,10 +454,7 @@ def _image(task: Task, settings: Settings) -> Any:
     image = task.image
     if isinstance(image, Exception):
         raise image
-    hdu = settings.hdu
-    if isinstance(task.mask, str | os.PathLike):
-        hdu = chip_of(task.mask, settings.hdu)
-    mask = open_mask(task.mask, name="source_mask", hdu=hdu, **settings.flags)
+    mask = open_mask(task.mask, name="source_mask", hdu=settings.hdu, **settings.flags)
     if isinstance(image, str | os.PathLike):
         try:
             return read_image(image, hdu=settings.hdu, mask=mask, **settings.flags)

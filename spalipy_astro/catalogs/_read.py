@@ -226,8 +226,11 @@ def _read(path: Path | str, format: str | None, columns: Any, hdu: int | str | N
             raise
         raise FormatError(f"{str(path)!r} cannot be read as a catalog: {error}") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, _SURPRISES):  # their words are the reader's, not about the file
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = (lines or [type(error).__name__])[0].strip()
+        if isinstance(error, ascii.InconsistentTableError) and format is None:
+            reason = "its text has no columns that are the same in all lines"
+        elif isinstance(error, _SURPRISES):  # their words are the reader's, not about the file
             reason = f"what is in it is not what the format {format or 'of text'} asks for"
         raise FormatError(
             f"{str(path)!r} cannot be read as a catalog ({reason}). Say "

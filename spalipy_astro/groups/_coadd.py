@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,15 @@ def coadd(
     combine: str,
     match_background: bool,
     first: int,
+    flags: Mapping[str, Any],
 ) -> tuple[CCDData, FloatArray]:
     """
     Resample frames onto a canvas and combine them.
 
     Parameters
     ----------
-    images : sequence of CCDData, NDData or array_like
+    images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+        Files are read one at a time.
     alignments : sequence of Alignment
         One per image.
     shape : (ny, nx)
@@ -45,6 +47,8 @@ def coadd(
         Whether to subtract one number per image, so that overlaps agree.
     first : int
         The image whose background is kept.
+    flags : mapping
+        ``ignore_flags`` and ``flag_name_map``, for flags in files.
 
     Returns
     -------
@@ -61,6 +65,7 @@ def coadd(
             image,
             shape=(rows.stop - rows.start, columns.stop - columns.start),
             offset=(offset[0] + columns.start, offset[1] + rows.start),
+            **flags,
         )
         data = np.array(getattr(aligned, "data", aligned), dtype=float)
         if getattr(aligned, "mask", None) is not None:

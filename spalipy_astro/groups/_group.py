@@ -13,13 +13,12 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_names
 from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment, provenance
-from spalipy_astro.catalogs import read_catalog
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._graph import Link, find_links, parts_of
 from spalipy_astro.groups._result import GroupAlignment
-from spalipy_astro.io import is_fits, read_image
-from spalipy_astro.registration import FindOptions, StarFrame, prepare
+from spalipy_astro.io import OBSERVATORY
+from spalipy_astro.registration import FindOptions, StarFrame, open_side, prepare
 
 __all__ = ["align_group"]
 
@@ -37,6 +36,8 @@ def align_group(
     camera: str | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     **options: Any,
 ) -> GroupAlignment:
     """
@@ -58,6 +59,8 @@ def align_group(
     chips, exposures : sequence, optional
         Labels per frame of the chip and of the exposure, both or none: chips have a fixed
         geometry, and each exposure has one pointing. Each chip has its own distortion.
+    ignore_flags, flag_name_map : optional
+        Which flags in files do not make a pixel bad, as for `find_alignment`.
     **options
         ``threshold``, ``fwhm``, ``gain``, ``saturation``, ``select``, ``scale``, ``rotation``,
         ``parity`` and ``spline_order``, as for `find_alignment`; with ``spline_order=0`` there are
@@ -117,17 +120,21 @@ def align_group(
     frames: list[StarFrame | None] = []
     reasons = [""] * n
     for k, image in enumerate(images):
+        name = f"image {k}"
         try:
-            frames.append(prepare(_read(image), name=f"image {k}", **given.detection))
+            side = open_side(
+                image, name=name, ignore_flags=ignore_flags, flag_name_map=flag_name_map
+            )
+            frames.append(prepare(side, name=name, **given.detection))
         except (AlignmentError, OSError) as error:
             frames.append(None)
             reasons[k] = str(error)
     links = find_links(frames, given.priors)
     part = parts_of(n, links)
     components = []
-    for name in range(int(part.max()) + 1):
-        members = np.flatnonzero(part == name).tolist()
-        mine = [link for link in links if part[link.i] == name]
+    for number in range(int(part.max()) + 1):
+        members = np.flatnonzero(part == number).tolist()
+        mine = [link for link in links if part[link.i] == number]
         if not mine:
             continue
         top = reference if reference in members else _best(members, mine)
@@ -155,15 +162,6 @@ def _labels(name: str, labels: Sequence[Hashable] | None, n: int) -> list[int] |
         raise ValueError(f"{name} has {len(labels)} labels for {n} images; give one per image.")
     number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     return [number[label] for label in labels]
-
-
-def _read(image: Any) -> Any:
-    """Read a file; hand back anything else."""
-    if not isinstance(image, str | os.PathLike):
-        return image
-    if is_fits(image):
-        return read_image(image)
-    return read_catalog(image)
 
 
 def _best(members: Sequence[int], links: Sequence[Link]) -> int:

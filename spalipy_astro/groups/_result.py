@@ -13,13 +13,17 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._files import require_file, whole_file
+from spalipy_astro._files import whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
-from spalipy_astro.io import read_image
+from spalipy_astro.io import check_asdf_name, read_tree
 
 __all__ = ["GroupAlignment"]
+
+_PARTS = ("reference", "alignments", "table", "links", "provenance")
+_TABLE = ("source", "status", "reason", "component", "links", "n_matched", "rms", "error")
+_LINKS = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,20 +132,28 @@ class GroupAlignment:
         return one.then(two.inverse)
 
     def coadd(
-        self, images: Sequence[Any], *, combine: str = "mean", match_background: bool = True
+        self,
+        images: Sequence[Any],
+        *,
+        combine: str = "mean",
+        match_background: bool = True,
+        ignore_flags: Any = "observatory",
+        flag_name_map: Any = None,
     ) -> tuple[CCDData, NDArray[np.float64]]:
         """
         Combine the frames of the largest component on the canvas.
 
         Parameters
         ----------
-        images : sequence of CCDData, NDData, array_like or path
+        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
             The images that were aligned, all of them, in the same order.
         combine : {"mean", "sum"}, optional
             What to make of pixels that several frames show.
         match_background : bool, optional
             Whether to subtract one number per frame so that frames agree where they overlap; the
             reference keeps its background.
+        ignore_flags, flag_name_map : optional
+            Which flags in files do not make a pixel bad, as for `find_alignment`.
 
         Returns
         -------
@@ -176,16 +188,14 @@ class GroupAlignment:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
         names = [k for k, _ in placed]
         total, footprint = coadd(
-            [
-                read_image(images[k]) if isinstance(images[k], str | os.PathLike) else images[k]
-                for k in names
-            ],
+            [images[k] for k in names],
             [a for _, a in placed],
             shape,
             offset,
             combine=combine,
             match_background=match_background,
             first=0 if self.reference is None else names.index(self.reference),
+            flags={"ignore_flags": ignore_flags, "flag_name_map": flag_name_map},
         )
         total.wcs = self.wcs
         return total, footprint
@@ -199,7 +209,15 @@ class GroupAlignment:
         path : path
         overwrite : bool, optional
             Whether to replace a file of that name.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ValueError
+            If ``path`` has the suffix of another format, such as ``.fits``.
         """
+        check_asdf_name(path)
         tree = {
             "reference": self.reference,
             "alignments": list(self.alignments),
@@ -221,23 +239,44 @@ class GroupAlignment:
         FormatError
             If it is no such file.
         """
-        require_file(path)
+        tree = read_tree(path, "a group", origin="GroupAlignment.write")
         name = repr(os.fspath(path))
+        group = tree.get("group")
+        if not isinstance(group, Mapping):
+            raise FormatError(f"{name} contains no group; it was not made by GroupAlignment.write.")
         try:
-            with (
-                open(path, "rb") as stream,
-                asdf.open(stream, lazy_load=False, lazy_tree=False, memmap=False) as file,
-            ):
-                tree = dict(file.tree["group"])
-            return cls(
-                tree["reference"],
-                list(tree["alignments"]),
-                tree["table"],
-                tree["links"],
-                dict(tree["provenance"]),
-            )
-        except Exception as error:
-            raise FormatError(
-                f"{name} cannot be read as a group ({type(error).__name__}: {error}). Files come "
-                "from GroupAlignment.write."
-            ) from error
+            return cls(**_checked(group))
+        except FormatError as error:
+            raise FormatError(f"{name} cannot be read as a group: {error}") from error
+
+
+def _checked(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a group; raise for what is missing, or is not what was written."""
+    missing = [part for part in _PARTS if part not in group]
+    if missing:
+        raise FormatError(f"it lacks {', '.join(missing)}.")
+    alignments = group["alignments"]
+    if not isinstance(alignments, list) or not all(
+        one is None or isinstance(one, Alignment) for one in alignments
+    ):
+        raise FormatError("its alignments are no list of alignments.")
+    for one in alignments:
+        try:
+            if one is not None:
+                one.transform.inverse  # noqa: B018
+        except NotImplementedError as error:
+            raise FormatError("a transform in it has no inverse.") from error
+    for part, columns in (("table", _TABLE), ("links", _LINKS)):
+        names = getattr(group[part], "colnames", ())
+        lacking = [column for column in columns if column not in names]
+        if lacking:
+            raise FormatError(f"its table {part!r} lacks the columns {', '.join(lacking)}.")
+    if len(group["table"]) != len(alignments):
+        raise FormatError(f"its table has {len(group['table'])} rows for {len(alignments)} frames.")
+    reference = group["reference"]
+    whole = isinstance(reference, int) and 0 <= reference < len(alignments)
+    if reference is not None and not (whole and alignments[reference] is not None):
+        raise FormatError(f"its reference, {reference!r}, is no frame that is aligned.")
+    if not isinstance(group["provenance"], Mapping):
+        raise FormatError("its provenance is no mapping.")
+    return {part: group[part] for part in _PARTS}

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         check_asdf_name,
         peek_alignment,
         read_alignment,
+        read_tree,
         write_alignment,
     )
 
@@ -61,6 +62,7 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_plane",
+    "read_tree",
     "read_uncertainty",
     "to_hdus",
     "write_alignment",
@@ -73,6 +75,7 @@ def __getattr__(name: str) -> Any:
         "check_asdf_name",
         "peek_alignment",
         "read_alignment",
+        "read_tree",
         "write_alignment",
     ):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

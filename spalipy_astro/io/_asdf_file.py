@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import struct
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
@@ -28,6 +29,7 @@ __all__ = [
     "from_tree",
     "peek_alignment",
     "read_alignment",
+    "read_tree",
     "to_tree",
     "write_alignment",
 ]
@@ -192,6 +194,44 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
+    tree = read_tree(path, "an alignment", origin="Alignment.write")
+    name = repr(os.fspath(path))
+    if "portable" in tree:
+        raise FormatError(
+            f"{name} was written with portable=True and contains tables instead of the transform; "
+            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
+        )
+    alignment = tree.get("alignment")
+    if alignment is None and "group" in tree:
+        raise FormatError(f"{name} holds a group of frames; GroupAlignment.read opens it.")
+    if isinstance(alignment, Alignment):
+        _require_inverse(alignment, name)
+    return alignment
+
+
+def read_tree(path: str | os.PathLike[str], what: str, *, origin: str) -> dict[str, Any]:
+    """
+    Read all that is in an ASDF file of this package.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What is to be in it, for error messages.
+    origin : str
+        What writes such files, likewise.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no ASDF file, or is damaged, or has contents in an unknown version.
+    """
     name = repr(path_of("path", path))
     require_file(path)
     try:
@@ -205,33 +245,34 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             config.validate_on_read = True
             # what nobody can convert comes as bare numbers; no transform must be made of these
             warnings.simplefilter("error", AsdfConversionWarning)
-            # Not lazy: the alignment must outlive the file.
+            # Not lazy: what is read must outlive the file.
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
-                tree = dict(file.tree)
+                return dict(file.tree)
     except AsdfConversionWarning as warning:
         raise FormatError(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
             f"that of a package that it uses: {_reason(warning)} Upgrade them."
         ) from warning
+    except struct.error as error:
+        raise FormatError(
+            f"{name} is truncated or damaged: a block of its numbers is cut short. Files come from "
+            f"{origin}."
+        ) from error
     except Exception as error:
         raise FormatError(
-            f"{name} cannot be read as an alignment ({type(error).__name__}: {_reason(error)}). "
-            "Files come from Alignment.write."
+            f"{name} cannot be read as {what} ({type(error).__name__}: {_reason(error)}). "
+            f"Files come from {origin}."
         ) from error
-    if "portable" in tree:
-        raise FormatError(
-            f"{name} was written with portable=True and contains tables instead of the transform; "
-            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
-        )
-    alignment = tree.get("alignment")
-    if isinstance(alignment, Alignment):
-        try:  # asdf gives models their inverses last
-            alignment.transform.inverse  # noqa: B018
-        except NotImplementedError as error:
-            raise FormatError(f"{name}: its transform has no inverse.") from error
-    return alignment
+
+
+def _require_inverse(alignment: Alignment, name: str) -> None:
+    """Raise for a transform without a way back; asdf gives models their inverses last."""
+    try:
+        alignment.transform.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError(f"{name}: its transform has no inverse.") from error
 
 
 def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:

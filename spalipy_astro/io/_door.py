@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from spalipy_astro._checks import check_hdu
 from spalipy_astro.errors import FormatError
-from spalipy_astro.io._fits import Extension, OpenHDUs, read_image, read_mask
+from spalipy_astro.io._fits import Extension, OpenHDUs, chip_of, read_image, read_mask
 from spalipy_astro.io._planes import OBSERVATORY
 
 __all__ = ["is_file_like", "open_image", "open_mask"]
@@ -90,7 +90,10 @@ def open_mask(
     Parameters
     ----------
     mask : path, HDU, `~astropy.io.fits.HDUList`, array_like or None
-    name, hdu, ignore_flags, flag_name_map : optional
+    hdu : int, str or (str, int), optional
+        The extension of the image to which the mask belongs: the same one of a file with several
+        planes is taken, and the only plane of other files.
+    name, ignore_flags, flag_name_map : optional
         As for `open_image`.
 
     Returns
@@ -108,7 +111,8 @@ def open_mask(
         return mask
     path = mask if isinstance(mask, str | os.PathLike) else OpenHDUs(_listed(mask))
     try:
-        return read_mask(path, hdu=hdu, ignore_flags=ignore_flags, flag_name_map=flag_name_map)
+        chip = chip_of(path, hdu)
+        return read_mask(path, hdu=chip, ignore_flags=ignore_flags, flag_name_map=flag_name_map)
     except (FileNotFoundError, FormatError) as error:
         raise type(error)(f"{name}: {error}") from error
 

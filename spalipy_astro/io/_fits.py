@@ -80,13 +80,13 @@ class OpenHDUs(os.PathLike[str]):
         return self.hdus.filename() or "HDUList"
 
 
-def image_hdus(path: str | os.PathLike[str]) -> list[int]:
+def image_hdus(path: str | os.PathLike[str] | fits.HDUList) -> list[int]:
     """
     List the HDUs of a file that hold images.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or `~astropy.io.fits.HDUList`
 
     Returns
     -------
@@ -99,7 +99,7 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     ------
     FileNotFoundError, FormatError
     """
-    with open_fits(path) as hdus:
+    with open_fits(OpenHDUs(path) if isinstance(path, fits.HDUList) else path) as hdus:
         images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
         return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
 

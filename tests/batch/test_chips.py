@@ -54,6 +54,10 @@ def test_chips_go_with_chips(chips, tmp_path):
     assert alone[0] - alone[1] == pytest.approx(SHIFTS[0][0] - SHIFTS[1][0], abs=0.5)
     names = [str(name)[-len("hdu1/s_aligned.fits") :] for name in table["aligned"]]
     assert names == ["hdu1/s_aligned.fits", "hdu3/s_aligned.fits"]
+    with fits.open(source) as hdus, fits.open(template) as others:
+        of_hdus = align_many([hdus], others, hdu="all")
+    assert_array_equal(of_hdus["hdu"], table["hdu"])
+    assert_array_equal(of_hdus["shift_x"], alone)
 
 
 def test_all_of_files_with_one_image(chips, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from astropy.nddata import CCDData
 from astropy.table import Table
 
-from spalipy_astro import FormatError, GroupAlignment, align_group
+from spalipy_astro import Alignment, FormatError, GroupAlignment, align_group
 from spalipy_astro.groups._graph import Link, chain, closing, parts_of
 from spalipy_astro.groups._tracks import merge
 
@@ -205,6 +205,40 @@ def test_file_holds_the_group(tmp_path):
     (tmp_path / "other.asdf").write_text("no file of this kind")
     with pytest.raises(FormatError, match=r"GroupAlignment\.write"):
         GroupAlignment.read(tmp_path / "other.asdf")
+
+
+def test_files_that_are_no_whole_group(tmp_path):
+    """What lacks a part of a group, or is cut short, is refused in words when it is read."""
+    xy = np.random.default_rng(3).uniform(0, 300, (30, 2))
+    group = align_group([xy, xy + 7.0], spline_order=0)
+    with pytest.raises(ValueError, match=r"^path is that of an ASDF file; got .*\.fits"):
+        group.write(tmp_path / "group.fits")
+    group.write(tmp_path / "group.asdf")
+    assert GroupAlignment.read(tmp_path / "group.asdf").reference == group.reference
+    with pytest.raises(FormatError, match=r"GroupAlignment\.read opens it"):
+        Alignment.read(tmp_path / "group.asdf")
+    raw = (tmp_path / "group.asdf").read_bytes()
+    path = tmp_path / "b.asdf"
+    for old, new, words in (
+        (b"\n  links:", b"\n  lynx:", "it lacks links"),
+        (b"component", b"componemt", "its table 'table' lacks the columns component"),
+        (b"rms_before", b"rms_belore", "its table 'links' lacks the columns rms_before"),
+        (b"\n  reference: ", b"\n  reference: 9", "its reference, 9"),
+        (b"\ngroup:", b"\ngruppe:", "contains no group"),
+    ):
+        assert old in raw
+        path.write_bytes(raw.replace(old, new))
+        with pytest.raises(FormatError, match=rf"b\.asdf' .*{words}"):
+            GroupAlignment.read(path)
+    path.write_bytes(raw[: raw.index(b"\xd3BLK") + 5])
+    with pytest.raises(FormatError, match="a block of its numbers is cut short"):
+        GroupAlignment.read(path)
+    aliases = b"a0: &a0 [x]\n" + b"".join(
+        b"a%d: &a%d [%s]\n" % (k, k, b", ".join([b"*a%d" % (k - 1)] * 9)) for k in range(1, 12)
+    )
+    path.write_bytes(raw.replace(b"\ngroup:", b"\n" + aliases + b"group:", 1))
+    with pytest.raises(FormatError, match="its aliases expand to more than"):
+        GroupAlignment.read(path)
 
 
 def test_same_input_same_output_and_loops_close():
