@@ -24,10 +24,11 @@ from spalipy_astro.io._fits import (
     to_hdus,
     write_hdus,
 )
-from spalipy_astro.io._headers import as_header, exposure_time
+from spalipy_astro.io._headers import as_header
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
+from spalipy_astro.io._times import exposure_time, mid_exposure
 
 if TYPE_CHECKING:
     from spalipy_astro.io._asdf_file import (
@@ -53,6 +54,7 @@ __all__ = [
     "is_file_like",
     "is_fits",
     "is_picture",
+    "mid_exposure",
     "open_fits",
     "open_image",
     "open_mask",

@@ -305,6 +305,9 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
     plain = copy.copy(image)
     plain.wcs = None
     hdus = list(plain.to_hdu())
+    told = str(image.header.get("BUNIT", "")).strip()
+    if told and image.unit == u.adu and unit_of(told) is None:
+        hdus[0].header["BUNIT"] = told  # a unit that only the file's owner knows
     flags = image.flags
     if isinstance(flags, Mapping):
         hdus += [fits.ImageHDU(np.asarray(f), name=f"FLAGS_{key}") for key, f in flags.items()]

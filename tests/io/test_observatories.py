@@ -555,19 +555,45 @@ def test_units_in_spellings_of_observatories():
 
     from spalipy_astro.io._headers import unit_of
 
+    density = u.erg / u.s / u.cm**2 / u.Angstrom
     spellings = {
         "ELECTRONS/S": u.electron / u.s,
         "electrons": u.electron,
+        "ELECTRONS PER SECOND": u.electron / u.s,
         "COUNTS": u.ct,
+        "counts s-1": u.ct / u.s,
         "e-/s": u.electron / u.s,
         "ADU": u.adu,
+        "adu per pixel": u.adu / u.pix,
         "DN/sec": u.DN / u.s,
+        "Data Units": u.DN,
         "nanomaggies": u.nmgy,
+        "NMGY": u.nmgy,
         "MJy/sr": u.MJy / u.sr,
+        "MJY/SR": u.MJy / u.sr,
+        "JY/BEAM": u.Jy / u.beam,
+        "mJy/beam": u.mJy / u.beam,
+        "MJY/BEAM": u.mJy / u.beam,
+        "nJy": u.nJy,
+        "K (Tb)": u.K,
+        "MAG/ARCSEC**2": u.mag / u.arcsec**2,
+        "1E-17 erg/s/cm^2/Ang": u.Unit(1e-17) * density,
+        "10**-17 erg/s/cm**2/Angstrom": u.Unit(1e-17) * density,
+        "1E-17 erg/s/cm^2/Ang/spaxel": u.Unit(1e-17) * density / u.pix,
     }
     for text, unit in spellings.items():
-        assert unit_of(text) == unit
+        assert unit_of(text) == unit, text
     assert unit_of("furlongs") is None
+    assert unit_of("UNCALIB") is None
+
+
+def test_a_unit_that_nobody_knows_is_written_back(tmp_path, caplog):
+    """It is not turned into adu, which the file has never said."""
+    fits.writeto(tmp_path / "a.fits", pixels(), fits.Header({"BUNIT": "UNCALIB", **sky()}))
+    image = read_image(tmp_path / "a.fits")
+    assert "the unit 'UNCALIB' is unknown" in caplog.text
+    write_hdus(to_hdus(aligned(image, None)), tmp_path / "b.fits")
+    assert fits.getheader(tmp_path / "b.fits")["BUNIT"] == "UNCALIB"
 
 
 def test_uncertainty_in_a_unit_of_its_own():
