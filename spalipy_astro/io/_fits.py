@@ -527,16 +527,26 @@ def _data(hdu: Any, path: Any) -> np.ndarray:
 
 def _pixels(hdu: Any, path: Any) -> tuple[np.ndarray, NDArray[np.bool_] | None]:
     """Read the pixels of an HDU, and which of them are blank where astropy does not tell."""
-    blank, zero, scale = (hdu.header.get(key) for key in ("BLANK", "BZERO", "BSCALE"))
+    blank, zero, scale = (_whole(hdu.header.get(key)) for key in ("BLANK", "BZERO", "BSCALE"))
     data = _data(hdu, path)
-    # integers that are stored without their sign, or with one that the file has no type for
-    if data.dtype.kind not in "iu" or not isinstance(blank, int) or (scale or 1) != 1:
+    # integers that are stored without their sign, or with one that the file has no type for; or
+    # whose BLANK is written as no integer
+    if data.dtype.kind not in "iu" or blank is None or (scale or 1) != 1:
         return data, None
-    value = blank + int(zero or 0)
+    value = blank + (zero or 0)
     limits = np.iinfo(data.dtype)
     if not limits.min <= value <= limits.max:
         return data, None
     return data, data == value
+
+
+def _whole(value: Any) -> int | None:
+    """Return the value of a card that is a whole number, in whatever form it is written."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(value if isinstance(value, int) else number) if number.is_integer() else None
 
 
 def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:
