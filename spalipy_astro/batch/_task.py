@@ -481,25 +481,24 @@ def _image(task: Task, settings: Settings) -> Any:
 
 def _writable(image: NDData, task: Task) -> NDData:
     """Leave out, before the work, what cannot be written of an image's metadata after it."""
-    header = as_header(image.meta, f"source {task.label}")
-    if isinstance(image, CCDData):
-        image = copy.copy(image)
-        image.meta = header
-        return image
-    return NDData(image, meta=header)
+    image = copy.copy(image)
+    image.meta = as_header(image.meta, f"source {task.label}")
+    return image
 
 
 def _as_ccddata(image: NDData) -> CCDData:
     """Turn an image into one that can be written; its WCS, which may be a gwcs, stays behind."""
     if isinstance(image, CCDData):
         return image
-    return CCDData(
+    plain = CCDData(
         image.data,
         unit=image.unit or "adu",
         mask=image.mask,
         uncertainty=image.uncertainty,
         meta=image.meta,
     )
+    plain.flags = getattr(image, "flags", None)  # NDData of a data model has some
+    return plain
 
 
 def _state(thing: Any) -> Any:

@@ -26,7 +26,14 @@ from spalipy_astro.catalogs._text import (
     text_lines,
 )
 from spalipy_astro.errors import CatalogError, FormatError
-from spalipy_astro.io import head_of, image_hdus, is_fits, is_picture, open_fits
+from spalipy_astro.io import (
+    head_of,
+    image_hdus,
+    is_datamodel_file,
+    is_fits,
+    is_picture,
+    open_fits,
+)
 
 __all__ = ["as_table", "is_catalog"]
 
@@ -61,8 +68,9 @@ def is_catalog(thing: Any) -> bool:
         return True
     if isinstance(thing, str | os.PathLike):
         path = _path(thing)
-        if isinstance(path, Path) and (not path.is_file() or is_picture(path)):
-            return False
+        if isinstance(path, Path):
+            if not path.is_file() or is_picture(path) or is_datamodel_file(path):
+                return False
         return not is_fits(path) or (_holds_table(path) and not image_hdus(path))
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.io._datamodels import is_datamodel_file
 from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
@@ -51,6 +52,7 @@ __all__ = [
     "head_of",
     "image_hdus",
     "is_complete",
+    "is_datamodel_file",
     "is_file_like",
     "is_fits",
     "is_picture",

@@ -7,7 +7,7 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from numbers import Integral, Real
 from pathlib import Path
@@ -27,6 +27,7 @@ from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 __all__ = [
     "check_asdf_name",
     "from_tree",
+    "look_into",
     "peek_alignment",
     "read_alignment",
     "read_tree",
@@ -209,9 +210,11 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     return alignment
 
 
-def read_tree(path: str | os.PathLike[str], what: str, *, origin: str) -> dict[str, Any]:
+def read_tree(
+    path: str | os.PathLike[str], what: str, *, origin: str, strict: bool = True
+) -> dict[str, Any]:
     """
-    Read all that is in an ASDF file of this package.
+    Read all that is in an ASDF file.
 
     Parameters
     ----------
@@ -220,6 +223,8 @@ def read_tree(path: str | os.PathLike[str], what: str, *, origin: str) -> dict[s
         What is to be in it, for error messages.
     origin : str
         What writes such files, likewise.
+    strict : bool, optional
+        Whether contents that nobody here knows are an error, instead of plain mappings.
 
     Returns
     -------
@@ -242,9 +247,9 @@ def read_tree(path: str | os.PathLike[str], what: str, *, origin: str) -> dict[s
             warnings.catch_warnings(),
         ):
             _check_aliases(stream)
-            config.validate_on_read = True
+            config.validate_on_read = strict
             # what nobody can convert comes as bare numbers; no transform must be made of these
-            warnings.simplefilter("error", AsdfConversionWarning)
+            warnings.simplefilter("error" if strict else "ignore", AsdfConversionWarning)
             # Not lazy: what is read must outlive the file.
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
@@ -265,6 +270,34 @@ def read_tree(path: str | os.PathLike[str], what: str, *, origin: str) -> dict[s
             f"{name} cannot be read as {what} ({type(error).__name__}: {_reason(error)}). "
             f"Files come from {origin}."
         ) from error
+
+
+def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
+    """
+    Take one thing out of an ASDF tree; what else is in it is not read.
+
+    Parameters
+    ----------
+    stream : binary file
+    pick : callable
+        Is given the tree, and returns the thing.
+
+    Returns
+    -------
+    object
+        As a plain mapping where nobody here knows what it is.
+
+    Raises
+    ------
+    Exception
+        Whatever asdf raises for damaged files.
+    """
+    _check_aliases(stream)
+    with asdf.config_context() as config, warnings.catch_warnings():
+        config.validate_on_read = False  # arrays of the tree may lie in other extensions
+        warnings.simplefilter("ignore", AsdfConversionWarning)
+        with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:
+            return pick(file.tree)
 
 
 def _require_inverse(alignment: Alignment, name: str) -> None:

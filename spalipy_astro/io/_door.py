@@ -11,6 +11,7 @@ from astropy.table import Table
 
 from spalipy_astro._checks import check_hdu
 from spalipy_astro.errors import FormatError
+from spalipy_astro.io._datamodels import as_nddata, is_datamodel
 from spalipy_astro.io._fits import Extension, OpenHDUs, chip_of, read_image, read_mask
 from spalipy_astro.io._planes import OBSERVATORY
 
@@ -21,8 +22,9 @@ _TABLE_HDU = fits.BinTableHDU | fits.TableHDU
 
 
 def is_file_like(thing: Any) -> bool:
-    """Tell whether something is a path, an HDU or an HDUList, which have to be opened."""
-    return isinstance(thing, str | os.PathLike | fits.HDUList | _IMAGE_HDU | _TABLE_HDU)
+    """Tell whether something is a path, HDU, HDUList or data model, which have to be opened."""
+    files = str | os.PathLike | fits.HDUList | _IMAGE_HDU | _TABLE_HDU
+    return isinstance(thing, files) or is_datamodel(thing)
 
 
 def open_image(
@@ -38,9 +40,9 @@ def open_image(
 
     Parameters
     ----------
-    thing : path, HDU, `~astropy.io.fits.HDUList` or object
+    thing : path, HDU, `~astropy.io.fits.HDUList`, data model or object
         HDUs are neither changed nor closed; their pixels are not copied unless they are stored in
-        the other byte order.
+        the other byte order. Data models are those of JWST and Roman.
     name : str, optional
         The argument, for error messages.
     hdu : int, str or (str, int), optional
@@ -50,8 +52,9 @@ def open_image(
 
     Returns
     -------
-    `~astropy.nddata.CCDData`, `~astropy.table.Table` or object
-        The image, with mask, uncertainty, unit and WCS as `read_image` finds them; the table of a
+    `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.table.Table` or object
+        The image, with mask, uncertainty, unit and WCS as `read_image` finds them, of a data model
+        as NDData with its gwcs; the table of a
         table HDU, which may be a catalog; anything else as it is.
 
     Raises
@@ -68,6 +71,8 @@ def open_image(
     try:
         if isinstance(thing, str | os.PathLike):
             return read_image(thing, hdu=hdu, **flags)
+        if is_datamodel(thing):
+            return as_nddata(thing, name=type(thing).__name__, **flags)
         hdus = _listed(thing)
         if (table := _table(hdus, hdu)) is not None:
             return table

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from spalipy_astro._checks import mask_like, plane_of
 from spalipy_astro._files import open_binary, require_file, size_of
 from spalipy_astro.errors import AlignmentError, FormatError
+from spalipy_astro.io._datamodels import is_datamodel_file, read_datamodel, wcs_beside
 from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
 from spalipy_astro.io._headers import clean_header, inherited, unit_of
 from spalipy_astro.io._pictures import is_picture, read_picture
@@ -143,7 +144,7 @@ def read_image(
     ----------
     path : path-like
         FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
-        `read_picture` reads them; or `OpenHDUs`.
+        `read_picture` reads them; or ASDF, as `read_datamodel` does; or `OpenHDUs`.
     hdu : int, str or (str, int), optional
         The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
@@ -172,10 +173,14 @@ def read_image(
     ValueError, TypeError
         If ``ignore_flags`` is no set of flags.
     """
-    if is_picture(path):
-        if hdu is not None:
-            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+    kind = "picture" if is_picture(path) else "data model" if is_datamodel_file(path) else ""
+    if kind and hdu is not None:
+        raise FormatError(f"{os.fspath(path)!r} is a {kind}: it has no extension {hdu!r}.")
+    if kind == "picture":
         return read_picture(path, mask=mask)
+    flags_of_file = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    if kind:
+        return read_datamodel(path, mask=mask, **flags_of_file)
     name = os.fspath(path)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
@@ -185,11 +190,11 @@ def read_image(
         if index > 0:  # an extension goes without what the primary header says of all of them
             header = inherited(header, hdus[0].header)
         header = clean_header(header, name)
-        wcs = read_wcs(hdus, index, name)
+        wcs = read_wcs(hdus, index, name) or wcs_beside(hdus, data.shape, name)
         planes = companions_of(hdus, index, data.shape)
         spread, flags, bad = planes.spread(), planes.bits(), planes.masks()
         plane = fits.Header() if planes.flags is None else planes.flags.header
-        judge = Judge.of(header, plane, ignore_flags, flag_name_map)
+        judge = Judge.of(header, plane, **flags_of_file)
         header.extend(plane_cards(planes.flags), update=True)
     flagged = judge.bad(flags) if flags is not None and planes.flags_tell else None
     masks = [
