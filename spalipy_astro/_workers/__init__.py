@@ -2,7 +2,7 @@
 
 from spalipy_astro._workers._heard import heard
 from spalipy_astro._workers._memory import no_collection, reuse_arrays
-from spalipy_astro._workers._pool import Processes, connected, run, started
+from spalipy_astro._workers._pool import Processes, check_workers, connected, run, started
 from spalipy_astro._workers._progress import Progress, Told, check_progress
 from spalipy_astro._workers._words import describe
 
@@ -11,6 +11,7 @@ __all__ = [
     "Progress",
     "Told",
     "check_progress",
+    "check_workers",
     "connected",
     "describe",
     "heard",

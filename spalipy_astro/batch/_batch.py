@@ -26,6 +26,7 @@ from spalipy_astro._workers import (
     Progress,
     Told,
     check_progress,
+    check_workers,
     connected,
     describe,
     run,
@@ -441,10 +442,7 @@ def _check(
     """Raise for arguments that make no sense."""
     if grid not in ("template", "union", "intersection"):
         raise ValueError(f"grid is 'template', 'union' or 'intersection'; got {grid!r}.")
-    if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
-        raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
-    if n_workers is not None:
-        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+    check_workers(executor, n_workers)
     whole_number("min_matched", min_matched, "a number of stars", least=0)
     own = set(signature(align_many).parameters)
     known = set(signature(find_alignment).parameters) - {"source"}
