@@ -7,6 +7,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
@@ -15,8 +16,10 @@ from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.catalogs import read_catalog
 from spalipy_astro.errors import AlignmentError
+from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._graph import Link, find_links, parts_of
+from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.io import is_fits, read_image
 from spalipy_astro.registration import FindOptions, StarFrame, prepare
@@ -34,7 +37,7 @@ def align_group(
     images: Sequence[Any],
     *,
     reference: int | str = "best",
-    camera: str | Sequence[Hashable] | None = None,
+    camera: str | Alignment | Model | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
     **options: Any,
@@ -102,10 +105,10 @@ def align_group(
         raise ValueError(f"reference is 'best' or an index from 0 to {n - 1}; got {reference!r}.")
     if (chips is None) != (exposures is None):
         raise ValueError("chips and exposures go together: give a label per image for both.")
-    if isinstance(camera, str) and camera != "shared":
-        raise ValueError(f"camera is 'shared', a label per image, or None; got {camera!r}.")
-    shared = [0] * n if isinstance(camera, str) else _labels("camera", camera, n)
-    chip, exposure = _labels("chips", chips, n), _labels("exposures", exposures, n)
+    cameras, names, known = read_cameras(camera, n)
+    chip, exposure = labels_of("chips", chips, n), labels_of("exposures", exposures, n)
+    if camera is None and chips is not None:
+        names = list(dict.fromkeys(chips))
     if chip is not None and exposure is not None:
         both = list(zip(chip, exposure, strict=True))
         if len(set(both)) < n:
@@ -125,6 +128,7 @@ def align_group(
     links = find_links(frames, given.priors)
     part = parts_of(n, links)
     components = []
+    labels = Labels(cameras, chip, exposure, known)
     for name in range(int(part.max()) + 1):
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
@@ -136,25 +140,12 @@ def align_group(
                 frames,
                 mine,
                 int(top),
-                cameras=shared,
-                chips=chip,
-                exposures=exposure,
+                labels=labels,
                 spline_order=given.spline_order,
                 options=given.recorded,
             )
         )
-    return _result(images, components, reasons, provenance(given.recorded))
-
-
-def _labels(name: str, labels: Sequence[Hashable] | None, n: int) -> list[int] | None:
-    """Return labels as numbers, in the order in which they first occur."""
-    if labels is None:
-        return None
-    labels = list(labels)
-    if len(labels) != n:
-        raise ValueError(f"{name} has {len(labels)} labels for {n} images; give one per image.")
-    number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
-    return [number[label] for label in labels]
+    return _result(images, components, names, reasons, provenance(given.recorded))
 
 
 def _read(image: Any) -> Any:
@@ -189,7 +180,11 @@ def _error_of(alignment: Alignment) -> float:
 
 
 def _result(
-    images: Sequence[Any], components: Sequence[Component], reasons: list[str], record: Any
+    images: Sequence[Any],
+    components: Sequence[Component],
+    names: Sequence[Hashable],
+    reasons: list[str],
+    record: Any,
 ) -> GroupAlignment:
     """Put the components together."""
     n = len(images)
@@ -228,4 +223,16 @@ def _result(
         }
     )
     top = components[0].reference if components else None
-    return GroupAlignment(top, alignments, table, links, record)
+    cameras: dict[Hashable, Alignment] = {}
+    undetermined: dict[Hashable, str] = {}
+    for part in reversed(components):  # what several have solved for is the largest one's
+        for number, camera in part.cameras.items():
+            name = names[number]
+            cameras.pop(name, None)
+            undetermined.pop(name, None)
+            if isinstance(camera, Undetermined):
+                undetermined[name] = camera.reason
+            else:
+                cameras[name] = camera
+    joint = [part.errors for part in components]
+    return GroupAlignment(top, alignments, table, links, record, cameras, undetermined, joint)
