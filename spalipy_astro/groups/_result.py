@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
+from spalipy_astro.groups._alignments import between
+from spalipy_astro.groups._joint import JointErrors
 from spalipy_astro.io import read_image
 
 __all__ = ["GroupAlignment"]
@@ -47,6 +49,12 @@ class GroupAlignment:
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``
         (False if it contradicts the others).
+    cameras : dict
+        For each camera whose distortion was solved for, by its label ("shared", that of ``camera``,
+        or that of ``chips``), an `Alignment` of its frame with the same frame made flat: it can be
+        plotted and written, has an `error`, and is what ``camera=`` takes in later calls.
+    undetermined : dict
+        Of the other ones what the frames do not determine.
     """
 
     reference: int | None
@@ -54,6 +62,9 @@ class GroupAlignment:
     table: QTable
     links: QTable
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    cameras: Mapping[Hashable, Alignment] = field(default_factory=dict)
+    undetermined: Mapping[Hashable, str] = field(default_factory=dict)
+    _joint: Sequence[JointErrors] = ()
 
     def __repr__(self) -> str:
         placed = sum(a is not None for a in self.alignments)
@@ -114,8 +125,8 @@ class GroupAlignment:
         Returns
         -------
         Alignment
-            From pixels of i to pixels of j. Its error takes both maps for independent, so that it
-            is too large where they share most of their way to the reference.
+            From pixels of i to pixels of j. Its `error` is that of both maps together: what they
+            have in common, such as the way to the reference, does not count.
 
         Raises
         ------
@@ -123,9 +134,11 @@ class GroupAlignment:
             If they are not on one grid.
         """
         one, two = self.alignments[i], self.alignments[j]
-        if one is None or two is None or self.table["component"][i] != self.table["component"][j]:
+        part = int(self.table["component"][i])
+        if one is None or two is None or part != self.table["component"][j]:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
-        return one.then(two.inverse)
+        n = len(self.alignments)
+        return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
     def coadd(
         self, images: Sequence[Any], *, combine: str = "mean", match_background: bool = True
@@ -206,6 +219,9 @@ class GroupAlignment:
             "table": self.table,
             "links": self.links,
             "provenance": dict(self.provenance),
+            "cameras": [[label, camera] for label, camera in self.cameras.items()],
+            "undetermined": [list(pair) for pair in self.undetermined.items()],
+            "errors": [joint.to_tree() for joint in self._joint],
         }
         # an open file: asdf takes a path for a URI
         with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -235,6 +251,9 @@ class GroupAlignment:
                 tree["table"],
                 tree["links"],
                 dict(tree["provenance"]),
+                {label: camera for label, camera in tree["cameras"]},
+                {label: reason for label, reason in tree["undetermined"]},
+                [JointErrors.from_tree(joint) for joint in tree["errors"]],
             )
         except Exception as error:
             raise FormatError(
