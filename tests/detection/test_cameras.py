@@ -96,7 +96,7 @@ def test_the_noise_that_a_filter_sees(kind, fwhm):
     smooth = kind == "smoothed"
     image = ndimage.gaussian_filter(noise, 1.0) if smooth else interpolated(noise, kind)
     expected, _, found = noise_of_the_filtered(image, fwhm)
-    assert found == pytest.approx(expected, rel=0.12)
+    assert 0.86 * expected < found < 1.05 * expected  # up to 15 % are left alone
 
 
 @pytest.mark.parametrize("smoothed", [0.0, 0.7, 1.0])
