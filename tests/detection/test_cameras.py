@@ -53,6 +53,27 @@ def test_every_width_is_found(fwhm, seed):
     assert table.meta["fwhm"] == pytest.approx(max(fwhm, 0.9), rel=0.05)
 
 
+@pytest.mark.parametrize("fwhm", [0.6, 0.8, 1.0, 1.2])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_few_stars_that_are_narrower_than_a_pixel(fwhm, seed):
+    """A filter for wider stars hardly sees them, but they lie between pixels as no hot pixel does."""
+    image, xy = sky(seed, fwhm, n=9, brightest=60.0)
+    image += np.random.default_rng(seed + 50).normal(0, np.sqrt(3) * NOISE, image.shape)
+    table = find_stars(image)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.4) >= (7 if fwhm > 0.6 else 3)
+    assert table.meta["fwhm"] < 1.4
+
+
+@pytest.mark.parametrize("n", [4, 8, 20])
+def test_a_few_hot_pixels_are_no_stars(n):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image = rng.normal(SKY, NOISE, (SIZE, SIZE))
+        image[rng.integers(0, SIZE, n), rng.integers(0, SIZE, n)] += 40 + rng.exponential(300, n)
+        assert len(usable(find_stars(image))) <= 1
+
+
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 1.2, 1.5, 2.5, 4.0])
 def test_smoothed_noise_has_no_stars(sigma):
     noise = np.random.default_rng(3).normal(SKY, NOISE, (512, 512))
