@@ -17,6 +17,7 @@ _WINDOWS = 6  # along a side, in which the noise of the filtered image is measur
 _WINDOW = 96  # px
 _SURPLUS = 1.15  # of the noise that neighbors alone let expect: less is not worth the change
 _CORRELATED = 0.1
+_REPEATED = 0.5  # share of equal neighbors
 _FEWEST = 400  # differences of pixels that tell their width
 
 
@@ -234,14 +235,19 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     if not sigma > 0:
         return np.nan
     widths = np.empty(2)
-    _compiled.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
+    pairs = np.flatnonzero(np.diff(rows) == 1)
+    _compiled.difference_widths(values, pairs, float(sigma), widths)
+    if np.isnan(widths[1]) and len(pairs):
+        # enlarged by whole rows: neighbors do not differ at all
+        equal = float(np.mean(values[pairs] == values[pairs + 1]))
+        widths[1] = 0.0 if equal > _REPEATED else np.nan
     if np.isnan(widths).any():
         return np.nan
     factor = 1.0
     for width in widths:
         # of a normal distribution cut at 3 sigma
         correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
-        factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)
+        factor *= 1 + 1.3 * (correlation if 0.1 < correlation <= 1 else 0.0)
     return float(np.sqrt(factor))
 
 

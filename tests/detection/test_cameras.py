@@ -56,7 +56,7 @@ def test_every_width_is_found(fwhm, seed):
 @pytest.mark.parametrize("fwhm", [0.6, 0.8, 1.0, 1.2])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_few_stars_that_are_narrower_than_a_pixel(fwhm, seed):
-    """A filter for wider stars hardly sees them, but they lie between pixels as no hot pixel does."""
+    """A filter for wider stars hardly sees them; they lie between pixels, as no hot pixel does."""
     image, xy = sky(seed, fwhm, n=9, brightest=60.0)
     image += np.random.default_rng(seed + 50).normal(0, np.sqrt(3) * NOISE, image.shape)
     table = find_stars(image)
@@ -134,6 +134,15 @@ def test_an_enlarged_frame_has_the_stars_it_had():
     image, _ = sky(4, 3.0, n=15, size=256)
     large = ndimage.zoom(image, 2, order=1)
     assert len(usable(find_stars(large))) <= 17
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_pixels_that_are_repeated(times):
+    image, xy = sky(4, 3.0, n=15, size=540 // times)
+    table = usable(find_stars(np.kron(image, np.ones((times, times)))))
+    away, _ = distances(table, times * xy + (times - 1) / 2)
+    assert np.count_nonzero(away < 0.3 * times) >= 13
+    assert len(table) <= 17
 
 
 def test_stars_on_smoothed_noise():
