@@ -31,8 +31,8 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
-# Of fewer sources their places in the pixels tell little.
-_FEWEST = 6
+# Share of the sources that lie between two pixels, where they are stars; of so few, and of more.
+_BETWEEN = {3: 0.5, 6: 0.35}
 # For stars between the sharp scale and the first one.
 _MIDDLE_FWHM = 1.6
 _NARROWEST = 1.0
@@ -42,7 +42,9 @@ _HOT_PIXELS = 1.1
 _NARROW = 1.8
 _AGREE = 0.12
 _LEAST_AGREEING = 7
+_LEAST_FAINT = 3
 _PROBE_SNR = 10.0
+_FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
@@ -174,14 +176,12 @@ class _Sample:
         return float(np.median(below)) < 0.15
 
 
-def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
+def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROBE_SNR) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
     large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
     whole = frame
     for every in (4, 1) if large else (1,):
-        peaks = find_peaks(
-            frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
-        )
+        peaks = find_peaks(frame.source, frame.background, fwhm=guess, threshold=least, every=every)
         order = np.argsort(-peaks.snr, kind="stable")
         if frame.trails:
             # no stars: neither their width nor where they saturate says anything
@@ -269,6 +269,11 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         if wider.fits_its_scale:
             return wider
         guess *= 2
+    if not (np.isfinite(first.size) or frame.hot):
+        # a wide filter sees few of the stars that are narrower than a pixel
+        sharp = _sample(frame, _SHARP_FWHM, 0.4, least=_FAINT_SNR)
+        if sharp.agreeing >= _LEAST_FAINT and _is_undersampled(_seen(frame, sharp)):
+            return sharp
     return first
 
 
@@ -399,7 +404,8 @@ def _is_undersampled(stamps: NDArray) -> bool:
     Such a star shares its light with the one neighbor it lies next to; a hot pixel shares it
     with none, a cosmic ray with both of its sides.
     """
-    if len(stamps) < _FEWEST:
+    least = [share for fewest, share in _BETWEEN.items() if len(stamps) >= fewest]
+    if not least:
         return False
     c = stamps.shape[1] // 2
     core = stamps[:, c - 1 : c + 2, c - 1 : c + 2]
@@ -410,4 +416,4 @@ def _is_undersampled(stamps: NDArray) -> bool:
     for a, b in ((left, right), (low, high)):
         one_sided |= (np.maximum(a, b) > 0.2 * peak) & (np.minimum(a, b) < 0.15 * peak)
         both_sides |= np.minimum(a, b) > 0.3 * peak
-    return bool(np.mean(one_sided & ~both_sides) > 0.35)
+    return bool(np.mean(one_sided & ~both_sides) > least[-1])
