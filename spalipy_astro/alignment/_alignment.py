@@ -184,6 +184,10 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        pixfrac: float | None = None,
+        kernel: str | None = None,
+        weights: ArrayLike | str | None = None,
+        return_weights: bool = False,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
@@ -212,7 +216,7 @@ class Alignment(Merits):
         scale : float, optional
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
-        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+        wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
             Any grid on the sky instead of the template's, if the template has a celestial WCS;
             ``shape`` is by default its own.
         min_weight : float, optional
@@ -235,6 +239,14 @@ class Alignment(Merits):
             Threads; by default as many as the process has cores.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        pixfrac : float, optional
+            For ``method="drizzle"``: size of the drops that pixels shrink to, 0 to 1; default 1.
+        kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
+            For ``"drizzle"``: shape of the drops; default square.
+        weights : array_like or "ivar", optional
+            For ``"drizzle"``: weights of the pixels of ``data``, or 1 / variance; by default 1.
+        return_weights : bool, optional
+            For ``"drizzle"``: whether to also return its weight map.
 
         Returns
         -------
@@ -243,6 +255,8 @@ class Alignment(Merits):
             Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
+        weights : ndarray, shape (ny, nx)
+            Only if ``return_weights``: the sum of the weights of the drops in each pixel.
 
         Raises
         ------
@@ -269,6 +283,10 @@ class Alignment(Merits):
             flags_method=flags_method,
             return_footprint=return_footprint,
             n_threads=n_threads,
+            pixfrac=pixfrac,
+            kernel=kernel,
+            weights=weights,
+            return_weights=return_weights,
         )
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from spalipy_astro.io._fits import (
     to_hdus,
     write_hdus,
 )
+from spalipy_astro.io._grids import read_grid
 from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
@@ -59,6 +60,7 @@ __all__ = [
     "open_mask",
     "peek_alignment",
     "read_alignment",
+    "read_grid",
     "read_image",
     "read_mask",
     "read_picture",
