@@ -54,8 +54,8 @@ class Alignment(Merits):
     Attributes
     ----------
     transform : `~astropy.modeling.Model`
-        Source px -> template px; ``transform.inverse`` goes back. Points are ``(x, y)``, 0-based,
-        with pixel centers on integers.
+        Source px -> template px, ``transform(x, y)``; ``transform.inverse`` goes back. Positions
+        are 0-based, with pixel centers on integers. `transform_points` takes them as one array.
     matches : `~astropy.table.QTable`
         The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
@@ -403,6 +403,30 @@ class Alignment(Merits):
             If the template has no sky.
         """
         return _points.sky_to_pixel(self.wcs, sky)
+
+    def transform_points(self, points: ArrayLike) -> FloatArray:
+        """
+        Move positions in one array from the source to the template.
+
+        Parameters
+        ----------
+        points : array_like, shape (N, 2) or (2,)
+            Positions ``(x, y)`` in source px; NaN and masked ones become NaN. For the way back use
+            ``alignment.inverse.transform_points``, for the sky `sky_to_pixel`.
+
+        Returns
+        -------
+        ndarray, of the same shape
+            Template px.
+
+        Raises
+        ------
+        TypeError
+            If they are no numbers, but a table or positions on the sky.
+        ValueError
+            If they have another shape, or are not in px.
+        """
+        return _points.map_points(points, self.transform)
 
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro._checks import check_shape, in_pixels, is_whole
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
-from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
+from spalipy_astro.wcs import SAME, Grid, regrid_backward
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -186,6 +186,11 @@ def _regridded(
 ) -> Alignment:
     """Return the alignment of other pixel grids of the same two images."""
     source, template = grids
+    wcs = alignment.original_wcs
+    if wcs is not None:
+        from spalipy_astro.wcs import regrid_wcs  # gwcs comes in with it
+
+        wcs = regrid_wcs(wcs, template, shapes[1])
     transform = regrid_backward(alignment.transform.inverse, source, template).inverse
     matches = alignment.matches.copy()
     for name, grid in (("source", source), ("template", template)):
@@ -206,7 +211,7 @@ def _regridded(
         matches=_with_residuals(matches, transform),
         shapes=shapes,
         known=known,
-        original_wcs=regrid_wcs(alignment.original_wcs, template, shapes[1]),
+        original_wcs=wcs,
         _errors=terms,
     )
 

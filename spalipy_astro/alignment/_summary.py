@@ -8,7 +8,9 @@ from html import escape
 from string import Formatter
 from typing import Any
 
+import astropy
 import numpy as np
+import scipy
 from astropy.modeling import Model
 from astropy.table import QTable
 from numpy.typing import NDArray
@@ -325,8 +327,14 @@ def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    """Return the versions of what makes transforms; to look them up takes some ms."""
+    """Return the versions of what makes transforms; to look one up takes some ms."""
     from importlib.metadata import version
 
-    others = ("astropy", "gwcs", "numpy", "photutils", "scipy")
-    return {"spalipy_astro": __version__, **{name: version(name) for name in others}}
+    return {
+        "spalipy_astro": __version__,
+        "astropy": astropy.__version__,
+        "gwcs": version("gwcs"),
+        "numpy": np.__version__,
+        "photutils": version("photutils"),
+        "scipy": scipy.__version__,
+    }
