@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from spalipy_astro import _geometry
 from spalipy_astro._checks import check_image, check_pixels, check_shape
 from spalipy_astro.alignment import _given, _points, _supplied
-from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
@@ -127,10 +127,19 @@ class Alignment(Merits):
         Summary
             A mapping that prints as a table.
         """
-        return Summary(self._summary)
+        return Summary(self._figures)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Any]:
+        if not self._errors:
+            return self._summary
+        stars = tuple(np.asarray(self.matches[name]) for name in ("x_source", "y_source"))
+        shapes = self.source_shape, self.template_shape
+        error = error_over(self._errors, self.transform, *shapes, stars)
+        return {**self._summary, "error": error}
 
     def __repr__(self) -> str:
-        return f"<Alignment of {describe(self._summary)}>"
+        return f"<Alignment of {describe(self._figures)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
@@ -607,4 +616,4 @@ class Alignment(Merits):
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return cards_of(self._summary)
+        return cards_of(self._figures)
