@@ -28,9 +28,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from asdf import AsdfFile
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.time import Time
 from astropy.wcs import WCS, DistortionLookupTable
 
 from spalipy_astro import Alignment, AlignmentError, align_group, find_alignment, read_catalog
@@ -84,6 +86,8 @@ def seeds():
         turned = xy @ [[1, -0.01], [0.01, 1]] - [5, 1]
         align_group([xy, xy + 3.0, turned]).write(f"{folder}/group.asdf")
         asdf["group.asdf"] = Path(folder, "group.asdf").read_bytes()
+        model = _model(image, alignment.wcs)
+        asdf["roman.asdf"] = model
         for name, kind in (("csv", "ascii.csv"), ("ecsv", "ascii.ecsv"), ("xml", "votable")):
             table.write(f"{folder}/c.{name}", format=kind)
         texts = {f"c.{e}": Path(folder, f"c.{e}").read_bytes() for e in ("csv", "ecsv", "xml")}
@@ -109,6 +113,7 @@ def seeds():
             "hst.fits": written(observed[0]),
             "lsst.fits": written(observed[1]),
             "tables.fits": _with_lookup_tables(image, cards),
+            "jwst.fits": _with_asdf(image, model),
             "gz.fits.gz": gzip.compress(plain),
             **packed,
         },
@@ -137,6 +142,24 @@ def _with_lookup_tables(image, cards):
     wcs.cpdis1 = DistortionLookupTable(wave, (1, 1), (1.0, 1.0), (10.0, 10.0))
     wcs.cpdis2 = DistortionLookupTable(-wave, (1, 1), (1.0, 1.0), (10.0, 10.0))
     return written(to_hdus(CCDData(image, unit="adu", wcs=wcs)))
+
+
+def _model(image, wcs):
+    """Return an ASDF file with a data model such as Roman's."""
+    out = io.BytesIO()
+    planes = {"data": image, "err": image * 0 + 3, "dq": (image > 105).astype("u4")}
+    exposure = {"start_time": Time("2027-01-01"), "exposure_time": 60.0}
+    meta = {"telescope": "ROMAN", "model_type": "ImageModel", "exposure": exposure, "wcs": wcs}
+    AsdfFile({"roman": {**planes, "meta": meta}, "meta": meta}).write_to(out)
+    return out.getvalue()
+
+
+def _with_asdf(image, model):
+    """Return a FITS file with an ASDF extension."""
+    raw = np.frombuffer(model, "u1")
+    column = fits.Column("ASDF_METADATA", f"{len(raw)}B", array=raw[np.newaxis])
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]
+    return written([*hdus, fits.BinTableHDU.from_columns([column], name="ASDF")])
 
 
 def damage(raw, rng):
@@ -177,6 +200,8 @@ def use(kind, path):
             read_image(path, hdu=hdu)
     elif kind == "catalog":
         read_catalog(path)
+    elif "roman" in path.name:
+        read_image(path)
     elif "group" in path.name:
         group = GroupAlignment.read(path)
         repr(group), str(group.table), group.shape, group.offset

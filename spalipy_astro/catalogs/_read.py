@@ -273,8 +273,9 @@ def _read_fits(path: Path | str, hdu: int | str | None) -> Table:
         if not is_table_hdu(hdus[found[0]]):
             raise CatalogError(f"HDU {hdu!r} of {str(path)!r} is an image, not a table.")
         table = _of_hdu(hdus[found[0]])
-        if "AN_FILE" in hdus[0].header:
-            table.meta["AN_FILE"] = hdus[0].header["AN_FILE"]
+        for unit in (hdus[0], hdus[found[0]]):
+            if "AN_FILE" in unit.header:
+                table.meta["AN_FILE"] = unit.header["AN_FILE"]
     if len(found) > 1:
         warnings.warn(
             f"{str(path)!r} has stars in HDUs {', '.join(map(str, found))}, as catalogs of several "

@@ -38,6 +38,11 @@ _POSITIONS = (
     ("alpha_j2000", "delta_j2000"),
     ("ramean", "decmean"),
     ("radeg", "dedeg"),
+    ("radeg", "decdeg"),
+    ("ra_deg", "dec_deg"),
+    ("ra_j2000", "dec_j2000"),
+    ("raj2000", "decj2000"),
+    ("right_ascension", "declination"),
     ("coord_ra", "coord_dec"),
     ("s_ra", "s_dec"),
     # computed by VizieR for every catalog: where it has no columns of its own in degrees
