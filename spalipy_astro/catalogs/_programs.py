@@ -143,18 +143,19 @@ PSF_PHOTOMETRY = Dialect(
 )
 """Tables of photutils' PSFPhotometry."""
 
-XYLS = tuple(
-    Dialect(
-        "astrometry.net",
-        1,
-        (Position("X", "Y"),),
-        key=key,
-        cased=True,
-        flux=(("FLUX", ""),),
-        signs=signs,
-    )
-    for key, signs in ((("X", "Y", "BACKGROUND"), ()), (("X", "Y"), ("AN_FILE",)))
-) + (
+XYLS = (
+    *(
+        Dialect(
+            "astrometry.net",
+            1,
+            (Position("X", "Y"),),
+            key=key,
+            cased=True,
+            flux=(("FLUX", ""),),
+            signs=signs,
+        )
+        for key, signs in ((("X", "Y", "BACKGROUND"), ()), (("X", "Y"), ("AN_FILE",)))
+    ),
     Dialect(
         "astrometry.net",
         1,

@@ -248,6 +248,11 @@ def read_tree(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
             f"that of a package that it uses: {reason_of(warning)} Upgrade them."
         ) from warning
+    except KeyError as error:
+        raise FormatError(
+            f"{name} cannot be read as {what}: it lacks an entry {reason_of(error)}. Files come "
+            f"from {origin}."
+        ) from error
     except struct.error as error:
         raise FormatError(
             f"{name} is truncated or damaged: a block of its numbers is cut short. Files come from "

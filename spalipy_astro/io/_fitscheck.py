@@ -133,7 +133,7 @@ class _Header:
     def check(self) -> None:
         """Raise for cards that cannot be, or do not go together."""
         if self.text("XTENSION") in ("BINTABLE", "A3DTABLE", "TABLE"):
-            for key in ("PCOUNT", "GCOUNT"):  # which libraries look up without asking
+            for key in ("PCOUNT", "GCOUNT", "TFIELDS"):  # which libraries look up without asking
                 self.integer(key)
         if self.text("XTENSION") in ("BINTABLE", "A3DTABLE"):
             self._check_table()

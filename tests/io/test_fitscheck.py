@@ -152,6 +152,12 @@ def test_settings_of_the_compression_that_cannot_be(tmp_path, name, value):
         read_image(path)
 
 
+def test_a_table_without_its_number_of_columns(tmp_path):
+    (tmp_path / "t.fits").write_bytes(_with(_table(), "TFIELDS", None))
+    with pytest.raises(FormatError, match=r"t\.fits' is damaged: it lacks the card TFIELDS"):
+        read_catalog(tmp_path / "t.fits")
+
+
 @pytest.mark.parametrize("key", ["TTYPE1", "ZCMPTYPE", "TFIELDS", "ZTILE2", "ZVAL1"])
 def test_cards_that_a_compressed_image_must_have(tmp_path, key):
     path = tmp_path / "s.fits"
