@@ -14,12 +14,8 @@ from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
     chip_of,
-    head_of,
     image_hdus,
     image_names,
-    is_complete,
-    is_fits,
-    open_fits,
     read_image,
     read_mask,
     read_plane,
@@ -30,6 +26,7 @@ from spalipy_astro.io._fits import (
 from spalipy_astro.io._grids import read_grid
 from spalipy_astro.io._headers import as_header
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._open import head_of, is_complete, is_fits, open_fits
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
 from spalipy_astro.io._times import exposure_time, mid_exposure

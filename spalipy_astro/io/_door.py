@@ -12,7 +12,8 @@ from astropy.table import Table
 from spalipy_astro._checks import check_hdu
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._datamodels import as_nddata, is_datamodel
-from spalipy_astro.io._fits import Extension, OpenHDUs, chip_of, read_image, read_mask
+from spalipy_astro.io._fits import Extension, chip_of, read_image, read_mask
+from spalipy_astro.io._open import OpenHDUs
 from spalipy_astro.io._planes import OBSERVATORY
 
 __all__ = ["is_file_like", "open_image", "open_mask"]

@@ -65,6 +65,7 @@ _KINDS = {
     "stddevuncertainty": StdDevUncertainty,
     "varianceuncertainty": VarianceUncertainty,
     "inversevariance": InverseVariance,
+    "wtmap": InverseVariance,  # of NOIRLab's archive, such as DECam's
 }
 _PLANE_CARD = "MP_"  # of the LSST pipelines: MP_NAME = number of the bit
 _VALUE_NAME, _VALUE = "MSKNAM", "MSKVAL"  # of Pan-STARRS': MSKNAM00 = name, MSKVAL00 = bit
@@ -104,7 +105,7 @@ class Companions:
     def kind(self) -> type[NDUncertainty] | None:
         """Return what kind of uncertainty there is; None if that is not said."""
         hdu = self.uncertainty
-        told = str(hdu.header.get("UTYPE")).strip().lower()
+        told = str(hdu.header.get("UTYPE", hdu.header.get("PRODTYPE"))).strip().lower()
         return _KINDS.get(told, _UNCERTAINTIES.get(_name(hdu)))
 
     def spread(self) -> NDUncertainty | None:

@@ -688,6 +688,17 @@ def test_uncertainties_whose_kind_is_in_other_letters(tmp_path):
     assert read_image(tmp_path / "a.fits").uncertainty.uncertainty_type == "ivar"
 
 
+def test_weight_maps_in_files_of_their_own(tmp_path):
+    """DECam's say so in the primary header; others are standard deviations."""
+    for product, kind in (("wtmap", "ivar"), ("image", "std")):
+        primary = _with({"PRODTYPE": product})
+        hdus = fits.HDUList([primary, _extension(plane(4), "N4"), _extension(plane(5), "N5")])
+        hdus.writeto(tmp_path / "w.fits", overwrite=True)
+        spread = read_uncertainty(tmp_path / "w.fits", hdu="N5")
+        assert spread.uncertainty_type == kind
+        assert_array_equal(spread.array, 5)
+
+
 def test_flags_with_the_names_of_pan_starrs(tmp_path):
     """Its files of masks tell the names of bits; poorly convolved pixels are not bad."""
     names = {"DETECTOR": 1, "SAT": 32, "SUSPECT": 128, "CONV.POOR": 16384, "MASK.VALUE": 33}
