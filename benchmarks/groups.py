@@ -156,6 +156,7 @@ def in_process(*arguments: str) -> dict:
 
 
 def main() -> None:
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("what", choices=["make", "group", "compare", "measure"])
     parser.add_argument("folder", type=Path)
