@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
+from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
@@ -16,9 +17,11 @@ from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.batch import list_sources
+from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
+from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
 from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
@@ -41,7 +44,7 @@ def align_group(
     images: Iterable[Any],
     *,
     reference: int | str = "best",
-    camera: str | Sequence[Hashable] | None = None,
+    camera: str | Alignment | Model | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
     hdu: Extension | None = None,
@@ -152,14 +155,14 @@ def align_group(
     with working(n_workers, executor, client, progress, most=total, modules=modules) as work:
         seen, frames, reasons = find_frames(sheets, given.detection, work, total=total)
         n = len(seen)
-        shared, chip, exposure = _check(n, reference, camera, chips, exposures)
+        labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
     part = parts_of(n, links)
-    names = list(range(int(part.max()) + 1))
+    order = list(range(int(part.max()) + 1))
     if reference != "best":
-        names.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
+        order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
     components = []
-    for name in names:
+    for name in order:
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -170,9 +173,7 @@ def align_group(
                 frames,
                 mine,
                 int(top),
-                cameras=shared,
-                chips=chip,
-                exposures=exposure,
+                labels=labels,
                 spline_order=given.spline_order,
                 options=given.recorded,
             )
@@ -183,23 +184,23 @@ def align_group(
             reference,
             components[0].reference,
         )
-    return _result(seen, components, reasons, provenance(given.recorded))
+    return _result(seen, components, names, reasons, provenance(given.recorded))
 
 
 def _check(
     n: int, reference: Any, camera: Any, chips: Any, exposures: Any
-) -> tuple[list[int] | None, list[int] | None, list[int] | None]:
-    """Return the labels of cameras, chips and exposures of n images as numbers."""
+) -> tuple[Labels, Sequence[Hashable]]:
+    """Return the labels of cameras, chips and exposures of n images, and the cameras' names."""
     if n < 2:
         raise ValueError(f"images: a group takes at least two; got {n}.")
     if reference != "best" and reference >= n:
         raise ValueError(f"reference is 'best' or an index from 0 to {n - 1}; got {reference!r}.")
     if (chips is None) != (exposures is None):
         raise ValueError("chips and exposures go together: give a label per image for both.")
-    if isinstance(camera, str) and camera != "shared":
-        raise ValueError(f"camera is 'shared', a label per image, or None; got {camera!r}.")
-    shared = [0] * n if isinstance(camera, str) else _labels("camera", camera, n)
-    chip, exposure = _labels("chips", chips, n), _labels("exposures", exposures, n)
+    cameras, names, known = read_cameras(camera, n)
+    chip, exposure = labels_of("chips", chips, n), labels_of("exposures", exposures, n)
+    if camera is None and chips is not None:
+        names = list(dict.fromkeys(chips))
     if chip is not None and exposure is not None:
         both = list(zip(chip, exposure, strict=True))
         if len(set(both)) < n:
@@ -208,18 +209,7 @@ def _check(
                 f"chips, exposures: image {k} has the chip and the exposure of image "
                 f"{both.index(both[k])}; each image needs a pair of its own."
             )
-    return shared, chip, exposure
-
-
-def _labels(name: str, labels: Sequence[Hashable] | None, n: int) -> list[int] | None:
-    """Return labels as numbers, in the order in which they first occur."""
-    if labels is None:
-        return None
-    labels = list(labels)
-    if len(labels) != n:
-        raise ValueError(f"{name} has {len(labels)} labels for {n} images; give one per image.")
-    number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
-    return [number[label] for label in labels]
+    return Labels(cameras, chip, exposure, known), names
 
 
 def _best(members: Sequence[int], links: Sequence[Link]) -> int:
@@ -245,7 +235,11 @@ def _error_of(alignment: Alignment) -> float:
 
 
 def _result(
-    sheets: Sequence[Sheet], components: Sequence[Component], reasons: list[str], record: Any
+    sheets: Sequence[Sheet],
+    components: Sequence[Component],
+    names: Sequence[Hashable],
+    reasons: list[str],
+    record: Any,
 ) -> GroupAlignment:
     """Put the components together."""
     n = len(sheets)
@@ -284,4 +278,16 @@ def _result(
         numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
         table.add_column(numbers, name="hdu", index=1)
     top = components[0].reference if components else None
-    return GroupAlignment(top, alignments, table, links, record)
+    cameras: dict[Hashable, Alignment] = {}
+    undetermined: dict[Hashable, str] = {}
+    for part in reversed(components):  # what several have solved for is the largest one's
+        for number, camera in part.cameras.items():
+            name = names[number]
+            cameras.pop(name, None)
+            undetermined.pop(name, None)
+            if isinstance(camera, Undetermined):
+                undetermined[name] = camera.reason
+            else:
+                cameras[name] = camera
+    joint = [part.errors for part in components]
+    return GroupAlignment(top, alignments, table, links, record, cameras, undetermined, joint)
