@@ -184,7 +184,10 @@ def align_group(
             reference,
             components[0].reference,
         )
-    return _result(seen, components, names, reasons, provenance(given.recorded))
+    record = provenance(given.recorded)
+    if hdu is not None:
+        record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    return _result(seen, components, names, reasons, record)
 
 
 def _check(

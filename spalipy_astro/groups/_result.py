@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asdf
@@ -14,13 +16,16 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import number, positive_number
+from spalipy_astro._checks import number, path_of, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
+from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._joint import JointErrors
+from spalipy_astro.groups._sources import Sheet, sheets_again
+from spalipy_astro.groups._work import working
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -65,8 +70,8 @@ class GroupAlignment:
         failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
         too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
         (rms error of the transform that is expected over the frame, grid px; large where the frames
-        do not determine the maps, as for
-        a shared camera that was never turned).
+        do not determine the maps, as for a shared camera that was never turned). With ``hdu="all"``
+        ``hdu`` tells which image of the source it is.
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``
@@ -287,19 +292,106 @@ class GroupAlignment:
         total.wcs = canvas.wcs
         return total, footprint
 
-    def _images(self, images: Sequence[Any], component: int) -> list[tuple[int, Any, Alignment]]:
+    def _images(self, images: Any, component: int) -> list[tuple[int, Sheet, Alignment]]:
         """Return number, image and alignment of each frame of a component."""
-        images = list(images)
-        if len(images) != len(self.alignments):
-            raise ValueError(
-                f"images: {len(images)} of them for {len(self.alignments)} frames; give all, in "
-                "the order of align_group."
-            )
+        hdu = self.provenance.get("hdu")
+        sheets = sheets_again(
+            images, tuple(hdu) if isinstance(hdu, list) else hdu, len(self.alignments)
+        )
         members = self._members(component)
         for k, alignment in members:
             if alignment.source_shape is None:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
-        return [(k, images[k], alignment) for k, alignment in members]
+        return [(k, sheets[k], alignment) for k, alignment in members]
+
+    def write_images(
+        self,
+        images: Any,
+        folder: str | os.PathLike[str],
+        *,
+        resample: bool = True,
+        grid: str = "frame",
+        component: int = 0,
+        overwrite: bool = False,
+        method: str | Kernel = "lanczos3",
+        conserve_flux: bool | None = None,
+        n_workers: int | None = 1,
+        executor: str | Executor = "processes",
+        client: Any = None,
+        progress: bool | Told | None = None,
+    ) -> QTable:
+        """
+        Write the frames of a component to files, one for each file that was given.
+
+        Parameters
+        ----------
+        images : sequence, folder or pattern
+            What was given to `align_group`.
+        folder : path-like
+            Where to write; it is created if needed. Files are called ``NAME_aligned.fits`` or
+            ``NAME_wcs.fits`` after their source (with its number where two have one name), or by
+            the number of an image that is no file.
+        resample : bool, optional
+            Whether to write aligned images, with ``MASK`` and ``UNCERT`` as CCDData does. Without
+            it files are copied, and the WCS of each image is replaced by that of the solution, with
+            its distortions as SIP; other images of a file, which are not in the component, keep
+            theirs.
+        grid : {"frame", "canvas"}, optional
+            The pixels of an aligned image: that part of the canvas where it lies, or all of it.
+            The cards ``ALGNX0`` and ``ALGNY0`` are the place of its first pixel on the group's
+            grid.
+        component : int, optional
+            Which component, as in the table.
+        overwrite : bool, optional
+            Whether to replace existing files.
+        method, conserve_flux : optional
+            How to resample; see `Alignment.resample`.
+        n_workers, executor, client, progress : optional
+            As for `align_group`; ``row["step"]`` is "files".
+
+        Returns
+        -------
+        `~astropy.table.QTable`
+            A row for each file: ``source``, ``status`` ("ok" or "failed"), ``reason``, ``n_images``
+            (how many are in it) and ``file`` (its path). If all images of files were aligned
+            (``hdu="all"``), those of a file are extensions of one, by their names; without names
+            they are called ``SCI``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument makes no sense, there is not one image per frame, or there is no sky for
+            ``resample=False``. Problems with a file are reported in its row.
+        """
+        from spalipy_astro.groups._exposures import Output, write_exposures
+        from spalipy_astro.resampling import check_method
+
+        check_method(method, np.nan)
+        check_workers(executor, n_workers)
+        progress = check_progress(progress)
+        if grid not in ("frame", "canvas"):
+            raise ValueError(f"grid is 'frame' or 'canvas'; got {grid!r}.")
+        path = Path(path_of("folder", folder)).absolute()
+        placed = self._images(images, component)
+        canvas = self.canvas(component)
+        if not resample and placed[0][2].original_wcs is None:
+            raise ValueError(
+                "resample=False: there is no sky, since the reference has no WCS; name one that "
+                "has, as reference= of align_group."
+            )
+        output = Output(
+            path,
+            resample,
+            canvas.shape,
+            canvas.offset,
+            whole=grid == "canvas",
+            overwrite=overwrite,
+            options={"method": method, "conserve_flux": conserve_flux},
+        )
+        modules = (write_exposures.__module__,)
+        most = len(placed)
+        with working(n_workers, executor, client, progress, most=most, modules=modules) as work:
+            return write_exposures(placed, output, work)
 
     def coadd_inputs(
         self, images: Sequence[Any], *, component: int = 0

@@ -31,6 +31,7 @@ from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
+from spalipy_astro.io._solved import write_with_wcs
 
 if TYPE_CHECKING:
     from spalipy_astro.io._asdf_file import read_alignment, write_alignment
@@ -65,6 +66,7 @@ __all__ = [
     "to_hdus",
     "write_alignment",
     "write_hdus",
+    "write_with_wcs",
 ]
 
 
