@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -29,6 +30,8 @@ from spalipy_astro.io import Extension
 from spalipy_astro.registration import FindOptions
 
 __all__ = ["align_group"]
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
@@ -60,8 +63,9 @@ def align_group(
         Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
         for the detection only: one image is read at a time, and none is kept.
     reference : int or "best", optional
-        The frame whose pixels are the grid of its component; by default the one that is connected
-        best with all others.
+        The frame whose pixels are the grid of its component, which is then number 0; by default
+        the one of the largest component that is connected best with all others. If it is connected
+        with none, a warning says so, and it is as if there were none.
     camera : "shared" or sequence, optional
         ``"shared"`` if all frames have the distortion of one camera; or a label per frame, the
         same for those of one camera. Dithered frames then show the camera's distortion itself, but
@@ -154,8 +158,11 @@ def align_group(
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
     part = parts_of(n, links)
+    order = list(range(int(part.max()) + 1))
+    if reference != "best":
+        order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
     components = []
-    for name in range(int(part.max()) + 1):
+    for name in order:
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -170,6 +177,12 @@ def align_group(
                 spline_order=given.spline_order,
                 options=given.recorded,
             )
+        )
+    if components and reference not in ("best", components[0].reference):
+        log.warning(
+            "reference: image %s is connected with no other one; the grid is that of image %d.",
+            reference,
+            components[0].reference,
         )
     return _result(seen, components, names, reasons, provenance(given.recorded))
 

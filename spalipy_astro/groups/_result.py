@@ -53,18 +53,19 @@ class GroupAlignment:
     Attributes
     ----------
     reference : int or None
-        Index of the frame whose pixels are the grid of the largest component; None if no two
-        frames are connected. Where a camera's distortion was solved, the grid is that frame's
-        without the distortion.
+        Index of the frame whose pixels are the grid of component 0, the largest unless another
+        one has the reference that was asked for; None if no two frames are connected. Where a
+        camera's distortion was solved, the grid is that frame's without the distortion.
     alignments : list of Alignment or None
         For each frame, from its pixels to the grid of its component; None where it is connected
         with no other.
     table : `~astropy.table.QTable`
         A row per frame: ``source`` (name or index), ``status`` ("ok" or "failed"), ``reason``
-        (empty if ok), ``component`` (0 is the largest; -1 if failed), ``links`` (pairs that were
-        verified), ``n_matched`` (stars that other frames show, too), ``rms`` (their distances from
-        where the other frames have them, grid px), ``error`` (rms error of the transform that is
-        expected over the frame, grid px; large where the frames do not determine the maps, as for
+        (empty if ok), ``component`` (0 is that of the reference, 1 the largest other one; -1 if
+        failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
+        too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
+        (rms error of the transform that is expected over the frame, grid px; large where the frames
+        do not determine the maps, as for
         a shared camera that was never turned).
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
