@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from spalipy_astro.batch._template import best_template
@@ -55,3 +57,17 @@ def test_the_sky_that_most_stars_vote_for():
     """B and D show another sky, and more stars; A, C and E have 90, 95 and 85 votes to their 50."""
     frames = frames_of({"ACE": 40, "AC": 10, "CE": 5, "BD": 50}, own={"B": 100, "D": 120})
     assert best_template(frames).key == 2
+
+
+def test_a_frame_that_does_not_tell_comes_last():
+    """A has no ellipticity, and most stars in common with the others."""
+    shared = {"ABC": 40, "AB": 30, "AC": 30, "BC": 5}
+    figures = {"fwhm": 3.0, "ellipticity": 0.1, "depth": 100.0}
+    frames = frames_of(shared)
+    known = {key: replace(frame, quality=figures) for key, frame in frames.items()}
+    known[0] = replace(frames[0], quality={**figures, "ellipticity": np.nan})
+    known[1] = replace(frames[1], quality={**figures, "depth": 110.0})
+    assert best_template(frames).key == 0
+    chosen = best_template(known)
+    assert chosen.key == 2
+    assert "FWHM 3.00 px" in chosen.reason
