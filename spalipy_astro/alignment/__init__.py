@@ -13,7 +13,6 @@ from spalipy_astro.alignment._summary import (
     provenance,
     scale_of,
 )
-from spalipy_astro.alignment._supplied import supply
 
 __all__ = [
     "Alignment",
@@ -31,5 +30,4 @@ __all__ = [
     "resampled",
     "rescaled",
     "scale_of",
-    "supply",
 ]

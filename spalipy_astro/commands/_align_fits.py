@@ -57,44 +57,14 @@ __all__ = ["align_fits", "align_fits_simple"]
 _KEPT = {None: None, "flux": True, "brightness": False}
 
 
-def align_fits(arguments: Sequence[str] | None = None, *, prog: str = "align-fits") -> int:
-    """
-    Run ``align-fits``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; ``sys.argv`` by default.
-    prog : str, optional
-        What the command is called in messages.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+def align_fits(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``align-fits``; return the exit status."""
     parser = parser_of_align_fits(prog)
     return run(parser, parser.parse_intermixed_args(arguments), _work)
 
 
-def align_fits_simple(
-    arguments: Sequence[str] | None = None, *, prog: str = "align-fits-simple"
-) -> int:
-    """
-    Run ``align-fits-simple``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; ``sys.argv`` by default.
-    prog : str, optional
-        What the command is called in messages.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+def align_fits_simple(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``align-fits-simple``; return the exit status."""
     parser = parser_of_align_fits_simple(prog)
     # what it has no option for is as align-fits has it by default
     defaults = vars(parser_of_align_fits().parse_intermixed_args(["source", "output"]))

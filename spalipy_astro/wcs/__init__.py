@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.wcs._grid import SAME, Grid, regrid_backward
 from spalipy_astro.wcs._similarity import similarity_between
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
     from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
     from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
-    from spalipy_astro.wcs._regrid import SAME, Grid, regrid_backward, regrid_wcs
+    from spalipy_astro.wcs._regrid import regrid_wcs
 
 __all__ = [
     "SAME",
@@ -41,9 +42,7 @@ __all__ = [
 
 _LATE = {
     "FITSExport": "_fits_header",
-    "Grid": "_regrid",
     "PortableWCS": "_portable",
-    "SAME": "_regrid",
     "build_wcs": "_pipeline",
     "carried_wcs": "_carried",
     "celestial_grid": "_celestial",
@@ -51,7 +50,6 @@ _LATE = {
     "invertible": "_celestial",
     "pack_wcs": "_pipeline",
     "portable_wcs": "_portable",
-    "regrid_backward": "_regrid",
     "regrid_wcs": "_regrid",
     "sky_transform": "_pipeline",
     "to_fits_header": "_fits_header",
