@@ -17,7 +17,7 @@ from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape
+from spalipy_astro._checks import check_image, check_pixels, check_shape, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._error import ErrorTerm, error_at
 from spalipy_astro.alignment._flux import flux_ratio
@@ -163,6 +163,7 @@ class Alignment(Merits):
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
+    @checked_call
     def resample(
         self,
         data: ImageLike,
@@ -306,6 +307,7 @@ class Alignment(Merits):
     read = classmethod(_supplied.read)
     from_transform = classmethod(_given.from_transform)
 
+    @checked_call
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
     ) -> FITSExport:
@@ -410,6 +412,7 @@ class Alignment(Merits):
         """
         return _points.map_points(points, self.transform)
 
+    @checked_call
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """
         Move the positions in a table from the source to the template.
@@ -436,6 +439,7 @@ class Alignment(Merits):
         """
         return _points.map_table(table, self.transform, columns)
 
+    @checked_call
     def transform_polygon(
         self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
     ) -> FloatArray:
@@ -502,6 +506,7 @@ class Alignment(Merits):
 
         return _derive.composed(self, other)
 
+    @checked_call
     def shifted(
         self,
         *,
@@ -535,6 +540,7 @@ class Alignment(Merits):
 
         return _derive.shifted(self, source, template, (source_shape, template_shape))
 
+    @checked_call
     def cropped(
         self,
         *,
@@ -564,6 +570,7 @@ class Alignment(Merits):
 
         return _derive.cropped(self, source, template)
 
+    @checked_call
     def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
         """
         Return the alignment of images with pixels binned.

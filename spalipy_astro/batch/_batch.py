@@ -19,10 +19,18 @@ from astropy.table import QTable, Table
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
+from spalipy_astro._checks import (
+    check_hdu,
+    check_mask,
+    check_names,
+    check_shape,
+    checked_call,
+    path_of,
+    whole_number,
+)
 from spalipy_astro._files import clear_partial, require_file
 from spalipy_astro.batch._chips import align_chips
-from spalipy_astro.batch._pool import Processes, run, started
+from spalipy_astro.batch._pool import Processes, connected, run, started
 from spalipy_astro.batch._progress import Progress, Told, check_progress
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
 from spalipy_astro.batch._sources import list_sources, make_tasks
@@ -42,7 +50,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -62,6 +70,7 @@ log = logging.getLogger(__name__)
 _KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
 
+@checked_call
 def align_many(
     sources: Iterable[Any],
     template: ImageLike | CatalogLike | SkyCoord,
@@ -253,6 +262,8 @@ def align_many(
     for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
+        elif mask is not None and not is_file_like(mask):
+            check_mask(mask, name="source_mask")
     best = isinstance(template, str) and template == "best"
     if not best and isinstance(template, str | os.PathLike):
         _require("template", template)
@@ -330,7 +341,7 @@ def align_many(
     with (
         _tidied(folder),
         one_blas_thread(),
-        _cluster(client) as cluster,
+        connected(client) as cluster,
         started(
             executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
         ) as workers,
@@ -456,7 +467,10 @@ def _require(name: str, path: str | os.PathLike[str]) -> None:
 def _check_folder(folder: Path, output: Any) -> None:
     """Raise unless a folder can be written to, or made."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    rule = f"output is the folder to write to; got {os.fspath(output)!r}, but {os.fspath(there)!r}"
+    rule = f"output is the folder to write to; got {os.fspath(output)!r}"
+    if not os.fspath(output):
+        raise ValueError(f"{rule}; '.' is the one that you are in.")
+    rule += f", but {os.fspath(there)!r}"
     if not there.is_dir():
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -471,20 +485,6 @@ def _tidied(folder: Path | None) -> Iterator[None]:
     finally:
         if folder is not None:
             clear_partial(folder)
-
-
-@contextmanager
-def _cluster(client: Any) -> Iterator[Any]:
-    """Connect to the cluster of an address."""
-    if not isinstance(client, str):
-        yield client
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
-    with Client(client) as connected:
-        yield connected
 
 
 def _prepare_template(

@@ -27,13 +27,29 @@ from typing import Any
 from spalipy_astro._blas import available_cores
 from spalipy_astro._files import scratch_folder
 
-__all__ = ["Processes", "run", "started"]
+__all__ = ["Processes", "connected", "run", "started"]
 
 Function = Callable[[Any], Any]
 _UNGUARDED = (
     "worker processes do not start. A script must start them within "
     "'if __name__ == \"__main__\":'; executor='threads' does without them."
 )
+
+
+@contextmanager
+def connected(client: Any) -> Iterator[Any]:
+    """Connect to the cluster of an address; a client, or None, stays what it is."""
+    if not isinstance(client, str):
+        if client is not None and not hasattr(client, "get_executor"):
+            raise TypeError(f"client is a dask.distributed.Client or its address; got {client!r}.")
+        yield client
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
+    with Client(client) as one:
+        yield one
 
 
 @contextmanager

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names
+from spalipy_astro._checks import check_names, checked_call
 from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.catalogs import read_catalog
@@ -29,6 +30,7 @@ _OPTIONS = (
 )
 
 
+@checked_call
 @one_blas_thread()
 def align_group(
     images: Sequence[Any],
@@ -91,7 +93,8 @@ def align_group(
     ['ok', 'ok']
     """
     images = list(images)
-    check_names("align_group()", options, _OPTIONS)
+    own = signature(align_group).parameters.keys() - {"options"}
+    check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     n = len(images)
     if n < 2:

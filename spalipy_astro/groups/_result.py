@@ -13,6 +13,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import checked_call
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
@@ -127,6 +128,7 @@ class GroupAlignment:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
         return one.then(two.inverse)
 
+    @checked_call
     def coadd(
         self, images: Sequence[Any], *, combine: str = "mean", match_background: bool = True
     ) -> tuple[CCDData, NDArray[np.float64]]:
@@ -190,6 +192,7 @@ class GroupAlignment:
         total.wcs = self.wcs
         return total, footprint
 
+    @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
         Write the group to an ASDF file.

@@ -15,7 +15,13 @@ from astropy.time import Time
 from astropy.units import Quantity
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names, check_pixels, detection_options, in_data_units
+from spalipy_astro._checks import (
+    check_names,
+    check_pixels,
+    checked_call,
+    detection_options,
+    in_data_units,
+)
 from spalipy_astro.alignment import Alignment, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
@@ -49,6 +55,7 @@ _SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels,
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
+@checked_call
 def align(
     source: ImageLike,
     template: ImageLike,
@@ -129,6 +136,7 @@ def align(
     )
 
 
+@checked_call
 @one_blas_thread()
 def find_alignment(
     source: ImageLike | CatalogLike,
@@ -367,6 +375,7 @@ def find_alignment(
     return rescaled(found, source=one.unit, template=two.unit)
 
 
+@checked_call
 @one_blas_thread()
 def detect_stars(
     image: ImageLike,
