@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntFlag
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +15,10 @@ from astropy.nddata import NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape, checked_call
+from spalipy_astro._checks import check_image, check_pixels, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
-from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._coverage import coverage_of
+from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
@@ -29,18 +28,9 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
     from spalipy_astro.wcs import FITSExport
 
-__all__ = ["Alignment", "Coverage", "Summary"]
+__all__ = ["Alignment", "Summary"]
 
 FloatArray = NDArray[np.float64]
-
-
-class Coverage(IntFlag):
-    """Bits of `Alignment.coverage`."""
-
-    NO_DATA = 1
-    """The pixel lies outside the source frame."""
-    EXTRAPOLATED = 2
-    """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -127,10 +117,19 @@ class Alignment(Merits):
         Summary
             A mapping that prints as a table.
         """
-        return Summary(self._summary)
+        return Summary(self._figures)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Any]:
+        if not self._errors:
+            return self._summary
+        stars = tuple(np.asarray(self.matches[name]) for name in ("x_source", "y_source"))
+        shapes = self.source_shape, self.template_shape
+        error = error_over(self._errors, self.transform, *shapes, stars)
+        return {**self._summary, "error": error}
 
     def __repr__(self) -> str:
-        return f"<Alignment of {describe(self._summary)}>"
+        return f"<Alignment of {describe(self._figures)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
@@ -185,6 +184,10 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        pixfrac: float | None = None,
+        kernel: str | None = None,
+        weights: ArrayLike | str | None = None,
+        return_weights: bool = False,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
@@ -213,7 +216,7 @@ class Alignment(Merits):
         scale : float, optional
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
-        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+        wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
             Any grid on the sky instead of the template's, if the template has a celestial WCS;
             ``shape`` is by default its own.
         min_weight : float, optional
@@ -236,6 +239,14 @@ class Alignment(Merits):
             Threads; by default as many as the process has cores.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        pixfrac : float, optional
+            For ``method="drizzle"``: size of the drops that pixels shrink to, 0 to 1; default 1.
+        kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
+            For ``"drizzle"``: shape of the drops; default square.
+        weights : array_like or "ivar", optional
+            For ``"drizzle"``: weights of the pixels of ``data``, or 1 / variance; by default 1.
+        return_weights : bool, optional
+            For ``"drizzle"``: whether to also return its weight map.
 
         Returns
         -------
@@ -244,6 +255,8 @@ class Alignment(Merits):
             Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
+        weights : ndarray, shape (ny, nx)
+            Only if ``return_weights``: the sum of the weights of the drops in each pixel.
 
         Raises
         ------
@@ -270,6 +283,10 @@ class Alignment(Merits):
             flags_method=flags_method,
             return_footprint=return_footprint,
             n_threads=n_threads,
+            pixfrac=pixfrac,
+            kernel=kernel,
+            weights=weights,
+            return_weights=return_weights,
         )
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -286,20 +303,7 @@ class Alignment(Merits):
         ndarray of uint8, shape (ny, nx)
             `Coverage` bits: 0 inside the source frame and among matched stars.
         """
-        shape = self.template_shape if shape is None else shape
-        if shape is None:
-            raise ValueError("the template was a catalog and has no shape; give one.")
-        shape = check_shape(shape)
-        out = np.zeros(shape, np.uint8)
-        if self.source_shape is not None:
-            inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
-            out[~inside] |= np.uint8(Coverage.NO_DATA)
-        if "freedom" not in self._summary:
-            return out  # of a given transform nothing is extrapolated
-        used = self.matches[np.asarray(self.matches["used"])]
-        xy = np.column_stack((used["x_template"], used["y_template"]))
-        out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
-        return out
+        return coverage_of(self, shape)
 
     plot = _supplied.plot
     report = _supplied.report
@@ -596,4 +600,4 @@ class Alignment(Merits):
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return cards_of(self._summary)
+        return cards_of(self._figures)

@@ -15,6 +15,7 @@ from spalipy_astro.io._fits import (
     chip_of,
     head_of,
     image_hdus,
+    image_names,
     is_complete,
     is_fits,
     open_fits,
@@ -25,6 +26,7 @@ from spalipy_astro.io._fits import (
     to_hdus,
     write_hdus,
 )
+from spalipy_astro.io._grids import read_grid
 from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
@@ -44,6 +46,7 @@ __all__ = [
     "exposure_time",
     "head_of",
     "image_hdus",
+    "image_names",
     "is_complete",
     "is_file_like",
     "is_fits",
@@ -53,6 +56,7 @@ __all__ = [
     "open_mask",
     "peek_alignment",
     "read_alignment",
+    "read_grid",
     "read_image",
     "read_mask",
     "read_picture",

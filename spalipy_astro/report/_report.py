@@ -38,7 +38,7 @@ _DPI = 110
 _SIZE = (6.4, 4.4)
 _COLORS = 128
 _COLUMNS = (
-    *("frame", "status", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
+    *("frame", "status", "error, px", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
     *("rotation, deg", "scale", "parity", "time, s"),
 )
 _QUALITY = {
@@ -304,9 +304,9 @@ def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator
     plots = figures.plotting
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
-        alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
-        caption="The residual of each star's position. If neighboring arrows agree, the fit has "
-        "missed a distortion.",
+        alt=f"Arrows: residuals of the matched stars, of {s['rms']:.2g} px rms, or their means",
+        caption="The residuals of the stars' positions, averaged in cells where there are many. If "
+        "neighboring arrows agree, or leave their circles, the fit has missed a distortion.",
     )
     for axis in "xy":
         yield figures.draw(
@@ -418,6 +418,7 @@ def _rows_of_frames(table: Table) -> str:
             rows.append((name, f"✗ {status}", str(row["reason"])))
             continue
         figures = (
+            f"{row['error']:.2g}" if "error" in table.colnames else "–",
             f"{row['n_matched']}",
             f"{row['rms']:.3f}",
             f"{row['log_odds']:.0f}",

@@ -14,6 +14,7 @@ from spalipy_astro.wcs._similarity import similarity_between
 
 if TYPE_CHECKING:
     from spalipy_astro.wcs._carried import carried_wcs
+    from spalipy_astro.wcs._celestial import celestial_grid, grid_to_grid, invertible
     from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
     from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
     from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
@@ -26,6 +27,9 @@ __all__ = [
     "PortableWCS",
     "build_wcs",
     "carried_wcs",
+    "celestial_grid",
+    "grid_to_grid",
+    "invertible",
     "pack_wcs",
     "portable_wcs",
     "regrid_backward",
@@ -41,6 +45,9 @@ _LATE = {
     "PortableWCS": "_portable",
     "build_wcs": "_pipeline",
     "carried_wcs": "_carried",
+    "celestial_grid": "_celestial",
+    "grid_to_grid": "_celestial",
+    "invertible": "_celestial",
     "pack_wcs": "_pipeline",
     "portable_wcs": "_portable",
     "regrid_wcs": "_regrid",
