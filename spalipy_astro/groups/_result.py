@@ -14,7 +14,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import number, positive_number
+from spalipy_astro._checks import checked_call, number, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
@@ -192,6 +192,7 @@ class GroupAlignment:
         n = len(self.alignments)
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
+    @checked_call
     def coadd(
         self,
         images: Sequence[Any],
@@ -350,6 +351,7 @@ class GroupAlignment:
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
 
+    @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
         Write the group to an ASDF file.
