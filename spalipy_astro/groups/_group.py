@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names
+from spalipy_astro._checks import check_hdu, check_names, checked_call
 from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
@@ -39,6 +40,7 @@ _OPTIONS = (
 )
 
 
+@checked_call
 @one_blas_thread()
 def align_group(
     images: Iterable[Any],
@@ -132,7 +134,8 @@ def align_group(
     >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
-    check_names("align_group()", options, _OPTIONS)
+    own = signature(align_group).parameters.keys() - {"options"}
+    check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     check_hdu(hdu)
     check_workers(executor, n_workers)

@@ -16,7 +16,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import number, path_of, positive_number
+from spalipy_astro._checks import checked_call, number, path_of, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro._workers import Told, check_progress, check_workers
@@ -197,6 +197,7 @@ class GroupAlignment:
         n = len(self.alignments)
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
+    @checked_call
     def coadd(
         self,
         images: Sequence[Any],
@@ -304,6 +305,7 @@ class GroupAlignment:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
         return [(k, sheets[k], alignment) for k, alignment in members]
 
+    @checked_call
     def write_images(
         self,
         images: Any,
@@ -442,6 +444,7 @@ class GroupAlignment:
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
 
+    @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
         Write the group to an ASDF file.
