@@ -37,6 +37,8 @@ class Output:
         Aligned images, or those of the source with another WCS.
     shape, offset : tuple of int
         ``(ny, nx)`` and ``(x0, y0)`` of the canvas.
+    extensions : bool
+        Whether aligned images are extensions, by the names that they have in their files.
     whole : bool
         Whether each image is to have the shape of the canvas, or that of its own part of it.
     overwrite : bool
@@ -48,6 +50,7 @@ class Output:
     resample: bool
     shape: tuple[int, int]
     offset: tuple[int, int]
+    extensions: bool
     whole: bool
     overwrite: bool
     options: Mapping[str, Any]
@@ -167,9 +170,8 @@ def _aligned(output: Output, exposure: _Exposure) -> list[Any]:
     """Return the HDUs of the aligned images of one exposure."""
     image = exposure.sheets[0].image
     names = image_names(image) if isinstance(image, str | os.PathLike) else {}
-    several = len(names) > 1 and exposure.sheets[0].by_hdu
     hdus: list[Any] = []
-    if several:
+    if output.extensions and names:
         with open_fits(image) as file:
             header = file[0].header.copy(strip=True)
         hdus.append(fits.PrimaryHDU(header=header))
@@ -179,7 +181,7 @@ def _aligned(output: Output, exposure: _Exposure) -> list[Any]:
         exposure.rows, exposure.sheets, exposure.alignments, strict=True
     ):
         aligned = _resampled(output, row, sheet, alignment)
-        if not several:
+        if not (output.extensions and names):
             return to_hdus(aligned)
         assert isinstance(sheet.hdu, int)
         name, ver = names[sheet.hdu]

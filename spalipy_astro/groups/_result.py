@@ -381,11 +381,13 @@ class GroupAlignment:
                 "resample=False: there is no sky, since the reference has no WCS; name one that "
                 "has, as reference= of align_group."
             )
+        hdu = self.provenance.get("hdu")
         output = Output(
             path,
             resample,
             canvas.shape,
             canvas.offset,
+            extensions=len(set(self.table["source"])) < len(self.table) and hdu == "all",
             whole=grid == "canvas",
             overwrite=overwrite,
             options={"method": method, "conserve_flux": conserve_flux},
