@@ -114,7 +114,7 @@ def coadd(
     mem_limit : float
         Bytes of aligned frames that are kept in memory; more go to temporary files.
     feather : float, optional
-        Over how many px from its edge the weight of a frame in a mean rises; by default an eighth
+        Over how many px from its edge the weight of a frame in a mean rises; by default a quarter
         of its shorter side, 64 at most.
     **options
         As for `Alignment.resample`.

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import asdf
 import astropy.units as u
 import numpy as np
 from astropy.nddata import CCDData
@@ -15,13 +14,17 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import number, positive_number
-from spalipy_astro._files import require_file, whole_file
+from spalipy_astro._files import whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
+
+# without which a group cannot be used
+_COLUMNS = ("source", "status", "reason", "component")
+_OF_LINKS = ("i", "j", "n_matched", "log_odds", "rms", "used")
 
 __all__ = ["Canvas", "GroupAlignment"]
 
@@ -215,7 +218,7 @@ class GroupAlignment:
             the unit is per solid angle, and flux otherwise.
         feather : float, optional
             Over how many px from its edge the weight of a frame in a mean rises to 1, so that
-            frames of different seeing pass into each other smoothly; by default an eighth of its
+            frames of different seeing pass into each other smoothly; by default a quarter of its
             shorter side, 64 at most. 0 gives all pixels the same weight.
         mem_limit : float, optional
             Bytes of aligned frames that are kept in memory; more go to temporary files. The
@@ -342,48 +345,118 @@ class GroupAlignment:
 
         Parameters
         ----------
-        path : path
+        path : path-like
+            The file. It is written whole or not at all.
         overwrite : bool, optional
             Whether to replace a file of that name.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ValueError
+            If ``path`` has the suffix of another format, such as ``.fits``.
         """
-        tree = {
+        import asdf
+
+        from spalipy_astro.io import check_asdf_name
+
+        check_asdf_name(path)
+        # an open file: asdf takes a path for a URI
+        with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
+            asdf.AsdfFile({"group": self}).write_to(stream)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
+        """
+        Read a group from a file that `write` has made. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        GroupAlignment
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        FormatError
+            If it is not an ASDF file, is damaged, contains no group, or was written by a later
+            version.
+        """
+        from spalipy_astro.io import read_tree, require_inverse
+
+        name = repr(os.fspath(path))
+        group = read_tree(path, what="a group", maker="GroupAlignment.write").get("group")
+        if not isinstance(group, cls):
+            raise FormatError(
+                f"{name} holds {type(group).__name__} under 'group', not a GroupAlignment; it was "
+                "not made by GroupAlignment.write. For the file of an alignment use "
+                "Alignment.read."
+            )
+        for alignment in group.alignments:
+            if alignment is not None:
+                require_inverse(alignment, name)
+        return group
+
+    def to_tree(self) -> dict[str, Any]:
+        """
+        Return what an ASDF file holds of the group.
+
+        Returns
+        -------
+        dict
+            As the schema ``group-1.0.0`` describes it.
+        """
+        return {
             "reference": self.reference,
             "alignments": list(self.alignments),
             "table": self.table,
             "links": self.links,
             "provenance": dict(self.provenance),
         }
-        # an open file: asdf takes a path for a URI
-        with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-            asdf.AsdfFile({"group": tree}).write_to(stream)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
+    def from_tree(cls, tree: Mapping[str, Any]) -> GroupAlignment:
         """
-        Read a group from a file that `write` has made.
+        Make a group of what an ASDF file holds.
+
+        Parameters
+        ----------
+        tree : mapping
+            As `to_tree` returns it.
+
+        Returns
+        -------
+        GroupAlignment
 
         Raises
         ------
         FormatError
-            If it is no such file.
+            If its parts do not go together.
         """
-        require_file(path)
-        name = repr(os.fspath(path))
-        try:
-            with (
-                open(path, "rb") as stream,
-                asdf.open(stream, lazy_load=False, lazy_tree=False, memmap=False) as file,
-            ):
-                tree = dict(file.tree["group"])
-            return cls(
-                tree["reference"],
-                list(tree["alignments"]),
-                tree["table"],
-                tree["links"],
-                dict(tree["provenance"]),
-            )
-        except Exception as error:
-            raise FormatError(
-                f"{name} cannot be read as a group ({type(error).__name__}: {error}). Files come "
-                "from GroupAlignment.write."
-            ) from error
+        alignments, table, links = list(tree["alignments"]), tree["table"], tree["links"]
+        n = len(alignments)
+        for name, found, needed in (("table", table, _COLUMNS), ("links", links, _OF_LINKS)):
+            missing = [column for column in needed if column not in found.colnames]
+            if missing:
+                raise FormatError(f"its {name} lacks the columns {', '.join(missing)}.")
+        if len(table) != n:
+            raise FormatError(f"it has {n} alignments, and {len(table)} rows in its table.")
+        component = np.asarray(table["component"])
+        placed = np.array([a is not None for a in alignments], bool)
+        if component.dtype.kind not in "iu" or ((component >= 0) != placed).any():
+            raise FormatError("its table has components that its alignments do not have.")
+        for column in ("i", "j"):
+            ends = np.asarray(links[column])
+            if len(ends) and (ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() >= n):
+                raise FormatError(f"its links are of images that it does not have ({column}).")
+        top = tree["reference"]
+        if (top is None) != (not placed.any()) or (top is not None and not 0 <= top < n):
+            raise FormatError(f"its reference is {top!r}, for {n} images.")
+        if top is not None and component[top] != 0:
+            raise FormatError(f"its reference, image {top}, is not in the largest component.")
+        return cls(top, alignments, table, links, dict(tree["provenance"]))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         check_asdf_name,
         peek_alignment,
         read_alignment,
+        read_tree,
+        require_inverse,
         write_alignment,
     )
 
@@ -61,7 +63,9 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_plane",
+    "read_tree",
     "read_uncertainty",
+    "require_inverse",
     "to_hdus",
     "write_alignment",
     "write_hdus",
@@ -73,6 +77,8 @@ def __getattr__(name: str) -> Any:
         "check_asdf_name",
         "peek_alignment",
         "read_alignment",
+        "read_tree",
+        "require_inverse",
         "write_alignment",
     ):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,8 @@ __all__ = [
     "from_tree",
     "peek_alignment",
     "read_alignment",
+    "read_tree",
+    "require_inverse",
     "to_tree",
     "write_alignment",
 ]
@@ -193,6 +195,50 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         If it is anything but a whole file of an alignment in a known version.
     """
     name = repr(path_of("path", path))
+    tree = read_tree(path, what="an alignment", maker="Alignment.write")
+    if "portable" in tree:
+        raise FormatError(
+            f"{name} was written with portable=True and contains tables instead of the transform; "
+            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
+        )
+    alignment = tree.get("alignment")
+    if isinstance(alignment, Alignment):
+        require_inverse(alignment, name)
+    return alignment
+
+
+def require_inverse(alignment: Alignment, name: str) -> None:
+    """Raise FormatError for a transform without an inverse; asdf gives models theirs last."""
+    try:
+        alignment.transform.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError(f"{name}: its transform has no inverse.") from error
+
+
+def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[str, Any]:
+    """
+    Read all of an ASDF file, for good: nothing of it stays open, and nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What it should be, for messages: "an alignment".
+    maker : str
+        What writes such files: "Alignment.write".
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no whole ASDF file, or has something that nobody here knows.
+    """
+    name = repr(path_of("path", path))
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -209,7 +255,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
-                tree = dict(file.tree)
+                return dict(file.tree)
     except AsdfConversionWarning as warning:
         raise FormatError(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
@@ -217,21 +263,9 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         ) from warning
     except Exception as error:
         raise FormatError(
-            f"{name} cannot be read as an alignment ({type(error).__name__}: {_reason(error)}). "
-            "Files come from Alignment.write."
+            f"{name} cannot be read as {what} ({type(error).__name__}: {_reason(error)}). "
+            f"Files come from {maker}."
         ) from error
-    if "portable" in tree:
-        raise FormatError(
-            f"{name} was written with portable=True and contains tables instead of the transform; "
-            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
-        )
-    alignment = tree.get("alignment")
-    if isinstance(alignment, Alignment):
-        try:  # asdf gives models their inverses last
-            alignment.transform.inverse  # noqa: B018
-        except NotImplementedError as error:
-            raise FormatError(f"{name}: its transform has no inverse.") from error
-    return alignment
 
 
 def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:
@@ -299,8 +333,10 @@ def _check_aliases(stream: BinaryIO) -> None:
     text = stream.read(_MAX_TEXT).partition(b"\n...")[0]
     stream.seek(0)
     if len(_ALIAS.findall(text)) > _FEW:
-        if _number_of_nodes(asdf.util.load_yaml(stream), {}) > _MAX_NODES:
-            raise FormatError(f"its aliases expand to more than {_MAX_NODES} entries.")
+        # a group has as many entries as its frames; those that are written out take some bytes each
+        most = max(_MAX_NODES, len(text))
+        if _number_of_nodes(asdf.util.load_yaml(stream), {}) > most:
+            raise FormatError(f"its aliases expand to more than {most} entries.")
         stream.seek(0)
 
 
