@@ -22,7 +22,7 @@ def in_pixels(name: str, value: Any) -> Any:
     ----------
     name : str
         What the argument is called.
-    value : array_like or `~astropy.units.Quantity`
+    value : array_like, `~astropy.units.Quantity` or `~astropy.table.Column`
         Numbers are px. A list or tuple may hold quantities.
 
     Returns
@@ -37,10 +37,13 @@ def in_pixels(name: str, value: Any) -> Any:
     """
     if isinstance(value, list | tuple) and any(isinstance(one, u.Quantity) for one in value):
         return type(value)(in_pixels(name, one) for one in value)
-    if not isinstance(value, u.Quantity):
+    unit = getattr(value, "unit", None)  # columns of tables have one, too
+    if unit is None:
         return value
     try:
-        return value.to_value(u.pix)
+        if isinstance(value, u.Quantity):
+            return value.to_value(u.pix)
+        return np.ma.asarray(value) * u.Unit(unit).to(u.pix)
     except u.UnitConversionError:
         raise ValueError(f"{name} is in px; got {value!r}.") from None
 

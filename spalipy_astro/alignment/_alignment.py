@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from spalipy_astro import _geometry
 from spalipy_astro._checks import check_image, check_pixels, check_shape
 from spalipy_astro.alignment import _given, _points, _supplied
-from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
@@ -54,8 +54,8 @@ class Alignment(Merits):
     Attributes
     ----------
     transform : `~astropy.modeling.Model`
-        Source px -> template px; ``transform.inverse`` goes back. Points are ``(x, y)``, 0-based,
-        with pixel centers on integers.
+        Source px -> template px, ``transform(x, y)``; ``transform.inverse`` goes back. Positions
+        are 0-based, with pixel centers on integers. `transform_points` takes them as one array.
     matches : `~astropy.table.QTable`
         The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
@@ -127,10 +127,19 @@ class Alignment(Merits):
         Summary
             A mapping that prints as a table.
         """
-        return Summary(self._summary)
+        return Summary(self._figures)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Any]:
+        if not self._errors:
+            return self._summary
+        stars = tuple(np.asarray(self.matches[name]) for name in ("x_source", "y_source"))
+        shapes = self.source_shape, self.template_shape
+        error = error_over(self._errors, self.transform, *shapes, stars)
+        return {**self._summary, "error": error}
 
     def __repr__(self) -> str:
-        return f"<Alignment of {describe(self._summary)}>"
+        return f"<Alignment of {describe(self._figures)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
@@ -184,6 +193,10 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        pixfrac: float | None = None,
+        kernel: str | None = None,
+        weights: ArrayLike | str | None = None,
+        return_weights: bool = False,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
@@ -212,7 +225,7 @@ class Alignment(Merits):
         scale : float, optional
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
-        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
+        wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
             Any grid on the sky instead of the template's, if the template has a celestial WCS;
             ``shape`` is by default its own.
         min_weight : float, optional
@@ -235,6 +248,14 @@ class Alignment(Merits):
             Threads; by default as many as the process has cores.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        pixfrac : float, optional
+            For ``method="drizzle"``: size of the drops that pixels shrink to, 0 to 1; default 1.
+        kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
+            For ``"drizzle"``: shape of the drops; default square.
+        weights : array_like or "ivar", optional
+            For ``"drizzle"``: weights of the pixels of ``data``, or 1 / variance; by default 1.
+        return_weights : bool, optional
+            For ``"drizzle"``: whether to also return its weight map.
 
         Returns
         -------
@@ -243,6 +264,8 @@ class Alignment(Merits):
             Pixels without data are masked and have ``fill_value``.
         footprint : ndarray, shape (ny, nx)
             Only if ``return_footprint``.
+        weights : ndarray, shape (ny, nx)
+            Only if ``return_weights``: the sum of the weights of the drops in each pixel.
 
         Raises
         ------
@@ -269,6 +292,10 @@ class Alignment(Merits):
             flags_method=flags_method,
             return_footprint=return_footprint,
             n_threads=n_threads,
+            pixfrac=pixfrac,
+            kernel=kernel,
+            weights=weights,
+            return_weights=return_weights,
         )
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -385,6 +412,30 @@ class Alignment(Merits):
             If the template has no sky.
         """
         return _points.sky_to_pixel(self.wcs, sky)
+
+    def transform_points(self, points: ArrayLike) -> FloatArray:
+        """
+        Move positions in one array from the source to the template.
+
+        Parameters
+        ----------
+        points : array_like, shape (N, 2) or (2,)
+            Positions ``(x, y)`` in source px; NaN and masked ones become NaN. For the way back use
+            ``alignment.inverse.transform_points``, for the sky `sky_to_pixel`.
+
+        Returns
+        -------
+        ndarray, of the same shape
+            Template px.
+
+        Raises
+        ------
+        TypeError
+            If they are no numbers, but a table or positions on the sky.
+        ValueError
+            If they have another shape, or are not in px.
+        """
+        return _points.map_points(points, self.transform)
 
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """
@@ -565,4 +616,4 @@ class Alignment(Merits):
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return cards_of(self._summary)
+        return cards_of(self._figures)

@@ -13,12 +13,35 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro._checks import in_pixels, positive_number
 
-__all__ = ["map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
+__all__ = ["map_points", "map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
 
 FloatArray = NDArray[np.float64]
 
 _MAX_PIECES = 1024  # of an edge
 _CHECKS = 8  # points of each piece that are compared with a straight line
+
+
+def map_points(points: ArrayLike, model: Model) -> FloatArray:
+    """Return the image of points, as an array of the same shape."""
+    if isinstance(points, SkyCoord):
+        raise TypeError(
+            "points are positions in px, of shape (N, 2); got a SkyCoord. "
+            "alignment.sky_to_pixel(sky) gives the source's pixels of the sky, and "
+            "alignment.inverse.sky_to_pixel(sky) the template's."
+        )
+    if isinstance(points, Table):
+        raise TypeError(
+            "points are positions in px, of shape (N, 2); got a table. "
+            "alignment.transform_table(table) moves the positions in a table."
+        )
+    xy = _numbers("points", points)
+    if xy.ndim == 0 or xy.shape[-1] != 2:
+        turned = xy.ndim == 2 and len(xy) == 2
+        remedy = "turn it, points.T" if turned else "np.column_stack((x, y)) makes it of x and y"
+        raise ValueError(
+            f"points are (x, y) in px, of shape (N, 2); got an array of shape {xy.shape}: {remedy}."
+        )
+    return np.stack(model(xy[..., 0], xy[..., 1]), axis=-1)
 
 
 def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
@@ -124,5 +147,31 @@ _NO_SKY = (
 
 def pair_of(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
     """Return positions, px, as two arrays of one shape."""
-    x, y = in_pixels("x", x), in_pixels("y", y)
-    return list(np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+    x, y = _numbers("x", x), _numbers("y", y)
+    try:
+        return list(np.broadcast_arrays(x, y))
+    except ValueError:
+        raise ValueError(
+            f"x and y are of one shape, or one of them is a number; got {x.shape} and {y.shape}."
+        ) from None
+
+
+def _numbers(name: str, values: ArrayLike) -> FloatArray:
+    """Return positions in px as an array of float, NaN where they are masked."""
+    plain = in_pixels(name, values)
+    try:
+        array = np.ma.asarray(plain)
+    except ValueError:  # rows of different lengths
+        array = np.ma.asarray([None])
+    if array.dtype.kind not in "fiu":
+        raise TypeError(
+            f"{name} are numbers of px, in a list or an array; got {_shown(values, array)}."
+        )
+    return np.ma.filled(array.astype(float), np.nan)
+
+
+def _shown(values: Any, array: Any) -> str:
+    """Say what was given in place of numbers."""
+    if isinstance(values, list | tuple | np.ndarray):
+        return f"{type(values).__name__} of {array.dtype.name}"
+    return repr(values)

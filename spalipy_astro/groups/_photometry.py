@@ -13,11 +13,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from spalipy_astro.alignment import Alignment, flux_ratio
+from spalipy_astro.batch import quality_of
 
-__all__ = ["on_one_scale"]
+__all__ = ["on_one_scale", "quality_columns"]
 
 FloatArray = NDArray[np.float64]
 
+_QUALITY = (
+    *("n_stars", "fwhm", "fwhm_arcsec", "ellipticity", "orientation", "background", "noise"),
+    *("depth", "flux_ratio", "flux_ratio_err", "exptime"),
+)
 _SMALLEST = 1e-4  # error of a ratio, so that no pair outweighs all others
 
 
@@ -120,3 +125,32 @@ def _ratio(one: Table, two: Table) -> tuple[float, float]:
         "used": np.asarray(one["used"], bool)[a] & np.asarray(two["used"], bool)[b],
     }
     return flux_ratio(QTable(columns))
+
+
+def quality_columns(
+    alignments: Sequence[Alignment | None], quality: Mapping[int, Mapping[str, float]]
+) -> dict[str, NDArray[Any]]:
+    """
+    Return the columns that tell how good frames are, as `align_many` has them.
+
+    Parameters
+    ----------
+    alignments : sequence of Alignment or None
+    quality : mapping of int to mapping
+        Of the frames whose stars were found.
+
+    Returns
+    -------
+    dict of str to ndarray
+        NaN, and 0 stars, where nothing is known.
+    """
+    rows = []
+    for k, alignment in enumerate(alignments):
+        row = quality_of(quality.get(k, {}))
+        if alignment is not None:
+            row["flux_ratio"], row["flux_ratio_err"] = alignment.flux_ratio
+        rows.append(row)
+    return {
+        name: np.array([row.get(name, 0 if name == "n_stars" else np.nan) for row in rows])
+        for name in _QUALITY
+    }

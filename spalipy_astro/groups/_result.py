@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,8 @@ from spalipy_astro._files import whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
+from spalipy_astro.groups._alignments import between
+from spalipy_astro.groups._joint import JointErrors
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -66,11 +68,21 @@ class GroupAlignment:
         verified), ``n_matched`` (stars that other frames show, too), ``rms`` (their distances from
         where the other frames have them, grid px), ``error`` (rms error of the transform that is
         expected over the frame, grid px; large where the frames do not determine the maps, as for
-        a shared camera that was never turned).
+        a shared camera that was never turned); and the quality of the frame, as in the table of
+        `align_many`: ``n_stars``, ``fwhm``, ``fwhm_arcsec``, ``ellipticity``, ``orientation``,
+        ``background``, ``noise``, ``depth``, ``flux_ratio`` (its stars' fluxes over those in the
+        reference of its component) with ``flux_ratio_err``, and ``exptime``. With ``hdu="all"``,
+        ``hdu``.
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``
         (False if it contradicts the others).
+    cameras : dict
+        For each camera whose distortion was solved for, by its label ("shared", that of ``camera``,
+        or that of ``chips``), an `Alignment` of its frame with the same frame made flat: it can be
+        plotted and written, has an `error`, and is what ``camera=`` takes in later calls.
+    undetermined : dict
+        Of the other ones what the frames do not determine.
     """
 
     reference: int | None
@@ -78,6 +90,9 @@ class GroupAlignment:
     table: QTable
     links: QTable
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    cameras: Mapping[Hashable, Alignment] = field(default_factory=dict)
+    undetermined: Mapping[Hashable, str] = field(default_factory=dict)
+    _joint: Sequence[JointErrors] = ()
 
     def __repr__(self) -> str:
         placed = sum(a is not None for a in self.alignments)
@@ -168,8 +183,8 @@ class GroupAlignment:
         Returns
         -------
         Alignment
-            From pixels of i to pixels of j. Its error takes both maps for independent, so that it
-            is too large where they share most of their way to the reference.
+            From pixels of i to pixels of j. Its `error` is that of both maps together: what they
+            have in common, such as the way to the reference, does not count.
 
         Raises
         ------
@@ -177,9 +192,11 @@ class GroupAlignment:
             If they are not on one grid.
         """
         one, two = self.alignments[i], self.alignments[j]
-        if one is None or two is None or self.table["component"][i] != self.table["component"][j]:
+        part = int(self.table["component"][i])
+        if one is None or two is None or part != self.table["component"][j]:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
-        return one.then(two.inverse)
+        n = len(self.alignments)
+        return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
     def coadd(
         self,
@@ -417,6 +434,9 @@ class GroupAlignment:
             "table": self.table,
             "links": self.links,
             "provenance": dict(self.provenance),
+            "cameras": [[label, camera] for label, camera in self.cameras.items()],
+            "undetermined": [list(pair) for pair in self.undetermined.items()],
+            "errors": [joint.to_tree() for joint in self._joint],
         }
 
     @classmethod
@@ -459,4 +479,13 @@ class GroupAlignment:
             raise FormatError(f"its reference is {top!r}, for {n} images.")
         if top is not None and component[top] != 0:
             raise FormatError(f"its reference, image {top}, is not in the largest component.")
-        return cls(top, alignments, table, links, dict(tree["provenance"]))
+        return cls(
+            top,
+            alignments,
+            table,
+            links,
+            dict(tree["provenance"]),
+            {label: camera for label, camera in tree.get("cameras", ())},
+            {label: reason for label, reason in tree.get("undetermined", ())},
+            [JointErrors.from_tree(joint) for joint in tree.get("errors", ())],
+        )

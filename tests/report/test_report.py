@@ -21,7 +21,7 @@ from spalipy_astro import Alignment, align_many, find_alignment
 plt = pytest.importorskip("matplotlib.pyplot")
 Image = pytest.importorskip("PIL.Image")
 
-from spalipy_astro.report import _report, _viewer  # noqa: E402  after the check for matplotlib
+from spalipy_astro.report import _page, _report, _viewer  # noqa: E402  after the check for matplotlib
 from spalipy_astro.report._verdict import judge, judge_sequence  # noqa: E402
 
 HOSTILE = "<script>alert('x')</script>&\"M 57\".fits"
@@ -106,7 +106,7 @@ def quick(monkeypatch):
     def draw(self, draw, *, alt, caption):
         return _report._html.figure(b"", (1, 1), alt, caption)
 
-    monkeypatch.setattr(_report._Figures, "draw", draw)
+    monkeypatch.setattr(_page.Figures, "draw", draw)
 
 
 def test_the_page_needs_nothing_but_itself(written, written_batch):
@@ -288,7 +288,7 @@ def test_worries_about_the_field(alignment):
 
 def test_chance_in_words(alignment):
     summary = {**alignment.summary(), "log_odds": 100 * np.log(10) + 0.1}
-    (fact, *_) = judge(
+    first, fact, *_ = judge(
         SimpleNamespace(
             summary=lambda: summary,
             matches=alignment.matches,
@@ -297,6 +297,7 @@ def test_chance_in_words(alignment):
             template_shape=None,
         )
     ).facts
+    assert first == f"Aligned to {summary['error']:.2g} px by {summary['n_used']} stars."
     assert "chance are 1 to 10¹⁰⁰ (log-odds 230)" in fact
 
 
