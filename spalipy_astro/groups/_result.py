@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,19 +14,17 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import number, positive_number
-from spalipy_astro._files import whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._joint import JointErrors
+from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
+from spalipy_astro.groups._stored import check_parts, read_group, write_group
+from spalipy_astro.io import Extension
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
-
-# without which a group cannot be used
-_COLUMNS = ("source", "status", "reason", "component")
-_OF_LINKS = ("i", "j", "n_matched", "log_odds", "rms", "used")
 
 __all__ = ["Canvas", "GroupAlignment"]
 
@@ -200,12 +198,13 @@ class GroupAlignment:
 
     def coadd(
         self,
-        images: Sequence[Any],
+        images: Iterable[Any],
         *,
         combine: str = "mean",
         match_background: bool = True,
         scale_flux: bool = False,
         component: int = 0,
+        hdu: Extension | None = None,
         method: str | Kernel = "lanczos3",
         conserve_flux: bool | None = None,
         feather: float | None = None,
@@ -216,7 +215,7 @@ class GroupAlignment:
 
         Parameters
         ----------
-        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+        images : iterable of path, HDU, HDUList, CCDData, NDData or array_like, folder or pattern
             The images that were aligned, all of them, in the same order. Color images, of shape
             (k, ny, nx) or (ny, nx, 3), keep their layout.
         combine : {"mean", "median", "sum", "min", "max", "first", "last"}, optional
@@ -230,6 +229,9 @@ class GroupAlignment:
             share; for exposures of different length, and clouds.
         component : int, optional
             Which component, as in the table; the largest one by default.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `align_group`; by default the first image, or all images
+            where the group is of those.
         method, conserve_flux : optional
             How to resample; see `Alignment.resample`. By default surface brightness is kept where
             the unit is per solid angle, and flux otherwise.
@@ -274,7 +276,7 @@ class GroupAlignment:
             feather = number("feather", given, meaning, u.pix)
             if not 0 <= feather < np.inf:
                 raise ValueError(f"feather is {meaning}; got {given!r}.")
-        placed = self._images(images, component)
+        placed = self._images(images, component, hdu)
         canvas = self.canvas(component)
         names = [k for k, _, _ in placed]
         total, footprint = coadd(
@@ -293,32 +295,45 @@ class GroupAlignment:
         total.wcs = canvas.wcs
         return total, footprint
 
-    def _images(self, images: Sequence[Any], component: int) -> list[tuple[int, Any, Alignment]]:
-        """Return number, image and alignment of each frame of a component."""
-        images = list(images)
-        if len(images) != len(self.alignments):
+    def _sheets(self, images: Any, hdu: Extension | None) -> list[Sheet]:
+        """Return where the image of each frame is."""
+        from spalipy_astro.batch import list_sources
+
+        if hdu is None and "hdu" in self.table.colnames:
+            hdu = "all"
+        sheets = list(each_sheet(list_sources(images, name="images"), hdu))
+        if len(sheets) != len(self.alignments):
             raise ValueError(
-                f"images: {len(images)} of them for {len(self.alignments)} frames; give all, in "
+                f"images: {len(sheets)} of them for {len(self.alignments)} frames; give all, in "
                 "the order of align_group."
             )
+        return sheets
+
+    def _images(
+        self, images: Any, component: int, hdu: Extension | None
+    ) -> list[tuple[int, Sheet, Alignment]]:
+        """Return number, place and alignment of each frame of a component."""
+        sheets = self._sheets(images, hdu)
         members = self._members(component)
         for k, alignment in members:
             if alignment.source_shape is None:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
-        return [(k, images[k], alignment) for k, alignment in members]
+        return [(k, sheets[k], alignment) for k, alignment in members]
 
     def coadd_inputs(
-        self, images: Sequence[Any], *, component: int = 0
+        self, images: Iterable[Any], *, component: int = 0, hdu: Extension | None = None
     ) -> tuple[Sequence[tuple[NDArray[Any], Any]], Any, tuple[int, int]]:
         """
         Return inputs for `reproject.mosaicking.reproject_and_coadd`.
 
         Parameters
         ----------
-        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+        images : iterable of path, HDU, HDUList, CCDData, NDData or array_like, folder or pattern
             The images that were aligned, all of them, in the same order.
         component : int, optional
             Which component, as in the table; the largest one by default.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `coadd`.
 
         Returns
         -------
@@ -350,11 +365,83 @@ class GroupAlignment:
         """
         from spalipy_astro.groups._coadd import Inputs
 
-        placed = self._images(images, component)
+        placed = self._images(images, component, hdu)
         canvas = self.canvas(component)
         x0, y0 = canvas.offset
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        images: Iterable[Any] | None = None,
+        hdu: Extension | None = None,
+        title: str = "Report of a group",
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Write an HTML page about the group, which needs no other file and no network.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. It is written whole or not at all.
+        images : iterable, folder or pattern, optional
+            The images that were aligned, all of them, in the same order: the page then has viewers
+            that blink them where they overlap.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `coadd`.
+        title : str, optional
+            What to write above.
+        overwrite : bool, optional
+            Replace a file that exists.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is not one image per frame, or one is not of the shape of its frame.
+        """
+        from spalipy_astro.report import report_group
+
+        shown = None
+        if images is not None:
+            sheets = self._sheets(images, hdu)
+
+            def shown(k: int) -> Any:
+                alignment = self.alignments[k]
+                assert alignment is not None  # what is shown has been placed
+                return image_of(k, sheets[k], alignment)
+
+        report_group(self, path, image=shown, title=title, overwrite=overwrite)
+
+    def plot(self, ax: Any = None, *, component: int = 0) -> Any:
+        """
+        Map the frames and the links between them.
+
+        Parameters
+        ----------
+        ax, component : optional
+            As for `spalipy_astro.visualization.plot_group`.
+
+        Returns
+        -------
+        `~matplotlib.axes.Axes`
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is no such component.
+        """
+        from spalipy_astro.visualization import plot_group
+
+        return plot_group(self, ax, component=component)
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
@@ -374,14 +461,7 @@ class GroupAlignment:
         ValueError
             If ``path`` has the suffix of another format, such as ``.fits``.
         """
-        import asdf
-
-        from spalipy_astro.io import check_asdf_name
-
-        check_asdf_name(path)
-        # an open file: asdf takes a path for a URI
-        with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-            asdf.AsdfFile({"group": self}).write_to(stream)
+        write_group(self, path, overwrite=overwrite)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
@@ -404,19 +484,13 @@ class GroupAlignment:
             If it is not an ASDF file, is damaged, contains no group, or was written by a later
             version.
         """
-        from spalipy_astro.io import read_tree, require_inverse
-
-        name = repr(os.fspath(path))
-        group = read_tree(path, what="a group", maker="GroupAlignment.write").get("group")
+        group = read_group(path)
         if not isinstance(group, cls):
             raise FormatError(
-                f"{name} holds {type(group).__name__} under 'group', not a GroupAlignment; it was "
-                "not made by GroupAlignment.write. For the file of an alignment use "
-                "Alignment.read."
+                f"{os.fspath(path)!r} holds {type(group).__name__} under 'group', not a "
+                "GroupAlignment; it was not made by GroupAlignment.write. For the file of an "
+                "alignment use Alignment.read."
             )
-        for alignment in group.alignments:
-            if alignment is not None:
-                require_inverse(alignment, name)
         return group
 
     def to_tree(self) -> dict[str, Any]:
@@ -458,32 +532,12 @@ class GroupAlignment:
         FormatError
             If its parts do not go together.
         """
-        alignments, table, links = list(tree["alignments"]), tree["table"], tree["links"]
-        n = len(alignments)
-        for name, found, needed in (("table", table, _COLUMNS), ("links", links, _OF_LINKS)):
-            missing = [column for column in needed if column not in found.colnames]
-            if missing:
-                raise FormatError(f"its {name} lacks the columns {', '.join(missing)}.")
-        if len(table) != n:
-            raise FormatError(f"it has {n} alignments, and {len(table)} rows in its table.")
-        component = np.asarray(table["component"])
-        placed = np.array([a is not None for a in alignments], bool)
-        if component.dtype.kind not in "iu" or ((component >= 0) != placed).any():
-            raise FormatError("its table has components that its alignments do not have.")
-        for column in ("i", "j"):
-            ends = np.asarray(links[column])
-            if len(ends) and (ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() >= n):
-                raise FormatError(f"its links are of images that it does not have ({column}).")
-        top = tree["reference"]
-        if (top is None) != (not placed.any()) or (top is not None and not 0 <= top < n):
-            raise FormatError(f"its reference is {top!r}, for {n} images.")
-        if top is not None and component[top] != 0:
-            raise FormatError(f"its reference, image {top}, is not in the largest component.")
+        check_parts(tree)
         return cls(
-            top,
-            alignments,
-            table,
-            links,
+            tree["reference"],
+            list(tree["alignments"]),
+            tree["table"],
+            tree["links"],
             dict(tree["provenance"]),
             {label: camera for label, camera in tree.get("cameras", ())},
             {label: reason for label, reason in tree.get("undetermined", ())},
