@@ -21,6 +21,7 @@ from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._joint import JointErrors
 from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
 from spalipy_astro.groups._stored import check_parts, read_group, write_group
+from spalipy_astro.groups._tiles import window_of
 from spalipy_astro.io import Extension
 
 if TYPE_CHECKING:
@@ -141,6 +142,34 @@ class GroupAlignment:
         last = np.ceil(np.max(high, axis=0) - 0.5).astype(int)
         nx, ny = (last - first + 1).tolist()
         return (ny, nx), (int(first[0]), int(first[1]))
+
+    def window(self, k: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """
+        Return the part of the canvas of its component on which a frame lies.
+
+        Parameters
+        ----------
+        k : int
+            The frame.
+
+        Returns
+        -------
+        shape : (ny, nx)
+        offset : (x0, y0)
+            As `Alignment.resample` takes them.
+
+        Raises
+        ------
+        ValueError
+            If the frame is not connected, or was a catalog.
+        """
+        alignment = self.alignments[k]
+        if alignment is None or alignment.source_shape is None:
+            raise ValueError(f"the frame {k} has no place on a canvas; see the table.")
+        shape, (x0, y0) = self._window(int(self.table["component"][k]))
+        rows, columns = window_of(alignment, shape, (x0, y0))
+        size = rows.stop - rows.start, columns.stop - columns.start
+        return size, (x0 + columns.start, y0 + rows.start)
 
     def _members(self, component: int) -> list[tuple[int, Alignment]]:
         """Return the frames of a component."""
