@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names
+from spalipy_astro._checks import check_hdu, check_names, checked_call
 from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
@@ -31,12 +33,15 @@ from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
 
+log = logging.getLogger(__name__)
+
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
     *("scale", "rotation", "parity", "spline_order"),
 )
 
 
+@checked_call
 @one_blas_thread()
 def align_group(
     images: Iterable[Any],
@@ -61,8 +66,9 @@ def align_group(
         Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
         for the detection only: one image is read at a time, and none is kept.
     reference : int or "best", optional
-        The frame whose pixels are the grid of its component; by default the one that is connected
-        best with all others.
+        The frame whose pixels are the grid of its component, which is then number 0; by default
+        the one of the largest component that is connected best with all others. If it is connected
+        with none, a warning says so, and it is as if there were none.
     camera : "shared" or sequence, optional
         ``"shared"`` if all frames have the distortion of one camera; or a label per frame, the
         same for those of one camera. Dithered frames then show the camera's distortion itself, but
@@ -129,7 +135,8 @@ def align_group(
     >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
-    check_names("align_group()", options, _OPTIONS)
+    own = signature(align_group).parameters.keys() - {"options"}
+    check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     check_hdu(hdu)
     check_workers(executor, n_workers)
@@ -155,8 +162,11 @@ def align_group(
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
     part = parts_of(n, links)
+    order = list(range(int(part.max()) + 1))
+    if reference != "best":
+        order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
     components = []
-    for name in range(int(part.max()) + 1):
+    for name in order:
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -171,6 +181,12 @@ def align_group(
                 spline_order=given.spline_order,
                 options=given.recorded,
             )
+        )
+    if components and reference not in ("best", components[0].reference):
+        log.warning(
+            "reference: image %s is connected with no other one; the grid is that of image %d.",
+            reference,
+            components[0].reference,
         )
     return _result(seen, frames, components, names, reasons, provenance(given.recorded))
 

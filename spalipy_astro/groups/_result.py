@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import number, positive_number
+from spalipy_astro._checks import checked_call, number, positive_number
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
@@ -55,23 +55,23 @@ class GroupAlignment:
     Attributes
     ----------
     reference : int or None
-        Index of the frame whose pixels are the grid of the largest component; None if no two
-        frames are connected. Where a camera's distortion was solved, the grid is that frame's
-        without the distortion.
+        Index of the frame whose pixels are the grid of component 0, the largest unless another
+        one has the reference that was asked for; None if no two frames are connected. Where a
+        camera's distortion was solved, the grid is that frame's without the distortion.
     alignments : list of Alignment or None
         For each frame, from its pixels to the grid of its component; None where it is connected
         with no other.
     table : `~astropy.table.QTable`
         A row per frame: ``source`` (name or index), ``status`` ("ok" or "failed"), ``reason``
-        (empty if ok), ``component`` (0 is the largest; -1 if failed), ``links`` (pairs that were
-        verified), ``n_matched`` (stars that other frames show, too), ``rms`` (their distances from
-        where the other frames have them, grid px), ``error`` (rms error of the transform that is
-        expected over the frame, grid px; large where the frames do not determine the maps, as for
-        a shared camera that was never turned); and the quality of the frame, as in the table of
-        `align_many`: ``n_stars``, ``fwhm``, ``fwhm_arcsec``, ``ellipticity``, ``orientation``,
-        ``background``, ``noise``, ``depth``, ``flux_ratio`` (its stars' fluxes over those in the
-        reference of its component) with ``flux_ratio_err``, and ``exptime``. With ``hdu="all"``,
-        ``hdu``.
+        (empty if ok), ``component`` (0 is that of the reference, 1 the largest other one; -1 if
+        failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
+        too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
+        (rms error of the transform that is expected over the frame, grid px; large where the frames
+        do not determine the maps, as for a shared camera that was never turned); and the quality of
+        the frame, as in the table of `align_many`: ``n_stars``, ``fwhm``, ``fwhm_arcsec``,
+        ``ellipticity``, ``orientation``, ``background``, ``noise``, ``depth``, ``flux_ratio`` (its
+        stars' fluxes over those in the reference of its component) with ``flux_ratio_err``, and
+        ``exptime``. With ``hdu="all"``, ``hdu``.
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``
@@ -225,6 +225,7 @@ class GroupAlignment:
         n = len(self.alignments)
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
+    @checked_call
     def coadd(
         self,
         images: Iterable[Any],
@@ -400,6 +401,7 @@ class GroupAlignment:
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
 
+    @checked_call
     def report(
         self,
         path: str | os.PathLike[str],
@@ -448,6 +450,7 @@ class GroupAlignment:
 
         report_group(self, path, image=shown, title=title, overwrite=overwrite)
 
+    @checked_call
     def plot(self, ax: Any = None, *, component: int = 0) -> Any:
         """
         Map the frames and the links between them.
@@ -472,6 +475,7 @@ class GroupAlignment:
 
         return plot_group(self, ax, component=component)
 
+    @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
         Write the group to an ASDF file.

@@ -157,7 +157,8 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
-    check_asdf_name(path_of("path", path))
+    path = path_of("path", path)
+    check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -182,7 +183,8 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    name = repr(path_of("path", path))
+    path = path_of("path", path)
+    name = repr(path)
     tree = read_tree(path, what="an alignment", maker="Alignment.write")
     if "portable" in tree:
         raise FormatError(
@@ -226,7 +228,8 @@ def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[st
     FormatError
         If it is no whole ASDF file, or has something that nobody here knows.
     """
-    name = repr(path_of("path", path))
+    path = path_of("path", path)
+    name = repr(path)
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from spalipy_astro._checks import plane_of
-from spalipy_astro._files import refuse_existing
+from spalipy_astro._checks import checked_call, plane_of
 from spalipy_astro._geometry import outline
 from spalipy_astro.report import _html
-from spalipy_astro.report._page import Figures, provenance_of, verdict_of, write_page
+from spalipy_astro.report._page import Figures, check_path, provenance_of, verdict_of, write_page
 from spalipy_astro.report._verdict import judge_group
 
 __all__ = ["report_group"]
@@ -29,6 +28,7 @@ _COLUMNS = (
 _OF_LINKS = ("frames", "stars", "log-odds", "rms alone, px", "rms together, px", "used")
 
 
+@checked_call
 def report_group(
     group: Any,
     path: str | os.PathLike[str],
@@ -64,7 +64,7 @@ def report_group(
     ValueError
         If an image is not of the shape of its frame.
     """
-    refuse_existing(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     figures = Figures()
     viewers = [] if image is None else list(_overlaps(group, image))
     how = _html.paragraph(

@@ -8,16 +8,18 @@ from html import escape
 from io import BytesIO
 from typing import Any
 
-from spalipy_astro._files import whole_file
+from spalipy_astro._checks import path_of
+from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.report import _html
 from spalipy_astro.report._verdict import Verdict
 from spalipy_astro.version import __version__
 
-__all__ = ["Figures", "provenance_of", "verdict_of", "write_page"]
+__all__ = ["Figures", "check_path", "provenance_of", "verdict_of", "write_page"]
 
 _DPI = 110
 _SIZE = (6.4, 4.4)
 _COLORS = 128
+_NO_PAGES = (".fits", ".fit", ".fts", ".fz", ".asdf", ".ecsv", ".csv", ".png", ".pdf", ".json")
 
 
 class Figures:
@@ -47,6 +49,18 @@ class Figures:
         image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
         image.save(small, "PNG", optimize=True)
         return _html.figure(small.getvalue(), image.size, alt, caption)
+
+
+def check_path(path: Any, *, overwrite: bool) -> None:
+    """Raise, before there is much to do, unless a page can be written there."""
+    name = path_of("path", path)
+    if os.path.splitext(name)[1].lower() in _NO_PAGES:
+        stem = os.path.splitext(name)[0]
+        raise ValueError(f"path is that of an HTML page; got {name!r}. Write {stem + '.html'!r}.")
+    refuse_existing(name, overwrite=overwrite)
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path: there is no folder {folder!r} to write to.")
 
 
 def write_page(

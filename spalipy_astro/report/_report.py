@@ -11,12 +11,17 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames, check_pixels, plane_of, shape_of
-from spalipy_astro._files import refuse_existing
+from spalipy_astro._checks import (
+    check_frames,
+    check_pixels,
+    checked_call,
+    plane_of,
+    shape_of,
+)
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
-from spalipy_astro.report._page import Figures, provenance_of, verdict_of, write_page
+from spalipy_astro.report._page import Figures, check_path, provenance_of, verdict_of, write_page
 from spalipy_astro.report._verdict import judge, judge_sequence
 from spalipy_astro.typing import ImageLike
 
@@ -39,6 +44,7 @@ _QUALITY = {
 _CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
 
 
+@checked_call
 def report_alignment(
     alignment: Alignment,
     path: str | os.PathLike[str],
@@ -81,7 +87,7 @@ def report_alignment(
         If an image does not have the shape of its frame, or the aligned source and the template
         are not on one grid.
     """
-    refuse_existing(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
     for name, image in images.items():
         if image is not None:
@@ -113,6 +119,7 @@ def report_alignment(
     write_page(path, title, body, overwrite=overwrite)
 
 
+@checked_call
 def report_sequence(
     table: Table,
     path: str | os.PathLike[str],
@@ -143,7 +150,7 @@ def report_sequence(
     ValueError
         If the table is not one of `~spalipy_astro.align_many`.
     """
-    refuse_existing(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
     if missing:
         raise ValueError(
