@@ -144,9 +144,8 @@ def judge_group(group: Any) -> Verdict:
     n_parts = int(component.max(initial=-1)) + 1
     if n_parts == 0:
         return Verdict(f"✗ No two of {n} frames could be connected", [], list(_lost(table)))
-    mark = "✓" if n_good == n and n_parts == 1 else "!"
     words = f"All {n} frames" if n_good == n else f"{n_good} of {n} frames"
-    headline = f"{mark} {words} are connected"
+    headline = f"{words} are connected"
     if n_parts > 1:
         headline += f", in {n_parts} parts that do not overlap"
     facts, concerns = [], list(_lost(table))
@@ -185,7 +184,8 @@ def judge_group(group: Any) -> Verdict:
     hanging = np.flatnonzero((np.bincount(ends, minlength=n) == 1) & (component >= 0))
     if n_good > 2 and len(hanging):
         concerns.append(
-            f"{_frames(len(hanging))} hang by one link, which no loop can check: "
+            f"{_frames(len(hanging))} {'hangs' if len(hanging) == 1 else 'hang'} by one link, "
+            "which no loop can check: "
             f"{_listed([names[i] for i in hanging])}."
         )
     bad = np.flatnonzero((np.asarray(table["error"], float) > _ERROR) & (component >= 0))
@@ -195,7 +195,7 @@ def judge_group(group: Any) -> Verdict:
             f"{_listed([names[i] for i in bad])}. Few stars in common, or a distortion that shifts "
             "alone do not determine."
         )
-    return Verdict(headline, facts, concerns)
+    return Verdict(f"{'!' if concerns else '✓'} {headline}", facts, concerns)
 
 
 def _lost(table: Table) -> Iterator[str]:

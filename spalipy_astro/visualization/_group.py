@@ -136,7 +136,7 @@ def plot_group_residuals(group: Any, ax: Axes | None = None, *, component: int =
         arrows = ax.quiver(
             *found.T, angles="xy", scale_units="xy", scale=1 / scale, width=0.0018, color="black"
         )
-        ax.quiverkey(arrows, 0.9, 1.03, length, f"{length:g} px", labelpos="E", coordinates="axes")
+        ax.quiverkey(arrows, 0.85, 0.96, length, f"{length:g} px", labelpos="E", coordinates="axes")
     edge = 0.03 * max(nx, ny)
     ax.set(xlim=(x0 - edge, x0 + nx + edge), ylim=(y0 - edge, y0 + ny + edge))
     return label_pixels(ax)

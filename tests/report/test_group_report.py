@@ -110,7 +110,7 @@ def test_overlap_shows_the_same_part_of_the_sky():
         ({}, "! 3 of 4 frames are connected"),
         ({"component": (0, 0, 1, 1)}, "in 2 parts that do not overlap"),
         ({"used": (True, True, False)}, "1 of 3 links contradict the others"),
-        ({"used": (True, True, False)}, "hang by one link"),
+        ({"used": (True, True, False)}, "2 frames hang by one link"),
         ({"error": 0.9}, "uncertain by more than 0.3 px over 3 frames"),
         ({"component": (-1, -1, -1, -1)}, "✗ No two of 4 frames could be connected"),
     ],
