@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spalipy_astro._checks import colors_go_last, shape_of
 from spalipy_astro._files import scratch_folder
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.groups._sources import Sheet, open_frame
+from spalipy_astro.groups._sources import Sheet, image_of
 from spalipy_astro.groups._tiles import (
     LAST,
     Edges,
@@ -52,7 +52,7 @@ class Inputs(Sequence[Any]):
     Parameters
     ----------
     placed : sequence of (int, Sheet, Alignment)
-        Number, image, and alignment of each frame.
+        Number, place and alignment of each frame.
     """
 
     def __init__(self, placed: Sequence[tuple[int, Sheet, Alignment]]) -> None:
@@ -64,8 +64,8 @@ class Inputs(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Inputs(self.placed[index])
-        k, image, alignment = self.placed[index]
-        opened = open_frame(k, image, alignment)
+        k, sheet, alignment = self.placed[index]
+        opened = image_of(k, sheet, alignment)
         pixels = np.asarray(getattr(opened, "data", opened))
         data = np.array(pixels, np.result_type(pixels, np.float32))
         if getattr(opened, "mask", None) is not None:
@@ -91,7 +91,7 @@ def coadd(
     Parameters
     ----------
     placed : sequence of (int, Sheet, Alignment)
-        Number, image, and alignment of each frame; one is opened at a time.
+        Number, place and alignment of each frame; one is opened at a time.
     shape : (ny, nx)
         Of the canvas.
     offset : (x0, y0)
@@ -105,7 +105,7 @@ def coadd(
     mem_limit : float
         Bytes of aligned frames that are kept in memory; more go to temporary files.
     feather : float, optional
-        Over how many px from its edge the weight of a frame in a mean rises; by default an eighth
+        Over how many px from its edge the weight of a frame in a mean rises; by default a quarter
         of its shorter side, 64 at most.
     **options
         As for `Alignment.resample`.
@@ -128,8 +128,8 @@ def coadd(
         folder: Path | None = None
         last, held = False, 0.0
         kept = np.zeros(1)
-        for place, (k, image, alignment) in enumerate(placed):
-            image = open_frame(k, image, alignment)
+        for place, (k, sheet, alignment) in enumerate(placed):
+            image = image_of(k, sheet, alignment)
             rows, columns = window = window_of(alignment, shape, offset)
             last = colors_go_last(shape_of(image), alignment.source_shape)
             if match_background:

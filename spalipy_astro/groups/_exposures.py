@@ -4,29 +4,129 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import QTable
 
+from spalipy_astro._checks import checked_call, path_of
 from spalipy_astro._files import clear_partial, whole_file
+from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import stem_of
 from spalipy_astro.errors import FormatError
-from spalipy_astro.groups._sources import Sheet, open_frame, opened
+from spalipy_astro.groups._sources import Sheet, image_of, opened
 from spalipy_astro.groups._tiles import window_of
-from spalipy_astro.groups._work import Done, Work
+from spalipy_astro.groups._work import Done, Work, working
 from spalipy_astro.io import Extension, image_names, open_fits, to_hdus, write_hdus, write_with_wcs
 
-__all__ = ["Output", "write_exposures"]
+if TYPE_CHECKING:
+    from spalipy_astro.groups._result import GroupAlignment
+    from spalipy_astro.resampling import Kernel
+
+__all__ = ["write_images"]
+
+
+@checked_call
+def write_images(
+    group: GroupAlignment,
+    images: Any,
+    folder: str | os.PathLike[str],
+    *,
+    resample: bool = True,
+    grid: str = "frame",
+    component: int = 0,
+    overwrite: bool = False,
+    method: str | Kernel = "lanczos3",
+    conserve_flux: bool | None = None,
+    n_workers: int | None = 1,
+    executor: str | Executor = "processes",
+    client: Any = None,
+    progress: bool | Told | None = None,
+) -> QTable:
+    """
+    Write the frames of a component to files, one for each file that was given.
+
+    Parameters
+    ----------
+    group : GroupAlignment
+    images : sequence, folder or pattern
+        What was given to `align_group`.
+    folder : path-like
+        Where to write; it is created if needed. Files are called ``NAME_aligned.fits`` or
+        ``NAME_wcs.fits`` after their source (with its number where two have one name), or by
+        the number of an image that is no file.
+    resample : bool, optional
+        Whether to write aligned images, with ``MASK`` and ``UNCERT`` as CCDData does. Without
+        it files are copied, and the WCS of each image is replaced by that of the solution, with
+        its distortions as SIP; other images of a file, which are not in the component, keep
+        theirs.
+    grid : {"frame", "canvas"}, optional
+        The pixels of an aligned image: that part of the canvas where it lies, or all of it.
+        The cards ``ALGNX0`` and ``ALGNY0`` are the place of its first pixel on the group's
+        grid.
+    component : int, optional
+        Which component, as in the table.
+    overwrite : bool, optional
+        Whether to replace existing files.
+    method, conserve_flux : optional
+        How to resample; see `Alignment.resample`.
+    n_workers, executor, client, progress : optional
+        As for `align_group`; ``row["step"]`` is "files".
+
+    Returns
+    -------
+    `~astropy.table.QTable`
+        A row for each file: ``source``, ``status`` ("ok" or "failed"), ``reason``, ``n_images``
+        (how many are in it) and ``file`` (its path). If all images of files were aligned
+        (``hdu="all"``), those of a file are extensions of one, by their names; without names
+        they are called ``SCI``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument makes no sense, there is not one image per frame, or there is no sky for
+        ``resample=False``. Problems with a file are reported in its row.
+    """
+    from spalipy_astro.resampling import check_method
+
+    check_method(method, np.nan)
+    check_workers(executor, n_workers)
+    progress = check_progress(progress)
+    if grid not in ("frame", "canvas"):
+        raise ValueError(f"grid is 'frame' or 'canvas'; got {grid!r}.")
+    path = Path(path_of("folder", folder)).absolute()
+    placed = group._images(images, component, None)
+    canvas = group.canvas(component)
+    if not resample and placed[0][2].original_wcs is None:
+        raise ValueError(
+            "resample=False: there is no sky, since the reference has no WCS; name one that "
+            "has, as reference= of align_group."
+        )
+    hdu = group.provenance.get("hdu")
+    output = _Output(
+        path,
+        resample,
+        canvas.shape,
+        canvas.offset,
+        extensions=len(set(group.table["source"])) < len(group.table) and hdu == "all",
+        whole=grid == "canvas",
+        overwrite=overwrite,
+        options={"method": method, "conserve_flux": conserve_flux},
+    )
+    modules = (__name__,)
+    most = len(placed)
+    with working(n_workers, executor, client, progress, most=most, modules=modules) as work:
+        return _write_exposures(placed, output, work)
 
 
 @dataclass(frozen=True)
-class Output:
+class _Output:
     """
     What the files of exposures are to hold.
 
@@ -77,8 +177,8 @@ class _Exposure:
     path: Path
 
 
-def write_exposures(
-    placed: Sequence[tuple[int, Sheet, Alignment]], output: Output, work: Work
+def _write_exposures(
+    placed: Sequence[tuple[int, Sheet, Alignment]], output: _Output, work: Work
 ) -> QTable:
     """
     Write a file for each exposure.
@@ -87,7 +187,7 @@ def write_exposures(
     ----------
     placed : sequence of (int, Sheet, Alignment)
         Row, image and alignment of each frame.
-    output : Output
+    output : _Output
     work : Work
 
     Returns
@@ -126,7 +226,7 @@ def write_exposures(
     )
 
 
-def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: Output) -> list[_Exposure]:
+def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: _Output) -> list[_Exposure]:
     """Put images of one file together, and choose the names of files."""
     by_source: dict[int, list[tuple[int, Sheet, Alignment]]] = {}
     for one in placed:
@@ -145,7 +245,7 @@ def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: Output) -
     return exposures
 
 
-def _write(output: Output, exposure: _Exposure) -> None:
+def _write(output: _Output, exposure: _Exposure) -> None:
     """Write the file of one exposure."""
     for sheet in exposure.sheets:
         if isinstance(sheet.image, Exception):
@@ -166,7 +266,7 @@ def _write(output: Output, exposure: _Exposure) -> None:
     write_with_wcs(image, headers, exposure.path, overwrite=output.overwrite)
 
 
-def _aligned(output: Output, exposure: _Exposure) -> list[Any]:
+def _aligned(output: _Output, exposure: _Exposure) -> list[Any]:
     """Return the HDUs of the aligned images of one exposure."""
     image = exposure.sheets[0].image
     names = image_names(image) if isinstance(image, str | os.PathLike) else {}
@@ -190,9 +290,9 @@ def _aligned(output: Output, exposure: _Exposure) -> list[Any]:
     return hdus
 
 
-def _resampled(output: Output, row: int, sheet: Sheet, alignment: Alignment) -> CCDData:
+def _resampled(output: _Output, row: int, sheet: Sheet, alignment: Alignment) -> CCDData:
     """Put one image on the grid."""
-    image = open_frame(row, sheet, alignment)
+    image = image_of(row, sheet, alignment)
     offset, shape = output.offset, output.shape
     if not output.whole:
         rows, columns = window_of(alignment, shape, offset)

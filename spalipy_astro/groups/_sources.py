@@ -13,12 +13,11 @@ from astropy.io import fits
 from spalipy_astro._checks import check_image, check_pixels
 from spalipy_astro._files import absolute
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.batch import list_sources
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, image_names, open_image
 from spalipy_astro.registration import open_side
 
-__all__ = ["Sheet", "each_sheet", "labels_of_chips", "open_frame", "opened", "sheets_again"]
+__all__ = ["Sheet", "each_sheet", "image_of", "labels_of_chips", "opened"]
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,31 @@ def labels_of_chips(
     return each(camera), each(chips), each(exposures)
 
 
+def image_of(k: int, sheet: Sheet, alignment: Alignment) -> Any:
+    """
+    Open an image of a group once more.
+
+    Parameters
+    ----------
+    k : int
+        Its number, for messages.
+    sheet : Sheet
+    alignment : Alignment
+        The image must have the shape of its source.
+
+    Returns
+    -------
+    CCDData, NDData or array_like
+    """
+    name = f"images[{k}]"
+    if isinstance(sheet.image, Exception):
+        raise sheet.image
+    image = open_image(sheet.image, name=name, hdu=sheet.hdu)
+    check_pixels(image, name=name)
+    check_image(image, alignment.source_shape, name=name, frame="source", planes=True)
+    return image
+
+
 def opened(sheet: Sheet) -> Sheet:
     """Take an image out of HDUs, which do not travel to other processes; files do."""
     if isinstance(sheet.image, str | os.PathLike):
@@ -140,47 +164,3 @@ def opened(sheet: Sheet) -> Sheet:
         return replace(sheet, image=open_side(sheet.image, name="image", hdu=sheet.hdu))
     except Exception as error:  # what is wrong with it is for its row to tell
         return replace(sheet, image=error)
-
-
-def sheets_again(images: Any, hdu: Extension | None, number: int) -> list[Sheet]:
-    """
-    Return the images of a group that is known, as they were given to `align_group`.
-
-    Parameters
-    ----------
-    images : iterable, folder or pattern
-    hdu : int, str, (str, int) or None
-        As it was given.
-    number : int
-        How many images the group has.
-
-    Raises
-    ------
-    ValueError
-        If there is another number of them.
-    """
-    sheets = list(each_sheet(list_sources(images, name="images"), hdu))
-    if len(sheets) != number:
-        raise ValueError(
-            f"images: {len(sheets)} of them for {number} frames; give all, in the order of "
-            "align_group."
-        )
-    return sheets
-
-
-def open_frame(row: int, sheet: Sheet, alignment: Alignment) -> Any:
-    """
-    Return the image of a frame, in memory.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no image, or has another shape than the frame.
-    """
-    name = f"images[{row}]"
-    if isinstance(sheet.image, Exception):
-        raise sheet.image
-    image = open_image(sheet.image, name=name, hdu=sheet.hdu)
-    check_pixels(image, name=name)
-    check_image(image, alignment.source_shape, name=name, frame="source", planes=True)
-    return image

@@ -34,7 +34,12 @@ from spalipy_astro.io._planes import OBSERVATORY
 from spalipy_astro.io._solved import write_with_wcs
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        read_alignment,
+        read_tree,
+        require_inverse,
+        write_alignment,
+    )
 
 __all__ = [
     "OBSERVATORY",
@@ -62,7 +67,9 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_plane",
+    "read_tree",
     "read_uncertainty",
+    "require_inverse",
     "to_hdus",
     "write_alignment",
     "write_hdus",
@@ -71,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "write_alignment"):
+    if name not in ("read_alignment", "read_tree", "require_inverse", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

@@ -146,6 +146,7 @@ def test_files_come_back(group, paths, tmp_path):
 def test_files_get_the_sky_of_the_solution(group, paths, tmp_path):
     group.write(tmp_path / "group.asdf")
     known = GroupAlignment.read(tmp_path / "group.asdf")
+    assert {*known.cameras, *known.undetermined} == {("SCI", 1), ("SCI", 2)}
     table = known.write_images(paths, tmp_path, resample=False)
     with fits.open(table["file"][1]) as new, fits.open(paths[1]) as old:
         assert [hdu.name for hdu in new] == [hdu.name for hdu in old]
