@@ -351,6 +351,7 @@ def _measure(
 
     Return them, and whether the PSF describes them.
     """
+    from spalipy_astro.detection._apertures import missed_light
     from spalipy_astro.detection._finders import describes_stars
     from spalipy_astro.detection._trails import on_trails
 
@@ -378,6 +379,8 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
+    clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
+    more = missed_light(frame, fits.position, fits.flux, clean, profile)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
@@ -390,8 +393,8 @@ def _measure(
         "y": fits.position[:, 1],
         "x_err": errors[:, 0],
         "y_err": errors[:, 1],
-        "flux": fits.flux,
-        "flux_err": fits.errors[:, 2],
+        "flux": more * fits.flux,
+        "flux_err": more * fits.errors[:, 2],
         "fwhm": fits.width * fwhm,
         "snr": fits.snr,
         "flag": flag,

@@ -15,11 +15,13 @@ from spalipy_astro.detection._starfit import Fits, fit_stars
 from spalipy_astro.detection._trails import on_trails
 
 __all__ = [
+    "changed_light",
     "first_flux",
     "fit_all",
     "measure_profile",
     "neighbor_lists",
     "noise_law",
+    "overlap",
     "window_radius",
 ]
 
@@ -48,6 +50,8 @@ _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
+# A star is fitted again if the light of its neighbors changes by more than this share of its noise.
+_RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
 _LARGE = 2_000_000
 
@@ -68,6 +72,19 @@ def window_radius(fwhm: float) -> int:
     return int(np.ceil(max(2 * fwhm, 3)))
 
 
+def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) -> NDArray:
+    """Share of a neighbor's light that the fit of a star sees: as of two Gaussians."""
+    table, step = profile.table()
+    q = 0.5 * np.sum((position[me] - position[other]) ** 2, axis=1)
+    return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
+
+
+def changed_light(before: NDArray, fits: Fits, fwhm: float) -> NDArray:
+    """How much of each star's light is elsewhere than before."""
+    step = np.abs(fits.position - before[:, :2]).max(axis=1)
+    return np.abs(fits.flux - before[:, 2]) + np.abs(fits.flux) * np.minimum(2 * step / fwhm, 1)
+
+
 def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
     """Flux of a star from its peak in the filtered image: that of a Gaussian."""
     return amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
@@ -84,7 +101,7 @@ def fit_all(
     passes: int = 3,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
-    """Fit stars around pixels, again in each pass if a neighbor has moved; update ``fits``.
+    """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
 
     Returns
     -------
@@ -93,6 +110,7 @@ def fit_all(
     """
     pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
     me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
@@ -102,7 +120,7 @@ def fit_all(
     kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
     rows = np.arange(len(members))
     for _ in range(passes):
-        before = fits.position.copy()
+        before = fits.parameters.copy()
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             part = members[some]
@@ -124,10 +142,10 @@ def fit_all(
                 model_error=frame.model_error,
                 search=search,
             )
-        # once more those whose neighbors have moved noticeably
-        moved = np.abs(fits.position - before).max(axis=1) > 0.1 * fits.errors[:, :2].min(axis=1)
-        restless = np.zeros(len(fits), dtype=bool)
-        restless[me[moved[other]]] = True
+        # once more those in which the light of their neighbors has changed noticeably
+        change = changed_light(before, fits, profile.fwhm)
+        noise = np.abs(fits.flux) / np.maximum(fits.snr, 1)
+        restless = np.bincount(me, change[other] * seen, len(fits)) > _RESTLESS * noise
         rows = rows[restless[members[rows]]]
     return saturated, bad
 
@@ -270,7 +288,7 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
 
 
 def _narrower(frame: Exposure, first: _Sample) -> _Sample | None:
-    """Find stars too narrow for the first scale, on which galaxies agree; None if there are none."""
+    """Find stars too narrow for the first scale, on which galaxies agree; None if not."""
     middle = _sample(frame, _MIDDLE_FWHM, _NARROWEST)
     if (
         middle.size < _NARROW
