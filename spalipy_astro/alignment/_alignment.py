@@ -133,7 +133,7 @@ class Alignment(Merits):
     def _figures(self) -> Mapping[str, Any]:
         if not self._errors:
             return self._summary
-        stars = tuple(np.asarray(self.matches[name]) for name in ("x_source", "y_source"))
+        stars = np.asarray(self.matches["x_source"]), np.asarray(self.matches["y_source"])
         shapes = self.source_shape, self.template_shape
         error = error_over(self._errors, self.transform, *shapes, stars)
         return {**self._summary, "error": error}

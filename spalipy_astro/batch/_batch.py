@@ -179,8 +179,8 @@ def align_many(
     -------
     `~astropy.table.QTable`
         One row for each source, in their order: ``source`` (path or number), ``status`` ("ok",
-        "failed" or "rejected"), ``reason`` (in words, unless ok), ``n_matched``, ``error``, ``rms``,
-        ``log_odds``, ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in
+        "failed" or "rejected"), ``reason`` (in words, unless ok), ``n_matched``, ``error``,
+        ``rms``, ``log_odds``, ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in
         `Alignment.summary`; NaN or 0 if failed), the quality of the source: ``n_stars``, ``fwhm``
         (px), ``fwhm_arcsec``, ``ellipticity``, ``orientation`` (deg), ``background``, ``noise``,
         ``depth`` (flux at a signal-to-noise ratio of 5), ``flux_ratio`` (source over template) and
