@@ -37,14 +37,17 @@ const page = {
 };
 const scope = vm.createContext({
   document: page,
-  window: { location: { search: "" } },
   localStorage: { setItem: () => {}, getItem: () => null },
   DOCUMENTATION_OPTIONS: {},
   SPHINX_HIGHLIGHT_ENABLED: false,
   _ready: () => {},
+  _: (text) => text,
   console,
 });
-for (const name of ["_static/language_data.js", "_static/searchtools.js", "searchindex.js"])
+scope.window = scope;
+scope.location = { search: "" };
+const scripts = ["base-stemmer.js", "english-stemmer.js", "language_data.js", "searchtools.js"];
+for (const name of [...scripts.map((name) => `_static/${name}`), "searchindex.js"])
   vm.runInContext(readFileSync(`${html}/${name}`, "utf8"), scope);
 let failures = 0;
 for (const [query, page] of Object.entries(wanted)) {

@@ -2,10 +2,12 @@
 // The build puts this in front of Sphinx's own script. Keywords are the index entries of a page.
 var Scorer = {
   score: ([docname, title, anchor, descr, score, filename, kind]) => {
-    if (kind === "index") return score + 100;
+    const shown = docname.startsWith("gallery/"); // an example; the how-to says more
+    if (kind === "index") return score + (shown ? 90 : 100);
     // an object whose name was typed is what is looked for
     if (kind === "object") return score;
-    if (/^(howto|tutorials|troubleshooting|gallery)\//.test(docname)) return score + 12;
+    if (shown) return score + 6;
+    if (/^(howto|tutorials|troubleshooting)\//.test(docname)) return score + 12;
     if (/^(explanation\/|getting_started|install)/.test(docname)) return score + 8;
     if (/^(api\/|changes)/.test(docname)) return score - 12;
     return score;
