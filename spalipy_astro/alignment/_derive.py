@@ -13,10 +13,10 @@ from astropy.modeling.models import Identity
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 
-from spalipy_astro._checks import check_shape, in_pixels, is_whole
+from spalipy_astro._checks import check_shape, is_whole, numbers_of_pixels
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
-from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
+from spalipy_astro.wcs import SAME, Grid, regrid_backward
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -42,11 +42,9 @@ def inverted(alignment: Alignment) -> Alignment:
     matches["source_row"], matches["template_row"] = old["template_row"], old["source_row"]
     matches["sigma"] = old["sigma"] / scale
     terms = tuple(
-        ErrorTerm(
-            term.covariance,
-            Identity(2) if term.transform is alignment.transform else transform | term.transform,
-            term.scale / scale,
-        )
+        ErrorTerm(term.covariance, Identity(2), term.scale / scale)
+        if term.transform is alignment.transform and term.less is None
+        else term.seen_from(transform, 1 / scale)
         for term in alignment._errors
     )
     known = dict(alignment._summary)
@@ -79,8 +77,8 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
         )
     transform = first.transform | second.transform
     scale = second._summary["scale"]
-    terms = [replace(term, scale=term.scale * scale) for term in first._errors]
-    terms += [replace(term, transform=first.transform | term.transform) for term in second._errors]
+    terms = [term.seen_from(scale=scale) for term in first._errors]
+    terms += [term.seen_from(first.transform) for term in second._errors]
     a, b = first._summary, second._summary
     known: dict[str, Any] = {}
     if "freedom" in a and "freedom" in b:
@@ -116,7 +114,7 @@ def shifted(
     """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
     grids = []
     for name, shift in (("source", source), ("template", template)):
-        array = np.asarray((0, 0) if shift is None else in_pixels(name, shift), dtype=float)
+        array = numbers_of_pixels(name, (0, 0) if shift is None else shift)
         if array.shape != (2,) or not np.isfinite(array).all():
             raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
         grids.append(Grid((-float(array[0]), -float(array[1]))))
@@ -188,6 +186,11 @@ def _regridded(
 ) -> Alignment:
     """Return the alignment of other pixel grids of the same two images."""
     source, template = grids
+    wcs = alignment.original_wcs
+    if wcs is not None:
+        from spalipy_astro.wcs import regrid_wcs  # gwcs comes in with it
+
+        wcs = regrid_wcs(wcs, template, shapes[1])
     transform = regrid_backward(alignment.transform.inverse, source, template).inverse
     matches = alignment.matches.copy()
     for name, grid in (("source", source), ("template", template)):
@@ -195,11 +198,7 @@ def _regridded(
         matches[f"x_{name}"], matches[f"y_{name}"] = grid.to_new(xy).T
     matches["sigma"] = matches["sigma"] / template.step
     terms = tuple(
-        ErrorTerm(
-            term.covariance,
-            term.transform if source == SAME else source.model | term.transform,
-            term.scale / template.step,
-        )
+        term.seen_from(None if source == SAME else source.model, 1 / template.step)
         for term in alignment._errors
     )
     known = dict(alignment._summary)
@@ -212,7 +211,7 @@ def _regridded(
         matches=_with_residuals(matches, transform),
         shapes=shapes,
         known=known,
-        original_wcs=regrid_wcs(alignment.original_wcs, template, shapes[1]),
+        original_wcs=wcs,
         _errors=terms,
     )
 
@@ -307,7 +306,7 @@ def _bounds(window: Any, shape: Shape | None, name: str) -> tuple[Any, Any]:
     else:
         edges = tuple(s.indices(n)[:2] for s, n in zip(window, shape, strict=True))
     if any(stop <= start for start, stop in edges):
-        raise ValueError(f"the window {window!r} of the {name} of shape {shape} has no pixels.")
+        raise ValueError(f"{name} has no pixels in the window {window!r}; its shape is {shape}.")
     return edges[0], edges[1]
 
 

@@ -35,16 +35,48 @@ class ErrorTerm:
         From the source pixels of the alignment to those in which the covariance is given.
     scale : float
         Template pixels of the alignment per pixel of the covariance's errors.
+    less : ErrorTerm, optional
+        What is subtracted from these errors, where two maps have errors in common: the columns of
+        both factors go together.
     """
 
     covariance: Covariance
     transform: Model
     scale: float
+    less: ErrorTerm | None = None
 
     def variance(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return the variance along each axis at source pixels, shape (N,), in template px**2."""
-        points = np.column_stack([np.ravel(c) for c in self.transform(x, y)])
-        return (self.covariance.error(points) * self.scale) ** 2
+        if self.less is not None:
+            difference = self._errors(x, y) - self.less._errors(x, y)
+            return np.einsum("nk,nk->n", difference, difference)
+        return (self.covariance.error(self._points(x, y)) * self.scale) ** 2
+
+    def _points(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        return np.column_stack([np.ravel(c) for c in self.transform(x, y)])
+
+    def _errors(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return the independent errors at source pixels, shape (N, k), in template px."""
+        design = self.covariance.space.at(self._points(x, y))
+        return design.evaluate(self.covariance.factor) * self.scale
+
+    def seen_from(self, through: Model | None = None, scale: float = 1.0) -> ErrorTerm:
+        """
+        Return the same errors for another alignment.
+
+        Parameters
+        ----------
+        through : `~astropy.modeling.Model`, optional
+            From its source pixels to those of this one; by default they are the same.
+        scale : float, optional
+            Its template pixels per template pixel of this one.
+        """
+        return ErrorTerm(
+            self.covariance,
+            self.transform if through is None else through | self.transform,
+            self.scale * scale,
+            None if self.less is None else self.less.seen_from(through, scale),
+        )
 
     def to_tree(self) -> dict[str, Any]:
         """Return its contents for an ASDF file."""
@@ -60,6 +92,8 @@ class ErrorTerm:
         }
         if self.covariance.bending is not None:
             tree["bending"] = self.covariance.bending
+        if self.less is not None:
+            tree["less"] = self.less.to_tree()
         return tree
 
     @classmethod
@@ -83,7 +117,13 @@ class ErrorTerm:
             np.array(tree["factor"], dtype=float),
             None if bending is None else np.array(bending, dtype=float),
         )
-        return cls(covariance, tree["transform"], float(tree["scale"]))
+        less = tree.get("less")
+        return cls(
+            covariance,
+            tree["transform"],
+            float(tree["scale"]),
+            None if less is None else cls.from_tree(less),
+        )
 
 
 def error_at(terms: Sequence[ErrorTerm], x: FloatArray, y: FloatArray) -> FloatArray:
@@ -128,8 +168,8 @@ def error_over(
         x, y = _geometry.spread(source_shape, _GRID)
         if template_shape is not None:
             # not source pixels that lie on the template: the inverse is the direct way
-            back_x, back_y = transform.inverse(*_geometry.spread(template_shape, _GRID))
-            inside = _geometry.inside(back_x, back_y, source_shape)
+            x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
+            inside = _geometry.inside(x_back, y_back, source_shape)
             if inside.any():
-                x, y = back_x[inside], back_y[inside]
+                x, y = x_back[inside], y_back[inside]
     return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2)))

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from astropy.modeling import Model
-from astropy.modeling.models import AffineTransformation2D, Identity
-from astropy.table import QTable
+from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
+from scipy import sparse
 
-from spalipy_astro.alignment import (
-    Alignment,
-    ErrorTerm,
-    box_of,
-    center_of,
-    figures_of,
-    provenance,
-)
-from spalipy_astro.fitting import Covariance, SplineSpace
-from spalipy_astro.groups._graph import Link, apply, chain, closing, compose, invert
-from spalipy_astro.groups._joint import Layout, Solution, solve_group
+from spalipy_astro.alignment import Alignment
+from spalipy_astro.fitting import SplineSpace
+from spalipy_astro.groups._alignments import alignments_of
+from spalipy_astro.groups._blocks import levels_of
+from spalipy_astro.groups._cameras import Undetermined, cameras_of
+from spalipy_astro.groups._graph import Link, chain, closing
+from spalipy_astro.groups._joint import JointErrors, Solved, solve_group
+from spalipy_astro.groups._layout import Labels, frame_of, start
+from spalipy_astro.groups._solution import Solution
 from spalipy_astro.groups._tracks import Tracks, join, merge
-from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.registration import StarFrame
 
 __all__ = ["Component", "solve_component"]
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
-_CELLS, _DEGREE = 3, 3
-_MAX_BENT = 2500  # unknowns up to which each frame may have a distortion of its own
+_COARSER = ((1, 3), (1, 2))  # cells and degrees of distortions of very many frames
+_WIDEST = 4000  # unknowns of a level: 0.1 GB, and some seconds for a solution
 _COARSE, _FINE = 0.5, 0.15  # px: errors of the maps when stars are joined
+_ROUNDS = 8  # of placing frames with more and more links
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,18 @@ class Component:
         Those that were used, with the rms of their stars after the joint solution, grid px.
     dropped : list of Link
         Those that contradict the others.
+    cameras : dict of int to Alignment or Undetermined
+        The distortion of each camera that frames share.
+    errors : JointErrors
+        Of all maps.
     """
 
     reference: int
     alignments: dict[int, Alignment]
     links: list[tuple[Link, float]]
     dropped: list[Link]
+    cameras: dict[int, Alignment | Undetermined]
+    errors: JointErrors
 
 
 def solve_component(
@@ -62,9 +67,7 @@ def solve_component(
     links: Sequence[Link],
     root: int,
     *,
-    cameras: Sequence[int] | None,
-    chips: Sequence[int] | None,
-    exposures: Sequence[int] | None,
+    labels: Labels,
     spline_order: int,
     options: Mapping[str, Any],
 ) -> Component:
@@ -78,8 +81,8 @@ def solve_component(
         Those of this part, with the most stars first.
     root : int
         The reference.
-    cameras, chips, exposures : sequence of int or None
-        Labels of all frames.
+    labels : Labels
+        What frames share.
     spline_order : int
         0 if there are to be no distortions.
     options : mapping
@@ -89,239 +92,108 @@ def solve_component(
     -------
     Component
     """
+    placed, kept, dropped = _place(frames, links, root)
+    solution = start(frames, placed, root, labels)
+    layout = solution.layout
+    bent = spline_order > 0 and not set(layout.camera.values()) <= layout.straight
+    tracks = _tracks_of(kept, frames)
+    _solve(solution, frames, tracks, bent=bent and not layout.own)
+    for extra in (_COARSE, _FINE):
+        at = {k: solution.apply(k, frame_of(frames, k).stars.xy) for k in placed}
+        err = {k: frame_of(frames, k).stars.search_err * solution.scale(k) for k in placed}
+        tracks = join(at, err, extra)
+        if bent and layout.own and extra == _COARSE:
+            space = _space_for(solution, tracks)
+            bent = space is not None
+            if space is not None:
+                solution.layout = replace(layout, space=space)
+        solved = _solve(solution, frames, tracks, bent=bent)
+    tracks = tracks.only(solved.used)
+    alignments = alignments_of(solution, solved, frames, tracks, root, labels, kept, options)
+    after = [(link, _gap(solution, frames, link)) for link in kept]
+    cameras = cameras_of(solution, solved, frames)
+    return Component(root, alignments, after, dropped, cameras, solved.errors)
+
+
+def _place(
+    frames: Sequence[StarFrame | None], links: Sequence[Link], root: int
+) -> tuple[dict[int, FloatArray], list[Link], list[Link]]:
+    """
+    Return affine maps of all frames, the links that agree with them, and the others.
+
+    Along a chain errors add up, so that in a large group good links seem to contradict: all links
+    that agree then place the frames anew, until no more of them do.
+    """
     placed = chain(root, links)
     kept, dropped = closing(links, placed, frames)
-    solution = _start(frames, placed, root, cameras, chips, exposures)
-    size = solution.layout.space.size - 3
-    n_bent = len(set(solution.layout.camera.values()) - solution.layout.straight)
-    bent = spline_order > 0 and 2 * size * n_bent + 6 * len(placed) <= _MAX_BENT
-    tracks = _tracks_of(kept, frames)
-    used = _solve(solution, frames, tracks, bent=bent and cameras is not None)
-    for extra in (_COARSE, _FINE):
-        at = {k: solution.apply(k, _frame(frames, k).stars.xy) for k in placed}
-        err = {k: _frame(frames, k).stars.search_err * _scale_of(solution, k) for k in placed}
-        tracks = join(at, err, extra)
-        used = _solve(solution, frames, tracks, bent=bent)
-    tracks = tracks.only(used)
-    alignments = _alignments(solution, frames, tracks, root, kept, options)
-    after = [(link, _gap(solution, frames, link)) for link in kept]
-    return Component(root, alignments, after, dropped)
+    for _ in range(_ROUNDS):
+        if not dropped:
+            break
+        solution = start(frames, placed, root, Labels())
+        _solve(solution, frames, _tracks_of(kept, frames), bent=False)
+        better = {}
+        for k in placed:
+            affine, middle = solution.affine(k), solution.layout.middle[k]
+            linear = affine[1:] / solution.layout.radius
+            better[k] = np.vstack((affine[:1] - middle @ linear, linear))
+        again, left = closing(links, better, frames)
+        if len(again) <= len(kept):
+            break
+        placed, kept, dropped = better, again, left
+    return placed, kept, dropped
 
 
-def _frame(frames: Sequence[StarFrame | None], k: int) -> StarFrame:
-    frame = frames[k]
-    assert frame is not None
-    return frame
-
-
-def _scale_of(solution: Solution, k: int) -> float:
-    """Grid px per px of a frame."""
-    return float(abs(np.linalg.det(solution.affine(k)[1:])) ** 0.5 / solution.layout.radius)
+def _space_for(solution: Solution, tracks: Tracks) -> SplineSpace | None:
+    """Return the finest space of distortions for which the solution fits into memory."""
+    layout = solution.layout
+    names = [k for k in sorted(layout.exposure) if layout.exposure[k] != layout.fixed_exposure]
+    place = np.full(max(layout.exposure) + 1, -1)
+    place[names] = np.arange(len(names))
+    good = place[tracks.frame] >= 0
+    shows = sparse.csr_matrix(
+        (np.ones(np.count_nonzero(good)), (tracks.track[good], place[tracks.frame[good]]))
+    )
+    both = sparse.triu(shows.T @ shows, 1).tocoo()
+    pairs = np.column_stack((both.row, both.col)).astype(np.intp)
+    widest = max(len(level) for level in levels_of(len(names), pairs))
+    box = np.array(layout.space.bounds).T
+    coarser = (SplineSpace.covering(box, cells, degree) for cells, degree in _COARSER)
+    for space in (layout.space, *coarser):
+        if widest * space.size <= _WIDEST:
+            return space
+    warnings.warn(
+        f"The maps of the frames are affine, without distortions: {widest} frames overlap in such "
+        "a way that a distortion each is too much. If they are from one camera, camera='shared' "
+        "solves for its distortion.",
+        AstropyUserWarning,
+        stacklevel=2,
+    )
+    return None
 
 
 def _gap(solution: Solution, frames: Sequence[StarFrame | None], link: Link) -> float:
     """Return the rms distance of the stars of a link, grid px."""
-    a = solution.apply(link.i, _frame(frames, link.i).stars.xy[link.stars_i])
-    b = solution.apply(link.j, _frame(frames, link.j).stars.xy[link.stars_j])
+    a = solution.apply(link.i, frame_of(frames, link.i).stars.xy[link.stars_i])
+    b = solution.apply(link.j, frame_of(frames, link.j).stars.xy[link.stars_j])
     return float(np.sqrt(np.mean(np.sum((a - b) ** 2, axis=1))))
-
-
-def _start(
-    frames: Sequence[StarFrame | None],
-    placed: Mapping[int, FloatArray],
-    root: int,
-    cameras: Sequence[int] | None,
-    chips: Sequence[int] | None,
-    exposures: Sequence[int] | None,
-) -> Solution:
-    """Return affine maps by the chain, in the form of the layout."""
-    names = sorted(placed)
-    exposure = {k: k if exposures is None else exposures[k] for k in names}
-    chip = {k: 0 if chips is None else chips[k] for k in names}
-    if cameras is not None:
-        camera = {k: cameras[k] for k in names}
-    else:
-        camera = dict(chip) if chips is not None else {k: k for k in names}
-    box: dict[int, list[FloatArray]] = {}
-    for k in names:
-        frame = _frame(frames, k)
-        if frame.shape is None:
-            corners = np.vstack((frame.stars.xy.min(axis=0), frame.stars.xy.max(axis=0)))
-        else:
-            corners = np.array([[0.0, 0.0], [frame.shape[1] - 1.0, frame.shape[0] - 1.0]])
-        box.setdefault(camera[k], []).append(corners)
-    sides = {
-        c: np.vstack((np.min([b[0] for b in all_], axis=0), np.max([b[1] for b in all_], axis=0)))
-        for c, all_ in box.items()
-    }
-    middle = {k: sides[camera[k]].mean(axis=0) for k in names}
-    half = np.max([(s[1] - s[0]) / 2 for s in sides.values()], axis=0)
-    radius = float(np.hypot(*half))
-    space = SplineSpace.covering(np.vstack((-half, half)) / radius, _CELLS, _DEGREE)
-    straight = {camera[root]} if cameras is None and chips is None else set()
-    layout = Layout(
-        exposure, chip, camera, exposure[root], chip[root], straight, middle, radius, space
-    )
-    plain = {
-        k: np.vstack((apply(placed[k], middle[k][np.newaxis]), radius * placed[k][1:]))
-        for k in names
-    }
-    first = {exposure[root]: plain[root]}
-    second = {chip[root]: np.vstack((np.zeros(2), np.eye(2)))}
-    while True:
-        before = len(first), len(second)
-        for k in names:
-            if exposure[k] in first and chip[k] not in second:
-                second[chip[k]] = compose(plain[k], invert(first[exposure[k]]))
-            elif chip[k] in second and exposure[k] not in first:
-                first[exposure[k]] = compose(invert(second[chip[k]]), plain[k])
-        if (len(first), len(second)) == before:
-            return Solution(layout, first, second)
 
 
 def _tracks_of(links: Sequence[Link], frames: Sequence[StarFrame | None]) -> Tracks:
     """Return the tracks of the stars that pairs have matched."""
     names = sorted({k for link in links for k in (link.i, link.j)})
-    counts = [len(_frame(frames, k).stars) for k in names]
-    start = dict(zip(names, np.cumsum([0, *counts]).tolist(), strict=False))
+    counts = [len(frame_of(frames, k).stars) for k in names]
+    begin = dict(zip(names, np.cumsum([0, *counts]).tolist(), strict=False))
     frame = np.repeat(names, counts)
     star = np.concatenate([np.arange(n) for n in counts])
     pairs = [
-        np.column_stack((start[link.i] + link.stars_i, start[link.j] + link.stars_j))
+        np.column_stack((begin[link.i] + link.stars_i, begin[link.j] + link.stars_j))
         for link in links
     ]
     return merge(frame, star, np.concatenate(pairs))
 
 
-def _positions(frames: Sequence[StarFrame | None], tracks: Tracks) -> tuple[FloatArray, FloatArray]:
-    """Return positions and errors of all observations, px of their frames."""
-    xy, err = np.empty((len(tracks), 2)), np.empty(len(tracks))
-    for k in np.unique(tracks.frame):
-        mine, stars = tracks.frame == k, _frame(frames, int(k)).stars
-        xy[mine] = stars.xy[tracks.star[mine]]
-        err[mine] = stars.search_err[tracks.star[mine]]
-    return xy, err
-
-
 def _solve(
     solution: Solution, frames: Sequence[StarFrame | None], tracks: Tracks, *, bent: bool
-) -> NDArray[np.bool_]:
-    xy, err = _positions(frames, tracks)
+) -> Solved:
+    xy, err = tracks.positions({k: frame_of(frames, k).stars for k in solution.layout.exposure})
     return solve_group(solution, tracks.frame, tracks.track, xy, err, bent=bent)
-
-
-def _model(solution: Solution, k: int) -> Model:
-    """Return the map of a frame as a model: distortion, then affine."""
-    layout = solution.layout
-    a, middle, radius = solution.affine(k), layout.middle[k], layout.radius
-    linear = a[1:] / radius
-    affine = AffineTransformation2D(
-        matrix=linear.T, translation=a[0] - middle @ linear, name="affine"
-    )
-    bent = solution.distortions.get(layout.camera[k])
-    if bent is None:
-        return affine
-    space = _in_pixels(layout, k)
-    shape = (space.n_y, space.n_x)
-    distortion = SplineDistortion2D(
-        radius * bent[:, 0].reshape(shape),
-        radius * bent[:, 1].reshape(shape),
-        bounds=space.bounds,
-        degree=space.degree,
-        name="distortion",
-    )
-    return distortion | affine
-
-
-def _in_pixels(layout: Layout, k: int) -> SplineSpace:
-    """Return the space of the distortion in pixels of a frame."""
-    space, (x, y) = layout.space, layout.middle[k]
-    (x0, x1), (y0, y1) = (
-        (float(c + layout.radius * lo), float(c + layout.radius * hi))
-        for c, (lo, hi) in zip((x, y), space.bounds, strict=True)
-    )
-    return SplineSpace(((x0, x1), (y0, y1)), space.n_x, space.n_y, space.degree)
-
-
-def _alignments(
-    solution: Solution,
-    frames: Sequence[StarFrame | None],
-    tracks: Tracks,
-    root: int,
-    links: Sequence[Link],
-    options: Mapping[str, Any],
-) -> dict[int, Alignment]:
-    """Wrap the maps of all frames."""
-    xy, err = _positions(frames, tracks)
-    image, sigma = np.empty_like(xy), np.empty(len(xy))
-    names = sorted(solution.layout.exposure)
-    for k in names:
-        mine = tracks.frame == k
-        image[mine] = solution.apply(k, xy[mine])
-        sigma[mine] = err[mine] * _scale_of(solution, k)
-    weight = sigma**-2.0
-    total = np.bincount(tracks.track, weight)[tracks.track] - weight
-    others = np.column_stack(
-        [np.bincount(tracks.track, weight * v)[tracks.track] - weight * v for v in image.T]
-    )
-    others /= total[:, np.newaxis]  # where the other frames see the star
-    scatter = np.sqrt(solution.noise * (sigma**2 + 1 / total))
-    top = _frame(frames, root)
-    n_tracks = int(tracks.track.max(initial=-1)) + 1
-    found = {}
-    for k in names:
-        frame, mine = _frame(frames, k), np.flatnonzero(tracks.frame == k)
-        mine = mine[np.argsort(tracks.star[mine])]
-        star = tracks.star[mine]
-        transform = _model(solution, k)
-        offsets = others[mine] - image[mine]
-        matches = QTable(
-            {
-                "x_source": xy[mine, 0],
-                "y_source": xy[mine, 1],
-                "x_template": others[mine, 0],
-                "y_template": others[mine, 1],
-                "flux_source": frame.stars.flux[star],
-                "flux_template": np.full(len(mine), np.nan),
-                "source_row": frame.stars.row[star],
-                "template_row": tracks.track[mine],
-                "dx": offsets[:, 0],
-                "dy": offsets[:, 1],
-                "sigma": scatter[mine],
-                "used": np.ones(len(mine), bool),
-            }
-        )
-        affine = solution.affine(k)
-        plain = solution.layout.plain(k, xy[mine])
-        boxes = tuple(f.shape or box_of(f.stars.xy) for f in (frame, top))
-        freedom = solution.freedom / 2 / len(names)
-        summary = {
-            "n_source": len(frame.stars),
-            "n_template": n_tracks,
-            "n_expected": len(mine),
-            "excess_scatter": 0.0,
-            "log_odds": float(max((n.log_odds for n in links if k in (n.i, n.j)), default=0.0)),
-            "hypotheses": 0,
-            "freedom": freedom,
-            **figures_of(
-                transform,
-                matches,
-                affine[1:].T / solution.layout.radius,
-                np.ravel(transform(*center_of(boxes[0]))),
-                affine[0] + plain @ affine[1:],
-                boxes,
-                freedom,
-            ),
-        }
-        covariance = Covariance(_in_pixels(solution.layout, k), solution.factor(k))
-        found[k] = Alignment(
-            transform=transform,
-            matches=matches,
-            source_shape=frame.shape,
-            template_shape=top.shape,
-            original_wcs=top.wcs,
-            _summary=summary,
-            _errors=(ErrorTerm(covariance, Identity(2), 1.0),),
-            provenance=provenance(options),
-        )
-    return found

@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro.catalogs import Stars
+
 __all__ = ["Tracks", "join", "merge"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+
+_MOST_PAIRS = 2_000_000  # of neighbors that are looked at one by one
+_LIMIT = 25.0  # squared distance, in units of its variance, of stars that may be one
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,15 @@ class Tracks:
         _, number = np.unique(track[many], return_inverse=True)
         return Tracks(frame[many], star[many], number)
 
+    def positions(self, stars: Mapping[int, Stars]) -> tuple[FloatArray, FloatArray]:
+        """Return positions, shape (N, 2), and errors of all observations, px of their frames."""
+        xy, err = np.empty((len(self), 2)), np.empty(len(self))
+        for k in np.unique(self.frame):
+            mine, own = self.frame == k, stars[int(k)]
+            xy[mine] = own.xy[self.star[mine]]
+            err[mine] = own.search_err[self.star[mine]]
+        return xy, err
+
 
 def join(
     positions: Mapping[int, FloatArray],
@@ -62,7 +76,8 @@ def join(
     -------
     Tracks
         Each with one star of a frame at most. Of a chain of stars that are neighbors, those pairs
-        are joined that are nearest in units of their errors.
+        are joined that are nearest in units of their errors. Where hundreds of frames show the same
+        stars there are too many pairs; frames are then joined one after the other.
     """
     names = sorted(positions)
     xy = np.concatenate([positions[k] for k in names])
@@ -70,14 +85,48 @@ def join(
     frame = np.repeat(names, [len(positions[k]) for k in names])
     star = np.concatenate([np.arange(len(positions[k])) for k in names])
     gate = 5 * float(np.hypot(1.5 * np.percentile(err, 95), extra))
-    near = cKDTree(xy).query_pairs(gate, output_type="ndarray")
+    tree = cKDTree(xy)
+    if tree.count_neighbors(tree, gate) > 2 * _MOST_PAIRS:
+        return _join_in_turn(frame, star, xy, err, gate, extra)
+    near = tree.query_pairs(gate, output_type="ndarray")
     near = near[frame[near[:, 0]] != frame[near[:, 1]]]
     gap2 = np.sum((xy[near[:, 0]] - xy[near[:, 1]]) ** 2, axis=1)
     variance = err[near[:, 0]] ** 2 + err[near[:, 1]] ** 2 + extra**2
     distance2 = gap2 / variance
     order = np.argsort(distance2, kind="stable")
-    order = order[distance2[order] < 25]
+    order = order[distance2[order] < _LIMIT]
     return merge(frame, star, near[order])
+
+
+def _join_in_turn(
+    frame: IntArray, star: IntArray, xy: FloatArray, err: FloatArray, gate: float, extra: float
+) -> Tracks:
+    """Join the stars of one frame after the other to those that are known by then."""
+    track = np.empty(len(frame), dtype=np.intp)
+    weight, sums = np.zeros(len(frame)), np.zeros((len(frame), 2))
+    n = 0
+    for k in np.unique(frame):
+        mine = np.flatnonzero(frame == k)
+        own = err[mine] ** 2
+        to = np.full(len(mine), -1)
+        if n:
+            mean, variance = sums[:n] / weight[:n, np.newaxis], 1 / weight[:n]
+            distance, near = cKDTree(mean).query(xy[mine], distance_upper_bound=gate)
+            found = np.flatnonzero(np.isfinite(distance))
+            known = near[found]
+            distance2 = distance[found] ** 2 / (own[found] + variance[known] + extra**2)
+            good = distance2 < _LIMIT
+            found, known, distance2 = found[good], known[good], distance2[good]
+            order = np.argsort(distance2, kind="stable")
+            _, first = np.unique(known[order], return_index=True)  # the nearest one of each
+            to[found[order][first]] = known[order][first]
+        new = to < 0
+        to[new] = n + np.arange(np.count_nonzero(new))
+        n += int(np.count_nonzero(new))
+        track[mine] = to
+        weight[to] += 1 / own
+        sums[to] += xy[mine] / own[:, np.newaxis]
+    return Tracks(frame, star, track).only(np.ones(len(frame), bool))
 
 
 def merge(frame: IntArray, star: IntArray, pairs: IntArray) -> Tracks:

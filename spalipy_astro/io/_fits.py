@@ -43,6 +43,7 @@ __all__ = [
     "OpenHDUs",
     "chip_of",
     "image_hdus",
+    "image_names",
     "is_complete",
     "open_fits",
     "read_image",
@@ -99,9 +100,36 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     ------
     FileNotFoundError, FormatError
     """
-    with open_fits(path) as hdus:
+    return list(image_names(path))
+
+
+def image_names(image: Any) -> dict[int, tuple[str, int]]:
+    """
+    Return name and version of each HDU that holds an image.
+
+    Parameters
+    ----------
+    image : path-like or `~astropy.io.fits.HDUList`
+
+    Returns
+    -------
+    dict
+        ``(EXTNAME, EXTVER)`` by the number of the HDU, those of `image_hdus`; the name is empty
+        where there is none.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+    """
+    with open_fits(OpenHDUs(image) if isinstance(image, fits.HDUList) else image) as hdus:
         images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
-        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
+        images = images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
+        return {k: (_name_of(hdus[k]), int(hdus[k].ver)) for k in images}
+
+
+def _name_of(hdu: Any) -> str:
+    """Return the name that a file gives an HDU, not the one that astropy gives it."""
+    return str(hdu.header.get("EXTNAME", "")).strip().upper()
 
 
 def chip_of(path: str | os.PathLike[str], hdu: Extension | None) -> Extension | None:
@@ -285,7 +313,9 @@ def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) ->
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
 
-def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[Any]:
+def to_hdus(
+    image: CCDData, *, name: str | None = None, ver: int = 1, weights: Any = None
+) -> list[Any]:
     """
     Turn an image into HDUs as CCDData does: data, ``MASK`` and ``UNCERT``; also ``FLAGS``.
 
@@ -296,6 +326,8 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
         Makes the first one an extension of that name, not a primary HDU.
     ver : int, optional
         ``EXTVER`` of these extensions.
+    weights : ndarray, optional
+        A weight map, which makes an extension ``WHT``.
 
     Returns
     -------
@@ -310,6 +342,8 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
         hdus += [fits.ImageHDU(np.asarray(f), name=f"FLAGS_{key}") for key, f in flags.items()]
     elif flags is not None:
         hdus.append(fits.ImageHDU(np.asarray(flags), name="FLAGS"))
+    if weights is not None:
+        hdus.append(fits.ImageHDU(np.asarray(weights), name="WHT"))
     cards, tables = wcs_cards(image.wcs, ver)
     hdus[0].header.extend(cards, useblanks=False, update=True)
     if name is not None:
@@ -436,8 +470,9 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
             file = stack.enter_context(open_binary(path))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
-            if stream.read(len(MAGIC)) != MAGIC:
-                raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
+            if (start := stream.read(len(MAGIC))) != MAGIC:
+                why = "does not start like one" if start else "is empty"
+                raise FormatError(f"{name!r} is not a FITS file: it {why}.")
             stream.seek(0)
             if stream is file:
                 size = size_of(file)

@@ -256,7 +256,7 @@ def test_canvas_has_no_seams():
     ("options", "message"),
     [
         ({"reference": 9}, "reference is 'best' or an index from 0 to 5; got 9"),
-        ({"camera": "mine"}, "camera is 'shared', a label per image, or None; got 'mine'"),
+        ({"camera": "mine"}, "camera is 'shared', a distortion .*got 'mine'"),
         ({"camera": [0, 1]}, "camera has 2 labels for 6 images"),
         ({"chips": [0] * 6}, "chips and exposures go together"),
         ({"chips": [0] * 6, "exposures": [0, 1, 2, 3, 4, 0]}, "image 5 has the chip"),

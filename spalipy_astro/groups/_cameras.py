@@ -1,0 +1,208 @@
+"""Distortions that all frames of a camera share: as they are given, and as they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from astropy.modeling import Model
+from astropy.modeling.models import Identity
+from numpy.typing import NDArray
+
+from spalipy_astro._geometry import spread
+from spalipy_astro.alignment import Alignment, ErrorTerm
+from spalipy_astro.fitting import Covariance
+from spalipy_astro.groups._alignments import distortion_of
+from spalipy_astro.groups._equations import SharedEquations
+from spalipy_astro.groups._joint import Solved
+from spalipy_astro.groups._layout import frame_of
+from spalipy_astro.groups._solution import Solution
+from spalipy_astro.registration import StarFrame
+
+__all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras"]
+
+FloatArray = NDArray[np.float64]
+
+_LEARNT = 0.25  # share of the variance that is left of what the frames say something of
+_MATTERS = 0.1  # px: rms of what is not determined, below which it is no matter
+
+
+@dataclass(frozen=True)
+class Undetermined:
+    """
+    A distortion of which the frames do not show all.
+
+    Attributes
+    ----------
+    reason : str
+    """
+
+    reason: str
+
+
+def labels_of(name: str, labels: Sequence[Hashable] | None, n: int) -> list[int] | None:
+    """Return labels as numbers, in the order in which they first occur."""
+    if labels is None:
+        return None
+    labels = list(labels)
+    if len(labels) != n:
+        raise ValueError(f"{name} has {len(labels)} labels for {n} images; give one per image.")
+    number = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    return [number[label] for label in labels]
+
+
+def read_cameras(
+    camera: Any, n: int
+) -> tuple[list[int] | None, list[Hashable], dict[int, Alignment]]:
+    """
+    Make sense of what a user says of cameras.
+
+    Parameters
+    ----------
+    camera : str, Alignment, Model, mapping, sequence or None
+        As for `align_group`.
+    n : int
+        Number of images.
+
+    Returns
+    -------
+    numbers : list of int or None
+        A camera per image.
+    names : list
+        The label of each; an alignment or a model stands for itself.
+    known : dict of int to Alignment
+        The distortions that were given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it makes no sense. The message begins with its name.
+    """
+    if camera is None:
+        return None, [], {}
+    if isinstance(camera, str) and camera != "shared":
+        raise ValueError(
+            "camera is 'shared', a distortion (of group.cameras, or a model), a label or a "
+            f"distortion per image, or None; got {camera!r}."
+        )
+    if isinstance(camera, Mapping):
+        raise TypeError(
+            "camera is one distortion, or one per image; got a mapping. Write "
+            "camera=[cameras[label] for label in labels], with a label per image."
+        )
+    if isinstance(camera, str | Alignment | Model):
+        camera = [camera] * n
+    numbers = labels_of("camera", camera, n)
+    assert numbers is not None
+    names: list[Hashable] = list(dict.fromkeys(camera))
+    known = {
+        k: _as_camera(each) for k, each in enumerate(names) if isinstance(each, Alignment | Model)
+    }
+    return numbers, names, known
+
+
+def _as_camera(given: Alignment | Model) -> Alignment:
+    """Return a distortion as an alignment of a frame with itself, made flat."""
+    if isinstance(given, Alignment):
+        return given
+    try:
+        return Alignment.from_transform(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"camera: {error}") from error
+
+
+def cameras_of(
+    solution: Solution, solved: Solved, frames: Sequence[StarFrame | None]
+) -> dict[int, Alignment | Undetermined]:
+    """
+    Return the distortions that were solved for together with the maps of their frames.
+
+    Parameters
+    ----------
+    solution : Solution
+    solved : Solved
+    frames : sequence of StarFrame or None
+
+    Returns
+    -------
+    dict of int to Alignment or Undetermined
+        By the number of the camera.
+    """
+    found: dict[int, Alignment | Undetermined] = {}
+    if not isinstance(solved.equations, SharedEquations):
+        return found
+    layout = solution.layout
+    for name in sorted(set(layout.camera.values()) - layout.straight):
+        members = [k for k, c in layout.camera.items() if c == name]
+        k = next((k for k in members if frame_of(frames, k).shape is not None), members[0])
+        shape = frame_of(frames, k).shape
+        coefficients = solution.distortions.get(name, np.zeros((layout.space.size, 2)))
+        if not solution.bent:
+            factor = np.zeros((layout.space.size, 1))
+        else:
+            factor, reason = _errors(solution, solved, name, shape)
+            if reason:
+                found[name] = Undetermined(reason)
+                continue
+        camera = Alignment.from_transform(
+            distortion_of(layout, k, coefficients), source_shape=shape, template_shape=shape
+        )
+        covariance = Covariance(layout.in_pixels(k), factor)
+        found[name] = replace(
+            camera,
+            _errors=(ErrorTerm(covariance, Identity(2), 1.0),),
+            provenance={**camera.provenance, "frames": len(members)},
+        )
+    return found
+
+
+def _errors(
+    solution: Solution, solved: Solved, name: int, shape: tuple[int, int] | None
+) -> tuple[FloatArray, str]:
+    """
+    Return the factor of the covariance of a camera's distortion, px, and what is not determined.
+
+    A direction of the parameters is determined where the frames leave a small share of the
+    variance that it has by the smoothness of the distortion alone.
+    """
+    equations, layout = solved.equations, solution.layout
+    assert isinstance(equations, SharedEquations)
+    columns, slopes = equations.camera(name)
+    covariance = solved.errors.covariance(columns)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    unit = layout.radius * np.sqrt(solution.noise)
+    factor = np.concatenate(unit / np.sqrt(2) * (slopes @ root), axis=1)
+
+    prior = equations.penalty(solution.smoothing)[columns] ** -0.5
+    share, directions = np.linalg.eigh(covariance / np.outer(prior, prior))
+    loose = share > _LEARNT
+    within = prior[:, np.newaxis] * directions[:, loose] * np.sqrt(share[loose])
+    u = _grid(solution, shape)
+    plane = np.column_stack((np.ones(len(u)), u))
+    functions = unit * (layout.space.at(u).evaluate(np.eye(layout.space.size)) @ slopes @ within)
+    off = functions - plane @ (np.linalg.pinv(plane) @ functions)
+    size = float(np.sqrt(np.sum(off**2) / len(u)))
+    if size < _MATTERS:
+        return factor, ""
+    squares = np.column_stack((plane, u[:, 0] ** 2, u[:, 0] * u[:, 1], u[:, 1] ** 2))
+    rest = off - squares @ (np.linalg.pinv(squares) @ off)
+    kind = "its quadratic terms" if np.sum(rest**2) < 0.5 * np.sum(off**2) else "parts of it"
+    return factor, (
+        f"the frames do not determine {kind}, which stay uncertain by {size:.2g} px: turn the "
+        "camera for some of the exposures, by 90 degrees at best, or give a catalog of the sky as "
+        "the reference."
+    )
+
+
+def _grid(solution: Solution, shape: tuple[int, int] | None) -> FloatArray:
+    """Return positions spread over a frame, in its coordinates."""
+    layout = solution.layout
+    if shape is None:
+        (x0, x1), (y0, y1) = layout.space.bounds
+        x, y = np.meshgrid(np.linspace(x0, x1, 9), np.linspace(y0, y1, 9))
+        return np.column_stack((x.ravel(), y.ravel()))
+    xy = np.column_stack(spread(shape, 9))
+    return (xy - (np.array(shape[::-1]) - 1) / 2) / layout.radius
