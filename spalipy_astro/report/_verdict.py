@@ -117,8 +117,7 @@ def judge_sequence(table: Table) -> Verdict:
             f"Of the aligned frames, {int(stars.min())} to {int(stars.max())} stars match the "
             f"template (median {np.median(stars):.0f}). Single stars scatter by "
             f"{np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the "
-            "worst). "
-            + _odds(_least_odds(table, good), "For the least certain one, the odds")
+            "worst). " + _odds(_least_odds(table, good), "For the least certain one, the odds")
         )
         x, y = (np.asarray(table[f"shift_{axis}"], float)[good] for axis in "xy")
         facts.append(
