@@ -22,7 +22,7 @@ from spalipy_astro._checks._options import (
     scale_range,
     whole_number,
 )
-from spalipy_astro._checks._plain import check_hdu, check_pixels, in_pixels, path_of
+from spalipy_astro._checks._plain import check_hdu, check_pixels, in_pixels, is_template, path_of
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -49,6 +49,7 @@ __all__ = [
     "in_data_units",
     "in_pixels",
     "is_finite_pair",
+    "is_template",
     "is_whole",
     "luminance",
     "mask_like",

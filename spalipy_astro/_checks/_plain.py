@@ -10,8 +10,9 @@ import astropy.units as u
 import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
+from numpy.typing import NDArray
 
-__all__ = ["check_hdu", "check_pixels", "in_pixels", "path_of"]
+__all__ = ["check_hdu", "check_pixels", "in_pixels", "is_template", "path_of"]
 
 
 def in_pixels(name: str, value: Any) -> Any:
@@ -46,6 +47,15 @@ def in_pixels(name: str, value: Any) -> Any:
         return np.ma.asarray(value) * u.Unit(unit).to(u.pix)
     except u.UnitConversionError:
         raise ValueError(f"{name} is in px; got {value!r}.") from None
+
+
+def is_template(table: Table) -> NDArray[np.bool_]:
+    """Tell which row of the table of a batch is its template, if one of the sources is."""
+    template = table.meta.get("template")
+    if template is None or "source" not in table.colnames:
+        return np.zeros(len(table), bool)
+    same = [source == template for source in table["source"]]
+    return np.array(same, bool)
 
 
 def path_of(name: str, value: Any) -> str:

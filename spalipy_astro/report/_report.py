@@ -18,6 +18,7 @@ from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
+from spalipy_astro.report._told import told_of
 from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
 from spalipy_astro.typing import ImageLike
 from spalipy_astro.version import __version__
@@ -113,7 +114,7 @@ def report_alignment(
         _html.section("Numbers", _summary(alignment)),
         _html.section("Matched stars by brightness", _by_brightness(alignment)),
         _html.section("Frames", _frames(alignment, source, template)),
-        _html.section("Provenance", _provenance(alignment.provenance, alignment.times)),
+        _html.section("Provenance", _provenance(told_of(alignment.provenance), alignment.times)),
     ]
     _write(path, title, body, overwrite=overwrite)
 
@@ -163,7 +164,7 @@ def report_sequence(
     }
     about = {"template": str(table.meta.get("template", "unknown")), **known}
     first = _first_alignment(table)
-    made = _provenance(first.provenance, {}) if first is not None else ""
+    made = _provenance(told_of(first.provenance), {}) if first is not None else ""
     body = [
         _verdict(title, judge_sequence(table)),
         _html.section("Drift", _html.grid(list(_drifts(figures, table)))),
