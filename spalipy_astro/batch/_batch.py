@@ -165,9 +165,9 @@ def align_many(
         Which frames are bad; they are not resampled. A mapping from names of columns to limits: a
         number; ``"3 sigma"``, for clipping on the bad side of the night's median; ``"1.5 median"``;
         or ``"80 %"``, the share of the best ones that is kept. For ``n_stars``, ``n_matched`` and
-        ``flux_ratio`` a number is a share of the median: ``{"fwhm": "3 sigma", "n_stars": 0.5,
-        "ellipticity": 0.4}``. Or a function that takes the table and returns True for each row
-        that is bad.
+        ``flux_ratio`` a number up to 1 is a share of the median: ``{"fwhm": "3 sigma", "n_stars":
+        0.5, "ellipticity": 0.4}``. What depends on the exposure time is compared with frames of
+        the same one. Or a function that takes the table and returns True for each bad row.
     target : `~astropy.table.Table` or path, optional
         Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
         `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
