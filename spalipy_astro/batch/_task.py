@@ -522,9 +522,23 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
+def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
+    """Raise where a frame does not show what it is to stand on."""
+    if alignment.source_shape is None:
+        return
+    x, y = target.at(target.reference) - (dx, dy)
+    place = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
+    if not _geometry.inside(*place, alignment.source_shape):
+        raise AlignmentError(
+            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
+            f"{y:.1f}) px of the template."
+        )
+
+
 def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
     """Move an aligned frame with a target; what moves has the template's sky."""
     dx, dy = target.shift(image.meta)
+    _require_target(alignment, target, dx, dy)
     moved = alignment.shifted(template=(dx, dy))
     steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
     provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
