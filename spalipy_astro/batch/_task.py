@@ -527,8 +527,8 @@ def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) 
     if alignment.source_shape is None:
         return
     x, y = target.at(target.reference) - (dx, dy)
-    place = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
-    if not _geometry.inside(*place, alignment.source_shape):
+    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
+    if not _geometry.inside(u, v, alignment.source_shape):
         raise AlignmentError(
             f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
             f"{y:.1f}) px of the template."
