@@ -304,12 +304,13 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
             write_hdus(hdus, part)
+    first = settings.window is None  # of two steps; between them a common grid is found
     return Outcome(
         task.index,
         figures=figures_of(alignment),
         alignment=alignment if task.stem is None or settings.keep else None,
-        union=_union(alignment) if settings.window is None else None,
-        outline=_outline(alignment) if settings.window is None else None,
+        union=_union(alignment) if first and settings.grid == "union" else None,
+        outline=_outline(alignment) if first and settings.grid == "intersection" else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
