@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntFlag
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +15,9 @@ from astropy.nddata import NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape
+from spalipy_astro._checks import check_image, check_pixels, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
+from spalipy_astro.alignment._coverage import coverage_of
 from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
@@ -29,18 +28,9 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
     from spalipy_astro.wcs import FITSExport
 
-__all__ = ["Alignment", "Coverage", "Summary"]
+__all__ = ["Alignment", "Summary"]
 
 FloatArray = NDArray[np.float64]
-
-
-class Coverage(IntFlag):
-    """Bits of `Alignment.coverage`."""
-
-    NO_DATA = 1
-    """The pixel lies outside the source frame."""
-    EXTRAPOLATED = 2
-    """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,6 +162,7 @@ class Alignment(Merits):
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
+    @checked_call
     def resample(
         self,
         data: ImageLike,
@@ -213,10 +204,7 @@ class Alignment(Merits):
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
-            what is per solid angle keeps its value, all else, also without a unit, its flux.
-        fill_value : float, optional
-            Value of pixels without data.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says.
         shape : tuple of int, optional
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
@@ -228,50 +216,34 @@ class Alignment(Merits):
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
         wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
-            Any grid on the sky instead of the template's, if the template has a celestial WCS;
-            ``shape`` is by default its own.
-        min_weight : float, optional
-            Fraction of an output pixel's weight that must be on good pixels for it to be good;
-            default 0.75.
+            Any grid on the sky instead of the template's, if that has a celestial WCS.
         mask : array_like of bool, path, HDU or HDUList, optional
             Bad pixels in addition to those of ``data``, of its shape or (ny, nx).
         uncertainty : `~astropy.nddata.NDUncertainty`, optional
             For plain arrays: as that of CCDData.
-        flags_method : {"nearest", "or"}, optional
-            Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
-            kernel.
         scale_flux : bool, optional
             Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
             the template. Uncertainties are multiplied, too.
         match_background : bool, optional
             Whether to subtract a constant, so that the sky is that of the template. Both take the
             image that the alignment was found for to be the one that is resampled.
-        return_footprint : bool, optional
-            Whether to also return the fraction of each pixel's weight that is on good pixels.
-        n_threads : int, optional
-            Threads; by default as many as the process has cores.
+        fill_value, min_weight, flags_method, return_footprint, n_threads : optional
+            As for `spalipy_astro.resampling.resample`.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
         ignore_flags, flag_name_map : optional
             Which flags in a file do not make a pixel bad, as for `find_alignment`.
-        pixfrac : float, optional
-            For ``method="drizzle"``: size of the drops that pixels shrink to, 0 to 1; default 1.
-        kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
-            For ``"drizzle"``: shape of the drops; default square.
-        weights : array_like or "ivar", optional
-            For ``"drizzle"``: weights of the pixels of ``data``, or 1 / variance; by default 1.
-        return_weights : bool, optional
-            For ``"drizzle"``: whether to also return its weight map.
+        pixfrac, kernel, weights, return_weights : optional
+            For ``method="drizzle"``: size and shape of the drops, weights of the pixels, and
+            whether to also return the weight map; see there.
 
         Returns
         -------
         CCDData, NDData or ndarray
             Of the type of ``data``, CCDData for a path, HDU or HDUList; its axes in the same order.
             Pixels without data are masked and have ``fill_value``.
-        footprint : ndarray, shape (ny, nx)
-            Only if ``return_footprint``.
-        weights : ndarray, shape (ny, nx)
-            Only if ``return_weights``: the sum of the weights of the drops in each pixel.
+        footprint, weights : ndarray, shape (ny, nx)
+            Only if ``return_footprint``, and if ``return_weights``.
 
         Raises
         ------
@@ -320,20 +292,7 @@ class Alignment(Merits):
         ndarray of uint8, shape (ny, nx)
             `Coverage` bits: 0 inside the source frame and among matched stars.
         """
-        shape = self.template_shape if shape is None else shape
-        if shape is None:
-            raise ValueError("the template was a catalog and has no shape; give one.")
-        shape = check_shape(shape)
-        out = np.zeros(shape, np.uint8)
-        if self.source_shape is not None:
-            inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
-            out[~inside] |= np.uint8(Coverage.NO_DATA)
-        if "freedom" not in self._summary:
-            return out  # of a given transform nothing is extrapolated
-        used = self.matches[np.asarray(self.matches["used"])]
-        xy = np.column_stack((used["x_template"], used["y_template"]))
-        out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
-        return out
+        return coverage_of(self, shape)
 
     plot = _supplied.plot
     report = _supplied.report
@@ -438,10 +397,8 @@ class Alignment(Merits):
 
         Raises
         ------
-        TypeError
-            If they are no numbers, but a table or positions on the sky.
-        ValueError
-            If they have another shape, or are not in px.
+        TypeError, ValueError
+            If they are no numbers of this shape, or not in px, but positions on the sky, say.
         """
         return _points.map_points(points, self.transform)
 
@@ -471,6 +428,7 @@ class Alignment(Merits):
         """
         return _points.map_table(table, self.transform, columns)
 
+    @checked_call
     def transform_polygon(
         self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
     ) -> FloatArray:
@@ -570,6 +528,7 @@ class Alignment(Merits):
 
         return _derive.shifted(self, source, template, (source_shape, template_shape))
 
+    @checked_call
     def cropped(
         self,
         *,

@@ -21,8 +21,10 @@ from astropy.table import QTable, Table
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import (
     check_hdu,
+    check_mask,
     check_names,
     check_shape,
+    checked_call,
     path_of,
     refuse_single_scale,
     whole_number,
@@ -62,7 +64,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, open_mask
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like, open_mask
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -82,6 +84,7 @@ log = logging.getLogger(__name__)
 _KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
 
+@checked_call
 def align_many(
     sources: Iterable[Any],
     template: ImageLike | CatalogLike | SkyCoord,
@@ -166,15 +169,15 @@ def align_many(
         Which frames are bad; they are not resampled. A mapping from names of columns to limits: a
         number; ``"3 sigma"``, for clipping on the bad side of the night's median; ``"1.5 median"``;
         or ``"80 %"``, the share of the best ones that is kept. For ``n_stars``, ``n_matched`` and
-        ``flux_ratio`` a number is a share of the median: ``{"fwhm": "3 sigma", "n_stars": 0.5,
-        "ellipticity": 0.4}``. Or a function that takes the table and returns True for each row
-        that is bad.
-    target : `~astropy.table.Table` or path, optional
+        ``flux_ratio`` a number up to 1 is a share of the median: ``{"fwhm": "3 sigma", "n_stars":
+        0.5, "ellipticity": 0.4}``. What depends on the exposure time is compared with frames of
+        the same one. Or a function that takes the table and returns True for each bad row.
+    target : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`, optional
         Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
         `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
-        `~astropy.coordinates.SkyCoord`. It is interpolated to the middle of each exposure, and
-        aligned images show it where it is at the time of the template; their WCS is right for it,
-        not for the stars.
+        `~astropy.coordinates.SkyCoord`, or one with ``obstime``. It is interpolated to the middle
+        of each exposure, and aligned images show it where it is at the time of the template; their
+        WCS is right for it, not for the stars. Frames that do not show it fail.
     hdu : int, str or (str, int), optional
         Extension of files, of the sources and of the template; by default the first image. With
         ``"all"`` every image of a file is a source, a chip of a camera, say: the first of each goes
@@ -292,6 +295,8 @@ def align_many(
     for mask in masks_each(source_mask) or [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
+        elif mask is not None and not is_file_like(mask):
+            check_mask(mask, name="source_mask")
     best = isinstance(template, str) and template == "best"
     if not best and isinstance(template, str | os.PathLike):
         _require("template", template)
@@ -498,7 +503,10 @@ def _require(name: str, path: str | os.PathLike[str]) -> None:
 def _check_folder(folder: Path, output: Any) -> None:
     """Raise unless a folder can be written to, or made."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    rule = f"output is the folder to write to; got {os.fspath(output)!r}, but {os.fspath(there)!r}"
+    rule = f"output is the folder to write to; got {os.fspath(output)!r}"
+    if not os.fspath(output):
+        raise ValueError(f"{rule}; '.' is the one that you are in.")
+    rule += f", but {os.fspath(there)!r}"
     if not there.is_dir():
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from spalipy_astro._checks import check_image, check_pixels
 from spalipy_astro._files import absolute
+from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.io import Extension, image_names
+from spalipy_astro.io import Extension, image_names, open_image
 from spalipy_astro.registration import open_side
 
-__all__ = ["Sheet", "each_sheet", "labels_of_chips", "opened"]
+__all__ = ["Sheet", "each_sheet", "image_of", "labels_of_chips", "opened"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Sheet:
 
 
 def each_sheet(
-    images: Iterable[Any], hdu: Extension | None, flags: Mapping[str, Any]
+    images: Iterable[Any], hdu: Extension | None, flags: Mapping[str, Any] | None = None
 ) -> Iterator[Sheet]:
     """
     Yield the images of a group.
@@ -65,7 +67,7 @@ def each_sheet(
     images : iterable
     hdu : int, str, (str, int) or None
         With ``"all"`` each image of a file, or of an HDUList, is one; else the one that is named.
-    flags : mapping
+    flags : mapping, optional
         ``ignore_flags`` and ``flag_name_map``, for flags in files.
 
     Yields
@@ -73,6 +75,7 @@ def each_sheet(
     Sheet
         A file that cannot be opened is one image: its row will give the reason.
     """
+    flags = flags or {}
     for source, image in enumerate(images):
         is_path = isinstance(image, str | os.PathLike)
         label = os.fspath(image) if is_path else str(source)
@@ -138,6 +141,31 @@ def labels_of_chips(
     if several and exposures is None:
         exposures = [sheet.source for sheet in sheets]
     return each(camera), each(chips), each(exposures)
+
+
+def image_of(k: int, sheet: Sheet, alignment: Alignment) -> Any:
+    """
+    Open an image of a group once more.
+
+    Parameters
+    ----------
+    k : int
+        Its number, for messages.
+    sheet : Sheet
+    alignment : Alignment
+        The image must have the shape of its source.
+
+    Returns
+    -------
+    CCDData, NDData or array_like
+    """
+    name = f"images[{k}]"
+    if isinstance(sheet.image, Exception):
+        raise sheet.image
+    image = open_image(sheet.image, name=name, hdu=sheet.hdu, **sheet.flags)
+    check_pixels(image, name=name)
+    check_image(image, alignment.source_shape, name=name, frame="source", planes=True)
+    return image
 
 
 def opened(sheet: Sheet) -> Sheet:

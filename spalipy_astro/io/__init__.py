@@ -29,10 +29,16 @@ from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._open import head_of, is_complete, is_fits, open_fits
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
+from spalipy_astro.io._solved import write_with_wcs
 from spalipy_astro.io._times import exposure_time, mid_exposure
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, read_tree, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        read_alignment,
+        read_tree,
+        require_inverse,
+        write_alignment,
+    )
 
 __all__ = [
     "OBSERVATORY",
@@ -64,14 +70,16 @@ __all__ = [
     "read_plane",
     "read_tree",
     "read_uncertainty",
+    "require_inverse",
     "to_hdus",
     "write_alignment",
     "write_hdus",
+    "write_with_wcs",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "read_tree", "write_alignment"):
+    if name not in ("read_alignment", "read_tree", "require_inverse", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

@@ -27,6 +27,7 @@ __all__ = [
     "look_into",
     "read_alignment",
     "read_tree",
+    "require_inverse",
     "to_tree",
     "write_alignment",
 ]
@@ -158,7 +159,8 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
-    check_asdf_name(path_of("path", path))
+    path = path_of("path", path)
+    check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -183,8 +185,9 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    tree = read_tree(path, "an alignment", origin="Alignment.write")
-    name = repr(os.fspath(path))
+    path = path_of("path", path)
+    name = repr(path)
+    tree = read_tree(path, what="an alignment", maker="Alignment.write")
     if "portable" in tree:
         raise FormatError(
             f"{name} was written with portable=True and contains tables instead of the transform; "
@@ -194,23 +197,31 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     if alignment is None and "group" in tree:
         raise FormatError(f"{name} holds a group of frames; GroupAlignment.read opens it.")
     if isinstance(alignment, Alignment):
-        _require_inverse(alignment, name)
+        require_inverse(alignment, name)
     return alignment
 
 
+def require_inverse(alignment: Alignment, name: str) -> None:
+    """Raise FormatError for a transform without an inverse; asdf gives models theirs last."""
+    try:
+        alignment.transform.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError(f"{name}: its transform has no inverse.") from error
+
+
 def read_tree(
-    path: str | os.PathLike[str], what: str, *, origin: str, strict: bool = True
+    path: str | os.PathLike[str], *, what: str, maker: str, strict: bool = True
 ) -> dict[str, Any]:
     """
-    Read all that is in an ASDF file.
+    Read all of an ASDF file, for good: nothing of it stays open, and nothing in it is executed.
 
     Parameters
     ----------
     path : path-like
     what : str
-        What is to be in it, for error messages.
-    origin : str
-        What writes such files, likewise.
+        What it should be, for messages: "an alignment".
+    maker : str
+        What writes such files: "Alignment.write".
     strict : bool, optional
         Whether contents that nobody here knows are an error, instead of plain mappings.
 
@@ -223,9 +234,10 @@ def read_tree(
     FileNotFoundError
         If there is no such file.
     FormatError
-        If it is no ASDF file, or is damaged, or has contents in an unknown version.
+        If it is no whole ASDF file, or has something that nobody here knows.
     """
-    name = repr(path_of("path", path))
+    path = path_of("path", path)
+    name = repr(path)
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -251,17 +263,17 @@ def read_tree(
     except KeyError as error:
         raise FormatError(
             f"{name} cannot be read as {what}: it lacks an entry {reason_of(error)}. Files come "
-            f"from {origin}."
+            f"from {maker}."
         ) from error
     except struct.error as error:
         raise FormatError(
             f"{name} is truncated or damaged: a block of its numbers is cut short. Files come from "
-            f"{origin}."
+            f"{maker}."
         ) from error
     except Exception as error:
         raise FormatError(
             f"{name} cannot be read as {what} ({type(error).__name__}: {reason_of(error)}). "
-            f"Files come from {origin}."
+            f"Files come from {maker}."
         ) from error
 
 
@@ -291,14 +303,6 @@ def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
         warnings.simplefilter("ignore", AsdfConversionWarning)
         with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:
             return pick(file.tree)
-
-
-def _require_inverse(alignment: Alignment, name: str) -> None:
-    """Raise for a transform without a way back; asdf gives models their inverses last."""
-    try:
-        alignment.transform.inverse  # noqa: B018
-    except NotImplementedError as error:
-        raise FormatError(f"{name}: its transform has no inverse.") from error
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

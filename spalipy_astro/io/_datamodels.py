@@ -169,7 +169,7 @@ def read_datamodel(
     from spalipy_astro.io._asdf_file import read_tree  # asdf takes a while
 
     name = os.fspath(path)
-    tree = read_tree(path, "an image", origin="the pipelines of Roman and JWST", strict=False)
+    tree = read_tree(path, what="an image", maker="the pipelines of Roman and JWST", strict=False)
     model = tree.get("roman", tree)
     if _part(model, "data") is None:
         known = "an alignment" if "alignment" in tree else ", ".join(map(str, list(tree)[:8]))

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from spalipy_astro._checks import check_hdu
+from spalipy_astro._checks import check_hdu, check_mask
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._datamodels import as_nddata, is_datamodel
 from spalipy_astro.io._fits import Extension, chip_of, read_image, read_mask
@@ -66,6 +66,8 @@ def open_image(
         If it is not a FITS file, is damaged, or has no such image. Both begin with ``name``.
     """
     check_hdu(hdu)
+    if isinstance(thing, type):
+        raise TypeError(f"{name} is an image; got the class {thing.__name__}, not one of its kind.")
     if not is_file_like(thing):
         return thing
     flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
@@ -112,8 +114,12 @@ def open_mask(
     ------
     FileNotFoundError, FormatError
         As `open_image`.
+    TypeError
+        If it is no array of truth values or numbers.
     """
     if not is_file_like(mask):
+        if mask is not None:
+            check_mask(mask, name=name)
         return mask
     path = mask if isinstance(mask, str | os.PathLike) else OpenHDUs(_listed(mask))
     try:

@@ -7,7 +7,7 @@ import pytest
 from astropy.nddata import CCDData
 from astropy.table import Table
 
-from spalipy_astro import Alignment, FormatError, GroupAlignment, align_group
+from spalipy_astro import FormatError, GroupAlignment, align_group
 from spalipy_astro.groups._graph import Link, chain, closing, parts_of
 from spalipy_astro.groups._tracks import merge
 
@@ -116,21 +116,22 @@ def test_stated_errors_are_true():
 
 
 def test_islands_strangers_and_what_cannot_be_read(tmp_path):
-    main, island = panels(4), panels(5, origin=(9000, 0))[:3]
-    lists = scene(main, 6)
-    other = scene(island, 7)
-    alone = scene([Truth((0, 0))], 8)
+    main, island = panels(4)[:4], panels(5, origin=(9000, 0))[:2]
+    lists = scene(main, 6, density=60)
+    other = scene(island, 7, density=60)
+    alone = scene([Truth((0, 0))], 8, density=40)
     rng = np.random.default_rng(9)
     noise = Table({"x": rng.uniform(0, NX, 50), "y": rng.uniform(0, NY, 50)})
     broken = tmp_path / "broken.fits"
     broken.write_bytes(b"SIMPLE  =                    T")
-    group = align_group([*lists, *other, *alone, noise, broken])
-    assert list(group.table["component"]) == [0] * 6 + [1] * 3 + [-1] * 3
-    assert list(group.table["status"]) == ["ok"] * 9 + ["failed"] * 3
+    known = {"rotation": (-9, 9), "scale": (0.9, 1.1), "parity": 1}  # fails in less time
+    group = align_group([*lists, *other, *alone, noise, broken], **known)
+    assert list(group.table["component"]) == [0] * 4 + [1] * 2 + [-1] * 3
+    assert list(group.table["status"]) == ["ok"] * 6 + ["failed"] * 3
     assert all(reason for reason in group.table["reason"][-3:])
-    assert group.alignments[9:] == [None] * 3
+    assert group.alignments[6:] == [None] * 3
     with pytest.raises(ValueError, match="not on one grid"):
-        group.between(0, 6)
+        group.between(0, 4)
 
 
 def test_camera_is_shared():
@@ -205,40 +206,6 @@ def test_file_holds_the_group(tmp_path):
     (tmp_path / "other.asdf").write_text("no file of this kind")
     with pytest.raises(FormatError, match=r"GroupAlignment\.write"):
         GroupAlignment.read(tmp_path / "other.asdf")
-
-
-def test_files_that_are_no_whole_group(tmp_path):
-    """What lacks a part of a group, or is cut short, is refused in words when it is read."""
-    xy = np.random.default_rng(3).uniform(0, 300, (30, 2))
-    group = align_group([xy, xy + 7.0], spline_order=0)
-    with pytest.raises(ValueError, match=r"^path is that of an ASDF file; got .*\.fits"):
-        group.write(tmp_path / "group.fits")
-    group.write(tmp_path / "group.asdf")
-    assert GroupAlignment.read(tmp_path / "group.asdf").reference == group.reference
-    with pytest.raises(FormatError, match=r"GroupAlignment\.read opens it"):
-        Alignment.read(tmp_path / "group.asdf")
-    raw = (tmp_path / "group.asdf").read_bytes()
-    path = tmp_path / "b.asdf"
-    for old, new, words in (
-        (b"\n  links:", b"\n  lynx:", "it lacks links"),
-        (b"component", b"componemt", "its table 'table' lacks the columns component"),
-        (b"rms_before", b"rms_belore", "its table 'links' lacks the columns rms_before"),
-        (b"\n  reference: ", b"\n  reference: 9", "its reference, 9"),
-        (b"\ngroup:", b"\ngruppe:", "contains no group"),
-    ):
-        assert old in raw
-        path.write_bytes(raw.replace(old, new))
-        with pytest.raises(FormatError, match=rf"b\.asdf' .*{words}"):
-            GroupAlignment.read(path)
-    path.write_bytes(raw[: raw.index(b"\xd3BLK") + 5])
-    with pytest.raises(FormatError, match="a block of its numbers is cut short"):
-        GroupAlignment.read(path)
-    aliases = b"a0: &a0 [x]\n" + b"".join(
-        b"a%d: &a%d [%s]\n" % (k, k, b", ".join([b"*a%d" % (k - 1)] * 9)) for k in range(1, 12)
-    )
-    path.write_bytes(raw.replace(b"\ngroup:", b"\n" + aliases + b"group:", 1))
-    with pytest.raises(FormatError, match="its aliases expand to more than"):
-        GroupAlignment.read(path)
 
 
 def test_same_input_same_output_and_loops_close():

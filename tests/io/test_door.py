@@ -11,7 +11,14 @@ from astropy.nddata import CCDData, NDData
 from astropy.table import Table
 from numpy.testing import assert_allclose, assert_array_equal
 
-from spalipy_astro import align, align_many, detect_stars, find_alignment
+from spalipy_astro import (
+    GroupAlignment,
+    align,
+    align_group,
+    align_many,
+    detect_stars,
+    find_alignment,
+)
 from spalipy_astro.errors import FormatError, ImageError
 from spalipy_astro.io import open_image, open_mask
 
@@ -247,3 +254,16 @@ def test_masks_in_files_of_several_chips(pair, tmp_path):
         assert aligned.mask[np.round(y).astype(int), np.round(x).astype(int)].tolist() == [1, 0]
         table = align_many([tmp_path / "s.fits"], template, source_mask=mask, **chosen)
         assert table["n_matched"][0] == expected.n_matched
+
+
+def test_flags_of_groups(pair, tmp_path):
+    """What is harmless for the alignment is so for what is made of the group, read back, too."""
+    flagged(pair.source.data, 4096).writeto(tmp_path / "s.fits")
+    images = [tmp_path / "s.fits", pair.source.data[:200]]
+    group = align_group(images, spline_order=0, reference=0)
+    assert "are bad" in group.table["reason"][0]
+    group = align_group(images, spline_order=0, reference=0, ignore_flags="4096")
+    assert list(group.table["status"]) == ["ok", "ok"]
+    group.write(tmp_path / "g.asdf")
+    _, footprint = GroupAlignment.read(tmp_path / "g.asdf").coadd(images)
+    assert footprint[250:270, 100:200].min() == 1
