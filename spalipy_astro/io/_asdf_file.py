@@ -195,7 +195,9 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         )
     alignment = tree.get("alignment")
     if alignment is None and "group" in tree:
-        raise FormatError(f"{name} holds a group of frames; GroupAlignment.read opens it.")
+        raise FormatError(
+            f"{name} holds a group of frames, not an Alignment; GroupAlignment.read opens it."
+        )
     if isinstance(alignment, Alignment):
         require_inverse(alignment, name)
     return alignment
