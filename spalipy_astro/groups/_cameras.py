@@ -11,7 +11,6 @@ from astropy.modeling import Model
 from astropy.modeling.models import Identity
 from numpy.typing import NDArray
 
-from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.fitting import Covariance
 from spalipy_astro.groups._alignments import distortion_of
@@ -136,13 +135,16 @@ def cameras_of(
     layout = solution.layout
     for name in sorted(set(layout.camera.values()) - layout.straight):
         members = [k for k, c in layout.camera.items() if c == name]
-        k = next((k for k in members if frame_of(frames, k).shape is not None), members[0])
+        k = members[0]
         shape = frame_of(frames, k).shape
+        if shape is None:  # catalogs do not tell the size of their frames
+            x, y = np.max([frame_of(frames, k).stars.xy.max(axis=0) for k in members], axis=0)
+            shape = int(y) + 2, int(x) + 2
         coefficients = solution.distortions.get(name, np.zeros((layout.space.size, 2)))
         if not solution.bent:
             factor = np.zeros((layout.space.size, 1))
         else:
-            factor, reason = _errors(solution, solved, name, shape)
+            factor, reason = _errors(solution, solved, name)
             if reason:
                 found[name] = Undetermined(reason)
                 continue
@@ -158,9 +160,7 @@ def cameras_of(
     return found
 
 
-def _errors(
-    solution: Solution, solved: Solved, name: int, shape: tuple[int, int] | None
-) -> tuple[FloatArray, str]:
+def _errors(solution: Solution, solved: Solved, name: int) -> tuple[FloatArray, str]:
     """
     Return the factor of the covariance of a camera's distortion, px, and what is not determined.
 
@@ -180,7 +180,8 @@ def _errors(
     share, directions = np.linalg.eigh(covariance / np.outer(prior, prior))
     loose = share > _LEARNT
     within = prior[:, np.newaxis] * directions[:, loose] * np.sqrt(share[loose])
-    u = _grid(solution, shape)
+    x, y = np.meshgrid(*(side * np.linspace(-1, 1, 9) for side in layout.half))
+    u = np.column_stack((x.ravel(), y.ravel()))
     plane = np.column_stack((np.ones(len(u)), u))
     functions = unit * (layout.space.at(u).evaluate(np.eye(layout.space.size)) @ slopes @ within)
     off = functions - plane @ (np.linalg.pinv(plane) @ functions)
@@ -195,14 +196,3 @@ def _errors(
         "camera for some of the exposures, by 90 degrees at best, or give a catalog of the sky as "
         "the reference."
     )
-
-
-def _grid(solution: Solution, shape: tuple[int, int] | None) -> FloatArray:
-    """Return positions spread over a frame, in its coordinates."""
-    layout = solution.layout
-    if shape is None:
-        (x0, x1), (y0, y1) = layout.space.bounds
-        x, y = np.meshgrid(np.linspace(x0, x1, 9), np.linspace(y0, y1, 9))
-        return np.column_stack((x.ravel(), y.ravel()))
-    xy = np.column_stack(spread(shape, 9))
-    return (xy - (np.array(shape[::-1]) - 1) / 2) / layout.radius

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spalipy_astro.groups._blocks import Blocks
-from spalipy_astro.groups._solution import Solution
+from spalipy_astro.groups._solution import Solution, affine_of
 
 __all__ = ["Equations", "OwnEquations", "SharedEquations", "equations_of"]
 
@@ -219,14 +219,9 @@ class OwnEquations(Equations):
         if k not in self._free:
             return np.empty(0, dtype=np.intp), np.zeros((1, space.size, 0))
         columns = np.r_[self.matrix.columns(self._free.index(k))]
-        plane = [
-            space.plane(np.array([one, 0.0]), np.array([[x, y], [0.0, 0.0]]))[:, 0]
-            for one, x, y in np.eye(3)
-        ]
-        slopes = np.column_stack(plane)
+        slopes = affine_of(space)
         if self.solution.is_bent(k):
-            split = space.roughness
-            slopes = np.hstack((slopes, self._scale[k] * split.basis[:, split.n_null :]))
+            slopes = np.hstack((slopes, self._scale[k] * self.solution.layout.basis))
         return columns, slopes[np.newaxis]
 
 
@@ -348,7 +343,6 @@ class SharedEquations(Equations):
     def camera(self, name: int) -> tuple[IntArray, FloatArray]:
         """Return the columns and slopes of a camera's distortion alone, as `maps`, in radii."""
         place = self._columns["camera", name]
-        split = self.solution.layout.space.roughness
-        basis = split.basis[:, split.n_null :]
+        basis = self.solution.layout.basis
         slopes = np.einsum("sm,bc->csmb", basis, np.eye(2)).reshape(2, len(basis), -1)
         return np.r_[place], slopes

@@ -182,7 +182,7 @@ def _error_of(alignment: Alignment) -> float:
 def _result(
     images: Sequence[Any],
     components: Sequence[Component],
-    names: Sequence[Hashable],
+    labels: Sequence[Hashable],
     reasons: list[str],
     record: Any,
 ) -> GroupAlignment:
@@ -227,7 +227,7 @@ def _result(
     undetermined: dict[Hashable, str] = {}
     for part in reversed(components):  # what several have solved for is the largest one's
         for number, camera in part.cameras.items():
-            name = names[number]
+            name = labels[number]
             cameras.pop(name, None)
             undetermined.pop(name, None)
             if isinstance(camera, Undetermined):
