@@ -21,7 +21,8 @@ FLOORS = [
     {"catalogs", "report"},
     {"detection"},
     {"registration"},
-    {"batch", "groups"},
+    {"batch"},
+    {"groups"},
     {"commands", "__init__"},
     {"__main__"},
 ]

@@ -2,7 +2,7 @@
 
 from spalipy_astro.batch._batch import align_many
 from spalipy_astro.batch._figures import figures_of
-from spalipy_astro.batch._sources import expand, stem_of
+from spalipy_astro.batch._sources import expand, list_sources, stem_of
 from spalipy_astro.batch._stacks import aligned_frames, coadd_inputs, stack_frames, stack_weights
 from spalipy_astro.batch._task import check_matched
 
@@ -13,6 +13,7 @@ __all__ = [
     "coadd_inputs",
     "expand",
     "figures_of",
+    "list_sources",
     "stack_frames",
     "stack_weights",
     "stem_of",

@@ -21,9 +21,18 @@ from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
 from spalipy_astro._files import clear_partial, require_file
+from spalipy_astro._workers import (
+    Processes,
+    Progress,
+    Told,
+    check_progress,
+    check_workers,
+    connected,
+    describe,
+    run,
+    started,
+)
 from spalipy_astro.batch._chips import align_chips
-from spalipy_astro.batch._pool import Processes, run, started
-from spalipy_astro.batch._progress import Progress, Told, check_progress
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
 from spalipy_astro.batch._sources import list_sources, make_tasks
 from spalipy_astro.batch._table import make_table, row_of
@@ -35,7 +44,6 @@ from spalipy_astro.batch._task import (
     Task,
     Window,
     align_frame,
-    describe,
     find_frame,
     guarded,
 )
@@ -330,7 +338,7 @@ def align_many(
     with (
         _tidied(folder),
         one_blas_thread(),
-        _cluster(client) as cluster,
+        connected(client) as cluster,
         started(
             executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
         ) as workers,
@@ -434,10 +442,7 @@ def _check(
     """Raise for arguments that make no sense."""
     if grid not in ("template", "union", "intersection"):
         raise ValueError(f"grid is 'template', 'union' or 'intersection'; got {grid!r}.")
-    if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
-        raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
-    if n_workers is not None:
-        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+    check_workers(executor, n_workers)
     whole_number("min_matched", min_matched, "a number of stars", least=0)
     own = set(signature(align_many).parameters)
     known = set(signature(find_alignment).parameters) - {"source"}
@@ -471,20 +476,6 @@ def _tidied(folder: Path | None) -> Iterator[None]:
     finally:
         if folder is not None:
             clear_partial(folder)
-
-
-@contextmanager
-def _cluster(client: Any) -> Iterator[Any]:
-    """Connect to the cluster of an address."""
-    if not isinstance(client, str):
-        yield client
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
-    with Client(client) as connected:
-        yield connected
 
 
 def _prepare_template(

@@ -39,13 +39,15 @@ def stem_of(path: str | os.PathLike[str]) -> str:
     return stem if stem.strip(".") else "_" * max(len(stem), 1)
 
 
-def expand(path: str | os.PathLike[str]) -> list[str] | None:
+def expand(path: str | os.PathLike[str], *, name: str = "sources") -> list[str] | None:
     """
     List the images that a folder or a pattern stands for.
 
     Parameters
     ----------
     path : path-like
+    name : str, optional
+        The argument, for error messages.
 
     Returns
     -------
@@ -59,34 +61,41 @@ def expand(path: str | os.PathLike[str]) -> list[str] | None:
     FileNotFoundError
         If there are none.
     """
-    name = os.fspath(path)
+    where = os.fspath(path)
     if is_remote(path):
         return None
-    if os.path.isdir(name):
+    if os.path.isdir(where):
         found = sorted(
-            os.path.join(name, entry)
-            for entry in os.listdir(name)
+            os.path.join(where, entry)
+            for entry in os.listdir(where)
             if not entry.startswith(".") and _is_named_fits(entry)
         )
         found = [path for path in found if not (_MADE.search(path) and made_from(path))]
         if not found:
             raise FileNotFoundError(
-                f"sources: the folder {name!r} contains no FITS files (names that end in "
+                f"{name}: the folder {where!r} contains no FITS files (names that end in "
                 f"{', '.join(_SUFFIXES)}, also packed as in .fits.fz); give another folder, or a "
                 "pattern such as 'raw/*.img'."
             )
         return found
-    if os.path.lexists(name) or not re.search(r"[*?[]", name):
+    if os.path.lexists(where) or not re.search(r"[*?[]", where):
         return None
-    found = sorted(match for match in glob(name) if not os.path.isdir(match))
+    found = sorted(match for match in glob(where) if not os.path.isdir(match))
     if not found:
-        raise FileNotFoundError(f"sources: no file matches the pattern {name!r}.")
+        raise FileNotFoundError(f"{name}: no file matches the pattern {where!r}.")
     return found
 
 
-def list_sources(sources: Any) -> Iterable[Any]:
+def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
     """
     Return the sources one by one, or in a list.
+
+    Parameters
+    ----------
+    sources : object
+        As for `align_many`.
+    name : str, optional
+        The argument, for error messages.
 
     Raises
     ------
@@ -96,24 +105,24 @@ def list_sources(sources: Any) -> Iterable[Any]:
         If a folder or a pattern stands for no file.
     """
     if isinstance(sources, str | os.PathLike):
-        files = expand(sources)
+        files = expand(sources, name=name)
         if files is not None:
             return files
-        raise _single("one path", repr(os.fspath(sources)))
+        raise _single(name, "one path", repr(os.fspath(sources)))
     if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
         return sources.files_filtered(include_path=True)
     kind = type(sources).__name__
     one = NDData | Table | fits.HDUList | fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU
     if isinstance(sources, one | fits.BinTableHDU | fits.TableHDU) or hasattr(sources, "to_table"):
-        raise _single(f"one {kind}", "image")
+        raise _single(name, f"one {kind}", "image")
     shape = getattr(sources, "shape", ())
     if len(shape) == 2 or (len(shape) == 3 and colors_go_last(shape)):
-        raise _single(f"one array of shape {tuple(sources.shape)}", "image")
+        raise _single(name, f"one array of shape {tuple(sources.shape)}", "image")
     if isinstance(sources, list | tuple) and any(isinstance(row, list) for row in sources[:1]):
         if not isinstance(sources[0], fits.HDUList):
-            raise _single("one list of rows", "np.array(image)")
+            raise _single(name, "one list of rows", "np.array(image)")
     if not isinstance(sources, Iterable):
-        raise TypeError(f"sources is a list of images; got {sources!r}.")
+        raise TypeError(f"{name} is a list of images; got {sources!r}.")
     return sources
 
 
@@ -165,10 +174,10 @@ def make_tasks(
         yield task
 
 
-def _single(what: str, example: str) -> TypeError:
+def _single(name: str, what: str, example: str) -> TypeError:
     """Return the error for one image in place of many."""
     return TypeError(
-        f"sources is a list of images, a folder or a pattern; got {what}. Write [{example}] for a "
+        f"{name} is a list of images, a folder or a pattern; got {what}. Write [{example}] for a "
         "list of one, or use find_alignment."
     )
 

@@ -22,11 +22,10 @@ from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import mask_like, name_of_finder
 from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
+from spalipy_astro._workers import describe, heard, no_collection, reuse_arrays
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
-from spalipy_astro.batch._heard import heard
 from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
-from spalipy_astro.batch._memory import no_collection, reuse_arrays
 from spalipy_astro.batch._target import Target
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
@@ -50,7 +49,6 @@ __all__ = [
     "Window",
     "align_frame",
     "check_matched",
-    "describe",
     "figures_of",
     "files_of",
     "find_frame",
@@ -233,14 +231,6 @@ def guarded(function: Callable[[Settings, Task], Any], settings: Settings, task:
         except Exception as error:  # a bad frame must never stop the others
             result = Outcome(task.index, describe(error), seconds=time.perf_counter() - start)
     return replace(result, notes=tuple(notes)) if notes and isinstance(result, Outcome) else result
-
-
-def describe(error: BaseException) -> str:
-    """Say in words what went wrong."""
-    text = " ".join(str(error).split())
-    if isinstance(error, AlignmentError | FileExistsError | FileNotFoundError) and text:
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def find_frame(settings: Settings, task: Task, image: CCDData | None = None) -> StarFrame:

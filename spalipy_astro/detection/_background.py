@@ -15,10 +15,9 @@ __all__ = ["Background", "estimate_background", "with_common_noise"]
 
 _WINDOWS = 6  # along a side, in which the noise of the filtered image is measured
 _WINDOW = 96  # px
-# Of the noise that neighbors alone let expect. Less is left alone: colors that are interpolated,
-# whose noise is not the same in all pixels, and crowded fields show too much of it.
-_SURPLUS = 1.4
+_SURPLUS = 1.15  # of the noise that neighbors alone let expect: less is not worth the change
 _CORRELATED = 0.1
+_REPEATED = 0.5  # share of equal neighbors
 _FEWEST = 400  # differences of pixels that tell their width
 
 
@@ -105,9 +104,12 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     """Measure the noise that a filter for stars of a width sees, where the noise is not white.
 
     Smoothing, drizzling, interpolating the colors and enlarging give neighboring pixels noise in
-    common, and a filter that adds them up sees more of it than in independent pixels. How much
-    pixels have in common at each distance along x and y follows from their differences, which the
-    light of stars hardly changes.
+    common, and a filter that adds them up sees more of it than in independent pixels. It is
+    measured in two ways, of which the smaller counts. How much pixels have in common at each
+    distance along x and y follows from their differences, which the light of stars hardly changes;
+    but noise that is not the same everywhere, as that of compressed video, shows too much of it.
+    The filtered image itself is below the sky only by its noise, but in crowded fields by the
+    gaps between the stars, too.
     """
     if background.growth <= 1:
         return background
@@ -118,16 +120,45 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     parts = []
     ny, nx = source.shape
     for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
-        strip = np.asarray(source.rows(slice(y, min(y + _WINDOW, ny))), np.float64)
+        rows = np.arange(y, min(y + _WINDOW, ny))
+        strip = np.asarray(source.rows(slice(y, y + len(rows))), np.float64)
         for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
-            part = strip[:, x : x + _WINDOW]
-            noise = float(background.at(x + part.shape[1] / 2, y + part.shape[0] / 2)[1])
-            parts.append(part / (noise / background.growth))
+            columns = np.arange(x, min(x + _WINDOW, nx))
+            level, noise = background.grid(rows, columns)
+            parts.append((strip[:, columns] - level) / (noise / background.growth))
     factor = _filtered_noise(parts, overlap) * _filtered_noise([part.T for part in parts], overlap)
     surplus = np.sqrt(factor) / background.growth
+    if surplus > _SURPLUS:
+        surplus = min(surplus, _noise_below(parts, kernel) / background.growth)
     if surplus <= _SURPLUS:
         return background
     return replace(background, noise=background.noise * np.float32(surplus))
+
+
+def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
+    """Return the noise of the filtered image below the sky, in units of that of white noise."""
+    values = [np.zeros(0)]
+    for part in parts:
+        ny, nx = part.shape
+        if min(ny, nx) < len(kernel):
+            continue
+        good = np.isfinite(part)
+        down, across = (_sums(kernel, n) for n in (ny, nx))
+        weight = down**2 @ good.astype(float) @ (across**2).T
+        light = down @ np.where(good, part, 0) @ across.T
+        known = weight > 0.5 * np.sum(kernel**2) ** 2
+        values.append(light[known] / np.sqrt(weight[known]))
+    filtered = np.concatenate(values)
+    below = filtered[filtered < 0]
+    return 1.4826 * float(np.median(-below)) if len(below) >= _FEWEST else np.inf
+
+
+def _sums(kernel: NDArray, length: int) -> NDArray:
+    """Return the matrix that filters a row of pixels, where the filter lies within it."""
+    rows = np.arange(length - len(kernel) + 1)
+    out = np.zeros((len(rows), length))
+    out[rows[:, None], rows[:, None] + np.arange(len(kernel))] = kernel
+    return out
 
 
 def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
@@ -204,14 +235,19 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     if not sigma > 0:
         return np.nan
     widths = np.empty(2)
-    _compiled.difference_widths(values, np.flatnonzero(np.diff(rows) == 1), float(sigma), widths)
+    pairs = np.flatnonzero(np.diff(rows) == 1)
+    _compiled.difference_widths(values, pairs, float(sigma), widths)
+    if np.isnan(widths[1]) and len(pairs):
+        # enlarged by whole rows: neighbors do not differ at all
+        equal = float(np.mean(values[pairs] == values[pairs + 1]))
+        widths[1] = 0.0 if equal > _REPEATED else np.nan
     if np.isnan(widths).any():
         return np.nan
     factor = 1.0
     for width in widths:
         # of a normal distribution cut at 3 sigma
         correlation = 1 - 0.5 * (1.0136 * width / sigma) ** 2
-        factor *= 1 + 1.3 * (correlation if 0.1 < correlation < 1 else 0.0)
+        factor *= 1 + 1.3 * (correlation if 0.1 < correlation <= 1 else 0.0)
     return float(np.sqrt(factor))
 
 

@@ -15,11 +15,13 @@ from spalipy_astro.detection._starfit import Fits, fit_stars
 from spalipy_astro.detection._trails import on_trails
 
 __all__ = [
+    "changed_light",
     "first_flux",
     "fit_all",
     "measure_profile",
     "neighbor_lists",
     "noise_law",
+    "overlap",
     "window_radius",
 ]
 
@@ -29,8 +31,8 @@ _SHARP_FWHM = 1.0
 _MAX_FWHM = 30.0
 # Single pixels fitted with a star are narrower than this; stars rarely are.
 _SHARPEST = 1.4
-# Of fewer sources their places in the pixels tell little.
-_FEWEST = 6
+# Share of the sources that lie between two pixels, where they are stars; of so few, and of more.
+_BETWEEN = {3: 0.5, 6: 0.35}
 # For stars between the sharp scale and the first one.
 _MIDDLE_FWHM = 1.6
 _NARROWEST = 1.0
@@ -40,10 +42,14 @@ _HOT_PIXELS = 1.1
 _NARROW = 1.8
 _AGREE = 0.12
 _LEAST_AGREEING = 7
+_LEAST_FAINT = 3
 _PROBE_SNR = 10.0
+_FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 2_000_000
+# A star is fitted again if the light of its neighbors changes by more than this share of its noise.
+_RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
 _LARGE = 2_000_000
 
@@ -64,6 +70,19 @@ def window_radius(fwhm: float) -> int:
     return int(np.ceil(max(2 * fwhm, 3)))
 
 
+def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) -> NDArray:
+    """Share of a neighbor's light that the fit of a star sees: as of two Gaussians."""
+    table, step = profile.table()
+    q = 0.5 * np.sum((position[me] - position[other]) ** 2, axis=1)
+    return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
+
+
+def changed_light(before: NDArray, fits: Fits, fwhm: float) -> NDArray:
+    """How much of each star's light is elsewhere than before."""
+    step = np.abs(fits.position - before[:, :2]).max(axis=1)
+    return np.abs(fits.flux - before[:, 2]) + np.abs(fits.flux) * np.minimum(2 * step / fwhm, 1)
+
+
 def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
     """Flux of a star from its peak in the filtered image: that of a Gaussian."""
     return amplitude * np.sqrt(4 * np.pi) * fwhm / 2.3548
@@ -80,7 +99,7 @@ def fit_all(
     passes: int = 3,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
-    """Fit stars around pixels, again in each pass if a neighbor has moved; update ``fits``.
+    """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
 
     Returns
     -------
@@ -89,6 +108,7 @@ def fit_all(
     """
     pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
     me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
@@ -98,7 +118,7 @@ def fit_all(
     kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
     rows = np.arange(len(members))
     for _ in range(passes):
-        before = fits.position.copy()
+        before = fits.parameters.copy()
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             part = members[some]
@@ -120,10 +140,10 @@ def fit_all(
                 model_error=frame.model_error,
                 search=search,
             )
-        # once more those whose neighbors have moved noticeably
-        moved = np.abs(fits.position - before).max(axis=1) > 0.1 * fits.errors[:, :2].min(axis=1)
-        restless = np.zeros(len(fits), dtype=bool)
-        restless[me[moved[other]]] = True
+        # once more those in which the light of their neighbors has changed noticeably
+        change = changed_light(before, fits, profile.fwhm)
+        noise = np.abs(fits.flux) / np.maximum(fits.snr, 1)
+        restless = np.bincount(me, change[other] * seen, len(fits)) > _RESTLESS * noise
         rows = rows[restless[members[rows]]]
     return saturated, bad
 
@@ -156,14 +176,12 @@ class _Sample:
         return float(np.median(below)) < 0.15
 
 
-def _sample(frame: Exposure, guess: float, sharpest: float) -> _Sample:
+def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROBE_SNR) -> _Sample:
     """Find and fit the brightest sources, in a part of the image if that is enough."""
     large = frame.source.shape[0] * frame.source.shape[1] > _LARGE
     whole = frame
     for every in (4, 1) if large else (1,):
-        peaks = find_peaks(
-            frame.source, frame.background, fwhm=guess, threshold=_PROBE_SNR, every=every
-        )
+        peaks = find_peaks(frame.source, frame.background, fwhm=guess, threshold=least, every=every)
         order = np.argsort(-peaks.snr, kind="stable")
         if frame.trails:
             # no stars: neither their width nor where they saturate says anything
@@ -251,6 +269,11 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         if wider.fits_its_scale:
             return wider
         guess *= 2
+    if not (np.isfinite(first.size) or frame.hot):
+        # a wide filter sees few of the stars that are narrower than a pixel
+        sharp = _sample(frame, _SHARP_FWHM, 0.4, least=_FAINT_SNR)
+        if sharp.agreeing >= _LEAST_FAINT and _is_undersampled(_seen(frame, sharp)):
+            return sharp
     return first
 
 
@@ -381,7 +404,8 @@ def _is_undersampled(stamps: NDArray) -> bool:
     Such a star shares its light with the one neighbor it lies next to; a hot pixel shares it
     with none, a cosmic ray with both of its sides.
     """
-    if len(stamps) < _FEWEST:
+    least = [share for fewest, share in _BETWEEN.items() if len(stamps) >= fewest]
+    if not least:
         return False
     c = stamps.shape[1] // 2
     core = stamps[:, c - 1 : c + 2, c - 1 : c + 2]
@@ -392,4 +416,4 @@ def _is_undersampled(stamps: NDArray) -> bool:
     for a, b in ((left, right), (low, high)):
         one_sided |= (np.maximum(a, b) > 0.2 * peak) & (np.minimum(a, b) < 0.15 * peak)
         both_sides |= np.minimum(a, b) > 0.3 * peak
-    return bool(np.mean(one_sided & ~both_sides) > 0.35)
+    return bool(np.mean(one_sided & ~both_sides) > least[-1])

@@ -2,121 +2,325 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.nddata import CCDData
+from astropy.io import fits
+from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.typing import NDArray
 
-from spalipy_astro._geometry import outline
+from spalipy_astro._checks import check_image, check_pixels, colors_go_last, shape_of
+from spalipy_astro._files import scratch_folder
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.groups._tiles import (
+    LAST,
+    Edges,
+    Tile,
+    Window,
+    planes_of,
+    stored,
+    unit_factor,
+    window_of,
+    without_sky,
+)
+from spalipy_astro.io import open_image
 
-__all__ = ["coadd"]
+__all__ = ["COMBINE", "Inputs", "coadd"]
 
 FloatArray = NDArray[np.float64]
-Window = tuple[slice, slice]
+
+COMBINE = ("mean", "median", "sum", "min", "max", "first", "last")
+"""How pixels that several frames show can be combined."""
+
+_ROWS, _COLUMNS = 128, 1024  # of a block of the canvas
+_COPIES = 6  # of a block's pixels, in double precision, while they are combined
+_COMPARED = 100_000  # pixels of an overlap from which the difference of two backgrounds is taken
+_MEDIAN = np.pi / 2  # variance of a median of many normal values over that of their mean
+_OWN = (
+    *("ALGN", "FLXSCALE", "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "BSCALE", "BZERO"),
+    *("CHECKSUM", "DATASUM", "COMMENT", "HISTORY"),
+)
+
+
+class Inputs(Sequence[Any]):
+    """
+    Frames and their WCS, as reproject takes them: each is read when it is asked for.
+
+    Parameters
+    ----------
+    placed : sequence of (int, image, Alignment)
+        Number, image or its path, and alignment of each frame.
+    """
+
+    def __init__(self, placed: Sequence[tuple[int, Any, Alignment]]) -> None:
+        self.placed = placed
+
+    def __len__(self) -> int:
+        return len(self.placed)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Inputs(self.placed[index])
+        k, image, alignment = self.placed[index]
+        opened = _opened(k, image, alignment)
+        pixels = np.asarray(getattr(opened, "data", opened))
+        data = np.array(pixels, np.result_type(pixels, np.float32))
+        if getattr(opened, "mask", None) is not None:
+            data[np.asarray(opened.mask, bool)] = np.nan
+        return data, alignment.wcs
+
+
+def _opened(k: int, image: Any, alignment: Alignment) -> Any:
+    """Return an image that is in memory, and has the shape of its frame."""
+    name = f"images[{k}]"
+    opened = open_image(image, name=name)
+    check_pixels(opened, name=name)
+    check_image(opened, alignment.source_shape, name=name, frame="source", planes=True)
+    return opened
 
 
 def coadd(
-    images: Sequence[Any],
-    alignments: Sequence[Alignment],
+    placed: Sequence[tuple[int, Any, Alignment]],
     shape: tuple[int, int],
     offset: tuple[int, int],
     *,
     combine: str,
     match_background: bool,
     first: int,
+    mem_limit: float,
+    feather: float | None = None,
+    **options: Any,
 ) -> tuple[CCDData, FloatArray]:
     """
     Resample frames onto a canvas and combine them.
 
     Parameters
     ----------
-    images : sequence of CCDData, NDData or array_like
-    alignments : sequence of Alignment
-        One per image.
+    placed : sequence of (int, image, Alignment)
+        Number, image or its path, and alignment of each frame; one is opened at a time.
     shape : (ny, nx)
         Of the canvas.
     offset : (x0, y0)
         Grid position of its pixel [0, 0].
-    combine : {"mean", "sum"}
+    combine : str
+        One of `COMBINE`.
     match_background : bool
-        Whether to subtract one number per image, so that overlaps agree.
+        Whether to subtract one number per image (and color), so that overlaps agree.
     first : int
-        The image whose background is kept.
+        Place of the image whose background is kept.
+    mem_limit : float
+        Bytes of aligned frames that are kept in memory; more go to temporary files.
+    feather : float, optional
+        Over how many px from its edge the weight of a frame in a mean rises; by default an eighth
+        of its shorter side, 64 at most.
+    **options
+        As for `Alignment.resample`.
 
     Returns
     -------
-    CCDData, shape (ny, nx)
+    CCDData, shape (ny, nx), or with the colors where the images have them
     footprint : ndarray, shape (ny, nx)
-        Number of images that cover each pixel.
+        Number of images that have a good pixel there.
+
+    Raises
+    ------
+    ValueError
+        If images differ in their number of colors, or in units that cannot be converted.
     """
-    parts: list[tuple[Window, FloatArray]] = []
-    unit = None
-    for image, alignment in zip(images, alignments, strict=True):
-        window = _window(alignment, shape, offset)
-        rows, columns = window
-        aligned = alignment.resample(
-            image,
-            shape=(rows.stop - rows.start, columns.stop - columns.start),
-            offset=(offset[0] + columns.start, offset[1] + rows.start),
-        )
-        data = np.array(getattr(aligned, "data", aligned), dtype=float)
-        if getattr(aligned, "mask", None) is not None:
-            data[aligned.mask] = np.nan
-        parts.append((window, data))
-        unit = unit or getattr(aligned, "unit", None)
-    level = _levels(parts, first) if match_background else np.zeros(len(parts))
-    total, footprint = np.zeros(shape), np.zeros(shape)
-    for (window, data), own in zip(parts, level, strict=True):
-        good = np.isfinite(data)
-        total[window] += np.where(good, data - own, 0.0)
-        footprint[window] += good
-    empty = footprint == 0
-    if combine == "mean":
-        total /= np.maximum(footprint, 1)
-    total[empty] = np.nan
-    return CCDData(total, unit=unit or "adu", mask=empty), footprint
+    with ExitStack() as stack:
+        tiles: list[Tile] = []
+        headers: list[Any] = []
+        unit: Any = None
+        folder: Path | None = None
+        last, held = False, 0.0
+        kept = np.zeros(1)
+        for place, (k, image, alignment) in enumerate(placed):
+            image = _opened(k, image, alignment)
+            rows, columns = window = window_of(alignment, shape, offset)
+            last = colors_go_last(shape_of(image), alignment.source_shape)
+            if match_background:
+                image, sky = without_sky(image, colors_last=last)
+                kept = sky if place == first else kept
+            aligned = alignment.resample(
+                image,
+                shape=(rows.stop - rows.start, columns.stop - columns.start),
+                offset=(offset[0] + columns.start, offset[1] + rows.start),
+                **options,
+            )
+            own = getattr(aligned, "unit", None)
+            unit = own if unit is None else unit
+            planes = planes_of(aligned, unit_factor(own, unit, k), colors_last=last)
+            whole = options.get("method") == "nearest"
+            edges = Edges.of(alignment, window, offset, feather, whole=whole)
+            tile = Tile(window, *planes, edges)
+            if tiles and len(tile.data) != len(tiles[0].data):
+                raise ValueError(
+                    f"images[{k}] has {len(tile.data)} colors or planes, images[{placed[0][0]}] "
+                    f"has {len(tiles[0].data)}; a coadd takes images of one kind."
+                )
+            held += tile.data.nbytes * (1 if tile.variance is None else 2)
+            if held > mem_limit:
+                folder = stack.enter_context(scratch_folder()) if folder is None else folder
+                tile = stored(tile, folder, k)
+            tiles.append(tile)
+            headers.append(getattr(aligned, "meta", None) or {})
+        level = np.zeros((len(tiles), len(tiles[0].data)))
+        if match_background:
+            level = _levels(tiles, first) - kept
+        data, variance, footprint = _combined(tiles, level, shape, combine, mem_limit)
+    if last:
+        data = np.moveaxis(data, 0, -1)
+        variance = None if variance is None else np.moveaxis(variance, 0, -1)
+    elif len(data) == 1:
+        data, variance = data[0], None if variance is None else variance[0]
+    out = CCDData(
+        data,
+        unit=unit or "adu",
+        mask=np.isnan(data),
+        uncertainty=None if variance is None else StdDevUncertainty(np.sqrt(variance)),
+        meta=_common(headers),
+    )
+    return out, footprint
 
 
-def _window(alignment: Alignment, shape: tuple[int, int], offset: tuple[int, int]) -> Window:
-    """Return the part of the canvas where a frame lies."""
-    assert alignment.source_shape is not None
-    at = outline(alignment.transform, alignment.source_shape) - offset
-    low = np.clip(np.floor(at.min(axis=0)).astype(int), 0, np.array(shape[::-1]) - 1)
-    high = np.clip(np.ceil(at.max(axis=0)).astype(int) + 1, low + 1, shape[::-1])
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
-
-
-def _levels(parts: Sequence[tuple[Window, FloatArray]], first: int) -> FloatArray:
+def _levels(tiles: Sequence[Tile], first: int) -> FloatArray:
     """
-    Return the background of each image above that of one of them.
+    Return the background of each image, and color, above that of one of them.
 
     The medians of the differences in all overlaps, by least squares with the overlaps' areas as
     weights.
     """
-    rows, values = [np.eye(len(parts))[first]], [0.0]
-    for b, (two, data_b) in enumerate(parts):
-        for a, (one, data_a) in enumerate(parts[:b]):
-            low = [max(s.start, t.start) for s, t in zip(one, two, strict=True)]
-            high = [min(s.stop, t.stop) for s, t in zip(one, two, strict=True)]
-            if low[0] >= high[0] or low[1] >= high[1]:
+    n_colors = len(tiles[0].data)
+    rows, values = [np.eye(len(tiles))[first]], [np.zeros(n_colors)]
+    for b, two in enumerate(tiles):
+        for a, one in enumerate(tiles[:b]):
+            if (both := one.cut(*two.window)) is None:
                 continue
-            cut = [
-                tuple(
-                    slice(lo - s.start, hi - s.start)
-                    for lo, hi, s in zip(low, high, window, strict=True)
-                )
-                for window in (one, two)
-            ]
-            difference = data_a[cut[0]] - data_b[cut[1]]
-            difference = difference[np.isfinite(difference)]
-            if not len(difference):
+            here, on_one = both
+            on_two = tuple(
+                slice(s.start - t.start, s.stop - t.start)
+                for s, t in zip(here, two.window, strict=True)
+            )
+            area = (here[0].stop - here[0].start) * (here[1].stop - here[1].start)
+            step = max(1, area // _COMPARED)  # whole rows are read from files
+            difference = one.data[:, *on_one][:, ::step] - two.data[:, *on_two][:, ::step]
+            good = np.isfinite(difference).all(axis=0)
+            if not good.any():
                 continue
-            weight = np.sqrt(len(difference))
-            row = np.zeros(len(parts))
+            weight = np.sqrt(step * np.count_nonzero(good))
+            row = np.zeros(len(tiles))
             row[a], row[b] = weight, -weight
             rows.append(row)
-            values.append(weight * float(np.median(difference)))
+            values.append(weight * np.median(difference[:, good].astype(float), axis=1))
     return np.linalg.lstsq(np.array(rows), np.array(values))[0]
+
+
+def _combined(
+    tiles: Sequence[Tile],
+    level: FloatArray,
+    shape: tuple[int, int],
+    combine: str,
+    mem_limit: float,
+) -> tuple[NDArray[Any], NDArray[Any] | None, FloatArray]:
+    """Combine tiles block by block: data, variance (of all frames or of none), footprint."""
+    n_colors = len(tiles[0].data)
+    kind = np.result_type(*(tile.data.dtype for tile in tiles))
+    data = np.full((n_colors, *shape), np.nan, kind)
+    has_variance = all(tile.variance is not None for tile in tiles)
+    variance = np.full((n_colors, *shape), np.nan, kind) if has_variance else None
+    footprint = np.zeros(shape)
+    for block in _blocks(tiles, shape, mem_limit / (8 * _COPIES * n_colors)):
+        cuts = [(k, cut) for k, tile in enumerate(tiles) if (cut := tile.cut(*block)) is not None]
+        if not cuts:
+            continue
+        size = tuple(s.stop - s.start for s in block)
+        values = np.full((len(cuts), n_colors, *size), np.nan)
+        weight = np.zeros((len(cuts), 1, *size))
+        spread = np.full(values.shape, np.nan) if has_variance else None
+        for place, (k, (here, on_tile)) in enumerate(cuts):
+            rows, columns = (
+                slice(s.start - t.start, s.stop - t.start) for s, t in zip(here, block, strict=True)
+            )
+            weight[place, 0, rows, columns] = tiles[k].edges.weight(on_tile)
+            pixels = tiles[k].data[:, *on_tile]
+            values[place, :, rows, columns] = pixels - level[k][:, np.newaxis, np.newaxis]
+            if spread is not None:
+                spread[place, :, rows, columns] = tiles[k].variance[:, *on_tile]  # type: ignore[index]
+        good = np.isfinite(values)
+        best = good & (weight > LAST)
+        good &= (weight > LAST) | ~best.any(axis=0)
+        footprint[block] = good.all(axis=1).sum(axis=0)
+        found, its_variance = _of_pixels(values, spread, weight * good, combine)
+        data[(slice(None), *block)] = found
+        if variance is not None:
+            variance[(slice(None), *block)] = its_variance
+    return data, variance, footprint
+
+
+def _blocks(tiles: Sequence[Tile], shape: tuple[int, int], most: float) -> Iterator[Window]:
+    """Yield windows that cover a canvas, of as many rows as there is memory for."""
+    ny, nx = shape
+    for x in range(0, nx, _COLUMNS):
+        columns = slice(x, min(x + _COLUMNS, nx))
+        deep = np.zeros(ny + 1, int)  # tiles that each row crosses
+        for tile in tiles:
+            if tile.cut(slice(0, ny), columns) is not None:
+                deep[tile.window[0].start] += 1
+                deep[tile.window[0].stop] -= 1
+        number = max(1, int(np.cumsum(deep).max()))
+        height = int(np.clip(most / (number * _COLUMNS), 1, _ROWS))
+        for y in range(0, ny, height):
+            yield slice(y, min(y + height, ny)), columns
+
+
+def _of_pixels(
+    values: FloatArray, variance: FloatArray | None, weight: FloatArray, combine: str
+) -> tuple[FloatArray, FloatArray | None]:
+    """Combine along the first axis the values that have weights; NaN where there are none."""
+    good = weight > 0
+    number = good.sum(axis=0)
+    none = number == 0
+    if combine in ("mean", "sum"):
+        share = weight if combine == "mean" else good.astype(float)
+        by = np.where(none, 1.0, share.sum(axis=0)) if combine == "mean" else 1.0
+        out = np.where(good, share * values, 0.0).sum(axis=0) / by
+        spread = None
+        if variance is not None:
+            spread = np.where(good, share**2 * variance, 0.0).sum(axis=0) / by**2
+    elif combine == "median":
+        ordered = np.sort(np.where(good, values, np.inf), axis=0)
+        middle = [
+            np.take_along_axis(ordered, np.maximum(k, 0)[np.newaxis], axis=0)[0]
+            for k in ((number - 1) // 2, number // 2)
+        ]
+        out = np.where(none, np.nan, 0.5 * middle[0] + 0.5 * middle[1])
+        spread = None
+        if variance is not None:
+            spread = np.where(good, variance, 0.0).sum(axis=0) / np.maximum(number, 1) ** 2
+            spread *= np.where(number > 2, _MEDIAN, 1.0)
+    else:
+        pick = {
+            "min": lambda: np.argmin(np.where(good, values, np.inf), axis=0),
+            "max": lambda: np.argmax(np.where(good, values, -np.inf), axis=0),
+            "first": lambda: np.argmax(good, axis=0),
+            "last": lambda: len(good) - 1 - np.argmax(good[::-1], axis=0),
+        }[combine]()[np.newaxis]
+        out = np.take_along_axis(values, pick, axis=0)[0]
+        spread = None if variance is None else np.take_along_axis(variance, pick, axis=0)[0]
+    out = np.where(none, np.nan, out)
+    return out, None if spread is None else np.where(none, np.nan, spread)
+
+
+def _common(headers: Sequence[Any]) -> fits.Header:
+    """Return the cards that all frames agree on, and how many frames there are."""
+    out = fits.Header()
+    if headers and all(isinstance(header, fits.Header) for header in headers):
+        for card in headers[0].cards:
+            same = all(header.get(card.keyword) == card.value for header in headers[1:])
+            if same and card.keyword and not card.keyword.startswith(_OWN):
+                out.append(card)
+    out["NCOMBINE"] = (len(headers), "frames combined")
+    return out

@@ -10,20 +10,13 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from spalipy_astro.errors import AlignmentError
-from spalipy_astro.fitting import fit_linear
-from spalipy_astro.matching import Priors, match_stars, pattern_votes
 from spalipy_astro.registration import StarFrame
 
-__all__ = ["Link", "chain", "closing", "find_links", "parts_of"]
+__all__ = ["Link", "chain", "closing", "parts_of"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-_LEAST_VOTES = 8
-_MANY_VOTES = 25  # are no chance
-_PARTNERS = 12  # most frames that one is compared with, by their votes ...
-_LAST_PARTNERS = 6  # ... and once more, where it is not yet connected
 _OPEN = 20.0  # px: a loop that does not close by more than that is no matter of distortion
 
 
@@ -53,83 +46,6 @@ class Link:
     log_odds: float
     matrix: FloatArray
     rms: float
-
-
-def find_links(frames: Sequence[StarFrame | None], priors: Priors) -> list[Link]:
-    """
-    Find the pairs of frames that show the same stars.
-
-    Parameters
-    ----------
-    frames : sequence of StarFrame or None
-    priors : Priors
-
-    Returns
-    -------
-    list of Link
-        Those with the most stars first. Pairs with many quads in common are tried; then, while
-        frames stay apart, those with few or none.
-    """
-    known = [k for k, frame in enumerate(frames) if frame is not None]
-    if len(known) < 2:
-        return []
-    votes = pattern_votes([frames[k].field for k in known])  # type: ignore[union-attr]
-    rank = np.argsort(np.argsort(-votes, axis=1, kind="stable"), axis=1)
-    rank = np.minimum(rank, rank.T)
-    rows, columns = np.triu_indices(len(known), 1)
-    order = np.argsort(-votes[rows, columns], kind="stable")
-    pairs = [(int(a), int(b)) for a, b in zip(rows[order], columns[order], strict=True)]
-    # a quarter of the pairs shows what chance gives, or that all overlap: then few pairs suffice
-    chance = float(np.quantile(votes[rows, columns], 0.25))
-    least = max(_LEAST_VOTES, min(3 * chance, _MANY_VOTES))
-    links: list[Link] = []
-    tried = set()
-    for a, b in pairs:
-        if votes[a, b] >= least and rank[a, b] < _PARTNERS:
-            tried.add((a, b))
-            links += _link(frames, known[a], known[b], priors)
-    part = parts_of(len(frames), links)
-    for a, b in pairs:
-        i, j = known[a], known[b]
-        if part[i] != part[j] and (a, b) not in tried and rank[a, b] < _LAST_PARTNERS:
-            if found := _link(frames, i, j, priors):
-                links += found
-                part = parts_of(len(frames), links)
-    return sorted(links, key=lambda link: (-len(link.stars_i), link.i, link.j))
-
-
-def _link(frames: Sequence[StarFrame | None], i: int, j: int, priors: Priors) -> list[Link]:
-    """Return the link of two frames, if there is one."""
-    one, two = frames[i], frames[j]
-    assert one is not None
-    assert two is not None
-    try:
-        match = match_stars(
-            one.field, two.field, priors=priors, source_shape=one.shape, template_shape=two.shape
-        )
-    except AlignmentError:
-        return []
-    s, t = one.stars.xy[match.source], two.stars.xy[match.template]
-    good = np.ones(len(s), bool)
-    for _ in range(4):
-        matrix, offset = fit_linear(s[good], t[good])
-        distance = np.hypot(*(s @ matrix.T + offset - t).T)
-        limit = 5 * max(float(np.median(distance)), 0.05)
-        if np.count_nonzero(distance <= limit) < 4:
-            break
-        good = distance <= limit
-    rms = float(np.sqrt(np.mean(distance[good] ** 2)))
-    return [
-        Link(
-            i,
-            j,
-            match.source[good],
-            match.template[good],
-            match.log_odds,
-            np.vstack((offset, matrix.T)),
-            rms,
-        )
-    ]
 
 
 def parts_of(n: int, links: Sequence[Link]) -> IntArray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -11,35 +11,44 @@ from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names
+from spalipy_astro._checks import check_hdu, check_names
 from spalipy_astro._geometry import spread
+from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
-from spalipy_astro.catalogs import read_catalog
-from spalipy_astro.errors import AlignmentError
+from spalipy_astro.batch import list_sources
 from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras
 from spalipy_astro.groups._component import Component, solve_component
-from spalipy_astro.groups._graph import Link, find_links, parts_of
+from spalipy_astro.groups._frames import find_frames
+from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
+from spalipy_astro.groups._pairs import find_links
 from spalipy_astro.groups._result import GroupAlignment
-from spalipy_astro.io import is_fits, read_image
-from spalipy_astro.registration import FindOptions, StarFrame, prepare
+from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
+from spalipy_astro.groups._work import working
+from spalipy_astro.io import Extension
+from spalipy_astro.registration import FindOptions
 
 __all__ = ["align_group"]
 
 _OPTIONS = (
-    *("threshold", "fwhm", "gain", "saturation", "select"),
+    *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
     *("scale", "rotation", "parity", "spline_order"),
 )
 
 
 @one_blas_thread()
 def align_group(
-    images: Sequence[Any],
+    images: Iterable[Any],
     *,
     reference: int | str = "best",
     camera: str | Alignment | Model | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
+    hdu: Extension | None = None,
+    n_workers: int | None = 1,
+    executor: str | Executor = "processes",
+    client: Any = None,
+    progress: bool | Told | None = None,
     **options: Any,
 ) -> GroupAlignment:
     """
@@ -47,9 +56,9 @@ def align_group(
 
     Parameters
     ----------
-    images : sequence
-        Images, catalogs of their stars, or paths of either, as for `find_alignment`. Pixels are
-        needed for the detection only: one image is read at a time.
+    images : iterable, folder or pattern
+        Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
+        for the detection only: one image is read at a time, and none is kept.
     reference : int or "best", optional
         The frame whose pixels are the grid of its component; by default the one that is connected
         best with all others.
@@ -61,10 +70,30 @@ def align_group(
     chips, exposures : sequence, optional
         Labels per frame of the chip and of the exposure, both or none: chips have a fixed
         geometry, and each exposure has one pointing. Each chip has its own distortion.
+    hdu : int, str or (str, int), optional
+        Extension of files; by default the first image. With ``"all"`` every image of a file is one
+        of the group, with a row of its own and a column ``hdu``. If a file has several, they are
+        the chips of a camera: the name and version of an extension (or its number, where names do
+        not differ) are the label of the chip, and each file is an exposure, unless ``chips`` and
+        ``exposures`` say otherwise. All labels may then be given for each image or for each file.
+    n_workers : int, optional
+        How many images, and pairs of them, to work on at a time; 1 by default, None for as many as
+        there are cores. The result is the same, bit for bit.
+    executor : {"processes", "threads"} or `concurrent.futures.Executor`, optional
+        How to run them if ``n_workers`` is not 1; as for `align_many`.
+    client : `dask.distributed.Client` or str, optional
+        A cluster to work on instead, or its address. Its workers must find the files at the same
+        paths.
+    progress : bool or callable, optional
+        Whether to show bars (with tqdm); by default on a terminal and in a notebook. A function is
+        called as ``progress(done, total, row)``: for each image whose stars were looked for, with
+        ``row["step"]`` "stars", ``source``, ``status``, ``reason`` and ``n_stars``; then, with
+        "pairs", for each image that was compared with others, with ``image`` (its row), ``pairs``
+        (how many) and ``links`` (how many of them show the same stars).
     **options
-        ``threshold``, ``fwhm``, ``gain``, ``saturation``, ``select``, ``scale``, ``rotation``,
-        ``parity`` and ``spline_order``, as for `find_alignment`; with ``spline_order=0`` there are
-        no distortions.
+        ``threshold``, ``fwhm``, ``gain``, ``saturation``, ``finder``, ``select``, ``scale``,
+        ``rotation``, ``parity`` and ``spline_order``, as for `find_alignment`; with
+        ``spline_order=0`` there are no distortions.
 
     Returns
     -------
@@ -75,6 +104,10 @@ def align_group(
     ------
     TypeError, ValueError
         If an argument makes no sense. The message begins with its name.
+    FileNotFoundError
+        If a folder or a pattern stands for no file.
+    ImportError
+        If ``progress`` is requested and tqdm is not installed.
 
     Notes
     -----
@@ -85,6 +118,8 @@ def align_group(
     least-squares solution; the weights of the penalties of the distortions come from restricted
     maximum likelihood.
 
+    Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.
+
     Examples
     --------
     >>> from spalipy_astro import align_group
@@ -93,42 +128,33 @@ def align_group(
     >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
-    images = list(images)
     check_names("align_group()", options, _OPTIONS)
     given = FindOptions(**options)
-    n = len(images)
-    if n < 2:
-        raise ValueError(f"images: a group takes at least two; got {n}.")
+    check_hdu(hdu)
+    check_workers(executor, n_workers)
+    progress = check_progress(progress)
     if isinstance(reference, bool) or not (
-        reference == "best" or (isinstance(reference, int | np.integer) and 0 <= reference < n)
+        reference == "best" or (isinstance(reference, int | np.integer) and reference >= 0)
     ):
-        raise ValueError(f"reference is 'best' or an index from 0 to {n - 1}; got {reference!r}.")
-    if (chips is None) != (exposures is None):
-        raise ValueError("chips and exposures go together: give a label per image for both.")
-    cameras, names, known = read_cameras(camera, n)
-    chip, exposure = labels_of("chips", chips, n), labels_of("exposures", exposures, n)
-    if camera is None and chips is not None:
-        names = list(dict.fromkeys(chips))
-    if chip is not None and exposure is not None:
-        both = list(zip(chip, exposure, strict=True))
-        if len(set(both)) < n:
-            k = next(k for k in range(n) if both[k] in both[:k])
-            raise ValueError(
-                f"chips, exposures: image {k} has the chip and the exposure of image "
-                f"{both.index(both[k])}; each image needs a pair of its own."
-            )
-    frames: list[StarFrame | None] = []
-    reasons = [""] * n
-    for k, image in enumerate(images):
-        try:
-            frames.append(prepare(_read(image), name=f"image {k}", **given.detection))
-        except (AlignmentError, OSError) as error:
-            frames.append(None)
-            reasons[k] = str(error)
-    links = find_links(frames, given.priors)
+        raise ValueError(f"reference is 'best' or the number of an image; got {reference!r}.")
+    listed = list_sources(images, name="images")
+    sheets: Iterable[Sheet] = each_sheet(listed, hdu)
+    total = None
+    labeled = any(labels is not None for labels in (camera, chips, exposures))
+    if isinstance(listed, Sequence) or labeled or hdu == "all":
+        sheets = list(sheets)
+        total = len(sheets)
+        if hdu == "all":
+            camera, chips, exposures = labels_of_chips(sheets, camera, chips, exposures)
+        _check(total, reference, camera, chips, exposures)
+    modules = (find_frames.__module__,)
+    with working(n_workers, executor, client, progress, most=total, modules=modules) as work:
+        seen, frames, reasons = find_frames(sheets, given.detection, work, total=total)
+        n = len(seen)
+        labels, names = _check(n, reference, camera, chips, exposures)
+        links = find_links(frames, given.priors, work)
     part = parts_of(n, links)
     components = []
-    labels = Labels(cameras, chip, exposure, known)
     for name in range(int(part.max()) + 1):
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
@@ -145,16 +171,32 @@ def align_group(
                 options=given.recorded,
             )
         )
-    return _result(images, components, names, reasons, provenance(given.recorded))
+    return _result(seen, components, names, reasons, provenance(given.recorded))
 
 
-def _read(image: Any) -> Any:
-    """Read a file; hand back anything else."""
-    if not isinstance(image, str | os.PathLike):
-        return image
-    if is_fits(image):
-        return read_image(image)
-    return read_catalog(image)
+def _check(
+    n: int, reference: Any, camera: Any, chips: Any, exposures: Any
+) -> tuple[Labels, Sequence[Hashable]]:
+    """Return the labels of cameras, chips and exposures of n images, and the cameras' names."""
+    if n < 2:
+        raise ValueError(f"images: a group takes at least two; got {n}.")
+    if reference != "best" and reference >= n:
+        raise ValueError(f"reference is 'best' or an index from 0 to {n - 1}; got {reference!r}.")
+    if (chips is None) != (exposures is None):
+        raise ValueError("chips and exposures go together: give a label per image for both.")
+    cameras, names, known = read_cameras(camera, n)
+    chip, exposure = labels_of("chips", chips, n), labels_of("exposures", exposures, n)
+    if camera is None and chips is not None:
+        names = list(dict.fromkeys(chips))
+    if chip is not None and exposure is not None:
+        both = list(zip(chip, exposure, strict=True))
+        if len(set(both)) < n:
+            k = next(k for k in range(n) if both[k] in both[:k])
+            raise ValueError(
+                f"chips, exposures: image {k} has the chip and the exposure of image "
+                f"{both.index(both[k])}; each image needs a pair of its own."
+            )
+    return Labels(cameras, chip, exposure, known), names
 
 
 def _best(members: Sequence[int], links: Sequence[Link]) -> int:
@@ -180,14 +222,14 @@ def _error_of(alignment: Alignment) -> float:
 
 
 def _result(
-    images: Sequence[Any],
+    sheets: Sequence[Sheet],
     components: Sequence[Component],
     labels: Sequence[Hashable],
     reasons: list[str],
     record: Any,
 ) -> GroupAlignment:
     """Put the components together."""
-    n = len(images)
+    n = len(sheets)
     alignments: list[Any] = [None] * n
     component = np.full(n, -1)
     count = np.zeros(n, dtype=int)
@@ -209,10 +251,7 @@ def _result(
             reasons[k] = "its stars could not be matched with those of any other frame."
     table = QTable(
         {
-            "source": [
-                os.fspath(s) if isinstance(s, str | os.PathLike) else str(k)
-                for k, s in enumerate(images)
-            ],
+            "source": [sheet.label for sheet in sheets],
             "status": ["ok" if good else "failed" for good in ok],
             "reason": reasons,
             "component": component,
@@ -222,6 +261,9 @@ def _result(
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
         }
     )
+    if any(sheet.by_hdu for sheet in sheets):
+        numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
+        table.add_column(numbers, name="hdu", index=1)
     top = components[0].reference if components else None
     cameras: dict[Hashable, Alignment] = {}
     undetermined: dict[Hashable, str] = {}

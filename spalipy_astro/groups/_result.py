@@ -5,23 +5,44 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asdf
+import astropy.units as u
 import numpy as np
 from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import number, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._joint import JointErrors
-from spalipy_astro.io import read_image
 
-__all__ = ["GroupAlignment"]
+if TYPE_CHECKING:
+    from spalipy_astro.resampling import Kernel
+
+__all__ = ["Canvas", "GroupAlignment"]
+
+
+class Canvas(NamedTuple):
+    """
+    The grid that holds all frames of a component.
+
+    Attributes
+    ----------
+    shape : (ny, nx)
+    offset : (x0, y0)
+        Position of its pixel [0, 0] on the grid of the component.
+    wcs : `astropy.wcs.WCS` or None
+    """
+
+    shape: tuple[int, int]
+    offset: tuple[int, int]
+    wcs: Any
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,12 +94,37 @@ class GroupAlignment:
             f"{len(self.links)} links, reference {self.reference}>"
         )
 
-    @property
-    def _canvas(self) -> tuple[tuple[int, int], tuple[int, int]]:
+    def canvas(self, component: int = 0) -> Canvas:
+        """
+        Return the grid that holds all frames of a component.
+
+        Parameters
+        ----------
+        component : int, optional
+            As in the table; 0, the largest one, by default.
+
+        Returns
+        -------
+        Canvas
+            ``shape`` (ny, nx), ``offset`` (x0, y0) of its pixel [0, 0] on the component's grid, and
+            ``wcs``, a FITS WCS or None: as `Alignment.resample` takes them.
+
+        Raises
+        ------
+        ValueError
+            If there is no such component.
+        """
+        from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
+
+        shape, offset = self._window(component)
+        top = self._members(component)[0][1].original_wcs
+        wcs = carried_wcs(top, offset, shape, meta={}, for_fits=True)
+        return Canvas(shape, offset, wcs)
+
+    def _window(self, component: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return shape and offset of a canvas."""
         low, high = [], []
-        for alignment, component in zip(self.alignments, self.table["component"], strict=True):
-            if alignment is None or component != 0:
-                continue
+        for _, alignment in self._members(component):
             if alignment.source_shape is None:
                 xy = alignment.matches["x_source"], alignment.matches["y_source"]
                 image = np.column_stack(alignment.transform(*xy))
@@ -86,32 +132,37 @@ class GroupAlignment:
                 image = outline(alignment.transform, alignment.source_shape)
             low.append(image.min(axis=0))
             high.append(image.max(axis=0))
-        if not low:
-            raise ValueError("no two frames are connected: there is no common grid.")
         first = np.floor(np.min(low, axis=0) + 0.5).astype(int)
         last = np.ceil(np.max(high, axis=0) - 0.5).astype(int)
         nx, ny = (last - first + 1).tolist()
         return (ny, nx), (int(first[0]), int(first[1]))
 
+    def _members(self, component: int) -> list[tuple[int, Alignment]]:
+        """Return the frames of a component."""
+        labels = np.asarray(self.table["component"])
+        if not (labels >= 0).any():
+            raise ValueError("no two frames are connected: there is no common grid.")
+        if isinstance(component, bool) or component not in set(labels[labels >= 0].tolist()):
+            raise ValueError(
+                f"component is a number from 0 to {labels.max()}, as in the table; got "
+                f"{component!r}."
+            )
+        return [(int(k), self.alignments[k]) for k in np.flatnonzero(labels == component)]  # type: ignore[misc]
+
     @property
     def shape(self) -> tuple[int, int]:
         """Shape ``(ny, nx)`` of the canvas that holds all frames of the largest component."""
-        return self._canvas[0]
+        return self._window(0)[0]
 
     @property
     def offset(self) -> tuple[int, int]:
         """Position ``(x0, y0)`` of the canvas' pixel [0, 0] on the grid."""
-        return self._canvas[1]
+        return self._window(0)[1]
 
     @property
     def wcs(self) -> Any:
         """The FITS WCS of the canvas, if the reference has a WCS; else None."""
-        if self.reference is None or (top := self.alignments[self.reference]) is None:
-            return None
-        shape, offset = self._canvas
-        from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
-
-        return carried_wcs(top.original_wcs, offset, shape, meta={}, for_fits=True)
+        return self.canvas().wcs if self.reference is not None else None
 
     def between(self, i: int, j: int) -> Alignment:
         """
@@ -141,67 +192,162 @@ class GroupAlignment:
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
     def coadd(
-        self, images: Sequence[Any], *, combine: str = "mean", match_background: bool = True
+        self,
+        images: Sequence[Any],
+        *,
+        combine: str = "mean",
+        match_background: bool = True,
+        scale_flux: bool = False,
+        component: int = 0,
+        method: str | Kernel = "lanczos3",
+        conserve_flux: bool | None = None,
+        feather: float | None = None,
+        mem_limit: float = 1e9,
     ) -> tuple[CCDData, NDArray[np.float64]]:
         """
-        Combine the frames of the largest component on the canvas.
+        Combine the frames of a component on its canvas.
 
         Parameters
         ----------
-        images : sequence of CCDData, NDData, array_like or path
-            The images that were aligned, all of them, in the same order.
-        combine : {"mean", "sum"}, optional
-            What to make of pixels that several frames show.
+        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+            The images that were aligned, all of them, in the same order. Color images, of shape
+            (k, ny, nx) or (ny, nx, 3), keep their layout.
+        combine : {"mean", "median", "sum", "min", "max", "first", "last"}, optional
+            What to make of pixels that several frames show; "first" and "last" in the order of the
+            images. Bad pixels do not count.
         match_background : bool, optional
-            Whether to subtract one number per frame so that frames agree where they overlap; the
-            reference keeps its background.
+            Whether to subtract one number per frame (and color) so that frames agree where they
+            overlap; the reference keeps its background.
+        scale_flux : bool, optional
+            Whether to bring all frames to the fluxes of the reference, by the stars that they
+            share; for exposures of different length, and clouds.
+        component : int, optional
+            Which component, as in the table; the largest one by default.
+        method, conserve_flux : optional
+            How to resample; see `Alignment.resample`. By default surface brightness is kept where
+            the unit is per solid angle, and flux otherwise.
+        feather : float, optional
+            Over how many px from its edge the weight of a frame in a mean rises to 1, so that
+            frames of different seeing pass into each other smoothly; by default an eighth of its
+            shorter side, 64 at most. 0 gives all pixels the same weight.
+        mem_limit : float, optional
+            Bytes of aligned frames that are kept in memory; more go to temporary files. The
+            canvas, and one frame, come to that.
 
         Returns
         -------
-        `~astropy.nddata.CCDData`, shape ``self.shape``
-            NaN and masked where there is no frame. With the WCS of the canvas, if there is one.
-        footprint : ndarray, shape ``self.shape``
-            Number of frames at each pixel.
+        `~astropy.nddata.CCDData`, shape ``self.canvas(component).shape``
+            NaN and masked where there is no good pixel; with the WCS of the canvas, if there is
+            one, and the cards that all frames agree on. Where all frames have an uncertainty it has
+            one, a standard deviation: for independent pixels, that of a median of three or more
+            as for normal errors.
+        footprint : ndarray, shape ``self.canvas(component).shape``
+            Number of frames with a good pixel there.
 
         Raises
         ------
         ValueError
-            If there is not one image per frame, or a frame was a catalog.
-        """
-        from spalipy_astro.groups._coadd import coadd
+            If there is not one image per frame, an image is not of its frame's shape, a frame was a
+            catalog, or units or numbers of colors differ.
 
+        Notes
+        -----
+        Backgrounds are matched by the medians of the differences in all overlaps, by least
+        squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
+        kernel, count only where no other frame has a better one. For
+        `reproject.mosaicking.reproject_and_coadd` see `coadd_inputs`.
+        """
+        from spalipy_astro.groups._coadd import COMBINE, coadd
+
+        if combine not in COMBINE:
+            raise ValueError(f"combine is one of {', '.join(COMBINE)}; got {combine!r}.")
+        mem_limit = positive_number("mem_limit", mem_limit, "a number of bytes")
+        if feather is not None:
+            given, meaning = feather, "a number of px, 0 or more"
+            feather = number("feather", given, meaning, u.pix)
+            if not 0 <= feather < np.inf:
+                raise ValueError(f"feather is {meaning}; got {given!r}.")
+        placed = self._images(images, component)
+        canvas = self.canvas(component)
+        names = [k for k, _, _ in placed]
+        total, footprint = coadd(
+            placed,
+            canvas.shape,
+            canvas.offset,
+            combine=combine,
+            match_background=match_background,
+            first=names.index(self.reference) if self.reference in names else 0,
+            mem_limit=mem_limit,
+            feather=feather,
+            method=method,
+            conserve_flux=conserve_flux,
+            scale_flux=scale_flux,
+        )
+        total.wcs = canvas.wcs
+        return total, footprint
+
+    def _images(self, images: Sequence[Any], component: int) -> list[tuple[int, Any, Alignment]]:
+        """Return number, image and alignment of each frame of a component."""
         images = list(images)
         if len(images) != len(self.alignments):
             raise ValueError(
                 f"images: {len(images)} of them for {len(self.alignments)} frames; give all, in "
                 "the order of align_group."
             )
-        if combine not in ("mean", "sum"):
-            raise ValueError(f"combine is 'mean' or 'sum'; got {combine!r}.")
-        shape, offset = self._canvas
-        placed = [
-            (k, a)
-            for k, a in enumerate(self.alignments)
-            if a is not None and self.table["component"][k] == 0
-        ]
-        for k, alignment in placed:
+        members = self._members(component)
+        for k, alignment in members:
             if alignment.source_shape is None:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
-        names = [k for k, _ in placed]
-        total, footprint = coadd(
-            [
-                read_image(images[k]) if isinstance(images[k], str | os.PathLike) else images[k]
-                for k in names
-            ],
-            [a for _, a in placed],
-            shape,
-            offset,
-            combine=combine,
-            match_background=match_background,
-            first=0 if self.reference is None else names.index(self.reference),
-        )
-        total.wcs = self.wcs
-        return total, footprint
+        return [(k, images[k], alignment) for k, alignment in members]
+
+    def coadd_inputs(
+        self, images: Sequence[Any], *, component: int = 0
+    ) -> tuple[Sequence[tuple[NDArray[Any], Any]], Any, tuple[int, int]]:
+        """
+        Return inputs for `reproject.mosaicking.reproject_and_coadd`.
+
+        Parameters
+        ----------
+        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+            The images that were aligned, all of them, in the same order.
+        component : int, optional
+            Which component, as in the table; the largest one by default.
+
+        Returns
+        -------
+        inputs : sequence of (ndarray, `gwcs.WCS`)
+            An image is read when it is asked for, and not kept; its bad pixels are NaN.
+        output_projection : WCS
+            That of the canvas, to the sky or, where there is none, to the grid.
+        shape_out : (ny, nx)
+            Of the canvas.
+
+        Raises
+        ------
+        ValueError
+            As for `coadd`.
+
+        Examples
+        --------
+        >>> from reproject import reproject_interp
+        >>> from reproject.mosaicking import reproject_and_coadd
+        >>> from spalipy_astro import align_group
+        >>> from spalipy_astro.example import example_pair
+        >>> frames = example_pair()
+        >>> inputs, projection, shape = align_group(frames).coadd_inputs(frames)
+        >>> mosaic, footprint = reproject_and_coadd(
+        ...     inputs, projection, shape_out=shape, reproject_function=reproject_interp
+        ... )
+        >>> mosaic.shape == shape
+        True
+        """
+        from spalipy_astro.groups._coadd import Inputs
+
+        placed = self._images(images, component)
+        canvas = self.canvas(component)
+        x0, y0 = canvas.offset
+        onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
+        return Inputs(placed), onto.template_wcs, canvas.shape
 
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """

@@ -43,6 +43,7 @@ __all__ = [
     "OpenHDUs",
     "chip_of",
     "image_hdus",
+    "image_names",
     "is_complete",
     "open_fits",
     "read_image",
@@ -99,9 +100,36 @@ def image_hdus(path: str | os.PathLike[str]) -> list[int]:
     ------
     FileNotFoundError, FormatError
     """
-    with open_fits(path) as hdus:
+    return list(image_names(path))
+
+
+def image_names(image: Any) -> dict[int, tuple[str, int]]:
+    """
+    Return name and version of each HDU that holds an image.
+
+    Parameters
+    ----------
+    image : path-like or `~astropy.io.fits.HDUList`
+
+    Returns
+    -------
+    dict
+        ``(EXTNAME, EXTVER)`` by the number of the HDU, those of `image_hdus`; the name is empty
+        where there is none.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+    """
+    with open_fits(OpenHDUs(image) if isinstance(image, fits.HDUList) else image) as hdus:
         images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
-        return images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
+        images = images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
+        return {k: (_name_of(hdus[k]), int(hdus[k].ver)) for k in images}
+
+
+def _name_of(hdu: Any) -> str:
+    """Return the name that a file gives an HDU, not the one that astropy gives it."""
+    return str(hdu.header.get("EXTNAME", "")).strip().upper()
 
 
 def chip_of(path: str | os.PathLike[str], hdu: Extension | None) -> Extension | None:

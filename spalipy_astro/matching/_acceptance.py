@@ -117,7 +117,10 @@ def examine(
     if np.sign(np.linalg.det(matrix)) != parity:
         objection = "it turns the stars inside out"
     elif scales[0] > _ANISOTROPY * scales[1] * (1 + 3 * tolerance):
-        objection = f"it stretches one axis {scales[0] / max(scales[1], 1e-12):.2f} times the other"
+        objection = (
+            f"it stretches one axis {scales[0] / max(scales[1], 1e-12):.2f} times the other, as "
+            "where pixels are not square (source_pixels= and template_pixels= tell their sizes)"
+        )
     else:
         objection = bounds.objection(matrix, offset, tolerance)
     if objection is None and len(xy) >= 4:

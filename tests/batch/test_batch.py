@@ -30,8 +30,7 @@ from spalipy_astro import (
     detect_stars,
     find_alignment,
 )
-from spalipy_astro.batch._memory import no_collection
-from spalipy_astro.batch._pool import run
+from spalipy_astro._workers import no_collection, run
 from spalipy_astro.errors import CatalogError
 from spalipy_astro.resampling import resample
 
@@ -606,7 +605,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from functools import partial\n"
-        "from spalipy_astro.batch._pool import run\n"
+        "from spalipy_astro._workers import run\n"
         "print(list(run(partial(print, 'x' * 300_000), ['1'], n_workers=2)))\n"
     )
     result = subprocess.run(
@@ -621,7 +620,7 @@ def test_memory_of_one_frame_serves_the_next():
     code = """if True:
         import resource
         import numpy as np
-        from spalipy_astro.batch._memory import reuse_arrays
+        from spalipy_astro._workers import reuse_arrays
 
         def pages(rounds):
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from spalipy_astro import align_many
 from spalipy_astro._files import _prefix, clear_partial, scratch_folder, whole_file
-from spalipy_astro.batch._pool import Processes
+from spalipy_astro._workers import Processes
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 

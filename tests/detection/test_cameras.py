@@ -9,6 +9,8 @@ from scipy.special import erf
 
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.detection import find_stars
+from spalipy_astro.detection._background import estimate_background, with_common_noise
+from spalipy_astro.detection._pixels import PixelSource
 
 SKY, NOISE, SIZE = 300.0, 5.0, 300
 
@@ -51,16 +53,96 @@ def test_every_width_is_found(fwhm, seed):
     assert table.meta["fwhm"] == pytest.approx(max(fwhm, 0.9), rel=0.05)
 
 
-@pytest.mark.parametrize("sigma", [1.5, 2.0, 2.5, 4.0])
+@pytest.mark.parametrize("fwhm", [0.6, 0.8, 1.0, 1.2])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_few_stars_that_are_narrower_than_a_pixel(fwhm, seed):
+    """A filter for wider stars hardly sees them; they lie between pixels, as no hot pixel does."""
+    image, xy = sky(seed, fwhm, n=9, brightest=60.0)
+    image += np.random.default_rng(seed + 50).normal(0, np.sqrt(3) * NOISE, image.shape)
+    table = find_stars(image)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.4) >= (7 if fwhm > 0.6 else 3)
+    assert table.meta["fwhm"] < 1.4
+
+
+@pytest.mark.parametrize("n", [4, 8, 20])
+def test_a_few_hot_pixels_are_no_stars(n):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image = rng.normal(SKY, NOISE, (SIZE, SIZE))
+        image[rng.integers(0, SIZE, n), rng.integers(0, SIZE, n)] += 40 + rng.exponential(300, n)
+        assert len(usable(find_stars(image))) <= 1
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 1.2, 1.5, 2.5, 4.0])
 def test_smoothed_noise_has_no_stars(sigma):
     noise = np.random.default_rng(3).normal(SKY, NOISE, (512, 512))
     assert len(find_stars(ndimage.gaussian_filter(noise, sigma))) <= 1
+
+
+def interpolated(noise, color):
+    """Return the plane of one color, interpolated between its pixels of a Bayer mosaic."""
+    plane = np.zeros_like(noise)
+    if color == "red":
+        plane[::2, ::2] = noise[::2, ::2]
+        return ndimage.convolve(plane, np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]), mode="wrap")
+    plane[::2, 1::2], plane[1::2, ::2] = noise[::2, 1::2], noise[1::2, ::2]
+    cross = np.array([[0, 0.25, 0], [0.25, 1, 0.25], [0, 0.25, 0]])
+    return ndimage.convolve(plane, cross, mode="wrap")
+
+
+@pytest.mark.parametrize("color", ["red", "green"])
+def test_interpolated_colors_have_no_stars_in_noise(color):
+    noise = np.random.default_rng(4).normal(SKY, NOISE, (512, 512))
+    assert len(find_stars(interpolated(noise, color))) <= 1
+
+
+def noise_of_the_filtered(image, fwhm):
+    """Standard deviation, and the width of most, in units of what the filter does to white noise.
+
+    And what detection takes it for.
+    """
+    source = PixelSource(image + SKY)
+    found = with_common_noise(source, estimate_background(source), fwhm).noise
+    white = ndimage.gaussian_filter(np.pad([[1.0]], 20), fwhm / 2.3548, truncate=2.2)
+    filtered = ndimage.gaussian_filter(image, fwhm / 2.3548, truncate=2.2)
+    filtered /= np.sqrt(np.sum(white**2))
+    return filtered.std(), 1.4826 * np.median(np.abs(filtered)), np.median(found)
+
+
+@pytest.mark.parametrize("fwhm", [2.0, 3.0, 5.0])
+@pytest.mark.parametrize("kind", ["smoothed", "red", "green"])
+def test_the_noise_that_a_filter_sees(kind, fwhm):
+    noise = np.random.default_rng(5).normal(0, NOISE, (320, 384))
+    smooth = kind == "smoothed"
+    image = ndimage.gaussian_filter(noise, 1.0) if smooth else interpolated(noise, kind)
+    expected, _, found = noise_of_the_filtered(image, fwhm)
+    assert 0.86 * expected < found < 1.05 * expected  # up to 15 % are left alone
+
+
+@pytest.mark.parametrize("smoothed", [0.0, 0.7, 1.0])
+def test_noise_that_differs_from_block_to_block(smoothed):
+    """As compression leaves it: pixels seem to have more in common than they have."""
+    rng = np.random.default_rng(5)
+    image = ndimage.gaussian_filter(rng.normal(0, NOISE, (256, 320)), smoothed)
+    image *= np.kron(rng.choice([0.3, 2.0], (32, 40)), np.ones((8, 8)))
+    high, low, found = noise_of_the_filtered(image, 5.0)
+    assert 0.9 * low < found < 1.1 * high
 
 
 def test_an_enlarged_frame_has_the_stars_it_had():
     image, _ = sky(4, 3.0, n=15, size=256)
     large = ndimage.zoom(image, 2, order=1)
     assert len(usable(find_stars(large))) <= 17
+
+
+@pytest.mark.parametrize("times", [2, 3, 4])
+def test_pixels_that_are_repeated(times):
+    image, xy = sky(4, 3.0, n=15, size=540 // times)
+    table = usable(find_stars(np.kron(image, np.ones((times, times)))))
+    away, _ = distances(table, times * xy + (times - 1) / 2)
+    assert np.count_nonzero(away < 0.3 * times) >= 13
+    assert len(table) <= 17
 
 
 def test_stars_on_smoothed_noise():

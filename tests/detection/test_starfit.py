@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro.detection._probe import neighbor_lists
+from spalipy_astro.detection._probe import changed_light, neighbor_lists, overlap
 from spalipy_astro.detection._psf import Profile, fit_profile
 from spalipy_astro.detection._starfit import Fits, _table_of, fit_stars
 
@@ -223,6 +223,24 @@ def test_lists_of_stars():
     pointer, other = neighbor_lists(np.array([[0.0, 0.0], [10, 0], [11, 0], [11, 1]]), 1.2)
     np.testing.assert_array_equal(np.diff(pointer), [0, 1, 2, 1])
     np.testing.assert_array_equal(other, [2, 1, 3, 2])
+
+
+def test_how_much_of_a_neighbor_a_star_sees():
+    # the correlation of two Gaussians of FWHM 4 px at a distance of 3 px: exp(-d^2 / 4 sigma^2)
+    position = np.array([[10.0, 10.0], [13.0, 10.0], [90.0, 10.0]])
+    me, other = np.array([0, 1, 0]), np.array([1, 0, 2])
+    seen = overlap(Profile(4.0, inverse_beta=0.0), position, me, other)
+    np.testing.assert_allclose(seen, [0.458, 0.458, 0], atol=0.02)
+
+
+def test_how_much_light_has_moved():
+    fits = Fits.start(
+        np.array([[10.0, 10.0], [20.5, 10.0], [39.0, 10.0]]), np.array([90.0, 50, 70])
+    )
+    before = Fits.start(
+        np.array([[10.0, 10.0], [20.0, 10.0], [30.0, 10.0]]), np.array([100.0, 50, 70])
+    )
+    np.testing.assert_allclose(changed_light(before.parameters, fits, 4.0), [10, 12.5, 70])
 
 
 @pytest.mark.parametrize(("fwhm", "accuracy"), [(1.2, 0.03), (1.95, 5e-3), (2.8, 1.5e-3)])

@@ -25,15 +25,45 @@ from threading import Thread
 from typing import Any
 
 from spalipy_astro._blas import available_cores
+from spalipy_astro._checks import whole_number
 from spalipy_astro._files import scratch_folder
 
-__all__ = ["Processes", "run", "started"]
+__all__ = ["Processes", "check_workers", "connected", "run", "started"]
 
 Function = Callable[[Any], Any]
 _UNGUARDED = (
     "worker processes do not start. A script must start them within "
     "'if __name__ == \"__main__\":'; executor='threads' does without them."
 )
+
+
+def check_workers(executor: Any, n_workers: Any) -> None:
+    """
+    Raise for what `run` cannot take.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The message begins with the argument's name.
+    """
+    if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
+        raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
+    if n_workers is not None:
+        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+
+
+@contextmanager
+def connected(client: Any) -> Iterator[Any]:
+    """Connect to the cluster of an address."""
+    if not isinstance(client, str):
+        yield client
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
+    with Client(client) as connected:
+        yield connected
 
 
 @contextmanager

@@ -1,0 +1,72 @@
+"""The stars of all images of a group, found one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from spalipy_astro.groups._sources import Sheet, opened
+from spalipy_astro.groups._work import Done, Work
+from spalipy_astro.registration import StarFrame, open_side, prepare
+
+__all__ = ["find_frames"]
+
+
+def find_frames(
+    sheets: Iterable[Sheet], detection: Mapping[str, Any], work: Work, *, total: int | None
+) -> tuple[list[Sheet], list[StarFrame | None], list[str]]:
+    """
+    Find the stars of all images.
+
+    Parameters
+    ----------
+    sheets : iterable of Sheet
+        Taken one by one; their pixels are not kept.
+    detection : mapping
+        Keyword arguments of `prepare`.
+    work : Work
+    total : int or None
+        Their number, if it is known.
+
+    Returns
+    -------
+    sheets : list of Sheet
+        Without the images.
+    frames : list of StarFrame or None
+    reasons : list of str
+        Why there are no stars; empty where there are.
+    """
+    seen: list[Sheet] = []
+
+    def items() -> Iterator[tuple[int, Sheet]]:
+        for sheet in sheets:
+            seen.append(replace(sheet, image=None))
+            yield len(seen) - 1, opened(sheet)
+
+    def row(index: int, done: Done) -> dict[str, Any]:
+        sheet = seen[index]
+        return {
+            "source": sheet.label,
+            **({} if sheet.hdu is None else {"hdu": sheet.hdu}),
+            "status": "failed" if done.reason else "ok",
+            "reason": done.reason,
+            "n_stars": 0 if done.value is None else len(done.value.stars),
+        }
+
+    found: dict[int, Done] = {}
+    results = work.each(_find, dict(detection), items(), step="stars", total=total, row=row)
+    for index, done in results:
+        found[index] = done
+    frames = [found[k].value for k in range(len(seen))]
+    return seen, frames, [found[k].reason for k in range(len(seen))]
+
+
+def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
+    """Find the stars of one image. Its header, which is large, is not kept."""
+    index, sheet = item
+    if isinstance(sheet.image, Exception):
+        raise sheet.image
+    name = f"image {index}"
+    image = open_side(sheet.image, name=name, hdu=sheet.hdu)
+    return replace(prepare(image, name=name, **detection), header={})

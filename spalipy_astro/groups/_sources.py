@@ -1,0 +1,139 @@
+"""The images of a group: where each is, and which chip of which exposure it shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from spalipy_astro._files import absolute
+from spalipy_astro.errors import AlignmentError
+from spalipy_astro.io import Extension, image_names
+from spalipy_astro.registration import open_side
+
+__all__ = ["Sheet", "each_sheet", "labels_of_chips", "opened"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """
+    One image of a group.
+
+    Attributes
+    ----------
+    image : path, HDU, HDUList, image, catalog or Exception
+        An exception where it could not be opened.
+    label : str
+        What to call it in the table: its path, or its number.
+    hdu : int, str, (str, int) or None
+        Which HDU of a file it is; None for the first image.
+    source : int
+        Which one of those that were given it is from.
+    chip : Hashable
+        What the camera calls it: name and version of the extension, or its number.
+    by_hdu : bool
+        Whether it is one of all images of a file.
+    """
+
+    image: Any
+    label: str
+    hdu: Extension | None
+    source: int
+    chip: Hashable = 0
+    by_hdu: bool = False
+
+
+def each_sheet(images: Iterable[Any], hdu: Extension | None) -> Iterator[Sheet]:
+    """
+    Yield the images of a group.
+
+    Parameters
+    ----------
+    images : iterable
+    hdu : int, str, (str, int) or None
+        With ``"all"`` each image of a file, or of an HDUList, is one; else the one that is named.
+
+    Yields
+    ------
+    Sheet
+        A file that cannot be opened is one image: its row will give the reason.
+    """
+    for source, image in enumerate(images):
+        is_path = isinstance(image, str | os.PathLike)
+        label = os.fspath(image) if is_path else str(source)
+        where = absolute(image) if is_path else image
+        if hdu != "all":
+            yield Sheet(where, label, hdu, source)
+            continue
+        chips = _chips(where)
+        for number, chip in chips.items():
+            yield Sheet(where, label, number, source, chip, by_hdu=True)
+        if not chips:
+            yield Sheet(where, label, None, source, by_hdu=True)
+
+
+def _chips(image: Any) -> dict[int, Hashable]:
+    """
+    Return number and label of the images of a file; {} if there are none, or it is no file.
+
+    The label is name and version, which stay the same where a file lacks a chip, unless they do
+    not tell the images apart.
+    """
+    if not isinstance(image, str | os.PathLike | fits.HDUList):
+        return {}
+    try:
+        names = image_names(image)
+    except (AlignmentError, OSError):
+        return {}
+    if len(set(names.values())) == len(names) and all(name for name, _ in names.values()):
+        return dict(names)
+    return {number: number for number in names}
+
+
+def labels_of_chips(
+    sheets: Sequence[Sheet], camera: Any, chips: Any, exposures: Any
+) -> tuple[Any, Any, Any]:
+    """
+    Return the labels of images where all of each file are taken.
+
+    Parameters
+    ----------
+    sheets : sequence of Sheet
+    camera, chips, exposures : sequence or object
+        As for `align_group`; labels may be given for each file.
+
+    Returns
+    -------
+    camera, chips, exposures : list or object
+        With a label for each image. If a file has several images those of chips and exposures that
+        are None are taken from extensions and files.
+    """
+    n_files = len({sheet.source for sheet in sheets})
+    several = n_files < len(sheets)
+
+    def each(labels: Any) -> Any:
+        if isinstance(labels, str) or not isinstance(labels, Sequence | np.ndarray):
+            return labels
+        if several and len(labels) == n_files:
+            return [labels[sheet.source] for sheet in sheets]
+        return labels
+
+    if several and chips is None:
+        chips = [sheet.chip for sheet in sheets]
+    if several and exposures is None:
+        exposures = [sheet.source for sheet in sheets]
+    return each(camera), each(chips), each(exposures)
+
+
+def opened(sheet: Sheet) -> Sheet:
+    """Take an image out of HDUs, which do not travel to other processes; files do."""
+    if isinstance(sheet.image, str | os.PathLike):
+        return sheet
+    try:
+        return replace(sheet, image=open_side(sheet.image, name="image", hdu=sheet.hdu))
+    except Exception as error:  # what is wrong with it is for its row to tell
+        return replace(sheet, image=error)
