@@ -16,11 +16,11 @@ from spalipy_astro.fitting import Covariance
 from spalipy_astro.groups._alignments import distortion_of
 from spalipy_astro.groups._equations import SharedEquations
 from spalipy_astro.groups._joint import Solved
-from spalipy_astro.groups._layout import frame_of
+from spalipy_astro.groups._layout import Labels, frame_of
 from spalipy_astro.groups._solution import Solution
 from spalipy_astro.registration import StarFrame
 
-__all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras"]
+__all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras", "without_misfits"]
 
 FloatArray = NDArray[np.float64]
 
@@ -110,6 +110,28 @@ def _as_camera(given: Alignment | Model) -> Alignment:
         return Alignment.from_transform(given)
     except (TypeError, ValueError) as error:
         raise type(error)(f"camera: {error}") from error
+
+
+def without_misfits(
+    frames: Sequence[StarFrame | None], reasons: Sequence[str], labels: Labels
+) -> tuple[list[StarFrame | None], list[str]]:
+    """Leave out frames whose shape is not that of the camera that was given, and say why."""
+    left, told = list(frames), list(reasons)
+    for k, frame in enumerate(frames):
+        camera = labels.known.get(labels.camera(k))
+        if (
+            frame is None
+            or camera is None
+            or None in (shapes := (frame.shape, camera.source_shape))
+        ):
+            continue
+        if shapes[0] != shapes[1]:
+            left[k] = None
+            told[k] = (
+                f"its shape is {shapes[0]}, and that of its camera {shapes[1]}: camera= is the "
+                "distortion of whole, unbinned frames of one camera."
+            )
+    return left, told
 
 
 def cameras_of(

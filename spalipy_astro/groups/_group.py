@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
 from astropy.table import QTable
+from numpy.typing import NDArray
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_hdu, check_names
@@ -16,13 +19,15 @@ from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.batch import list_sources
-from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras
+from spalipy_astro.catalogs import is_sky_catalog
+from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras, without_misfits
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
 from spalipy_astro.groups._result import GroupAlignment
+from spalipy_astro.groups._sky import with_catalog
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
 from spalipy_astro.io import Extension
@@ -33,6 +38,7 @@ __all__ = ["align_group"]
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
     *("scale", "rotation", "parity", "spline_order"),
+    *("position", "radius", "pixel_scale", "epoch"),
 )
 
 
@@ -40,7 +46,7 @@ _OPTIONS = (
 def align_group(
     images: Iterable[Any],
     *,
-    reference: int | str = "best",
+    reference: Any = "best",
     camera: str | Alignment | Model | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
@@ -133,10 +139,11 @@ def align_group(
     check_hdu(hdu)
     check_workers(executor, n_workers)
     progress = check_progress(progress)
-    if isinstance(reference, bool) or not (
-        reference == "best" or (isinstance(reference, int | np.integer) and reference >= 0)
-    ):
-        raise ValueError(f"reference is 'best' or the number of an image; got {reference!r}.")
+    catalog = _catalog_of(reference)
+    if catalog is not None:
+        reference = "best"
+    elif named := " and ".join(name for name, value in given.sky.items() if value is not None):
+        raise ValueError(f"{named}: only with a catalog of the sky as the reference.")
     listed = list_sources(images, name="images")
     sheets: Iterable[Sheet] = each_sheet(listed, hdu)
     total = None
@@ -153,9 +160,15 @@ def align_group(
         n = len(seen)
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
-    part = parts_of(n, links)
+    frames, reasons = without_misfits(frames, reasons, labels)
+    if catalog is not None:
+        sky = with_catalog(catalog, frames, links, given)
+        reference, labels = n, replace(labels, sky=n)
+        frames = [*frames, sky.frame]
+        links = sorted([*links, *sky.links], key=lambda a: (-len(a.stars_i), a.i, a.j))
+    part = parts_of(len(frames), links)
     components = []
-    for name in range(int(part.max()) + 1):
+    for name in _in_order(part, labels.sky):
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -172,6 +185,31 @@ def align_group(
             )
         )
     return _result(seen, components, names, reasons, provenance(given.recorded))
+
+
+def _catalog_of(reference: Any) -> Any:
+    """Return the reference if it is a catalog of the sky; None if it is an image of the group."""
+    if isinstance(reference, int | np.integer) and not isinstance(reference, bool):
+        if reference >= 0:
+            return None
+    elif isinstance(reference, str) and reference == "best":
+        return None
+    elif not isinstance(reference, str) or os.path.exists(reference):
+        if is_sky_catalog(reference):
+            return reference
+    raise ValueError(
+        "reference is 'best', the number of an image, or a catalog of the sky, with columns such "
+        f"as ra and dec; got {reference!r}."
+    )
+
+
+def _in_order(part: NDArray[np.intp], sky: int | None) -> list[int]:
+    """Return the numbers of the parts, the largest first, but that on the sky before all."""
+    order = list(range(int(part.max()) + 1))
+    if sky is not None:
+        order.remove(int(part[sky]))
+        order.insert(0, int(part[sky]))
+    return order
 
 
 def _check(
@@ -239,8 +277,9 @@ def _result(
             alignments[k], component[k] = alignment, number
         for link, rms in [*part.links, *((link, np.nan) for link in part.dropped)]:
             used = bool(np.isfinite(rms))
-            count[[link.i, link.j]] += used
-            rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
+            count[[k for k in (link.i, link.j) if k < n]] += used
+            j = link.j if link.j < n else -1
+            rows.append((link.i, j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
     names = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
@@ -264,7 +303,7 @@ def _result(
     if any(sheet.by_hdu for sheet in sheets):
         numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
         table.add_column(numbers, name="hdu", index=1)
-    top = components[0].reference if components else None
+    top = components[0].reference if components and components[0].reference < n else None
     cameras: dict[Hashable, Alignment] = {}
     undetermined: dict[Hashable, str] = {}
     for part in reversed(components):  # what several have solved for is the largest one's
