@@ -24,8 +24,7 @@ __all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras", "without_m
 
 FloatArray = NDArray[np.float64]
 
-_LEARNT = 0.25  # share of the variance that is left of what the frames say something of
-_MATTERS = 0.1  # px: rms of what is not determined, below which it is no matter
+_MATTERS = 0.1  # px: rms of an uncertain distortion, below which it is no matter
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,10 @@ def cameras_of(
         if not solution.bent:
             factor = np.zeros((layout.space.size, 1))
         else:
-            factor, reason = _errors(solution, solved, name)
+            star = np.median(
+                np.concatenate([frame_of(frames, k).stars.search_err for k in members])
+            )
+            factor, reason = _errors(solution, solved, name, float(star))
             if reason:
                 found[name] = Undetermined(reason)
                 continue
@@ -182,35 +184,28 @@ def cameras_of(
     return found
 
 
-def _errors(solution: Solution, solved: Solved, name: int) -> tuple[FloatArray, str]:
+def _errors(solution: Solution, solved: Solved, name: int, star: float) -> tuple[FloatArray, str]:
     """
     Return the factor of the covariance of a camera's distortion, px, and what is not determined.
 
-    A direction of the parameters is determined where the frames leave a small share of the
-    variance that it has by the smoothness of the distortion alone.
+    Of that which an affine map makes no difference to, no more may be uncertain than the position
+    of a single star, ``star`` px.
     """
     equations, layout = solved.equations, solution.layout
     assert isinstance(equations, SharedEquations)
     columns, slopes = equations.camera(name)
-    covariance = solved.errors.covariance(columns)
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(solved.errors.covariance(columns))
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    unit = layout.radius * np.sqrt(solution.noise)
-    factor = np.concatenate(unit / np.sqrt(2) * (slopes @ root), axis=1)
-
-    prior = equations.penalty(solution.smoothing)[columns] ** -0.5
-    share, directions = np.linalg.eigh(covariance / np.outer(prior, prior))
-    loose = share > _LEARNT
-    within = prior[:, np.newaxis] * directions[:, loose] * np.sqrt(share[loose])
+    errors = layout.radius * np.sqrt(solution.noise) * (slopes @ root)
+    factor = np.concatenate(errors / np.sqrt(2), axis=1)
     x, y = np.meshgrid(*(side * np.linspace(-1, 1, 9) for side in layout.half))
     u = np.column_stack((x.ravel(), y.ravel()))
-    plane = np.column_stack((np.ones(len(u)), u))
-    functions = unit * (layout.space.at(u).evaluate(np.eye(layout.space.size)) @ slopes @ within)
-    off = functions - plane @ (np.linalg.pinv(plane) @ functions)
+    off = layout.space.at(u).evaluate(np.concatenate(errors, axis=1))
     size = float(np.sqrt(np.sum(off**2) / len(u)))
-    if size < _MATTERS:
+    if size < max(_MATTERS, star):
         return factor, ""
-    squares = np.column_stack((plane, u[:, 0] ** 2, u[:, 0] * u[:, 1], u[:, 1] ** 2))
+    x, y = u.T
+    squares = np.column_stack((np.ones(len(u)), x, y, x * x, x * y, y * y))
     rest = off - squares @ (np.linalg.pinv(squares) @ off)
     kind = "its quadratic terms" if np.sum(rest**2) < 0.5 * np.sum(off**2) else "parts of it"
     return factor, (
