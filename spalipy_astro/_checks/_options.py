@@ -19,6 +19,7 @@ __all__ = [
     "in_data_units",
     "number",
     "positive_number",
+    "refuse_single_scale",
     "rotation_range",
     "scale_range",
     "whole_number",
@@ -250,6 +251,29 @@ def check_names(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}."
         raise TypeError(f"{owner} has no option {name!r}; {hint}")
+
+
+def refuse_single_scale(options: Mapping[str, Any]) -> None:
+    """
+    Raise for one number as the range of scales, where it may be meant for the grid.
+
+    Parameters
+    ----------
+    options : mapping
+        Options of `~spalipy_astro.find_alignment`.
+
+    Raises
+    ------
+    ValueError
+        If ``scale`` is a number.
+    """
+    value = options.get("scale")
+    if value is not None and (number := _plain(value, _ONE)) is not None:
+        raise ValueError(
+            f"scale is (smallest, largest) template px per source px, for the search, such as "
+            f"{_shown(0.9 * number, 1.1 * number)}; got {value!r}. For output pixels of another "
+            f"size write grid_scale={number:g}."
+        )
 
 
 def scale_range(value: Any, *, name: str = "scale") -> tuple[float, float]:

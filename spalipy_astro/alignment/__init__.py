@@ -1,10 +1,11 @@
 """The result: a transform, what supports it, and what can be done with it."""
 
-from spalipy_astro.alignment._alignment import Alignment, Coverage
+from spalipy_astro.alignment._alignment import Alignment
+from spalipy_astro.alignment._coverage import Coverage
 from spalipy_astro.alignment._derive import rescaled
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._flux import flux_ratio
-from spalipy_astro.alignment._output import output_of, resampled
+from spalipy_astro.alignment._output import check_grid, finer_shape, output_of, resampled
 from spalipy_astro.alignment._summary import (
     Summary,
     box_of,
@@ -13,7 +14,6 @@ from spalipy_astro.alignment._summary import (
     provenance,
     scale_of,
 )
-from spalipy_astro.alignment._supplied import supply
 
 __all__ = [
     "Alignment",
@@ -22,12 +22,13 @@ __all__ = [
     "Summary",
     "box_of",
     "center_of",
+    "check_grid",
     "figures_of",
+    "finer_shape",
     "flux_ratio",
     "output_of",
     "provenance",
     "resampled",
     "rescaled",
     "scale_of",
-    "supply",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntFlag
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,10 +15,10 @@ from astropy.nddata import NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape
+from spalipy_astro._checks import check_image, check_pixels, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
-from spalipy_astro.alignment._error import ErrorTerm, error_at
+from spalipy_astro.alignment._coverage import coverage_of
+from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
@@ -29,18 +28,9 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
     from spalipy_astro.wcs import FITSExport
 
-__all__ = ["Alignment", "Coverage", "Summary"]
+__all__ = ["Alignment", "Summary"]
 
 FloatArray = NDArray[np.float64]
-
-
-class Coverage(IntFlag):
-    """Bits of `Alignment.coverage`."""
-
-    NO_DATA = 1
-    """The pixel lies outside the source frame."""
-    EXTRAPOLATED = 2
-    """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,8 +44,8 @@ class Alignment(Merits):
     Attributes
     ----------
     transform : `~astropy.modeling.Model`
-        Source px -> template px; ``transform.inverse`` goes back. Points are ``(x, y)``, 0-based,
-        with pixel centers on integers.
+        Source px -> template px, ``transform(x, y)``; ``transform.inverse`` goes back. Positions
+        are 0-based, with pixel centers on integers. `transform_points` takes them as one array.
     matches : `~astropy.table.QTable`
         The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
@@ -127,10 +117,19 @@ class Alignment(Merits):
         Summary
             A mapping that prints as a table.
         """
-        return Summary(self._summary)
+        return Summary(self._figures)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Any]:
+        if not self._errors:
+            return self._summary
+        stars = np.asarray(self.matches["x_source"]), np.asarray(self.matches["y_source"])
+        shapes = self.source_shape, self.template_shape
+        error = error_over(self._errors, self.transform, *shapes, stars)
+        return {**self._summary, "error": error}
 
     def __repr__(self) -> str:
-        return f"<Alignment of {describe(self._summary)}>"
+        return f"<Alignment of {describe(self._figures)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary()._repr_html_()}{_supplied.picture(self)}"
@@ -163,6 +162,7 @@ class Alignment(Merits):
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
+    @checked_call
     def resample(
         self,
         data: ImageLike,
@@ -184,6 +184,10 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        pixfrac: float | None = None,
+        kernel: str | None = None,
+        weights: ArrayLike | str | None = None,
+        return_weights: bool = False,
     ) -> Any:
         """
         Resample an image with the source's geometry onto the template's grid.
@@ -198,10 +202,7 @@ class Alignment(Merits):
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
-            what is per solid angle keeps its value, all else, also without a unit, its flux.
-        fill_value : float, optional
-            Value of pixels without data.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says.
         shape : tuple of int, optional
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
@@ -212,37 +213,31 @@ class Alignment(Merits):
         scale : float, optional
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
-        wcs : `astropy.wcs.WCS` or `gwcs.WCS`, optional
-            Any grid on the sky instead of the template's, if the template has a celestial WCS;
-            ``shape`` is by default its own.
-        min_weight : float, optional
-            Fraction of an output pixel's weight that must be on good pixels for it to be good;
-            default 0.75.
+        wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
+            Any grid on the sky instead of the template's, if that has a celestial WCS.
         mask, uncertainty
             For plain arrays: as those of CCDData.
-        flags_method : {"nearest", "or"}, optional
-            Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
-            kernel.
         scale_flux : bool, optional
             Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
             the template. Uncertainties are multiplied, too.
         match_background : bool, optional
             Whether to subtract a constant, so that the sky is that of the template. Both take the
             image that the alignment was found for to be the one that is resampled.
-        return_footprint : bool, optional
-            Whether to also return the fraction of each pixel's weight that is on good pixels.
-        n_threads : int, optional
-            Threads; by default as many as the process has cores.
+        fill_value, min_weight, flags_method, return_footprint, n_threads : optional
+            As for `spalipy_astro.resampling.resample`.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        pixfrac, kernel, weights, return_weights : optional
+            For ``method="drizzle"``: size and shape of the drops, weights of the pixels, and
+            whether to also return the weight map; see there.
 
         Returns
         -------
         CCDData, NDData or ndarray
             Of the type of ``data``, CCDData for a path, HDU or HDUList; its axes in the same order.
             Pixels without data are masked and have ``fill_value``.
-        footprint : ndarray, shape (ny, nx)
-            Only if ``return_footprint``.
+        footprint, weights : ndarray, shape (ny, nx)
+            Only if ``return_footprint``, and if ``return_weights``.
 
         Raises
         ------
@@ -269,6 +264,10 @@ class Alignment(Merits):
             flags_method=flags_method,
             return_footprint=return_footprint,
             n_threads=n_threads,
+            pixfrac=pixfrac,
+            kernel=kernel,
+            weights=weights,
+            return_weights=return_weights,
         )
 
     def coverage(self, shape: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -285,20 +284,7 @@ class Alignment(Merits):
         ndarray of uint8, shape (ny, nx)
             `Coverage` bits: 0 inside the source frame and among matched stars.
         """
-        shape = self.template_shape if shape is None else shape
-        if shape is None:
-            raise ValueError("the template was a catalog and has no shape; give one.")
-        shape = check_shape(shape)
-        out = np.zeros(shape, np.uint8)
-        if self.source_shape is not None:
-            inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
-            out[~inside] |= np.uint8(Coverage.NO_DATA)
-        if "freedom" not in self._summary:
-            return out  # of a given transform nothing is extrapolated
-        used = self.matches[np.asarray(self.matches["used"])]
-        xy = np.column_stack((used["x_template"], used["y_template"]))
-        out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
-        return out
+        return coverage_of(self, shape)
 
     plot = _supplied.plot
     report = _supplied.report
@@ -306,6 +292,7 @@ class Alignment(Merits):
     read = classmethod(_supplied.read)
     from_transform = classmethod(_given.from_transform)
 
+    @checked_call
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
     ) -> FITSExport:
@@ -386,6 +373,31 @@ class Alignment(Merits):
         """
         return _points.sky_to_pixel(self.wcs, sky)
 
+    def transform_points(self, points: ArrayLike) -> FloatArray:
+        """
+        Move positions in one array from the source to the template.
+
+        Parameters
+        ----------
+        points : array_like, shape (N, 2) or (2,)
+            Positions ``(x, y)`` in source px; NaN and masked ones become NaN. For the way back use
+            ``alignment.inverse.transform_points``, for the sky `sky_to_pixel`.
+
+        Returns
+        -------
+        ndarray, of the same shape
+            Template px.
+
+        Raises
+        ------
+        TypeError
+            If they are no numbers, but a table or positions on the sky.
+        ValueError
+            If they have another shape, or are not in px.
+        """
+        return _points.map_points(points, self.transform)
+
+    @checked_call
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """
         Move the positions in a table from the source to the template.
@@ -412,6 +424,7 @@ class Alignment(Merits):
         """
         return _points.map_table(table, self.transform, columns)
 
+    @checked_call
     def transform_polygon(
         self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
     ) -> FloatArray:
@@ -478,6 +491,7 @@ class Alignment(Merits):
 
         return _derive.composed(self, other)
 
+    @checked_call
     def shifted(
         self,
         *,
@@ -511,6 +525,7 @@ class Alignment(Merits):
 
         return _derive.shifted(self, source, template, (source_shape, template_shape))
 
+    @checked_call
     def cropped(
         self,
         *,
@@ -540,6 +555,7 @@ class Alignment(Merits):
 
         return _derive.cropped(self, source, template)
 
+    @checked_call
     def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
         """
         Return the alignment of images with pixels binned.
@@ -565,4 +581,4 @@ class Alignment(Merits):
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""
-        return cards_of(self._summary)
+        return cards_of(self._figures)

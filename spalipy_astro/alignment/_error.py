@@ -10,11 +10,13 @@ import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
 
+from spalipy_astro import _geometry
 from spalipy_astro.errors import FormatError
 from spalipy_astro.fitting import Covariance, SplineSpace
 
-__all__ = ["ErrorTerm", "error_at"]
+__all__ = ["ErrorTerm", "error_at", "error_over"]
 
+_GRID = 11  # points along an axis, where the error of a whole frame is looked at
 _MAX_DEGREE, _MAX_COEFFICIENTS = 5, 1000  # along an axis; more comes from a damaged file
 
 FloatArray = NDArray[np.float64]
@@ -131,3 +133,43 @@ def error_at(terms: Sequence[ErrorTerm], x: FloatArray, y: FloatArray) -> FloatA
     for term in terms:
         total += term.variance(*flat)
     return np.sqrt(total).reshape(np.shape(x))
+
+
+def error_over(
+    terms: Sequence[ErrorTerm],
+    transform: Model,
+    source_shape: tuple[int, int] | None,
+    template_shape: tuple[int, int] | None,
+    stars: tuple[FloatArray, FloatArray],
+) -> float:
+    """
+    Return the error of a transform in one number.
+
+    Parameters
+    ----------
+    terms : sequence of ErrorTerm
+        At least one.
+    transform : `~astropy.modeling.Model`
+        Source px -> template px.
+    source_shape, template_shape : tuple of int or None
+        Shapes ``(ny, nx)``.
+    stars : tuple of ndarray, shape (N,)
+        Positions ``x, y`` of the matched stars, source px.
+
+    Returns
+    -------
+    float
+        Expected rms distance between where the transform puts a point and where it belongs,
+        template px, over the overlap of both frames; over the source where they do not overlap or
+        the template has no shape, and over the stars where the source has none.
+    """
+    x, y = stars
+    if source_shape is not None:
+        x, y = _geometry.spread(source_shape, _GRID)
+        if template_shape is not None:
+            # not those of the source that lie on the template: inverses are the direct way
+            x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
+            inside = _geometry.inside(x_back, y_back, source_shape)
+            if inside.any():
+                x, y = x_back[inside], y_back[inside]
+    return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2)))

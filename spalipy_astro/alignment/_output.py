@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
 from astropy.nddata import CCDData, NDData
 from astropy.units import Quantity
-from astropy.wcs import WCS
 
 from spalipy_astro import _geometry
 from spalipy_astro._checks import (
@@ -25,7 +23,7 @@ from spalipy_astro.alignment._photometry import Photometry
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["Output", "output_of", "resampled"]
+__all__ = ["Output", "check_grid", "finer_shape", "output_of", "resampled"]
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 
@@ -44,12 +42,54 @@ class Output(NamedTuple):
         ``(ny, nx)``.
     wcs : WCS or None
         Of the grid whose pixels the offset counts.
+    pixel : float
+        Area of a pixel in its middle, template px squared.
     """
 
     backward: Model
     offset: tuple[int, int]
     shape: tuple[int, int]
     wcs: Any
+    pixel: float = 1.0
+
+
+def check_grid(
+    output: Any, scale: Any, wcs: Any, *, names: tuple[str, str] = ("output", "scale")
+) -> float:
+    """
+    Check which grid is asked for, before there is an alignment.
+
+    Parameters
+    ----------
+    output, scale, wcs
+        As for `Alignment.resample`.
+    names : tuple of str, optional
+        What the first two are called.
+
+    Returns
+    -------
+    float
+        The scale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one makes no sense, or they do not go together.
+    """
+    if output not in ("template", "union", "intersection"):
+        raise ValueError(f"{names[0]} is 'template', 'union' or 'intersection'; got {output!r}.")
+    meaning = "output pixels per template pixel along each axis, such as 2"
+    scale = positive_number(names[1], scale, meaning)
+    if wcs is not None:
+        if output != "template" or scale != 1:
+            raise ValueError(
+                f"wcs= is a grid of its own, with its own pixels and edges: leave {names[0]} and "
+                f"{names[1]} out. Got {names[0]}={output!r} and {names[1]}={scale:g}."
+            )
+        from spalipy_astro.wcs import celestial_grid
+
+        celestial_grid(wcs)
+    return scale
 
 
 def output_of(
@@ -71,14 +111,10 @@ def output_of(
     """
     offset = check_whole_offset(offset)
     shape = None if shape is None else check_shape(shape)
-    if output not in ("template", "union", "intersection"):
-        raise ValueError(f"output is 'template', 'union' or 'intersection'; got {output!r}.")
+    scale = check_grid(output, scale, wcs)
     if output != "template" and (shape is not None or offset != (0, 0)):
         raise ValueError(f"output={output!r} finds its own grid; leave shape and offset out.")
-    scale = positive_number("scale", scale, "output pixels per template pixel along each axis")
     if wcs is not None:
-        if output != "template" or scale != 1:
-            raise ValueError("wcs= is a grid of its own; leave output and scale out.")
         return _on_sky(alignment, wcs, offset, shape)
     if output == "union":
         offset, shape = union(alignment)
@@ -114,6 +150,11 @@ def intersection(alignment: Alignment) -> Window:
     return window
 
 
+def finer_shape(shape: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the shape of a grid with other pixels of the same area, ``scale`` to one."""
+    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
+
+
 def _finer(
     alignment: Alignment, scale: float, offset: tuple[int, int], shape: tuple[int, int]
 ) -> Output:
@@ -122,60 +163,37 @@ def _finer(
 
     start = ((1 / scale - 1) / 2 + offset[0], (1 / scale - 1) / 2 + offset[1])
     grid = Grid(start, 1 / scale)
-    size = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1))
+    size = finer_shape(shape, scale)
     backward = regrid_backward(alignment.transform.inverse, SAME, grid)
     wcs = regrid_wcs(alignment.original_wcs, grid, size)
-    return Output(backward, (0, 0), size, wcs)
-
-
-class _Turned(Model):
-    """Longitude and latitude from one celestial frame to another, degrees."""
-
-    n_inputs = 2
-    n_outputs = 2
-    fittable = False
-    _separable = False
-
-    def __init__(self, old: Any, new: Any) -> None:
-        self._old, self._new = old, new
-        super().__init__()
-
-    def evaluate(self, lon, lat):
-        """Turn positions."""
-        turned = SkyCoord(lon, lat, unit="deg", frame=self._old).transform_to(self._new)
-        return turned.spherical.lon.deg, turned.spherical.lat.deg
+    return Output(backward, (0, 0), size, wcs, scale**-2)
 
 
 def _on_sky(
     alignment: Alignment, wcs: Any, offset: tuple[int, int], shape: tuple[int, int] | None
 ) -> Output:
     """Return the grid of a WCS of the sky."""
-    from spalipy_astro.wcs import sky_transform
+    from spalipy_astro.wcs import celestial_grid, grid_to_grid, invertible
 
-    ours = alignment.wcs
-    if len(ours.available_frames) < 3:
+    wcs, own = celestial_grid(wcs)
+    shape = shape or own
+    if shape is None:
+        raise ValueError(
+            "wcs= has no shape of its own; give the output's as wcs=(wcs, (ny, nx)), or as shape=."
+        )
+    shape = check_shape(shape)
+    try:
+        ours, its_shape = celestial_grid(alignment.original_wcs)
+    except (TypeError, ValueError):
         raise ValueError(
             "wcs= needs an alignment whose template has a celestial WCS; this one has none."
-        )
-    wcs = getattr(wcs, "low_level_wcs", wcs)
-    if shape is None and getattr(wcs, "array_shape", None) is not None:
-        shape = check_shape(wcs.array_shape)
-    if shape is None:
-        raise ValueError("wcs= has no shape of its own; give the output's as shape=(ny, nx).")
-    if isinstance(wcs, WCS):
-        if not wcs.has_celestial or wcs.naxis != 2:
-            raise ValueError(f"wcs must have two celestial axes; got {', '.join(wcs.wcs.ctype)}.")
-        to_sky, frame = sky_transform(wcs, shape=shape)
-    elif hasattr(wcs, "forward_transform"):
-        to_sky, frame = wcs.forward_transform, wcs.output_frame
-    else:
-        raise TypeError(f"wcs is an astropy.wcs.WCS or a gwcs.WCS; got {type(wcs).__name__}.")
-    middle, sky = ours.available_frames[-2:]
-    from_sky = ours.get_transform(middle, sky).inverse
-    old, new = frame.reference_frame, ours.output_frame.reference_frame
-    turned = to_sky if old.is_equivalent_frame(new) else to_sky | _Turned(old, new)
-    backward = turned | from_sky | alignment.transform.inverse
-    return Output(backward, offset, shape, wcs)
+        ) from None
+    onto_template = grid_to_grid(wcs, shape, ours, alignment.template_shape or its_shape)
+    x, y = offset[0] + (shape[1] - 1) / 2, offset[1] + (shape[0] - 1) / 2
+    u, v = onto_template(np.array([x - 0.5, x + 0.5, x, x]), np.array([y, y, y - 0.5, y + 0.5]))
+    pixel = abs((u[1] - u[0]) * (v[3] - v[2]) - (u[3] - u[2]) * (v[1] - v[0]))
+    backward = invertible(onto_template | alignment.transform.inverse, shape)
+    return Output(backward, offset, shape, wcs, float(pixel))
 
 
 def resampled(
@@ -189,6 +207,7 @@ def resampled(
     conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     return_footprint: bool = False,
+    return_weights: bool = False,
     **options: Any,
 ) -> Any:
     """
@@ -201,18 +220,20 @@ def resampled(
     output : Output
     cards : mapping, optional
         More cards for its header.
-    scale_flux, match_background, conserve_flux, fill_value, return_footprint, **options
+    scale_flux, match_background, conserve_flux, fill_value, return_footprint, return_weights
         As for `Alignment.resample`.
+    **options
+        As for `spalipy_astro.resampling.resample`.
 
     Returns
     -------
     image
-        And its footprint, if that is asked for.
+        And its footprint and its weights, if these are asked for.
     """
     from spalipy_astro.resampling import conserves_flux, resample
 
     conserve_flux = conserves_flux(data) if conserve_flux is None else conserve_flux
-    photometry = Photometry.of(alignment, conserve_flux=conserve_flux)
+    photometry = Photometry.of(alignment, conserve_flux=conserve_flux, pixel=output.pixel)
     wanted = {"scale_flux": scale_flux, "match_background": match_background}
     photometry.check(**wanted)
     if match_background and len([n for n in shape_of(data) if n > 1]) > 2:
@@ -231,15 +252,16 @@ def resampled(
         fill_value=np.nan if changed else fill_value,
         provenance={**alignment._cards(), **photometry.cards(**wanted), **(cards or {})},
         return_footprint=return_footprint,
+        return_weights=return_weights,
         colors_last=colors_go_last(shape_of(data), alignment.source_shape),
         **options,
     )
     if not changed:
         return found
-    image, footprint = found if return_footprint else (found, None)
+    image, *others = found if return_footprint or return_weights else (found,)
     image = photometry.apply(image, **wanted)
     _fill(image, fill_value)
-    return (image, footprint) if return_footprint else image
+    return (image, *others) if others else image
 
 
 def _carried(output: Output, image: Any) -> Any:

@@ -27,7 +27,7 @@ class Photometry:
     sky : float
         Sky of the aligned image, per pixel of its grid.
     template_sky : float
-        Sky of the template. NaN where one is not known.
+        Sky of the template, per pixel of that grid. NaN where one is not known.
     """
 
     factor: float
@@ -35,8 +35,12 @@ class Photometry:
     template_sky: float
 
     @classmethod
-    def of(cls, alignment: Alignment, *, conserve_flux: bool) -> Photometry:
-        """Compare the images of an alignment, the source resampled with or without its flux."""
+    def of(cls, alignment: Alignment, *, conserve_flux: bool, pixel: float = 1.0) -> Photometry:
+        """
+        Compare the images of an alignment, the source resampled with or without its flux.
+
+        A pixel of the grid has the area ``pixel`` in template px squared.
+        """
         area = float(alignment._summary["scale"]) ** 2  # template px per source px
         quality = alignment.provenance.get("quality", {})
         sky, template_sky = (
@@ -45,7 +49,7 @@ class Photometry:
         )
         ratio = alignment.flux_ratio[0]
         if conserve_flux:
-            return cls(1 / ratio, sky / area, template_sky)
+            return cls(1 / ratio, sky * pixel / area, template_sky * pixel)
         return cls(1 / (ratio * area), sky, template_sky)
 
     def check(self, *, scale_flux: bool, match_background: bool) -> None:

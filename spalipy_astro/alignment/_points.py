@@ -11,14 +11,37 @@ from astropy.modeling import Model
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import in_pixels, positive_number
+from spalipy_astro._checks import numbers_of_pixels, positive_number
 
-__all__ = ["map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
+__all__ = ["map_points", "map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
 
 FloatArray = NDArray[np.float64]
 
 _MAX_PIECES = 1024  # of an edge
 _CHECKS = 8  # points of each piece that are compared with a straight line
+
+
+def map_points(points: ArrayLike, model: Model) -> FloatArray:
+    """Return the image of points, as an array of the same shape."""
+    if isinstance(points, SkyCoord):
+        raise TypeError(
+            "points are positions in px, of shape (N, 2); got a SkyCoord. "
+            "alignment.sky_to_pixel(sky) gives the source's pixels of the sky, and "
+            "alignment.inverse.sky_to_pixel(sky) the template's."
+        )
+    if isinstance(points, Table):
+        raise TypeError(
+            "points are positions in px, of shape (N, 2); got a table. "
+            "alignment.transform_table(table) moves the positions in a table."
+        )
+    xy = numbers_of_pixels("points", points)
+    if xy.ndim == 0 or xy.shape[-1] != 2:
+        turned = xy.ndim == 2 and len(xy) == 2
+        remedy = "turn it, points.T" if turned else "np.column_stack((x, y)) makes it of x and y"
+        raise ValueError(
+            f"points are (x, y) in px, of shape (N, 2); got an array of shape {xy.shape}: {remedy}."
+        )
+    return np.stack(model(xy[..., 0], xy[..., 1]), axis=-1)
 
 
 def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
@@ -70,7 +93,7 @@ def _like(column: Any, values: FloatArray) -> Any:
 
 def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: bool) -> FloatArray:
     """Return the image of a polygon, with vertices added where straight edges become curved."""
-    corners = np.asarray(in_pixels("vertices", vertices), dtype=float)
+    corners = numbers_of_pixels("vertices", vertices)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
         raise ValueError(f"vertices are (x, y) of shape (N, 2), N > 1; got {corners.shape}.")
     tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
@@ -124,5 +147,10 @@ _NO_SKY = (
 
 def pair_of(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
     """Return positions, px, as two arrays of one shape."""
-    x, y = in_pixels("x", x), in_pixels("y", y)
-    return list(np.broadcast_arrays(np.asarray(x, dtype=float), np.asarray(y, dtype=float)))
+    x, y = numbers_of_pixels("x", x), numbers_of_pixels("y", y)
+    try:
+        return list(np.broadcast_arrays(x, y))
+    except ValueError:
+        raise ValueError(
+            f"x and y are of one shape, or one of them is a number; got {x.shape} and {y.shape}."
+        ) from None

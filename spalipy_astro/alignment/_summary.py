@@ -8,7 +8,9 @@ from html import escape
 from string import Formatter
 from typing import Any
 
+import astropy
 import numpy as np
+import scipy
 from astropy.modeling import Model
 from astropy.table import QTable
 from numpy.typing import NDArray
@@ -84,15 +86,16 @@ class Summary(Mapping[str, Any]):
 
     # of each line, the first form whose figures are there
     _LINES = (
+        (("aligned to", "{error:.2g} px: the expected error of the transform (rms distance)"),),
         (
             ("matched stars", "{n_matched} of {n_expected} expected, {n_clipped} clipped"),
             ("matched pairs", "{n_matched} of {n_source} given, {n_clipped} clipped"),
         ),
-        (("residuals", "{rms_x:.3f} px in x, {rms_y:.3f} px in y (rms)"),),
+        (("star scatter", "{rms_x:.3f} px in x, {rms_y:.3f} px in y (rms residuals)"),),
         (("chi-squared", "{chi2_x:.2f} in x, {chi2_y:.2f} in y (per degree of freedom)"),),
         (("log-odds", "{log_odds:.1f} (natural logarithm, against chance)"),),
         (("scale", "{scale:.6f} template px per source px"),),
-        (("rotation", "{rotation:.4f} deg counter-clockwise"),),
+        (("rotation", "{rotation:z.4f} deg counter-clockwise"),),
         (("parity", "{parity:+d}"),),
         (("shift", "{shift_x:.2f} px in x, {shift_y:.2f} px in y (of the center)"),),
         (
@@ -296,9 +299,10 @@ def describe(summary: Mapping[str, Any]) -> str:
     what = "a given transform"
     if "freedom" in summary:
         stars = "stars" if "log_odds" in summary else "pairs"
-        what = f"{summary['n_used']} {stars}, rms {summary['rms']:.3f} px"
+        to = f" to {summary['error']:.2g} px" if "error" in summary else ""
+        what = f"{summary['n_used']} {stars}{to}, rms {summary['rms']:.3f} px"
     odds = f", log-odds {summary['log_odds']:.0f}" if "log_odds" in summary else ""
-    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:.3f} deg{odds}"
+    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:z.3f} deg{odds}"
 
 
 def cards_of(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -308,6 +312,9 @@ def cards_of(summary: Mapping[str, Any]) -> dict[str, Any]:
         cards["ALGNNUM"] = (int(summary["n_used"]), "stars that the transform was fitted to")
         rms = round(float(summary["rms"]), 5)
         cards["ALGNRMS"] = (rms, "[px] rms distance of these stars")
+    if np.isfinite(summary.get("error", np.nan)):
+        error = round(float(summary["error"]), 5)
+        cards["ALGNERR"] = (error, "[px] expected error of the transform")
     if "log_odds" in summary:
         cards["ALGNODDS"] = (round(float(summary["log_odds"]), 2), "ln odds against chance")
     return cards
@@ -325,8 +332,14 @@ def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    """Return the versions of what makes transforms; to look them up takes some ms."""
+    """Return the versions of what makes transforms; to look one up takes some ms."""
     from importlib.metadata import version
 
-    others = ("astropy", "gwcs", "numpy", "photutils", "scipy")
-    return {"spalipy_astro": __version__, **{name: version(name) for name in others}}
+    return {
+        "spalipy_astro": __version__,
+        "astropy": astropy.__version__,
+        "gwcs": version("gwcs"),
+        "numpy": np.__version__,
+        "photutils": version("photutils"),
+        "scipy": scipy.__version__,
+    }

@@ -1,8 +1,8 @@
 """
 Methods of an alignment that other rooms supply: figures, pages and files.
 
-These rooms know what an alignment is, so the alignment must not know them. The package tells it
-where they are, and they are imported when a method is first called: each takes a while.
+These rooms know what an alignment is, so they are imported when a method is first called, and it
+knows of them no more than where they are.
 """
 
 from __future__ import annotations
@@ -12,31 +12,25 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from spalipy_astro._checks import check_names, check_pixels
+from spalipy_astro._checks import check_names, check_pixels, checked_call
 from spalipy_astro.errors import FormatError
 from spalipy_astro.typing import HDULike, ImageLike
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["opened", "opened_mask", "picture", "plot", "read", "report", "supply", "write"]
+__all__ = ["opened", "opened_mask", "picture", "plot", "read", "report", "write"]
 
-_PLACES: dict[str, tuple[str, str]] = {}
+_PLACES = {
+    "open_image": ("spalipy_astro.io", "open_image"),
+    "open_mask": ("spalipy_astro.io", "open_mask"),
+    "picture": ("spalipy_astro.visualization", "picture_of"),
+    "plot": ("spalipy_astro.visualization", "plot_alignment"),
+    "report": ("spalipy_astro.report", "report_alignment"),
+    "read": ("spalipy_astro.io", "read_alignment"),
+    "write": ("spalipy_astro.io", "write_alignment"),
+}
 _IMAGES = ("source", "template", "aligned")  # those of the arguments of `plot` that are images
-
-
-def supply(method: str, module: str, function: str) -> None:
-    """
-    Say which function a method calls.
-
-    Parameters
-    ----------
-    method : str
-        Name of a method of `Alignment`.
-    module, function : str
-        Where the function is, and its name there.
-    """
-    _PLACES[method] = (module, function)
 
 
 def _supplied(method: str) -> Callable:
@@ -91,6 +85,7 @@ def plot(self: Alignment, *, hdu: HDULike | None = None, **images: Any) -> Any:
     return _supplied("plot")(self, **shown)
 
 
+@checked_call
 def report(
     self: Alignment,
     path: str | os.PathLike[str],
@@ -142,6 +137,7 @@ def report(
     )
 
 
+@checked_call
 def write(
     self: Alignment,
     path: str | os.PathLike[str],

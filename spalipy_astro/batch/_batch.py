@@ -17,9 +17,17 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
-from spalipy_astro import _geometry
 from spalipy_astro._blas import available_cores, one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names, check_shape, path_of, whole_number
+from spalipy_astro._checks import (
+    check_hdu,
+    check_mask,
+    check_names,
+    check_shape,
+    checked_call,
+    path_of,
+    refuse_single_scale,
+    whole_number,
+)
 from spalipy_astro._files import clear_partial, require_file
 from spalipy_astro._workers import (
     Processes,
@@ -33,6 +41,12 @@ from spalipy_astro._workers import (
     started,
 )
 from spalipy_astro.batch._chips import align_chips
+from spalipy_astro.batch._grid import (
+    common_window,
+    pixels_of,
+    shape_of_grid,
+    window_of_template,
+)
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
 from spalipy_astro.batch._sources import list_sources, make_tasks
 from spalipy_astro.batch._table import make_table, row_of
@@ -42,7 +56,6 @@ from spalipy_astro.batch._task import (
     Outcome,
     Settings,
     Task,
-    Window,
     align_frame,
     find_frame,
     guarded,
@@ -50,7 +63,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -70,6 +83,7 @@ log = logging.getLogger(__name__)
 _KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
 
+@checked_call
 def align_many(
     sources: Iterable[Any],
     template: ImageLike | CatalogLike | SkyCoord,
@@ -79,10 +93,15 @@ def align_many(
     alignments: bool = True,
     overwrite: bool = False,
     grid: str = "template",
+    grid_scale: float = 1,
+    wcs: Any = None,
     shape: tuple[int, int] | None = None,
     method: str | Kernel = "lanczos3",
     conserve_flux: bool | None = None,
     fill_value: float = np.nan,
+    pixfrac: float | None = None,
+    kernel: str | None = None,
+    weights: str | None = None,
     scale_flux: bool = False,
     match_background: bool = False,
     reject: Reject | None = None,
@@ -131,10 +150,17 @@ def align_many(
     grid : {"template", "union", "intersection"}, optional
         The grid of all aligned images: the template's, that grid enlarged to hold all frames, or
         its largest rectangle that lies on all of them.
+    grid_scale : float, optional
+        Pixels of the grid per template pixel along each axis: 2 for a grid twice as fine.
+    wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
+        Any grid on the sky instead, if the template has a celestial WCS.
     shape : tuple of int, optional
-        Shape ``(ny, nx)`` of the grid if the template is a catalog.
-    method, conserve_flux, fill_value
-        How to resample; see `Alignment.resample`.
+        Shape ``(ny, nx)`` of the grid if the template is a catalog, or ``wcs`` has none.
+    method, conserve_flux, fill_value, pixfrac, kernel
+        How to resample; see `Alignment.resample`. With ``method="drizzle"`` aligned images have
+        an extension ``WHT``, the weight map.
+    weights : "ivar", optional
+        For drizzle: whether pixels have weights of 1 / variance, by their uncertainty.
     scale_flux, match_background : bool, optional
         Whether to bring the aligned images to the fluxes and to the sky of the template; see
         `Alignment.resample`. Without them the cards ``FLXSCALE`` and ``ALGNBACK`` tell how to.
@@ -187,8 +213,8 @@ def align_many(
     -------
     `~astropy.table.QTable`
         One row for each source, in their order: ``source`` (path or number), ``status`` ("ok",
-        "failed" or "rejected"), ``reason`` (in words, unless ok), ``n_matched``, ``rms``,
-        ``log_odds``, ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in
+        "failed" or "rejected"), ``reason`` (in words, unless ok), ``n_matched``, ``error``,
+        ``rms``, ``log_odds``, ``shift_x``, ``shift_y``, ``rotation``, ``scale``, ``parity`` (as in
         `Alignment.summary`; NaN or 0 if failed), the quality of the source: ``n_stars``, ``fwhm``
         (px), ``fwhm_arcsec``, ``ellipticity``, ``orientation`` (deg), ``background``, ``noise``,
         ``depth`` (flux at a signal-to-noise ratio of 5), ``flux_ratio`` (source over template) and
@@ -198,7 +224,7 @@ def align_many(
         ``asdf`` without ``alignments``); else
         ``alignment``, the `Alignment` or None. ``meta`` has ``template`` (its path, or number among
         the sources), ``template_reason`` (why it is the best, if that was asked for), and
-        ``shape`` (ny, nx) and ``offset`` (x, y) of the grid.
+        ``shape`` (ny, nx) and ``offset`` (x, y; template px) of the grid.
 
     Raises
     ------
@@ -242,12 +268,19 @@ def align_many(
     >>> print(table["reason"][1])  # doctest: +ELLIPSIS
     the source cannot be searched for stars: all 803712 good pixels ... have the same value 7...
     """
-    from spalipy_astro.resampling import check_method
+    from spalipy_astro.resampling import check_method, drops_of
 
-    _check(grid, executor, n_workers, min_matched, options)
+    _check(executor, n_workers, min_matched, options)
     check_reject(reject)
     check_method(method, fill_value)
     shape = None if shape is None else check_shape(shape)
+    pixels, grid_shape = pixels_of(grid, grid_scale, wcs, shape)
+    drops_of(method, pixfrac=pixfrac, kernel=kernel, weights=weights)
+    if not isinstance(weights, str | None):
+        raise ValueError(
+            "weights is 'ivar' or None in a batch, where each source has weights of its own; got "
+            f"{type(weights).__name__}. Give them as uncertainties of the sources."
+        )
     in_two_steps = grid != "template" or reject is not None
     if not alignments and output is not None and (not resample or in_two_steps):
         raise ValueError(
@@ -261,6 +294,8 @@ def align_many(
     for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
+        elif mask is not None and not is_file_like(mask):
+            check_mask(mask, name="source_mask")
     best = isinstance(template, str) and template == "best"
     if not best and isinstance(template, str | os.PathLike):
         _require("template", template)
@@ -273,10 +308,15 @@ def align_many(
             "alignments": alignments,
             "overwrite": overwrite,
             "grid": grid,
+            "grid_scale": grid_scale,
+            "wcs": wcs,
             "shape": shape,
             "method": method,
             "conserve_flux": conserve_flux,
             "fill_value": fill_value,
+            "pixfrac": pixfrac,
+            "kernel": kernel,
+            "weights": weights,
             "scale_flux": scale_flux,
             "match_background": match_background,
             "reject": reject,
@@ -301,6 +341,7 @@ def align_many(
     folder = None if output is None else Path(path_of("output", output)).absolute()
     if folder is not None:
         _check_folder(folder, output)
+    drizzle = {"pixfrac": pixfrac, "kernel": kernel, "weights": weights}
     settings = Settings(
         find={key: value for key, value in options.items() if key != "template_mask"},
         resample={
@@ -309,6 +350,7 @@ def align_many(
             "fill_value": fill_value,
             **({"scale_flux": True} if scale_flux else {}),
             **({"match_background": True} if match_background else {}),
+            **{name: value for name, value in drizzle.items() if value is not None},
         },
         hdu=hdu,
         min_matched=min_matched,
@@ -317,6 +359,7 @@ def align_many(
         alignments=alignments,
         flags={"ignore_flags": ignore_flags, "flag_name_map": flag_name_map},
         grid=grid,
+        pixels=pixels,
     )
     files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
     seen: list[Task] = []
@@ -364,7 +407,7 @@ def align_many(
         settings = replace(settings, template=frame)
         if target is not None:
             settings = replace(settings, target=target_of(target, frame.wcs, frame.header))
-        window = _window_of_template(frame, shape)
+        window = window_of_template(frame, grid_shape, pixels)
         write = folder is not None and resample
         if write and window is None:
             raise ValueError(
@@ -382,7 +425,7 @@ def align_many(
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
                     shown.tell(row_of(seen[row], outcomes[row], files))
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
-            window = _grid(grid, window, good)
+            window = common_window(grid, window, good)
             tasks = [
                 replace(task, alignment=outcomes[task.index].alignment)
                 for task in tasks
@@ -399,7 +442,7 @@ def align_many(
             note(work.each(align_frame, settings, tasks, "align"), last=True)
     meta["template"] = label
     if window is not None:
-        meta.update(offset=window[0], shape=window[1])
+        meta.update(offset=window[0], shape=shape_of_grid(window, pixels))
     return make_table(seen, outcomes, files, meta)
 
 
@@ -436,17 +479,14 @@ class _Work:
                 yield index, result
 
 
-def _check(
-    grid: str, executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]
-) -> None:
+def _check(executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]) -> None:
     """Raise for arguments that make no sense."""
-    if grid not in ("template", "union", "intersection"):
-        raise ValueError(f"grid is 'template', 'union' or 'intersection'; got {grid!r}.")
     check_workers(executor, n_workers)
     whole_number("min_matched", min_matched, "a number of stars", least=0)
     own = set(signature(align_many).parameters)
     known = set(signature(find_alignment).parameters) - {"source"}
     check_names("align_many()", options, (own | known) - {"options"})
+    refuse_single_scale(options)
     FindOptions(**{name: value for name, value in options.items() if name != "template_mask"})
 
 
@@ -461,7 +501,10 @@ def _require(name: str, path: str | os.PathLike[str]) -> None:
 def _check_folder(folder: Path, output: Any) -> None:
     """Raise unless a folder can be written to, or made."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    rule = f"output is the folder to write to; got {os.fspath(output)!r}, but {os.fspath(there)!r}"
+    rule = f"output is the folder to write to; got {os.fspath(output)!r}"
+    if not os.fspath(output):
+        raise ValueError(f"{rule}; '.' is the one that you are in.")
+    rule += f", but {os.fspath(there)!r}"
     if not there.is_dir():
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
@@ -526,32 +569,6 @@ def _rehearse(template: StarFrame, settings: Settings) -> None:
         find_alignment(template, template, **settings.find)
     except AlignmentError:  # as with a scale that is not 1
         pass
-
-
-def _window_of_template(template: StarFrame, shape: tuple[int, int] | None) -> Window | None:
-    """Return the template's grid."""
-    shape = template.shape if shape is None else shape
-    return None if shape is None else ((0, 0), shape)
-
-
-def _grid(grid: str, template: Window | None, frames: list[Outcome]) -> Window | None:
-    """Return the grid that is asked for of the frames that are aligned."""
-    if grid == "template" or template is None:
-        return template
-    if grid == "union":
-        windows = [template, *(frame.union for frame in frames if frame.union is not None)]
-        low = np.min([offset for offset, _ in windows], axis=0)
-        high = np.max([(x + nx, y + ny) for (x, y), (ny, nx) in windows], axis=0)
-        width, height = (int(n) for n in high - low)
-        return (int(low[0]), int(low[1])), (height, width)
-    outlines = [frame.outline for frame in frames if frame.outline is not None]
-    window = _geometry.intersection(outlines, template[1])
-    if window is None:
-        raise AlignmentError(
-            f"the {len(frames)} aligned frames have no pixel in common with the template; use "
-            "grid='template' or 'union', or leave those out that lie apart (see shift_x, shift_y)."
-        )
-    return window
 
 
 def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> Iterator[int]:

@@ -38,6 +38,7 @@ class Figure(NamedTuple):
 
 FIGURES = {
     "n_matched": Figure("ALGNNMAT", "stars that match", int),
+    "error": Figure("ALGNERR", "[px] expected error of the transform"),
     "rms": Figure("ALGNRMS", "[px] rms distance of the fitted stars"),
     "log_odds": Figure("ALGNODDS", "ln odds against chance"),
     "shift_x": Figure("ALGNDX", "[px] shift of the center along x"),

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from astropy.time import Time, TimeDelta
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
-from spalipy_astro.errors import AlignmentError
+from spalipy_astro._files import require_file
+from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io import exposure_time
 
 __all__ = ["Target", "mid_exposure", "target_of"]
@@ -141,7 +143,11 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
         If there are less than two rows, columns are missing, or two times are equal.
     """
     if isinstance(target, str | os.PathLike):
-        target = QTable.read(target)
+        try:
+            require_file(target)
+            target = QTable.read(target)
+        except (OSError, FormatError, IORegistryError, ValueError) as error:
+            raise type(error)(f"target: {error}") from error
     if not isinstance(target, Table):
         raise TypeError(
             "target is a table with the columns time and x, y (template px), or time and a "

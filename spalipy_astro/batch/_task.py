@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,16 +14,22 @@ from typing import Any
 
 import numpy as np
 from astropy.nddata import CCDData, NDData
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import mask_like, name_of_finder
-from spalipy_astro._files import refuse_existing, require_file, state_of, whole_file
+from spalipy_astro._checks import mask_like
+from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro._workers import describe, heard, no_collection, reuse_arrays
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import FIGURES, cards_of, figures_from, figures_of, quality_of
+from spalipy_astro.batch._identity import (
+    digest,
+    identity_of_pixels,
+    identity_of_template,
+    lasting,
+    state_of_source,
+)
 from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
 from spalipy_astro.batch._target import Target
 from spalipy_astro.catalogs import is_catalog
@@ -141,6 +146,8 @@ class Settings:
         ``ignore_flags`` and ``flag_name_map`` of `spalipy_astro.io.read_image`.
     grid : {"template", "union", "intersection"}
         What is asked for of the frames together.
+    pixels : mapping
+        ``scale`` or ``wcs`` of `output_of`, where the pixels of the grid are not the template's.
     keep : bool
         Hand alignments back even though they are written to files.
     target : Target, optional
@@ -158,6 +165,7 @@ class Settings:
     alignments: bool = True
     flags: Mapping[str, Any] = field(default_factory=dict)
     grid: str = "template"
+    pixels: Mapping[str, Any] = field(default_factory=dict)
     keep: bool = False
     target: Target | None = None
 
@@ -244,16 +252,19 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     """Find the transform of a source and, if a grid is given, put it there."""
     start = time.perf_counter()
     source = _Source(task, settings)
-    key = _digest(
-        _identity_of_template(settings.template), _lasting(settings.find), source.identity
-    )
+    key = digest(identity_of_template(settings.template), lasting(settings.find), source.identity)
     if settings.target is not None:
-        key = _digest(key, settings.target.time, settings.target.xy, settings.target.reference)
+        key = digest(key, settings.target.time, settings.target.xy, settings.target.reference)
     made = _Made(
         task.aligned if settings.window is not None else None,
         task.asdf if settings.alignments else None,
         key,
-        _digest(key, settings.resample, settings.window),
+        digest(
+            key,
+            settings.resample,
+            settings.window,
+            *identity_of_pixels(settings.pixels, settings.window),
+        ),
     )
     if settings.reuse and (before := made.before(settings)) is not None:
         figures, union = before
@@ -286,13 +297,13 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     else:
         check_matched(alignment.summary(), settings.min_matched)
     if made.aligned is not None:
-        aligned = _resampled(alignment, source.image, settings, task.owner, made.key_of_image)
+        hdus = _resampled(alignment, source.image, settings, task.owner, made.key_of_image)
         replaced = settings.overwrite or made.has_image()  # one that was cut short
         with (
             made.by_others(made.has_image, made.aligned, settings),
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
-            write_hdus(to_hdus(aligned), part)
+            write_hdus(hdus, part)
     return Outcome(
         task.index,
         figures=figures_of(alignment),
@@ -409,35 +420,12 @@ class _Source:
         if self.task.stem is None:
             return ""  # nothing is written that could be compared
         flags = {key: str(value) for key, value in self.settings.flags.items()}
-        return _digest(_state(self.task.image), _state(self.task.mask), self.settings.hdu, flags)
-
-
-def _digest(*parts: Any) -> str:
-    """Return a short name for all that something was made from."""
-    total = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            total.update(repr((part.shape, part.dtype.str)).encode())
-            total.update(np.ascontiguousarray(part).view(np.uint8).data)
-        elif isinstance(part, Mapping):
-            total.update(repr(sorted(part.items())).encode())
-        else:
-            total.update(repr(part).encode())
-    return total.hexdigest()
-
-
-def _lasting(find: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return options with a finder as words, which another run writes the same way."""
-    return {**find, "finder": name_of_finder(find["finder"])} if "finder" in find else find
-
-
-def _identity_of_template(template: StarFrame | None) -> str:
-    """Return a short name for a template's stars, grid and WCS."""
-    if template is None:
-        return ""
-    wcs = template.wcs
-    words = wcs.to_header_string(relax=True) if hasattr(wcs, "to_header_string") else repr(wcs)
-    return _digest(template.stars.xy, template.shape, words)
+        return digest(
+            state_of_source(self.task.image),
+            state_of_source(self.task.mask),
+            self.settings.hdu,
+            flags,
+        )
 
 
 def _image(task: Task, settings: Settings) -> Any:
@@ -496,21 +484,6 @@ def _as_ccddata(image: NDData) -> CCDData:
     )
 
 
-def _state(thing: Any) -> Any:
-    """Return what changes whenever a file, an image or a catalog changes."""
-    if isinstance(thing, Exception):
-        raise thing
-    if isinstance(thing, str | os.PathLike):
-        require_file(thing)
-        return state_of(thing)
-    if isinstance(thing, NDData):
-        parts = [thing.data, thing.mask, getattr(thing.uncertainty, "array", None)]
-        return _digest(*(None if part is None else np.asarray(part) for part in parts))
-    if isinstance(thing, Table):
-        return _digest(*(part for n in thing.colnames for part in (n, np.asarray(thing[n]))))
-    return None if thing is None else _digest(np.asarray(thing))
-
-
 def _union(alignment: Alignment) -> Window | None:
     """Return the grid that holds the source and the template, if both have a shape."""
     if alignment.source_shape is None or alignment.template_shape is None:
@@ -560,8 +533,8 @@ def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignmen
 
 def _resampled(
     alignment: Alignment, image: Any, settings: Settings, owner: str, key: str
-) -> CCDData:
-    """Put an image on the grid."""
+) -> list[Any]:
+    """Put an image on the grid, and turn it into HDUs."""
     assert settings.window is not None
     image = _as_ccddata(image)
     offset, shape = settings.window
@@ -572,5 +545,15 @@ def _resampled(
         cards["ALGNTGY"] = (dy, "[px] shift in y that holds the target")
     cards[KEY] = (key, "source, template and options of alignment")
     cards[OWNER] = (owner, "the source's path in short")
-    grid = output_of(alignment, shape=shape, offset=offset)
-    return resampled(alignment, image, grid, cards=cards, n_threads=1, **settings.resample)
+    grid = output_of(alignment, shape=shape, offset=offset, **settings.pixels)
+    drizzled = settings.resample.get("method") == "drizzle"
+    found = resampled(
+        alignment,
+        image,
+        grid,
+        cards=cards,
+        n_threads=1,
+        return_weights=drizzled,
+        **settings.resample,
+    )
+    return to_hdus(found[0], weights=found[1]) if drizzled else to_hdus(found)

@@ -34,7 +34,8 @@ from spalipy_astro.commands._arguments import (
     parser_of_align_fits_simple,
 )
 from spalipy_astro.commands._console import Console
-from spalipy_astro.commands._night import grid_of, levels_of, night_options, write_stack
+from spalipy_astro.commands._grid import drizzle_of, grid_of, pixels_of
+from spalipy_astro.commands._night import levels_of, night_options, write_stack
 from spalipy_astro.commands._run import UsageError, run
 from spalipy_astro.commands._sky import on_its_window, sky_options, write_wcs
 from spalipy_astro.errors import AlignmentError
@@ -56,44 +57,14 @@ __all__ = ["align_fits", "align_fits_simple"]
 _KEPT = {None: None, "flux": True, "brightness": False}
 
 
-def align_fits(arguments: Sequence[str] | None = None, *, prog: str = "align-fits") -> int:
-    """
-    Run ``align-fits``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; ``sys.argv`` by default.
-    prog : str, optional
-        What the command is called in messages.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+def align_fits(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``align-fits``; return the exit status."""
     parser = parser_of_align_fits(prog)
     return run(parser, parser.parse_intermixed_args(arguments), _work)
 
 
-def align_fits_simple(
-    arguments: Sequence[str] | None = None, *, prog: str = "align-fits-simple"
-) -> int:
-    """
-    Run ``align-fits-simple``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; ``sys.argv`` by default.
-    prog : str, optional
-        What the command is called in messages.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+def align_fits_simple(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``align-fits-simple``; return the exit status."""
     parser = parser_of_align_fits_simple(prog)
     # what it has no option for is as align-fits has it by default
     defaults = vars(parser_of_align_fits().parse_intermixed_args(["source", "output"]))
@@ -190,6 +161,8 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         output=options.output_filename,
         overwrite=options.overwrite,
         grid=grid_of(options),
+        **pixels_of(options),
+        **drizzle_of(options),
         shape=shape,
         method=method(options),
         fill_value=options.cval,
@@ -248,9 +221,9 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
         image = _source(options, unit)
         template = templates(number - 1)
         alignment = _alignment(options, image, template, find)
-        aligned = _resampled(options, image, alignment)
+        aligned, weights = _resampled(options, image, alignment)
         name = str(image.header.get("EXTNAME") or "SCI") if mark else None
-        hdus += to_hdus(aligned, name=name, ver=number)
+        hdus += to_hdus(aligned, name=name, ver=number, weights=weights)
         solved.append((unit, alignment))
         label = source if unit is None else f"{source}[{unit}]"
         try:
@@ -340,22 +313,30 @@ def _alignment(
     return alignment
 
 
-def _resampled(options: argparse.Namespace, image: CCDData, alignment: Alignment) -> CCDData:
-    """Put the source on the grid that is asked for."""
-    shape = options.output_shape
-    if grid_of(options) != "template":
+def _resampled(
+    options: argparse.Namespace, image: CCDData, alignment: Alignment
+) -> tuple[CCDData, Any]:
+    """Put the source on the grid that is asked for; of drizzle there is a weight map, too."""
+    shape, pixels = options.output_shape, pixels_of(options)
+    if "wcs" in pixels or grid_of(options) != "template":
         shape = None
     elif shape is None and alignment.template_shape is None:
         shape = frame_of(image.shape)
-    return alignment.resample(
+    drizzled = method(options) == "drizzle"
+    found = alignment.resample(
         image,
         method=method(options),
         conserve_flux=_KEPT[options.keep],
         fill_value=options.cval,
         shape=shape,
         output=grid_of(options),
+        scale=pixels.get("grid_scale", 1),
+        wcs=pixels.get("wcs"),
+        return_weights=drizzled,
+        **drizzle_of(options),
         **levels_of(options),
     )
+    return found if drizzled else (found, None)
 
 
 def _save(
@@ -402,7 +383,7 @@ def _on_the_template(
         return {}
     shown = {"template": plane_of(template.image)}
     same = frame_of(aligned.shape) == frame_of(template.image.shape)
-    if same and grid_of(options) == "template":
+    if same and grid_of(options) == "template" and not options.wcs and options.grid_scale == 1:
         shown["aligned"] = plane_of(aligned)
     return shown
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spalipy_astro.batch import expand
+from spalipy_astro.commands._grid import add_grid, check_grid_options
 from spalipy_astro.commands._night import add_night, check_night
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
@@ -178,6 +179,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     )
     add("--cval", type=float, default=float("nan"), help="value of pixels without data")
     _add_union(image)
+    add_grid(image)
 
     add_night(parser)
     parser.add_argument(
@@ -340,6 +342,7 @@ def check(options: argparse.Namespace) -> None:
         except ValueError as error:
             raise UsageError(str(error)) from error
     check_sky(options, several=is_batch(options))
+    check_grid_options(options)
     check_night(options, several=is_batch(options))
     if is_batch(options):
         for name in ("source_cat", "uncertainty", "transform", "plot", "apply"):

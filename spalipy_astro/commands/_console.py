@@ -205,7 +205,8 @@ def _line(row: Mapping[str, Any]) -> str:
     made = row.get("output") or os.path.relpath(row.get("aligned") or row["asdf"])
     done = " (done before)" if row.get("resumed") else ""
     # a transform that was given has no stars
-    stars = f": {row['n_matched']} stars, rms {row['rms']:.3f} px" if "rms" in row else ""
+    to = f"aligned to {row['error']:.2g} px, " if "error" in row else ""
+    stars = f": {to}{row['n_matched']} stars, rms {row['rms']:.3f} px" if "rms" in row else ""
     return f"{row['source']} -> {made}{stars}{done}"
 
 

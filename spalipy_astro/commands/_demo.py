@@ -24,34 +24,20 @@ _SCRIPTS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Run ``python -m spalipy_astro``.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The command line without the program's name; ``sys.argv`` by default.
-
-    Returns
-    -------
-    int
-        The exit status.
-    """
+def main(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``python -m spalipy_astro``; return the exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     for name, (script, _) in _SCRIPTS.items():
         if words[:1] == [name]:
-            return script(words[1:], prog=f"{_PROGRAM} {name}")
-    parser = _parser()
+            return script(words[1:], prog=f"{prog} {name}")
+    parser = _parser(prog)
     options = parser.parse_args(words)
     return run(parser, options, options.run)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str = _PROGRAM) -> argparse.ArgumentParser:
     """Return the parser; the function that does a command's work is its ``run``."""
-    parser = Parser(
-        prog=_PROGRAM, description="Registration of astronomical images by their stars."
-    )
+    parser = Parser(prog=prog, description="Registration of astronomical images by their stars.")
     quiet = {"verbose": 0, "quiet": False, "json": False, "log_file": None}
     parser.set_defaults(**quiet)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -14,7 +14,7 @@ from spalipy_astro.batch import stack_frames
 from spalipy_astro.commands._run import UsageError
 from spalipy_astro.io import to_hdus, write_hdus
 
-__all__ = ["add_night", "check_night", "grid_of", "levels_of", "night_options", "write_stack"]
+__all__ = ["add_night", "check_night", "levels_of", "night_options", "write_stack"]
 
 _FOR_SEVERAL = ("reject", "target", "stack")
 
@@ -30,11 +30,6 @@ def add_night(parser: Any) -> None:
         help="leave out frames that are bad, as by fwhm=3sigma (clipped against the night's "
         "median), fwhm=1.5median, fwhm=4.5, n_stars=0.5 (of the median), ellipticity=0.4 or "
         "fwhm=80%% (keep the best ones); may be given several times",
-    )
-    add(
-        "--intersection",
-        action="store_true",
-        help="cut the template's grid to the largest rectangle that all frames cover",
     )
     add("--scale-flux", action="store_true", help="bring stars to their flux in the template")
     add("--match-background", action="store_true", help="bring the sky to that of the template")
@@ -58,8 +53,6 @@ def check_night(options: argparse.Namespace, *, several: bool) -> None:
         for name in _FOR_SEVERAL:
             if getattr(options, name):
                 raise UsageError(f"--{name} is for several sources; one is given")
-    if options.intersection and options.preserve_footprints:
-        raise UsageError("--intersection and --preserve-footprints are two grids; give one of them")
     for rule in options.reject or ():
         column, equals, limit = rule.partition("=")
         if not (column.strip() and equals and limit.strip()):
@@ -69,13 +62,6 @@ def check_night(options: argparse.Namespace, *, several: bool) -> None:
         parent = Path(options.stack).absolute().parent
         if not parent.is_dir():
             raise UsageError(f"--stack: there is no folder {os.fspath(parent)!r} to write to")
-
-
-def grid_of(options: argparse.Namespace) -> str:
-    """Return the grid that is asked for: template, union or intersection."""
-    if options.preserve_footprints:
-        return "union"
-    return "intersection" if options.intersection else "template"
 
 
 def levels_of(options: argparse.Namespace) -> dict[str, Any]:

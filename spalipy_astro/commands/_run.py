@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._signals import Ended, Heard, told
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.version import __version__
 
@@ -41,10 +40,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """Say what was not understood, and where to read more; end with status 2."""
         self.exit(2, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
-
-
-class _Ended(BaseException):
-    """A signal that asks for the end: no error, which a frame could have."""
 
 
 def add_telling(parser: argparse.ArgumentParser) -> None:
@@ -94,22 +89,21 @@ def run(
     except OSError as error:
         print(f"{parser.prog}: the log cannot be written: {error}", file=sys.stderr)
         return 1
+    signals = Heard()
     with console:
         try:
-            with _ended_by_signals():
+            with signals:
                 return work(options, console)
         except UsageError as error:
             words = str(error)
-        except KeyboardInterrupt:
-            console.error("interrupted; files are whole, and the same command continues")
-            return 130
-        except _Ended as error:
-            console.error(f"ended by {error}; files are whole, and the same command continues")
-            return 128 + signal.Signals[str(error)]
-        except _EXPECTED as error:
-            console.error(f"{type(error).__name__}: {error or 'no reason is known'}")
-            return 1
+        except (KeyboardInterrupt, Ended):
+            return _ended(signals, console)
         except Exception as error:
+            if signals.just_now:  # in an import it comes out as an error of another kind
+                return _ended(signals, console)
+            if isinstance(error, _EXPECTED):
+                console.error(f"{type(error).__name__}: {error or 'no reason is known'}")
+                return 1
             if options.verbose > 1:
                 traceback.print_exc()
             console.error(
@@ -120,23 +114,8 @@ def run(
     return parser.error(words)
 
 
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let a signal that asks for the end run through the blocks, which tidy up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, frame: object) -> None:
-        raise _Ended(signal.Signals(number).name)
-
-    before = {}
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # unless by nohup
-            before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _ended(signals: Heard, console: Console) -> int:
+    """Say that a signal ended the command; return the exit status."""
+    number = signals.number or signal.SIGINT
+    console.error(told(number))
+    return 128 + number

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
 from astropy.table import QTable
-from numpy.typing import NDArray
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names
+from spalipy_astro._checks import check_hdu, check_names, checked_call
 from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
@@ -35,6 +36,8 @@ from spalipy_astro.registration import FindOptions
 
 __all__ = ["align_group"]
 
+log = logging.getLogger(__name__)
+
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
     *("scale", "rotation", "parity", "spline_order"),
@@ -42,6 +45,7 @@ _OPTIONS = (
 )
 
 
+@checked_call
 @one_blas_thread()
 def align_group(
     images: Iterable[Any],
@@ -65,14 +69,19 @@ def align_group(
     images : iterable, folder or pattern
         Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
         for the detection only: one image is read at a time, and none is kept.
-    reference : int or "best", optional
+    reference : int, "best" or a catalog of the sky, optional
         The frame whose pixels are the grid of its component; by default the one that is connected
-        best with all others.
-    camera : "shared" or sequence, optional
+        best with all others. Or a catalog of sky positions, as `find_alignment` takes it as a
+        template: every frame then gets an absolute WCS, the grid is a tangential plane, north up,
+        with pixels of the frames' size, and frames that do not overlap are related over the sky.
+        It takes part in the solution as a frame that does not move.
+    camera : "shared", Alignment, `~astropy.modeling.Model` or sequence, optional
         ``"shared"`` if all frames have the distortion of one camera; or a label per frame, the
         same for those of one camera. Dithered frames then show the camera's distortion itself, but
-        for an affine part, and the grid is the reference's without it. By default each frame has
-        its own distortion relative to the reference.
+        for an affine part, and the grid is the reference's without it: ``cameras`` of the result.
+        Or such a distortion, from an earlier group, or any model of px to px without distortion,
+        for all frames or one (or a label) per frame: it is not solved for, and frames need few
+        stars. By default each frame has its own distortion relative to the reference.
     chips, exposures : sequence, optional
         Labels per frame of the chip and of the exposure, both or none: chips have a fixed
         geometry, and each exposure has one pointing. Each chip has its own distortion.
@@ -99,7 +108,8 @@ def align_group(
     **options
         ``threshold``, ``fwhm``, ``gain``, ``saturation``, ``finder``, ``select``, ``scale``,
         ``rotation``, ``parity`` and ``spline_order``, as for `find_alignment`; with
-        ``spline_order=0`` there are no distortions.
+        ``spline_order=0`` there are no distortions. With a catalog of the sky also ``position``,
+        ``radius``, ``pixel_scale`` and ``epoch``; what is not given is taken from the frames.
 
     Returns
     -------
@@ -110,6 +120,10 @@ def align_group(
     ------
     TypeError, ValueError
         If an argument makes no sense. The message begins with its name.
+    NoMatchError
+        If no frame is found in the catalog that is the reference.
+    CatalogError
+        If that catalog lacks what it must have.
     FileNotFoundError
         If a folder or a pattern stands for no file.
     ImportError
@@ -122,7 +136,9 @@ def align_group(
     `find_alignment`, with the same odds. A link that contradicts the others is dropped. Each star
     then is one unknown position that all its frames observe, and all maps follow from one
     least-squares solution; the weights of the penalties of the distortions come from restricted
-    maximum likelihood.
+    maximum likelihood. The time grows with the number of frames where each overlaps a few others,
+    also with a distortion each; where a hundred and more all overlap each other, distortions of
+    their own are coarser, and beyond some four hundred they are left out with a warning.
 
     Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.
 
@@ -134,7 +150,8 @@ def align_group(
     >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
-    check_names("align_group()", options, _OPTIONS)
+    own = signature(align_group).parameters.keys() - {"options"}
+    check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     check_hdu(hdu)
     check_workers(executor, n_workers)
@@ -167,8 +184,11 @@ def align_group(
         frames = [*frames, sky.frame]
         links = sorted([*links, *sky.links], key=lambda a: (-len(a.stars_i), a.i, a.j))
     part = parts_of(len(frames), links)
+    order = list(range(int(part.max()) + 1))
+    if reference != "best":
+        order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
     components = []
-    for name in _in_order(part, labels.sky):
+    for name in order:
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -183,6 +203,12 @@ def align_group(
                 spline_order=given.spline_order,
                 options=given.recorded,
             )
+        )
+    if components and reference not in ("best", components[0].reference):
+        log.warning(
+            "reference: image %s is connected with no other one; the grid is that of image %d.",
+            reference,
+            components[0].reference,
         )
     return _result(seen, components, names, reasons, provenance(given.recorded))
 
@@ -201,15 +227,6 @@ def _catalog_of(reference: Any) -> Any:
         "reference is 'best', the number of an image, or a catalog of the sky, with columns such "
         f"as ra and dec; got {reference!r}."
     )
-
-
-def _in_order(part: NDArray[np.intp], sky: int | None) -> list[int]:
-    """Return the numbers of the parts, the largest first, but that on the sky before all."""
-    order = list(range(int(part.max()) + 1))
-    if sky is not None:
-        order.remove(int(part[sky]))
-        order.insert(0, int(part[sky]))
-    return order
 
 
 def _check(

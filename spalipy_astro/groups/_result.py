@@ -14,7 +14,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import number, positive_number
+from spalipy_astro._checks import checked_call, number, positive_number
 from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
@@ -53,18 +53,19 @@ class GroupAlignment:
     Attributes
     ----------
     reference : int or None
-        Index of the frame whose pixels are the grid of the largest component; None if no two
-        frames are connected. Where a camera's distortion was solved, the grid is that frame's
-        without the distortion.
+        Index of the frame whose pixels are the grid of component 0, the largest unless another
+        one has the reference that was asked for; None if no two frames are connected. Where a
+        camera's distortion was solved, the grid is that frame's without the distortion.
     alignments : list of Alignment or None
         For each frame, from its pixels to the grid of its component; None where it is connected
         with no other.
     table : `~astropy.table.QTable`
         A row per frame: ``source`` (name or index), ``status`` ("ok" or "failed"), ``reason``
-        (empty if ok), ``component`` (0 is the largest; -1 if failed), ``links`` (pairs that were
-        verified), ``n_matched`` (stars that other frames show, too), ``rms`` (their distances from
-        where the other frames have them, grid px), ``error`` (rms error of the transform that is
-        expected over the frame, grid px; large where the frames do not determine the maps, as for
+        (empty if ok), ``component`` (0 is that of the reference, 1 the largest other one; -1 if
+        failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
+        too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
+        (rms error of the transform that is expected over the frame, grid px; large where the frames
+        do not determine the maps, as for
         a shared camera that was never turned).
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
@@ -191,6 +192,7 @@ class GroupAlignment:
         n = len(self.alignments)
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 
+    @checked_call
     def coadd(
         self,
         images: Sequence[Any],
@@ -349,6 +351,7 @@ class GroupAlignment:
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
 
+    @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """
         Write the group to an ASDF file.

@@ -1,13 +1,14 @@
 """
 Images and alignments, read from files and written to them.
 
-What needs asdf is imported when it is asked for: that takes a while, and not every call needs it.
+What needs gwcs is imported when it is asked for: that takes a while, and not every call needs it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.io._asdf_text import check_asdf_name, peek_alignment
 from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
@@ -25,18 +26,14 @@ from spalipy_astro.io._fits import (
     to_hdus,
     write_hdus,
 )
+from spalipy_astro.io._grids import read_grid
 from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import (
-        check_asdf_name,
-        peek_alignment,
-        read_alignment,
-        write_alignment,
-    )
+    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
 
 __all__ = [
     "OBSERVATORY",
@@ -59,6 +56,7 @@ __all__ = [
     "open_mask",
     "peek_alignment",
     "read_alignment",
+    "read_grid",
     "read_image",
     "read_mask",
     "read_picture",
@@ -71,12 +69,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in (
-        "check_asdf_name",
-        "peek_alignment",
-        "read_alignment",
-        "write_alignment",
-    ):
+    if name not in ("read_alignment", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

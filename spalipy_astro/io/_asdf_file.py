@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Mapping
-from io import BytesIO
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import asdf
 import astropy.units as u
-import numpy as np
 from asdf.exceptions import AsdfConversionWarning, ValidationError
 
 from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import is_remote, open_binary, require_file, whole_file
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.errors import ExportError, FormatError
+from spalipy_astro.io._asdf_text import check_aliases, check_asdf_name, reason_of
 from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = [
-    "check_asdf_name",
     "from_tree",
-    "peek_alignment",
     "read_alignment",
     "to_tree",
     "write_alignment",
@@ -50,14 +46,6 @@ _COLUMNS = (
     *("x_source", "y_source", "x_template", "y_template", "flux_source", "flux_template"),
     *("source_row", "template_row", "dx", "dy", "sigma", "used"),
 )
-_MAX_TEXT = 2**24  # bytes of YAML that are looked through; a file of ours has some ten thousand
-_ALIAS = re.compile(rb"[\s\[,]\*\w")
-_NOTES = re.compile(rb"^  (?:summary|provenance):.*(?:\n   .*)*", re.MULTILINE)
-_FEW = 8  # aliases that cannot do harm; a file of ours has one
-_MAX_NODES = 10**6
-_OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
-_OTHERS |= {".h5", ".hdf5", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
-_INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
 def to_tree(alignment: Alignment) -> dict[str, Any]:
@@ -167,7 +155,8 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
-    check_asdf_name(path_of("path", path))
+    path = path_of("path", path)
+    check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -175,7 +164,7 @@ def write_alignment(
             asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
         except ValidationError as error:
             raise ExportError(
-                f"asdf cannot write this alignment: {_reason(error)}. It knows the models of "
+                f"asdf cannot write this alignment: {reason_of(error)}. It knows the models of "
                 "astropy, gwcs and this package; build the transform of these, or use "
                 "portable=True, which writes tables of it."
             ) from error
@@ -192,7 +181,8 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    name = repr(path_of("path", path))
+    path = path_of("path", path)
+    name = repr(path)
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -201,7 +191,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             asdf.config_context() as config,
             warnings.catch_warnings(),
         ):
-            _check_aliases(stream)
+            check_aliases(stream)
             config.validate_on_read = True
             # what nobody can convert comes as bare numbers; no transform must be made of these
             warnings.simplefilter("error", AsdfConversionWarning)
@@ -213,11 +203,11 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     except AsdfConversionWarning as warning:
         raise FormatError(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
-            f"that of a package that it uses: {_reason(warning)} Upgrade them."
+            f"that of a package that it uses: {reason_of(warning)} Upgrade them."
         ) from warning
     except Exception as error:
         raise FormatError(
-            f"{name} cannot be read as an alignment ({type(error).__name__}: {_reason(error)}). "
+            f"{name} cannot be read as an alignment ({type(error).__name__}: {reason_of(error)}). "
             "Files come from Alignment.write."
         ) from error
     if "portable" in tree:
@@ -232,92 +222,6 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         except NotImplementedError as error:
             raise FormatError(f"{name}: its transform has no inverse.") from error
     return alignment
-
-
-def check_asdf_name(path: str | os.PathLike[str], *, name: str = "path") -> None:
-    """
-    Raise ValueError for the name of a file of another format, which everybody would misread.
-
-    Parameters
-    ----------
-    path : path-like
-    name : str, optional
-        The argument, for the message.
-    """
-    stem = whole = os.fspath(path)
-    while os.path.splitext(stem)[1].lower() in _OTHERS:
-        stem = os.path.splitext(stem)[0]
-    if stem != whole:
-        raise ValueError(
-            f"{name} is that of an ASDF file; got {whole!r}. Write {stem + '.asdf'!r}. What "
-            "belongs into a FITS file is the aligned image, alignment.resample(source)."
-        )
-
-
-def peek_alignment(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """
-    Read what an alignment's file says of it, and not the alignment: in a twentieth of the time.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    summary, provenance : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FormatError
-        If it is not a whole file of an alignment.
-    """
-    name = repr(os.fspath(path))
-    require_file(path)
-    with open(path, "rb") as stream:
-        text, end, _ = stream.read(_MAX_TEXT).partition(b"\n...")
-        stream.seek(max(0, os.path.getsize(path) - _INDEX))
-        is_whole = end and text.startswith(b"#ASDF") and b"#ASDF BLOCK INDEX" in stream.read()
-    if not is_whole or len(_ALIAS.findall(text)) > _FEW:
-        raise FormatError(f"{name} is not a whole file of an alignment.")
-    # of the text only the two parts that are asked for: the rest takes most of the time
-    parts = b"\n".join(match.group() for match in _NOTES.finditer(text))
-    try:
-        known = asdf.util.load_yaml(BytesIO(b"%YAML 1.1\n---\n" + parts + b"\n...\n"))
-        return dict(known["summary"]), dict(known["provenance"])
-    except Exception as error:  # of yaml, or it is about something else
-        raise FormatError(f"{name} cannot be read as an alignment ({_reason(error)}).") from error
-
-
-def _check_aliases(stream: BinaryIO) -> None:
-    """
-    Raise where aliases of aliases make more of a file's text than anybody can read.
-
-    Each level multiplies what is below it, and asdf goes through all of that.
-    """
-    text = stream.read(_MAX_TEXT).partition(b"\n...")[0]
-    stream.seek(0)
-    if len(_ALIAS.findall(text)) > _FEW:
-        if _number_of_nodes(asdf.util.load_yaml(stream), {}) > _MAX_NODES:
-            raise FormatError(f"its aliases expand to more than {_MAX_NODES} entries.")
-        stream.seek(0)
-
-
-def _number_of_nodes(node: Any, known: dict[int, float]) -> float:
-    """Count the entries of a tree, shared ones as often as they occur; infinite for a loop."""
-    if not isinstance(node, Mapping | list):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = np.inf
-        values = node.values() if isinstance(node, Mapping) else node
-        known[id(node)] = 1 + sum(_number_of_nodes(value, known) for value in values)
-    return known[id(node)]
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of an error message."""
-    return (str(error).splitlines() or ["no reason given"])[0]
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

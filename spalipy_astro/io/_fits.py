@@ -313,7 +313,9 @@ def read_plane(path: str | os.PathLike[str], *, hdu: Extension | None = None) ->
         return _data(hdus[_index(hdus, hdu, path, companions=True)], path)
 
 
-def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[Any]:
+def to_hdus(
+    image: CCDData, *, name: str | None = None, ver: int = 1, weights: Any = None
+) -> list[Any]:
     """
     Turn an image into HDUs as CCDData does: data, ``MASK`` and ``UNCERT``; also ``FLAGS``.
 
@@ -324,6 +326,8 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
         Makes the first one an extension of that name, not a primary HDU.
     ver : int, optional
         ``EXTVER`` of these extensions.
+    weights : ndarray, optional
+        A weight map, which makes an extension ``WHT``.
 
     Returns
     -------
@@ -338,6 +342,8 @@ def to_hdus(image: CCDData, *, name: str | None = None, ver: int = 1) -> list[An
         hdus += [fits.ImageHDU(np.asarray(f), name=f"FLAGS_{key}") for key, f in flags.items()]
     elif flags is not None:
         hdus.append(fits.ImageHDU(np.asarray(flags), name="FLAGS"))
+    if weights is not None:
+        hdus.append(fits.ImageHDU(np.asarray(weights), name="WHT"))
     cards, tables = wcs_cards(image.wcs, ver)
     hdus[0].header.extend(cards, useblanks=False, update=True)
     if name is not None:
@@ -464,8 +470,9 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
             file = stack.enter_context(open_binary(path))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
-            if stream.read(len(MAGIC)) != MAGIC:
-                raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
+            if (start := stream.read(len(MAGIC))) != MAGIC:
+                why = "does not start like one" if start else "is empty"
+                raise FormatError(f"{name!r} is not a FITS file: it {why}.")
             stream.seek(0)
             if stream is file:
                 size = size_of(file)

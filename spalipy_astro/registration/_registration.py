@@ -13,10 +13,18 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 from astropy.time import Time
 from astropy.units import Quantity
+from numpy.typing import ArrayLike
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_names, check_pixels, detection_options, in_data_units
-from spalipy_astro.alignment import Alignment, rescaled
+from spalipy_astro._checks import (
+    check_names,
+    check_pixels,
+    checked_call,
+    detection_options,
+    in_data_units,
+    refuse_single_scale,
+)
+from spalipy_astro.alignment import Alignment, check_grid, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
@@ -49,6 +57,7 @@ _SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels,
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
+@checked_call
 def align(
     source: ImageLike,
     template: ImageLike,
@@ -57,9 +66,15 @@ def align(
     conserve_flux: bool | None = None,
     fill_value: float = np.nan,
     output: str = "template",
+    grid_scale: float = 1,
+    wcs: Any = None,
     scale_flux: bool = False,
     match_background: bool = False,
     n_threads: int | None = None,
+    pixfrac: float | None = None,
+    kernel: str | None = None,
+    weights: ArrayLike | str | None = None,
+    return_weights: bool = False,
     **options: Unpack[PairOptions],
 ) -> Any:
     """
@@ -73,8 +88,13 @@ def align(
     template : path, HDU, HDUList, CCDData, NDData or array_like, shape (my, mx)
         The image that defines the pixel grid. It cannot be a catalog, which has no grid. Both may
         be color images or cubes, (ny, nx, 3) or (k, ny, nx); see `find_alignment`.
-    method, conserve_flux, fill_value, output, scale_flux, match_background, n_threads
+    method, conserve_flux, fill_value, output, wcs, scale_flux, match_background, n_threads
         How to resample; see `Alignment.resample`.
+    grid_scale : float, optional
+        Output pixels per template pixel along each axis: 2 for a grid twice as fine. It is what
+        `Alignment.resample` calls ``scale``; here ``scale`` narrows the search.
+    pixfrac, kernel, weights, return_weights
+        How to drizzle, with ``method="drizzle"``; see `Alignment.resample`.
     **options
         How to find the transform; see `find_alignment`.
 
@@ -83,7 +103,10 @@ def align(
     CCDData, NDData or ndarray, shape (my, mx)
         The source on the template's grid, of the type of ``source`` (CCDData for a path, HDU or
         HDUList) and with its axes (of a color image each color is aligned: (my, mx, 3) or
-        (k, my, mx)), with mask, uncertainty, unit and header; its WCS is the template's.
+        (k, my, mx)), with mask, uncertainty, unit and header; its WCS is the template's, or that
+        of the grid that is asked for.
+    weights : ndarray
+        Only with ``return_weights``: the weight map of drizzle.
 
     Raises
     ------
@@ -99,11 +122,14 @@ def align(
     >>> aligned.shape == template.shape
     True
     """
-    from spalipy_astro.resampling import check_method
+    from spalipy_astro.resampling import check_method, drops_of
 
     known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
     check_names("align()", options, known)
     check_method(method, fill_value)
+    check_grid(output, grid_scale, wcs, names=("output", "grid_scale"))
+    refuse_single_scale(options)
+    drops_of(method, pixfrac=pixfrac, kernel=kernel, weights=weights, return_weights=return_weights)
     if is_file_like(source):
         source = open_image(source, name="source", hdu=options.get("hdu"))
         if not is_file_like(template):
@@ -123,12 +149,19 @@ def align(
         conserve_flux=conserve_flux,
         fill_value=fill_value,
         output=output,
+        scale=grid_scale,
+        wcs=wcs,
         scale_flux=scale_flux,
         match_background=match_background,
         n_threads=n_threads,
+        pixfrac=pixfrac,
+        kernel=kernel,
+        weights=weights,
+        return_weights=return_weights,
     )
 
 
+@checked_call
 @one_blas_thread()
 def find_alignment(
     source: ImageLike | CatalogLike,
@@ -367,6 +400,7 @@ def find_alignment(
     return rescaled(found, source=one.unit, template=two.unit)
 
 
+@checked_call
 @one_blas_thread()
 def detect_stars(
     image: ImageLike,

@@ -13,7 +13,14 @@ import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
 
-from spalipy_astro._checks import check_frames, check_pixels, plane_of, shape_of
+from spalipy_astro._checks import (
+    check_frames,
+    check_pixels,
+    checked_call,
+    path_of,
+    plane_of,
+    shape_of,
+)
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
@@ -31,7 +38,7 @@ _DPI = 110
 _SIZE = (6.4, 4.4)
 _COLORS = 128
 _COLUMNS = (
-    *("frame", "status", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
+    *("frame", "status", "error, px", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
     *("rotation, deg", "scale", "parity", "time, s"),
 )
 _QUALITY = {
@@ -41,9 +48,11 @@ _QUALITY = {
     "depth": "depth",
     "background": "background",
 }
+_NO_PAGES = (".fits", ".fit", ".fts", ".fz", ".asdf", ".ecsv", ".csv", ".png", ".pdf", ".json")
 _CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
 
 
+@checked_call
 def report_alignment(
     alignment: Alignment,
     path: str | os.PathLike[str],
@@ -86,7 +95,7 @@ def report_alignment(
         If an image does not have the shape of its frame, or the aligned source and the template
         are not on one grid.
     """
-    refuse_existing(path, overwrite=overwrite)
+    _check_path(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
     for name, image in images.items():
         if image is not None:
@@ -118,6 +127,7 @@ def report_alignment(
     _write(path, title, body, overwrite=overwrite)
 
 
+@checked_call
 def report_sequence(
     table: Table,
     path: str | os.PathLike[str],
@@ -148,7 +158,7 @@ def report_sequence(
     ValueError
         If the table is not one of `~spalipy_astro.align_many`.
     """
-    refuse_existing(path, overwrite=overwrite)
+    _check_path(path, overwrite=overwrite)
     missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
     if missing:
         raise ValueError(
@@ -202,6 +212,18 @@ class _Figures:
         image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
         image.save(small, "PNG", optimize=True)
         return _html.figure(small.getvalue(), image.size, alt, caption)
+
+
+def _check_path(path: Any, *, overwrite: bool) -> None:
+    """Raise, before there is much to do, unless a page can be written there."""
+    name = path_of("path", path)
+    if os.path.splitext(name)[1].lower() in _NO_PAGES:
+        stem = os.path.splitext(name)[0]
+        raise ValueError(f"path is that of an HTML page; got {name!r}. Write {stem + '.html'!r}.")
+    refuse_existing(name, overwrite=overwrite)
+    folder = os.path.dirname(name) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path: there is no folder {folder!r} to write to.")
 
 
 def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwrite: bool) -> None:
@@ -282,9 +304,9 @@ def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator
     plots = figures.plotting
     yield figures.draw(
         partial(plots.plot_residuals, alignment),
-        alt=f"Arrows at the matched stars, rms length {s['rms']:.2g} px",
-        caption="The residual of each star's position. If neighboring arrows agree, the fit has "
-        "missed a distortion.",
+        alt=f"Arrows: residuals of the matched stars, of {s['rms']:.2g} px rms, or their means",
+        caption="The residuals of the stars' positions, averaged in cells where there are many. If "
+        "neighboring arrows agree, or leave their circles, the fit has missed a distortion.",
     )
     for axis in "xy":
         yield figures.draw(
@@ -396,6 +418,7 @@ def _rows_of_frames(table: Table) -> str:
             rows.append((name, f"✗ {status}", str(row["reason"])))
             continue
         figures = (
+            f"{row['error']:.2g}" if "error" in table.colnames else "–",
             f"{row['n_matched']}",
             f"{row['rms']:.3f}",
             f"{row['log_odds']:.0f}",

@@ -65,9 +65,12 @@ def judge(alignment: Alignment) -> Verdict:
         n, rms = summary["n_used"], summary["rms"]
         facts.insert(
             0,
-            f"{n} stars that both frames show lie where the transform puts them, to {rms:.2g} px "
-            f"(rms).{_brightest(alignment)} {_odds(summary.get('log_odds', np.nan))}",
+            f"{n} stars that both frames show lie where the transform puts them. Their scatter of "
+            f"{rms:.2g} px (rms) is that of single stars, most of them faint."
+            f"{_brightest(alignment)} {_odds(summary.get('log_odds', np.nan))}",
         )
+        if "error" in summary:
+            facts.insert(0, f"Aligned to {summary['error']:.2g} px by {n} stars.")
     else:
         headline = "The transform was given" + ("; see what to look at" if concerns else "")
     overlap, error = _overlap(alignment)
@@ -104,10 +107,17 @@ def judge_sequence(table: Table) -> Verdict:
     facts = []
     if n_good:
         rms, stars = (np.asarray(table[name], float)[good] for name in ("rms", "n_matched"))
+        error = _finite(table, "error", good)
+        if error.size:
+            facts.append(
+                f"The frames are aligned to {np.median(error):.2g} px (the expected error of the "
+                f"transform, median of the frames; {error.max():.2g} px in the worst)."
+            )
         facts.append(
             f"Of the aligned frames, {int(stars.min())} to {int(stars.max())} stars match the "
-            f"template (median {np.median(stars):.0f}), to {np.median(rms):.2g} px (rms, median of "
-            f"the frames; {rms.max():.2g} px in the worst). "
+            f"template (median {np.median(stars):.0f}). Single stars scatter by "
+            f"{np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the "
+            "worst). "
             + _odds(_least_odds(table, good), "For the least certain one, the odds")
         )
         x, y = (np.asarray(table[f"shift_{axis}"], float)[good] for axis in "xy")
@@ -116,6 +126,14 @@ def judge_sequence(table: Table) -> Verdict:
             f"turned by {_span(np.asarray(table['rotation'], float)[good], 3)} degrees."
         )
     return Verdict(headline, facts, list(_sequence_concerns(table, good)))
+
+
+def _finite(table: Table, name: str, rows: Any) -> Any:
+    """Return the finite numbers of a column, none where the table does not have it."""
+    if name not in table.colnames:
+        return np.empty(0)
+    values = np.asarray(table[name], float)[rows]
+    return values[np.isfinite(values)]
 
 
 def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:

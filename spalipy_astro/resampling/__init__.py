@@ -1,6 +1,7 @@
 """An image onto another grid."""
 
 from spalipy_astro.resampling._brightness import conserves_flux
+from spalipy_astro.resampling._drops import DRIZZLE_KERNELS, drops_of
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._resample import (
     METHODS,
@@ -10,10 +11,12 @@ from spalipy_astro.resampling._resample import (
 )
 
 __all__ = [
+    "DRIZZLE_KERNELS",
     "METHODS",
     "Kernel",
     "check_method",
     "conserves_flux",
+    "drops_of",
     "resample",
     "resample_flags",
 ]

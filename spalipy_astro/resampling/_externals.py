@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from astropy.wcs import WCS
 from astropy.wcs.wcsapi import BaseLowLevelWCS, HighLevelWCSMixin
 from numpy.typing import NDArray
 
+from spalipy_astro.resampling._drops import weights_of
 from spalipy_astro.resampling._pixelmap import PixelMap, Tile, tiles
 from spalipy_astro.resampling._tiles import (
     Options,
@@ -147,9 +149,7 @@ def reproject(
         start = offset[0] + tile.column, offset[1] + tile.row
         world = _tangent_plane() if exact else WCS(naxis=2)
         wcs = SourceWCS(backward, forward, world, start, corner)
-        u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
-        width, height = planes.frame
-        on_frame = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+        on_frame = _on_frame(x, y, planes.frame)
         area = _areas(x, y)
         for index in np.ndindex(planes.data.shape[:-2]):
             values, good = _good_pixels(planes, index, inner)[:2]
@@ -184,9 +184,10 @@ def drizzle(
     options: Options,
 ) -> Result:
     """
-    Drizzle planes with square pixels of full size (Fruchter & Hook 2002).
+    Drizzle planes (Fruchter & Hook 2002).
 
-    The package computes in float32. The share of good weight is that of an output pixel's area.
+    The package computes in float32. The share of good weight is that of an output pixel's area;
+    of drops smaller than pixels, or of another shape, that of the weight of all drops.
     """
     try:
         from drizzle.resample import Drizzle
@@ -195,14 +196,31 @@ def drizzle(
             "method='drizzle' needs the package drizzle, which is not installed; install it with "
             "'pip install spalipy_astro[drizzle]', or choose another method."
         ) from error
+    drops = options.drops
+    weights, unit_of_weights = weights_of(drops, planes), 1.0
+    if weights is not None:
+        unit_of_weights = float(weights.max()) or 1.0
+        weights = np.broadcast_to(weights / unit_of_weights, planes.data.shape)
     forward = backward.inverse
     # The package neglects parts of pixels that stick out of the output: make it larger.
-    border = 2 + int(np.ceil(2 / max(min(pixelmap.pixel_sizes()), 1e-3)))
+    border = 2 + int(np.ceil(drops.reach / max(min(pixelmap.pixel_sizes()), 1e-3)))
     shape = pixelmap.shape[0] + 2 * border, pixelmap.shape[1] + 2 * border
+    stretch = float(np.sqrt(abs(np.linalg.det(pixelmap.central_matrix()))))
+    how: dict[str, Any] = {"exptime": 1.0, "pixfrac": drops.pixfrac, "pixel_scale_ratio": stretch}
     indices = list(np.ndindex(planes.data.shape[:-2]))
-    sums = [
-        Drizzle(kernel="square", out_shape=shape, fillval=np.nan, disable_ctx=True) for _ in indices
-    ]
+
+    def empty() -> Any:
+        return Drizzle(kernel=drops.kernel, out_shape=shape, fillval=np.nan, disable_ctx=True)
+
+    def add(total: Any, values: FloatArray, good: FloatArray, squares: Any) -> None:
+        with warnings.catch_warnings():
+            # flux is conserved here by the area of pixels, whatever the kernel
+            warnings.filterwarnings("ignore", message="Kernel .* is not a flux-conserving kernel")
+            total.add_image(_padded(values), weight_map=_padded(good), data2=squares, **how)
+
+    sums = [empty() for _ in indices]
+    counts = sums if weights is None else [empty() for _ in indices]  # of good pixels
+    whole = None if drops.are_pixels else empty()  # of all pixels
     units = [0.0] * len(sums)  # of the variances, which may be too small for float32
     width, height = planes.frame
     rows = max(_ROWS // (width + 2), 1)
@@ -210,37 +228,50 @@ def drizzle(
         stop = min(start + rows, height)
         # with a border of one pixel without weight: corners lie between the centers of neighbors
         x, y = np.meshgrid(np.arange(-1.0, width + 1), np.arange(start - 1.0, stop + 1))
-        pixmap = np.stack(forward(x, y), axis=-1) - np.asarray(offset, float) + border
+        how["pixmap"] = np.stack(forward(x, y), axis=-1) - np.asarray(offset, float) + border
+        part = (slice(start, stop), slice(0, width))
         for k, index in enumerate(indices):
-            values, good, variance = _good_pixels(
-                planes, index, (slice(start, stop), slice(0, width))
-            )
+            values, good, variance = _good_pixels(planes, index, part)
             squares = None
             if variance is not None:
                 units[k] = units[k] or variance.max()
                 squares = [_padded(variance / (units[k] or 1.0))]
-            sums[k].add_image(
-                _padded(values),
-                exptime=1.0,
-                pixmap=pixmap,
-                weight_map=_padded(good),
-                data2=squares,
-            )
+            if weights is not None:
+                add(counts[k], values, good, None)
+                good = good * weights[index][part]
+            add(sums[k], values, good, squares)
+        if whole is not None:
+            ones = np.ones((stop - start, width))
+            add(whole, ones, ones, None)
     result = _empty(planes, pixelmap.shape, options)
     for tile in tiles(pixelmap.shape):
-        area = _areas(*pixelmap.tile(tile))
+        x, y = pixelmap.tile(tile)
+        area = _areas(x, y)
         part = (
             slice(tile.row + border, tile.row + border + tile.rows),
             slice(tile.column + border, tile.column + border + tile.columns),
         )
-        for index, total, unit in zip(indices, sums, units, strict=True):
+        fully = area if whole is None else whole.out_wht[part]
+        for index, total, count, unit in zip(indices, sums, counts, units, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
-                share = np.nan_to_num(total.out_wht[part] / area, nan=0.0, posinf=0.0)
+                share = np.nan_to_num(count.out_wht[part] / fully, nan=0.0, posinf=0.0)
+            if whole is not None:
+                share = np.where(_on_frame(x, y, planes.frame), share, 0)
             variance = None
             if planes.spread is not None:
                 variance = total.out_img2[0][part] * np.float64(unit)
             _store(result, planes, index, tile, total.out_img[part], variance, share, area, options)
+            if result.weights is not None:
+                weight = total.out_wht[part] * np.float64(unit_of_weights)
+                result.weights[(*index, *tile.slices[1:])] = weight
     return result
+
+
+def _on_frame(x: FloatArray, y: FloatArray, frame: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which pixels of a tile, whose positions have a border, have their center on a frame."""
+    u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
+    width, height = frame
+    return (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
 
 
 def _empty(planes: Planes, shape: tuple[int, int], options: Options) -> Result:
@@ -256,6 +287,7 @@ def _empty(planes: Planes, shape: tuple[int, int], options: Options) -> Result:
         np.ones(full, bool),
         np.zeros(full, np.float32),
         spread,
+        np.zeros(full, np.float32) if options.method == "drizzle" else None,
     )
 
 

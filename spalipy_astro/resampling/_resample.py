@@ -31,6 +31,7 @@ from spalipy_astro._checks import (
 )
 from spalipy_astro.resampling._brightness import conserves_flux
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
+from spalipy_astro.resampling._drops import drops_of
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
 from spalipy_astro.resampling._kernels import KERNELS, Kernel, has_kernel, kernel_of
@@ -64,6 +65,10 @@ def resample(
     return_footprint: bool = False,
     n_threads: int | None = None,
     colors_last: bool = False,
+    pixfrac: float | None = None,
+    kernel: str | None = None,
+    weights: ArrayLike | str | None = None,
+    return_weights: bool = False,
 ) -> Any:
     """
     Resample an image onto the template's pixel grid.
@@ -84,8 +89,8 @@ def resample(
         ``"lanczos3"`` (default), ``"bicubic"`` (Keys, a = -1/2), ``"bilinear"`` or ``"nearest"``.
         If the output's pixels are larger than the source's, by more than a tenth somewhere, the
         first three are widened accordingly, so that nothing is lost between the pixels.
-        ``"adaptive"`` and ``"exact"`` are those of `reproject`, ``"drizzle"`` (of full pixels) that
-        of STScI's package ``drizzle``; these read dask arrays into memory. A custom `Kernel` is
+        ``"adaptive"`` and ``"exact"`` are those of `reproject`, ``"drizzle"`` that of STScI's
+        package ``drizzle``; these read dask arrays into memory. A custom `Kernel` is
         treated like the first three.
     conserve_flux : bool, optional
         Whether to multiply by the area of each output pixel in the source, so that the flux of
@@ -116,6 +121,19 @@ def resample(
     colors_last : bool, optional
         Whether the planes are the last axis of ``data``, (ny, nx, k), as in pictures; that of the
         result is the last, too.
+    pixfrac : float, optional
+        For ``"drizzle"``: the size of the drops that pixels shrink to, as a part of a pixel's, 0 to
+        1; default 1. On a finer grid smaller ones leave gaps between them, without data.
+    kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
+        For ``"drizzle"``: the shape of the drops, by default square pixels; see
+        `drizzle.resample.Drizzle`.
+    weights : array_like or "ivar", optional
+        For ``"drizzle"``: weights of the pixels, not negative, of the image's shape or (ny, nx), or
+        1 / variance by its uncertainty; by default 1.
+    return_weights : bool, optional
+        For ``"drizzle"``: whether to also return its weight map. ``sum(weights * data) /
+        sum(weights)`` over images on one grid is their drizzled stack where ``conserve_flux`` is
+        the same and pixels are, too.
 
     Returns
     -------
@@ -128,6 +146,9 @@ def resample(
         rotated and scaled to the new grid.
     footprint : ndarray of float32
         Only with ``return_footprint``.
+    weights : ndarray of float32
+        Only with ``return_weights``: the sum of the weights of the drops in each pixel, which over
+        all pixels is that of the source's good pixels within the grid.
 
     Raises
     ------
@@ -170,6 +191,9 @@ def resample(
            [ 8.5,  9.5, 10.5,  nan]])
     """
     check_method(method, fill_value)
+    drops = drops_of(
+        method, pixfrac=pixfrac, kernel=kernel, weights=weights, return_weights=return_weights
+    )
     fill_value = _in_unit_of(data, fill_value)
     offset = in_pixels("offset", offset)
     min_weight = number("min_weight", min_weight, "above 0 and at most 1")
@@ -180,6 +204,8 @@ def resample(
         if uncertainty is not None and np.ndim(uncertainty.array) == 3:
             array = np.moveaxis(uncertainty.array, -1, 0)
             uncertainty = type(uncertainty)(array, unit=uncertainty.unit, copy=False)
+        if weights is not None and np.ndim(weights) == 3:
+            weights = np.moveaxis(np.asarray(weights), -1, 0)
         out = resample(
             with_planes_first(data),
             backward,
@@ -196,10 +222,16 @@ def resample(
             provenance=provenance,
             return_footprint=return_footprint,
             n_threads=n_threads,
+            pixfrac=pixfrac,
+            kernel=kernel,
+            weights=weights,
+            return_weights=return_weights,
         )
-        if not return_footprint:
+        if not isinstance(out, tuple):
             return with_colors_last(out)
-        return with_colors_last(out[0]), with_colors_last(out[1]) if out[1].ndim == 3 else out[1]
+        return with_colors_last(out[0]), *(
+            with_colors_last(plane) if plane.ndim == 3 else plane for plane in out[1:]
+        )
     planes = _planes(data, mask, uncertainty)
     shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
     pixelmap = PixelMap(backward, shape, offset)
@@ -209,6 +241,7 @@ def resample(
         float(fill_value),
         float(min_weight),
         averaging_steps(pixelmap, method) if has_kernel(method) else (1, 1),
+        drops,
     )
     if has_kernel(method) and is_dask(planes.data):
         result = interpolate_lazily(
@@ -233,7 +266,9 @@ def resample(
         out = Quantity(result.data, data.unit, copy=False)
     else:
         out = result.data
-    return (out, result.footprint) if return_footprint else out
+    others = [result.footprint] if return_footprint else []
+    others += [result.weights] if return_weights else []
+    return (out, *others) if others else out
 
 
 def resample_flags(

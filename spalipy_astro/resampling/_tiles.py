@@ -79,7 +79,8 @@ class Options:
     """
     How to interpolate; see `spalipy_astro.resampling.resample`.
 
-    ``steps`` are those that output pixels are averaged in, see `averaging_steps`.
+    ``steps`` are those that output pixels are averaged in, see `averaging_steps`; ``drops`` are
+    those of drizzle, see `Drops`.
     """
 
     method: str | Kernel
@@ -87,16 +88,22 @@ class Options:
     fill_value: float
     min_weight: float
     steps: tuple[int, int]
+    drops: Any = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """Resampled planes, all of shape (..., ny, nx); ``footprint`` and ``spread`` may be None."""
+    """
+    Resampled planes, all of shape (..., ny, nx).
+
+    ``footprint`` and ``spread`` may be None, and ``weights`` are so but for drizzle.
+    """
 
     data: NDArray[Any]
     mask: NDArray[np.bool_]
     footprint: NDArray[np.float32] | None
     spread: NDArray[Any] | None
+    weights: NDArray[np.float32] | None = None
 
 
 def float_type(dtype: np.dtype) -> np.dtype:

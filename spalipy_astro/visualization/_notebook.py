@@ -61,7 +61,8 @@ def picture_of(alignment: Alignment) -> str:
         return ""
     figure = Figure(figsize=_SIZE, layout="constrained")  # pyplot must not show it a second time
     FigureCanvasAgg(figure)
-    plot_residuals(alignment, figure.subplots())
+    with matplotlib.rc_context({"font.size": 8.0}):
+        plot_residuals(alignment, figure.subplots())
     stream = BytesIO()
     figure.savefig(stream, dpi=_DPI, format="png")
     data = b64encode(stream.getvalue()).decode()

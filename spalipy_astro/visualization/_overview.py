@@ -103,6 +103,7 @@ def plot_difference(
     *,
     region: tuple[slice, slice] | None = None,
     limit: float | None = None,
+    flux_ratio: float = 1.0,
 ) -> Axes:
     """
     Show template minus image, both less their median.
@@ -119,18 +120,29 @@ def plot_difference(
     limit : float, optional
         Difference shown as white, and its negative as black; 8 times the template's noise by
         default.
+    flux_ratio : float, optional
+        How much brighter the stars are in the image than in the template, by which the image is
+        divided; ``alignment.flux_ratio[0]`` makes both fluxes equal, so that what remains has
+        changed.
 
     Returns
     -------
     `~matplotlib.axes.Axes`
+
+    Raises
+    ------
+    ValueError
+        If ``flux_ratio`` is not a positive number.
     """
+    if not 0 < flux_ratio < np.inf:
+        raise ValueError(f"flux_ratio is a positive number, 1 by default; got {flux_ratio!r}.")
     ax = axes_or_new(ax)
     first, second = pixels_of(template), pixels_of(image)
     shape = tuple(np.minimum(first.shape, second.shape))
     first, second = first[: shape[0], : shape[1]], second[: shape[0], : shape[1]]
     middle, noise = sky_of(first)
     limit = 8 * noise if limit is None else limit
-    values, extent = cut((first - middle) - (second - sky_of(second)[0]), region)
+    values, extent = cut((first - middle) - (second - sky_of(second)[0]) / flux_ratio, region)
     ax.imshow(
         values,
         origin="lower",
@@ -227,8 +239,9 @@ def plot_alignment(
         The alignment.
     source, aligned, template : array_like or `~astropy.nddata.NDData`, optional
         The source, the source on the template's grid, and the template. Where all three are
-        given, the overview shows their difference before and after the alignment; of color
-        images that of the mean of their colors.
+        given, the overview shows their difference before and after the alignment, with equal
+        fluxes of the stars (``alignment.flux_ratio``); of color images that of the mean of their
+        colors.
     region : tuple of slice, optional
         The part of the template's grid where the differences are shown, rows first; 240 by 160
         pixels in the middle by default, enough to see the shape of stars.
@@ -254,10 +267,12 @@ def plot_alignment(
         return figure
     figure, axes = new_figure(2, 2, size=(10, 7))
     region = central(shape_of(alignment)) if region is None else region
-    plot_difference(source, template, axes[0, 0], region=region)
-    axes[0, 0].set_title("before: template − source", loc="left")
-    plot_difference(aligned, template, axes[0, 1], region=region)
-    axes[0, 1].set_title("after: template − aligned source", loc="left")
+    ratio = alignment.flux_ratio[0]
+    ratio, of = (ratio, f" / {ratio:.2f}") if np.isfinite(ratio) else (1.0, "")
+    plot_difference(source, template, axes[0, 0], region=region, flux_ratio=ratio)
+    axes[0, 0].set_title(f"before: template − source{of}", loc="left")
+    plot_difference(aligned, template, axes[0, 1], region=region, flux_ratio=ratio)
+    axes[0, 1].set_title(f"after: template − aligned{of}", loc="left")
     plot_matches(alignment, axes[1, 0], image=template)
     plot_residuals(alignment, axes[1, 1])
     return figure

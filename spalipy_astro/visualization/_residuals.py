@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection
 from matplotlib.colors import to_rgba_array
 
 from spalipy_astro.visualization._canvas import (
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["plot_residuals", "plot_residuals_by_flux", "plot_residuals_by_position"]
 
 _MOST_ARROWS = 1000
+_STARS_A_CELL = 14  # on average; fewer than three have no mean
+_MANY_STARS = 150  # with fewer, the stars themselves are shown
+_UNCERTAIN = 2.0  # means that are so much less certain than most would hide their neighbors
+_SIGMAS = 3.0
 
 
 def plot_residuals(
-    alignment: Alignment, ax: Axes | None = None, *, scale_bar: float | None = None
+    alignment: Alignment,
+    ax: Axes | None = None,
+    *,
+    scale_bar: float | None = None,
+    cells: int | None = None,
 ) -> Axes:
     """
-    Draw the residual of each star's position as an arrow.
+    Draw the residuals of the stars' positions as arrows.
 
     Parameters
     ----------
@@ -40,50 +49,122 @@ def plot_residuals(
     ax : `~matplotlib.axes.Axes`, optional
         Where to draw; new ones by default.
     scale_bar : float, optional
-        Length of the reference arrow in template pixels; about the rms by default.
+        Length of the reference arrow in template pixels; by default that of a typical arrow.
+    cells : int, optional
+        Number of square cells along the longer side of the frame, in each of which the residuals
+        are averaged; 0 draws an arrow per star. By default there are about 14 stars in a cell, and
+        fewer than 150 stars are drawn one by one.
 
     Returns
     -------
     `~matplotlib.axes.Axes`
-        The arrows start at the template positions of the stars that the fit used, the paler the
-        less certain a star's position is; of very many stars, the best measured ones. Crosses are
-        stars that it clipped.
+        The title gives the expected error of the transform, ``summary()["error"]``. Arrows are the
+        means of the residuals in cells, weighted by the certainty of the stars' positions; cells
+        with less than three stars, or with faint ones only, are left out. Circles are the 3-sigma
+        errors of these means: a mean that lies beyond its circle is drawn in another color, and
+        several that point the same way betray a distortion that the fit did not follow. Where
+        single stars are drawn, arrows start at their template positions, the paler the less
+        certain a position is; of very many stars, the best measured ones. Crosses are stars that
+        the fit clipped.
+
+    Raises
+    ------
+    ValueError
+        If ``cells`` is negative or not a whole number.
     """
+    if cells is not None and (cells != int(cells) or cells < 0):
+        raise ValueError(f"cells is a whole number from 0 up; got {cells!r}.")
     ax = axes_or_new(ax)
     matches = alignment.matches
-    used = np.asarray(matches["used"])
+    used = np.asarray(matches["used"], bool)
     x, y = positions(alignment)
-    dx, dy = np.asarray(matches["dx"]), np.asarray(matches["dy"])
-    sigma = np.asarray(matches["sigma"])
     if not used.any():
         ax.set_title("residuals: no matched stars", loc="left")
         return show_frame(ax, alignment)
-    rms = float(np.sqrt(np.mean(dx[used] ** 2 + dy[used] ** 2)))
+    ny, nx = shape_of(alignment)
+    if cells is None:
+        cells = round(np.sqrt(used.sum() / _STARS_A_CELL * max(nx / ny, ny / nx)))
+        cells = cells if used.sum() >= _MANY_STARS else 0
+    draw = _draw_means if cells else _draw_stars
+    words = draw(ax, alignment, scale_bar, max(nx, ny) / max(cells, 1))
+    ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
+    ax.set_title(f"{_headline(alignment)}\n{words}", loc="left")
+    return show_frame(ax, alignment)
+
+
+def _headline(alignment: Alignment) -> str:
+    """Say how good the transform is."""
+    stars = f"{int(np.sum(alignment.matches['used']))} stars"
+    error = alignment.summary().get("error")
+    return stars if error is None else f"aligned to {error:.2g} px, {stars}"
+
+
+def _draw_stars(ax: Axes, alignment: Alignment, scale_bar: float | None, _: float) -> str:
+    """Draw an arrow per star, and return what they are in words."""
+    matches = alignment.matches
+    used = np.asarray(matches["used"], bool)
+    x, y = positions(alignment)
+    dx, dy, sigma = (np.asarray(matches[name]) for name in ("dx", "dy", "sigma"))
     best = np.flatnonzero(used)
-    title = f"residuals, rms {rms:.3f} px"
+    which = "residuals"
     if len(best) > _MOST_ARROWS:
         best = np.sort(best[np.argsort(sigma[best], kind="stable")[:_MOST_ARROWS]])
-        title += f"; the best {_MOST_ARROWS}"
-        rms = float(np.sqrt(np.mean(dx[best] ** 2 + dy[best] ** 2)))
+        which = f"the best {_MOST_ARROWS}"
+    rms = float(np.sqrt(np.mean(dx[best] ** 2 + dy[best] ** 2)))
     bar = round_number(rms) if scale_bar is None else scale_bar
-    nx = shape_of(alignment)[1]
-    # The reference arrow gets a twentieth of the frame's width.
-    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 20 * bar / nx}
     weight = np.clip(np.median(sigma[best]) / sigma[best], 0.2, 1.0)
-    arrows = ax.quiver(
-        x[best],
-        y[best],
-        dx[best],
-        dy[best],
-        color=to_rgba_array(USED, weight),
-        width=0.003,
-        **style,
+    colors = to_rgba_array(USED, weight)
+    # The reference arrow gets a twentieth of the frame's width.
+    scale = 20 * bar / shape_of(alignment)[1]
+    _draw_arrows(ax, (x[best], y[best], dx[best], dy[best]), colors, bar, scale)
+    return f"{which}, rms {rms:.3f} px"
+
+
+def _draw_means(ax: Axes, alignment: Alignment, scale_bar: float | None, side: float) -> str:
+    """Draw the mean residual of each cell, and return what the arrows are in words."""
+    matches = alignment.matches
+    used = np.asarray(matches["used"], bool)
+    x, y = (values[used] for values in positions(alignment))
+    columns = int(np.ceil(shape_of(alignment)[1] / side))
+    cell = np.floor((y + 0.5) / side).astype(int) * columns
+    cell += np.floor((x + 0.5) / side).astype(int)
+    weight = np.asarray(matches["sigma"])[used] ** -2.0
+    _, place, count = np.unique(cell, return_inverse=True, return_counts=True)
+    total = np.bincount(place, weight)
+    enough = count >= 3
+    if not enough.any():
+        return "no cell has three stars"
+    enough &= total >= np.median(total[enough]) / _UNCERTAIN**2
+    px, py, dx, dy = (
+        (np.bincount(place, weight * values) / total)[enough]
+        for values in (x, y, np.asarray(matches["dx"])[used], np.asarray(matches["dy"])[used])
     )
-    ax.scatter(x[~used], y[~used], s=18, marker="x", linewidths=0.8, color=CLIPPED)
+    reach = _SIGMAS * total[enough] ** -0.5
+    bar = round_number(float(np.median(reach))) if scale_bar is None else scale_bar
+    # A typical circle nearly fills its cell.
+    scale = float(np.median(reach)) / (0.5 * side)
+    ax.add_collection(
+        EllipseCollection(
+            *(2 * reach / scale, 2 * reach / scale, np.zeros(len(reach))),
+            units="xy",
+            offsets=np.column_stack((px, py)),
+            offset_transform=ax.transData,
+            facecolors="#e4e4e4",
+            edgecolors="none",
+        )
+    )
+    beyond = np.hypot(dx, dy) > reach
+    colors = to_rgba_array([CLIPPED if far else USED for far in beyond])
+    _draw_arrows(ax, (px, py, dx, dy), colors, bar, scale)
+    return f"means in cells, circles {_SIGMAS:g} σ"
+
+
+def _draw_arrows(ax: Axes, arrows: Any, colors: Any, bar: float, scale: float) -> None:
+    """Draw arrows ``(x, y, dx, dy)``, ``scale`` px long per px of the frame, and one to compare."""
+    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": scale}
+    drawn = ax.quiver(*arrows, color=colors, width=0.004, **style)
     # on the line of the title: below the axes there is no room in square figures
-    ax.quiverkey(arrows, 0.84, 1.035, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
-    ax.set_title(title, loc="left")
-    return show_frame(ax, alignment)
+    ax.quiverkey(drawn, 0.84, 1.035, bar, f"{bar:g} px", labelpos="E", coordinates="axes")
 
 
 def plot_residuals_by_position(

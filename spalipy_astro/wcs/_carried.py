@@ -17,8 +17,9 @@ from astropy.wcs import WCS
 
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.wcs._fits_header import to_fits_header
+from spalipy_astro.wcs._grid import Grid
 from spalipy_astro.wcs._pipeline import unwrap_wcs
-from spalipy_astro.wcs._regrid import Grid, regrid_wcs
+from spalipy_astro.wcs._regrid import regrid_wcs
 
 __all__ = ["carried_wcs"]
 

@@ -62,8 +62,38 @@ def test_error_is_small_among_stars_and_grows_outside(alignment, pair):
     assert isinstance(alignment.error(10.0, 20.0), float)
 
 
+def test_the_error_in_one_number(alignment):
+    """The rms over the overlap; over the source or its stars where there is none."""
+
+    def rms(x, y):
+        return np.sqrt(2 * np.mean(alignment.error(x, y) ** 2))
+
+    def grid(shape):
+        return [g.ravel() for g in np.meshgrid(*(np.linspace(0, n - 1, 11) for n in shape[::-1]))]
+
+    x, y = alignment.transform.inverse(*grid(alignment.template_shape))
+    ny, nx = alignment.source_shape
+    seen = (x >= -0.5) & (x <= nx - 0.5) & (y >= -0.5) & (y <= ny - 0.5)
+    assert 10 < seen.sum() < 121
+    figures = alignment.summary()
+    assert figures["error"] == pytest.approx(rms(x[seen], y[seen]), rel=1e-9)
+    assert f"aligned to      {figures['error']:.2g} px" in str(figures)
+    assert repr(alignment).startswith(
+        f"<Alignment of {figures['n_used']} stars to {figures['error']:.2g} px, rms"
+    )
+    without = replace(alignment, template_shape=None)
+    everywhere = rms(*grid(alignment.source_shape))
+    assert without.summary()["error"] == pytest.approx(everywhere, rel=1e-9)
+    without = replace(without, source_shape=None)
+    stars = rms(alignment.matches["x_source"], alignment.matches["y_source"])
+    assert without.summary()["error"] == pytest.approx(stars, rel=1e-9)
+    binned = alignment.binned(template=2)
+    assert binned.summary()["error"] == pytest.approx(figures["error"] / 2, rel=0.02)
+    assert "error" not in replace(alignment, _errors=()).summary()
+
+
 def test_errors_are_calibrated(make_sky_pair):
-    pulls = []
+    pulls, overall = [], []
     for seed in range(5):
         pair = make_sky_pair(rotation=37, distortion=0.02, n_stars=400, seed=seed)
         found = find_alignment(pair.source, pair.template)
@@ -71,8 +101,16 @@ def test_errors_are_calibrated(make_sky_pair):
         truth = pair.forward(xy)
         seen = np.all((truth > 0) & (truth < np.array(pair.template.shape[::-1]) - 1), axis=1)
         off = np.column_stack(found.transform(*xy[seen].T)) - truth[seen]
+        grid = np.column_stack([g.ravel() for g in np.mgrid[0:360:20.0, 0:280:20.0]])
+        true = pair.forward(grid)
+        seen_all = np.all((true > 0) & (true < np.array(pair.template.shape[::-1]) - 1), axis=1)
+        miss = np.column_stack(found.transform(*grid[seen_all].T)) - true[seen_all]
+        overall.append((np.mean(np.sum(miss**2, axis=1)), found.summary()["error"] ** 2))
         pulls.append((off / found.error(*xy[seen].T)[:, None]).ravel())
     assert 0.7 < 1.4826 * np.median(np.abs(np.concatenate(pulls))) < 1.4
+    true, expected = np.sqrt(np.mean(overall, axis=0))
+    # the expected error is large in the corners, where these lenses happen to be tame
+    assert 0.4 < true / expected < 1.2
 
 
 def test_coverage(alignment, pair):

@@ -205,3 +205,70 @@ def test_what_catalogs_do_not_tell(pair):
     for option in ("scale_flux", "match_background"):
         with pytest.raises(ValueError, match=option):
             found.resample(pair.source, shape=(50, 50), **{option: True})
+
+
+@pytest.fixture(scope="module")
+def dimmed(faint, pair):
+    """The alignment of the faint source on a template with a sky."""
+    template = CCDData(pair.template, wcs=tan(pair.template.shape), unit=pair.template.unit)
+    return find_alignment(faint, template)
+
+
+@pytest.mark.parametrize("conserve_flux", [True, False])
+@pytest.mark.parametrize("grid", [{"scale": 2}, {"scale": 0.5}, {"wcs": 0.8}])
+def test_levels_are_those_of_the_grids_pixels(dimmed, faint, grid, conserve_flux):
+    if "wcs" in grid:
+        shape = tuple(round(n / grid["wcs"]) for n in dimmed.template_shape)
+        grid = {"wcs": (tan(shape, grid["wcs"]), shape)}
+    levels = {"scale_flux": True, "match_background": True, "conserve_flux": conserve_flux}
+    out, plain = dimmed.resample(faint, **levels, **grid), dimmed.resample(faint, **levels)
+    step = 1 / grid.get("scale", 1 / 0.8)
+    size = out.wcs.proj_plane_pixel_scales()[0].to_value("arcsec")
+    assert size == pytest.approx(step, rel=1e-6)
+    area = step**2 if conserve_flux else 1.0
+    # the sky of a pixel is that of the template in its area, stars have the template's flux
+    new, old = (float(np.nanmedian(image.data)) for image in (out, plain))
+    assert new == pytest.approx(old * area, rel=0.01)
+    light, known = (
+        np.nansum(np.asarray(image.data, float) - sky)
+        for image, sky in ((out, old * area), (plain, old))
+    )
+    assert light == pytest.approx(known * area / step**2, rel=0.02)
+    # nothing is left to do
+    assert out.meta["FLXSCALE"] == pytest.approx(1)
+    assert out.meta["ALGNBACK"] == pytest.approx(0, abs=1e-6)
+    assert out.unit == plain.unit
+
+
+@pytest.mark.parametrize("scale", [2, 0.6])
+def test_the_cards_are_what_is_done(dimmed, faint, scale):
+    plain = dimmed.resample(faint, scale=scale)
+    done = dimmed.resample(faint, scale=scale, scale_flux=True, match_background=True)
+    by_cards = plain.data * plain.meta["FLXSCALE"] - plain.meta["ALGNBACK"]
+    np.testing.assert_allclose(by_cards[~done.mask], done.data[~done.mask], atol=0.02)
+
+
+def test_drizzle_in_one_call(faint, pair):
+    pytest.importorskip("drizzle")
+    options = {"method": "drizzle", "pixfrac": 0.7, "weights": "ivar", "return_weights": True}
+    out, weights = align(faint, pair.template, grid_scale=1.5, scale_flux=True, **options)
+    assert out.shape == weights.shape == tuple(round(1.5 * n) for n in pair.template.shape)
+    # 1 / variance per source pixel, spread over the finer ones
+    middle = weights[200:300, 200:300]
+    assert middle.mean() == pytest.approx(1 / 9 / 1.5**2, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scale": 2}, r"scale is \(smallest, largest\).*grid_scale=2"),
+        ({"grid_scale": -1}, "grid_scale is output pixels"),
+        ({"output": "middle"}, "output is 'template'"),
+        ({"output": "union", "wcs": tan((9, 9))}, "wcs= is a grid of its own"),
+        ({"grid_scale": 2, "wcs": tan((9, 9))}, "leave output and grid_scale out"),
+        ({"pixfrac": 0.5}, "pixfrac is for method='drizzle'"),
+    ],
+)
+def test_grids_are_checked_before_the_search(options, words):
+    with pytest.raises(ValueError, match=words):
+        align(None, None, **options)

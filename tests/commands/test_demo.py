@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from spalipy_astro import Alignment
-from spalipy_astro.commands import _demo
+from spalipy_astro.commands import _demo, main
 from spalipy_astro.errors import NoMatchError
 
 NAMES = {"aligned.fits", "alignment.asdf", "alignment.png"}
@@ -48,7 +48,7 @@ def test_demo_output_is_right(demo, example_pair):
 
 def test_files_are_not_overwritten(tmp_path, capsys):
     (tmp_path / "alignment.asdf").write_text("precious")
-    assert _demo.main(["demo", str(tmp_path)]) == 1
+    assert main(["demo", str(tmp_path)]) == 1
     assert "alignment.asdf exists already" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["alignment.asdf"]
     assert (tmp_path / "alignment.asdf").read_text() == "precious"
@@ -57,7 +57,7 @@ def test_files_are_not_overwritten(tmp_path, capsys):
 def test_files_are_overwritten_on_request(tmp_path):
     for name in NAMES:
         (tmp_path / name).write_text("old")
-    assert _demo.main(["demo", str(tmp_path), "--overwrite"]) == 0
+    assert main(["demo", str(tmp_path), "--overwrite"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == NAMES
     assert all((tmp_path / name).stat().st_size > 10_000 for name in NAMES)
 
@@ -67,21 +67,21 @@ def test_failure_of_the_work(tmp_path, capsys, monkeypatch):
         raise NoMatchError("two unrelated skies")
 
     monkeypatch.setattr(_demo, "find_alignment", fail)
-    assert _demo.main(["demo", str(tmp_path)]) == 1
+    assert main(["demo", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "python -m spalipy_astro: NoMatchError: two unrelated skies\n"
     assert list(tmp_path.iterdir()) == []
 
 
 def test_file_in_the_place_of_the_folder(tmp_path, capsys):
     (tmp_path / "output").touch()
-    assert _demo.main(["demo", str(tmp_path / "output")]) == 1
+    assert main(["demo", str(tmp_path / "output")]) == 1
     assert "output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["demo"], ["dance"], ["demo", "a", "--fast"]])
 def test_misunderstood_command(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
-        _demo.main(arguments)
+        main(arguments)
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("python -m spalipy_astro")

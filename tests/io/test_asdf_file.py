@@ -21,7 +21,7 @@ def raw(alignment, tmp_path):
 def test_every_figure_is_asked_for(alignment, raw, tmp_path):
     path = tmp_path / "b.asdf"
     start = raw.index(b"summary:")
-    for name in alignment.summary():
+    for name in set(alignment.summary()) - {"error"}:  # which follows from the rest of the file
         at = start + re.search(rf"\b{name}:".encode(), raw[start:]).start()
         path.write_bytes(raw[:at] + b"x" + raw[at + 1 :])
         with pytest.raises(FormatError, match=rf"b\.asdf' .* has None as {name}, where a"):

@@ -163,7 +163,7 @@ def test_whole_alignment(tmp_path):
     assert (s["n_source"], s["n_matched"]) == (30, 30)
     assert not {"log_odds", "n_expected", "hypotheses"} & set(s)
     assert "matched pairs   30 of 30 given" in str(s)
-    assert repr(alignment).startswith("<Alignment of 30 pairs, rms")
+    assert repr(alignment).startswith(f"<Alignment of 30 pairs to {s['error']:.2g} px, rms")
     sky = alignment.pixel_to_sky(300.0, 400.0)
     np.testing.assert_allclose(
         wcs.world_to_pixel(sky), alignment.transform(300.0, 400.0), atol=1e-6

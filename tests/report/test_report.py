@@ -288,7 +288,7 @@ def test_worries_about_the_field(alignment):
 
 def test_chance_in_words(alignment):
     summary = {**alignment.summary(), "log_odds": 100 * np.log(10) + 0.1}
-    (fact, *_) = judge(
+    first, fact, *_ = judge(
         SimpleNamespace(
             summary=lambda: summary,
             matches=alignment.matches,
@@ -297,6 +297,7 @@ def test_chance_in_words(alignment):
             template_shape=None,
         )
     ).facts
+    assert first == f"Aligned to {summary['error']:.2g} px by {summary['n_used']} stars."
     assert "chance are 1 to 10¹⁰⁰ (log-odds 230)" in fact
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.modeling.models import AffineTransformation2D
 from astropy.nddata import CCDData
-from astropy.table import QTable
+from astropy.table import QTable, vstack
 
 from spalipy_astro import Coverage
 from spalipy_astro.models import SplineDistortion2D
@@ -52,6 +52,8 @@ def _alignment(*, distorted=True, template_shape=SHAPE):
         ),
         error=lambda x, y: 0.02 + 1e-6 * (np.square(x) + np.square(y)),
         coverage=_coverage,
+        summary=lambda: {"error": 0.0312},
+        flux_ratio=(2.0, 0.01),
     )
 
 
@@ -128,7 +130,48 @@ def test_residuals_leave_clipped_stars_out():
     np.testing.assert_allclose(arrows.U, alignment.matches["dx"][:39])
     np.testing.assert_allclose(arrows.V, alignment.matches["dy"][:39])
     rms = np.sqrt(np.mean(arrows.U**2 + arrows.V**2))
-    assert ax.get_title(loc="left") == f"residuals, rms {rms:.3f} px"
+    title = f"aligned to 0.031 px, 39 stars\nresiduals, rms {rms:.3f} px"
+    assert ax.get_title(loc="left") == title
+
+
+def test_mean_residuals_of_cells():
+    """Two cells, one of which is off by more than its stars explain; a third has two stars."""
+    alignment = _alignment()
+    x = np.r_[np.full(19, 20.0), np.full(19, 60.0), 120.0, 120.0]
+    alignment.matches = QTable(
+        {
+            "x_template": x,
+            "y_template": np.linspace(5, 30, 40),
+            "dx": np.r_[np.full(18, 0.01), 0.2, np.full(19, 0.3), 0.0, 0.0],
+            "dy": np.zeros(40),
+            "sigma": np.r_[np.full(18, 0.1), 1.0, np.full(21, 0.1)],
+            "used": np.ones(40, bool),
+        }
+    )
+    ax = visualization.plot_residuals(alignment, cells=3)
+    (arrows,) = [child for child in ax.get_children() if type(child).__name__ == "Quiver"]
+    np.testing.assert_allclose(arrows.X, [20, 60])
+    np.testing.assert_allclose(arrows.U, [(18 * 0.01 + 0.01 * 0.2) / 18.01, 0.3])
+    (circles,) = ax.collections[:1]
+    # 3 sigma, drawn at the scale of the arrows
+    radii = circles.get_widths() / 2 * arrows.scale
+    np.testing.assert_allclose(radii, [0.3 / np.sqrt(18.01), 0.3 / np.sqrt(19)])
+    within, beyond = arrows.get_facecolors()
+    assert not np.allclose(within, beyond)
+    assert ax.get_title(loc="left") == "aligned to 0.031 px, 40 stars\nmeans in cells, circles 3 σ"
+    ax = visualization.plot_residuals(alignment, cells=140)
+    assert ax.get_title(loc="left").endswith("no cell has three stars")
+    with pytest.raises(ValueError, match=r"^cells is a whole number"):
+        visualization.plot_residuals(alignment, cells=-1)
+
+
+def test_means_for_many_stars_only():
+    alignment = _alignment()
+    one_by_one = visualization.plot_residuals(alignment).get_title(loc="left")
+    alignment.matches = vstack([alignment.matches] * 4)
+    means = visualization.plot_residuals(alignment).get_title(loc="left")
+    all_stars = visualization.plot_residuals(alignment, cells=0).get_title(loc="left")
+    assert ("rms" in one_by_one, "rms" in means, "rms" in all_stars) == (True, False, True)
 
 
 def test_arrows_of_very_many_stars(monkeypatch):
@@ -138,7 +181,7 @@ def test_arrows_of_very_many_stars(monkeypatch):
     (arrows,) = [child for child in ax.get_children() if type(child).__name__ == "Quiver"]
     best = np.sort(np.argsort(alignment.matches["sigma"][:39])[:10])
     np.testing.assert_allclose(arrows.U, alignment.matches["dx"][best])
-    assert ax.get_title(loc="left").endswith("; the best 10")
+    assert "\nthe best 10, rms" in ax.get_title(loc="left")
 
 
 def test_distortion_says_where_there_is_none():
@@ -165,6 +208,16 @@ def test_difference_is_template_minus_image(images):
     assert shown.shape == (80, 140)  # what both have
     assert shown[40, 70] == pytest.approx(4900, abs=30)
     assert abs(np.ma.median(shown)) < 1
+
+
+def test_difference_of_equal_fluxes(images):
+    """What is brighter by the ratio of the fluxes leaves nothing."""
+    brighter = 30 + 2 * images.template
+    shown = visualization.plot_difference(brighter, images.template, flux_ratio=2).images[0]
+    assert np.abs(shown.get_array()).max() < 1e-9
+    for wrong in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^flux_ratio is a positive number"):
+            visualization.plot_difference(images.source, images.template, flux_ratio=wrong)
 
 
 def test_region_keeps_the_pixel_numbers(images):
@@ -200,8 +253,11 @@ def test_overview(images):
         alignment, source=images.source, aligned=images.template, template=images.template
     )
     titles = [ax.get_title(loc="left") for ax in full.axes]
-    assert titles[0].startswith("before")
-    assert titles[1].startswith("after")
+    assert titles[:2] == ["before: template − source / 2.00", "after: template − aligned / 2.00"]
+    # the stars have equal fluxes
+    np.testing.assert_allclose(
+        full.axes[1].images[0].get_array(), (images.template - np.median(images.template)) / 2
+    )
     assert len(titles) == 4
     for figure in (alone, full):
         figure.canvas.draw()

@@ -1,0 +1,76 @@
+"""Where the commands start: they listen to signals, and then import what takes a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from spalipy_astro.commands._signals import end_at_once
+
+__all__ = ["align_fits", "align_fits_simple", "main"]
+
+
+def align_fits(arguments: Sequence[str] | None = None, *, prog: str = "align-fits") -> int:
+    """
+    Run ``align-fits``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    return _run("_align_fits", "align_fits", arguments, prog)
+
+
+def align_fits_simple(
+    arguments: Sequence[str] | None = None, *, prog: str = "align-fits-simple"
+) -> int:
+    """
+    Run ``align-fits-simple``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    return _run("_align_fits", "align_fits_simple", arguments, prog)
+
+
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m spalipy_astro") -> int:
+    """
+    Run ``python -m spalipy_astro``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    return _run("_demo", "main", arguments, prog)
+
+
+def _run(module: str, name: str, arguments: Sequence[str] | None, prog: str) -> int:
+    """Run a command; one that is a process of its own may be ended at any time."""
+    if arguments is None:
+        end_at_once(prog)
+    return getattr(import_module(f"spalipy_astro.commands.{module}"), name)(arguments, prog=prog)

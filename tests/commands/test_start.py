@@ -1,0 +1,134 @@
+"""Commands in their first second and their last: ended at any time, in one line, with a status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from spalipy_astro.commands import _signals, main
+from spalipy_astro.commands._signals import Ended, Heard
+
+# what the installed scripts do; it tells when its own imports begin
+SCRIPT = """
+import sys
+from spalipy_astro.commands import {name}
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            open("begun", "w").close()
+            import time
+            time.sleep(20)
+
+sys.meta_path.insert(0, Watch())
+sys.exit({name}())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "name", "module", "told"),
+    [
+        (signal.SIGINT, "align_fits", "numpy", "align-fits: interrupted; files are whole"),
+        (signal.SIGTERM, "align_fits_simple", "astropy", "align-fits-simple: ended by SIGTERM; "),
+        (signal.SIGINT, "main", "numpy", "python -m spalipy_astro: interrupted; files are whole"),
+    ],
+)
+def test_ended_while_it_imports(tmp_path, number, name, module, told):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(name=name, module=module), "a", "b"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a test that runs in the background of a shell would ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    lines = process.communicate(timeout=15)[0].splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(told)
+    assert process.returncode == 128 + number
+
+
+def test_what_a_start_imports():
+    code = "import sys, spalipy_astro.commands; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"numpy", "scipy", "astropy"} & set(done.stdout.split())
+
+
+def test_a_plain_run_needs_no_gwcs():
+    code = "import sys, spalipy_astro.commands._align_fits; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    unneeded = {"gwcs", "matplotlib", "photutils", "reproject", "scipy.optimize", "scipy.stats"}
+    assert not unneeded & set(done.stdout.split())
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is set."""
+    time_is = [100.0]
+    monkeypatch.setattr(_signals.time, "monotonic", lambda: time_is[0])
+    return time_is
+
+
+def test_a_second_signal_does_not_disturb_the_tidying(clock):
+    signals = Heard()
+    before = signal.getsignal(signal.SIGTERM)
+    with signals:
+        with pytest.raises(Ended):
+            signal.raise_signal(signal.SIGTERM)
+        clock[0] += 1
+        assert signals.just_now
+        signal.raise_signal(signal.SIGINT)  # the impatient operator: nothing happens
+        assert signals.number == signal.SIGTERM
+        clock[0] += 3
+        assert not signals.just_now
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.number == signal.SIGINT
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with Heard():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_import_that_is_interrupted_says_something_else(tmp_path, monkeypatch, capsys):
+    def work(*_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("numpy failed to import") from None
+
+    monkeypatch.setattr("spalipy_astro.commands._demo._demo", work)
+    assert main(["demo", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == (
+        "python -m spalipy_astro: interrupted; files are whole, and the same command continues\n"
+    )
+
+
+def test_in_another_thread_it_works_without_signals():
+    numbers = []
+
+    def work():
+        with (signals := Heard()):
+            numbers.append(signals.number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert numbers == [0]
