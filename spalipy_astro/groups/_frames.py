@@ -12,6 +12,8 @@ from spalipy_astro.registration import StarFrame, open_side, prepare
 
 __all__ = ["find_frames"]
 
+_TIMES = ("MJD-OBS", "DATE-OBS")
+
 
 def find_frames(
     sheets: Iterable[Sheet], detection: Mapping[str, Any], work: Work, *, total: int | None
@@ -63,10 +65,11 @@ def find_frames(
 
 
 def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
-    """Find the stars of one image. Its header, which is large, is not kept."""
+    """Find the stars of one image. Of its header, which is large, only the time is kept."""
     index, sheet = item
     if isinstance(sheet.image, Exception):
         raise sheet.image
     name = f"image {index}"
     image = open_side(sheet.image, name=name, hdu=sheet.hdu)
-    return replace(prepare(image, name=name, **detection), header={})
+    frame = prepare(image, name=name, **detection)
+    return replace(frame, header={key: frame.header[key] for key in _TIMES if key in frame.header})

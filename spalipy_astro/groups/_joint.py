@@ -197,9 +197,10 @@ def solve_group(
     else:
         solution.straighten()
     smoothing = _START
+    # weights that followed the solution would let frames shrink, step by step
+    sigma = _on_grid(solution, frame, errors)
+    weight = sigma**-2.0
     for iteration in range(8):
-        sigma = _on_grid(solution, frame, errors)
-        weight = sigma**-2.0
         if solution.bent and iteration in (1, 3):
             best = choose(_sample(solution, frame, track, positions, weight, used))
             if best is None:

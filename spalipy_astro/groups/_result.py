@@ -197,8 +197,8 @@ class GroupAlignment:
 
     @property
     def wcs(self) -> Any:
-        """The FITS WCS of the canvas, if the reference has a WCS; else None."""
-        return self.canvas().wcs if self.reference is not None else None
+        """The FITS WCS of the canvas, if the reference has a WCS, or is a catalog; else None."""
+        return self.canvas().wcs if any(a is not None for a in self.alignments) else None
 
     def between(self, i: int, j: int) -> Alignment:
         """

@@ -16,7 +16,7 @@ Point = tuple[float, float]
 PRIOR_COUNT = 40.0
 """How many residuals the stars' own errors are worth."""
 
-_LOW = tuple(float(k) for k in range(3, 9))
+_LOW = tuple(float(k) for k in range(1, 9))
 _HIGH = (-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _STEPS = (0.5, 0.25)  # of the logarithms, once the decades are known
 
