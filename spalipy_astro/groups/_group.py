@@ -308,7 +308,10 @@ def _result(
     links = QTable(rows=rows or None, names=columns, dtype=kinds)
     quality = {k: frame.quality for k, frame in enumerate(frames) if frame is not None}
     for part in components:
-        for k, alignment in on_one_scale(part.alignments, links, part.reference, quality).items():
+        top = part.reference
+        if top == n:  # the fluxes of a catalog are not those of images
+            top = max(part.alignments, key=lambda k: len(part.alignments[k].matches))
+        for k, alignment in on_one_scale(part.alignments, links, top, quality).items():
             alignments[k] = alignment
     ok = [a is not None for a in alignments]
     for k in range(n):
