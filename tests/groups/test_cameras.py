@@ -96,7 +96,7 @@ def test_no_distortion_is_not_known_for_sure(drawn):
     truths = [drawn.Truth(s, t) for s, t in (((0, 0), 0), ((60, 40), 90), ((-70, 30), 180))]
     group = align_group(drawn.scene(truths, 4, density=100), camera="shared")
     camera = group.cameras["shared"]
-    assert camera.summary()["distortion"] < 1e-6
+    assert camera.summary()["distortion"] < 0.1
     assert 1e-3 < np.max(camera.error(*drawn.GRID.T)) < 0.1
     # frames that do not move show nothing of it
     still = [drawn.Truth((0, 0)), drawn.Truth((0, 0))]
