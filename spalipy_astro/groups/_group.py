@@ -27,12 +27,13 @@ from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
+from spalipy_astro.groups._photometry import on_one_scale, quality_columns
 from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.groups._sky import with_catalog
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
 from spalipy_astro.io import Extension
-from spalipy_astro.registration import FindOptions
+from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
 
@@ -210,7 +211,10 @@ def align_group(
             reference,
             components[0].reference,
         )
-    return _result(seen, components, names, reasons, provenance(given.recorded))
+    record = provenance(given.recorded)
+    if hdu is not None:
+        record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    return _result(seen, frames, components, names, reasons, record)
 
 
 def _catalog_of(reference: Any) -> Any:
@@ -278,6 +282,7 @@ def _error_of(alignment: Alignment) -> float:
 
 def _result(
     sheets: Sequence[Sheet],
+    frames: Sequence[StarFrame | None],
     components: Sequence[Component],
     labels: Sequence[Hashable],
     reasons: list[str],
@@ -287,20 +292,29 @@ def _result(
     n = len(sheets)
     alignments: list[Any] = [None] * n
     component = np.full(n, -1)
-    count = np.zeros(n, dtype=int)
+    count, in_catalog = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
     rows = []
     for number, part in enumerate(components):
         for k, alignment in part.alignments.items():
             alignments[k], component[k] = alignment, number
         for link, rms in [*part.links, *((link, np.nan) for link in part.dropped)]:
             used = bool(np.isfinite(rms))
-            count[[k for k in (link.i, link.j) if k < n]] += used
-            j = link.j if link.j < n else -1
-            rows.append((link.i, j, len(link.stars_i), link.log_odds, link.rms, rms, used))
+            if link.j == n:  # the catalog
+                in_catalog[link.i] = len(link.stars_i) if used else 0
+                continue
+            count[[link.i, link.j]] += used
+            rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
-    names = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
+    columns = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
-    links = QTable(rows=rows or None, names=names, dtype=kinds)
+    links = QTable(rows=rows or None, names=columns, dtype=kinds)
+    quality = {k: frame.quality for k, frame in enumerate(frames[:n]) if frame is not None}
+    for part in components:
+        top = part.reference
+        if top == n:  # the fluxes of a catalog are not those of images
+            top = max(part.alignments, key=lambda k: len(part.alignments[k].matches))
+        for k, alignment in on_one_scale(part.alignments, links, top, quality).items():
+            alignments[k] = alignment
     ok = [a is not None for a in alignments]
     for k in range(n):
         if not ok[k] and not reasons[k]:
@@ -315,12 +329,16 @@ def _result(
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
             "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
+            **quality_columns(alignments, quality),
         }
     )
     if any(sheet.by_hdu for sheet in sheets):
         numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
         table.add_column(numbers, name="hdu", index=1)
-    top = components[0].reference if components and components[0].reference < n else None
+    first = components[0].reference if components else None
+    if first == n:
+        table.add_column(in_catalog, name="n_catalog", index=table.index_column("links") + 1)
+        first = None
     cameras: dict[Hashable, Alignment] = {}
     undetermined: dict[Hashable, str] = {}
     for part in reversed(components):  # what several have solved for is the largest one's
@@ -333,4 +351,4 @@ def _result(
             else:
                 cameras[name] = camera
     joint = [part.errors for part in components]
-    return GroupAlignment(top, alignments, table, links, record, cameras, undetermined, joint)
+    return GroupAlignment(first, alignments, table, links, record, cameras, undetermined, joint)
