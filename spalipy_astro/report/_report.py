@@ -21,7 +21,7 @@ from spalipy_astro._checks import (
     plane_of,
     shape_of,
 )
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import refuse_existing, require_folder, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
@@ -221,9 +221,7 @@ def _check_path(path: Any, *, overwrite: bool) -> None:
         stem = os.path.splitext(name)[0]
         raise ValueError(f"path is that of an HTML page; got {name!r}. Write {stem + '.html'!r}.")
     refuse_existing(name, overwrite=overwrite)
-    folder = os.path.dirname(name) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path: there is no folder {folder!r} to write to.")
+    require_folder(name)
 
 
 def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwrite: bool) -> None:
