@@ -202,10 +202,7 @@ class Alignment(Merits):
             ``"lanczos3"`` (default), ``"bicubic"``, ``"bilinear"``, ``"nearest"``,
             ``"adaptive"``, ``"exact"`` or ``"drizzle"``.
         conserve_flux : bool, optional
-            Whether to conserve flux or surface brightness; by default the unit of ``data`` says:
-            what is per solid angle keeps its value, all else, also without a unit, its flux.
-        fill_value : float, optional
-            Value of pixels without data.
+            Whether to conserve flux or surface brightness; by default the unit of ``data`` says.
         shape : tuple of int, optional
             Shape ``(ny, nx)`` of the output; by default that of the template.
         offset : (x0, y0), optional
@@ -217,46 +214,30 @@ class Alignment(Merits):
             Output pixels per template pixel along each axis: 2 for a grid twice as fine. ``shape``
             and ``offset`` stay in template px.
         wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
-            Any grid on the sky instead of the template's, if the template has a celestial WCS;
-            ``shape`` is by default its own.
-        min_weight : float, optional
-            Fraction of an output pixel's weight that must be on good pixels for it to be good;
-            default 0.75.
+            Any grid on the sky instead of the template's, if that has a celestial WCS.
         mask, uncertainty
             For plain arrays: as those of CCDData.
-        flags_method : {"nearest", "or"}, optional
-            Take the flags of CCDData from the nearest pixel (default), or from all pixels under the
-            kernel.
         scale_flux : bool, optional
             Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
             the template. Uncertainties are multiplied, too.
         match_background : bool, optional
             Whether to subtract a constant, so that the sky is that of the template. Both take the
             image that the alignment was found for to be the one that is resampled.
-        return_footprint : bool, optional
-            Whether to also return the fraction of each pixel's weight that is on good pixels.
-        n_threads : int, optional
-            Threads; by default as many as the process has cores.
+        fill_value, min_weight, flags_method, return_footprint, n_threads : optional
+            As for `spalipy_astro.resampling.resample`.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
-        pixfrac : float, optional
-            For ``method="drizzle"``: size of the drops that pixels shrink to, 0 to 1; default 1.
-        kernel : {"square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"}, optional
-            For ``"drizzle"``: shape of the drops; default square.
-        weights : array_like or "ivar", optional
-            For ``"drizzle"``: weights of the pixels of ``data``, or 1 / variance; by default 1.
-        return_weights : bool, optional
-            For ``"drizzle"``: whether to also return its weight map.
+        pixfrac, kernel, weights, return_weights : optional
+            For ``method="drizzle"``: size and shape of the drops, weights of the pixels, and
+            whether to also return the weight map; see there.
 
         Returns
         -------
         CCDData, NDData or ndarray
             Of the type of ``data``, CCDData for a path, HDU or HDUList; its axes in the same order.
             Pixels without data are masked and have ``fill_value``.
-        footprint : ndarray, shape (ny, nx)
-            Only if ``return_footprint``.
-        weights : ndarray, shape (ny, nx)
-            Only if ``return_weights``: the sum of the weights of the drops in each pixel.
+        footprint, weights : ndarray, shape (ny, nx)
+            Only if ``return_footprint``, and if ``return_weights``.
 
         Raises
         ------

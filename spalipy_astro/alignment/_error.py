@@ -167,7 +167,7 @@ def error_over(
     if source_shape is not None:
         x, y = _geometry.spread(source_shape, _GRID)
         if template_shape is not None:
-            # not those of the source that lie on the template: inverses are the direct way
+            # not source pixels that lie on the template: the inverse is the direct way
             x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
             inside = _geometry.inside(x_back, y_back, source_shape)
             if inside.any():

@@ -52,12 +52,16 @@ class _Candidate:
     depth: float  # in flux of the hub
 
     @property
-    def score(self) -> float:
-        """Natural logarithm of how good it is; without pixels its common stars decide."""
-        deep = -np.log(self.depth) - np.log(self.fwhm) + np.log1p(-self.ellipticity)
-        if np.isfinite(deep):
-            return float(deep + np.log(max(self.overlap, 1e-9)))
-        return float(np.log(max(self.common, 1)))
+    def score(self) -> tuple[bool, float]:
+        """
+        How good it is: whether that is known, and its natural logarithm.
+
+        Without pixels common stars decide; a frame that does not tell comes after those that do.
+        """
+        own = _merit(self.fwhm, self.ellipticity, self.depth)
+        if np.isfinite(own):
+            return True, own + float(np.log(max(self.overlap, 1e-9)))
+        return False, float(np.log(max(self.common, 1)))
 
 
 def best_template(frames: Mapping[int, StarFrame]) -> Choice:
@@ -106,7 +110,7 @@ def best_template(frames: Mapping[int, StarFrame]) -> Choice:
     jury = [jury[k] for k in np.flatnonzero(votes[place])] + [jury[place]]
     onto_hub = {key: _placed(frames[key], hub) for key in jury}
     candidates: list[_Candidate] = []
-    for key in sorted(keys, key=lambda key: (-_promise(frames[key]), key)):
+    for key in sorted(keys, key=lambda key: _promise(frames[key]), reverse=True):
         seen = onto_hub[key] if key in onto_hub else _placed(frames[key], hub)
         if seen is None:
             continue
@@ -129,13 +133,18 @@ def best_template(frames: Mapping[int, StarFrame]) -> Choice:
     return Choice(best.key, _why(best, candidates, len(frames)))
 
 
-def _promise(frame: StarFrame) -> float:
+def _promise(frame: StarFrame) -> tuple[bool, float]:
     """Tell from a frame alone how good it may be: many stars, sharp, round, little noise."""
-    figures = frame.quality
-    one = np.log(max(len(frame.stars), 1))
-    depth, fwhm = figures.get("depth", np.nan), figures.get("fwhm", np.nan)
-    own = -np.log(depth) - np.log(fwhm) + np.log1p(-figures.get("ellipticity", np.nan))
-    return float(one + own) if np.isfinite(own) else float(one)
+    number = float(np.log(max(len(frame.stars), 1)))
+    own = _merit(*(frame.quality.get(name, np.nan) for name in ("fwhm", "ellipticity", "depth")))
+    return (True, number + own) if np.isfinite(own) else (False, number)
+
+
+def _merit(fwhm: float, ellipticity: float, depth: float) -> float:
+    """Return the logarithm of how sharp, round and deep a frame is; NaN where that is not known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        merit = float(-np.log(depth) - np.log(fwhm) + np.log1p(-ellipticity))
+    return merit if np.isfinite(merit) else np.nan
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,9 @@ def find_stars(
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
     PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
-    pixels that outnumber the stars are masked before, and stripes taken away. Frames behind a color
-    filter array are recognized and measured on the mean of 2 x 2 pixels.
+    pixels that outnumber the stars are masked before, stripes taken away, and a sky that changes
+    within a cell of the mesh by more than its noise is made level. Frames behind a color filter
+    array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
     --------
@@ -137,6 +138,7 @@ def find_stars(
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._finders import ask_finder, less_sky
     from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+    from spalipy_astro.detection._slopes import without_slopes
     from spalipy_astro.detection._stripes import without_stripes
     from spalipy_astro.detection._trails import find_trails
 
@@ -168,6 +170,7 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    source, background, limit = without_slopes(source, background, limit)
     if not mosaic:
         source, background = without_stripes(source, background)
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
@@ -348,6 +351,7 @@ def _measure(
 
     Return them, and whether the PSF describes them.
     """
+    from spalipy_astro.detection._apertures import missed_light
     from spalipy_astro.detection._finders import describes_stars
     from spalipy_astro.detection._trails import on_trails
 
@@ -375,6 +379,8 @@ def _measure(
     flag[fits.foreign > 0.05] |= StarFlag.NEIGHBOR
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
+    clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
+    more = missed_light(frame, fits.position, fits.flux, clean, profile)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
@@ -387,8 +393,8 @@ def _measure(
         "y": fits.position[:, 1],
         "x_err": errors[:, 0],
         "y_err": errors[:, 1],
-        "flux": fits.flux,
-        "flux_err": fits.errors[:, 2],
+        "flux": more * fits.flux,
+        "flux_err": more * fits.errors[:, 2],
         "fwhm": fits.width * fwhm,
         "snr": fits.snr,
         "flag": flag,

@@ -40,6 +40,8 @@ _MERGED = 0.02  # logarithm of their width
 _CROWDED = 0.03  # bright sources per square of the FWHM
 # Share of the brightest sources that have another within so many FWHM: pieces of one trail.
 _IN_PIECES = 0.5
+_UNLIKELY = 3.0  # sigma
+_ALIGNED = 0.7  # length of the mean of their directions
 _LONG = 0.4  # ellipticity of the pieces that trails and rings fall into
 _BESIDE = 3.0
 _PAIRED = 200
@@ -150,7 +152,8 @@ def describes_stars(
     spread = np.hypot(_ALIKE, 2 * fits.width_error[rows] / fits.width[rows])
     alike = float(np.mean(np.abs(width) < spread))
     wrong = fwhm > _RING and model_error > _RING_ERROR
-    wrong |= long and _in_pieces(frame, fits, rows, fwhm)
+    beside, aligned = _in_pieces(frame, fits, rows, fwhm)
+    wrong |= (beside and long) or aligned
     # ... less what chance may do to a few
     least = _LEAST_WIDE - np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
     if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
@@ -160,14 +163,31 @@ def describes_stars(
     return crowded and not long and not _are_rings(frame, fits, rows, fwhm)
 
 
-def _in_pieces(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:
-    """Tell whether bright sources have others beside them more often than by chance."""
+def _in_pieces(
+    frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float
+) -> tuple[bool, bool]:
+    """
+    Tell whether bright sources have others beside them more often than by chance.
+
+    And whether these lie in one direction, as the pieces of trails do and the stars of clusters do
+    not.
+    """
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_PAIRED]]
     reach = _BESIDE * fwhm
-    distance = cKDTree(fits.position).query(fits.position[rows], k=2)[0][:, 1]
-    share = float(np.mean(distance < reach))
+    distance, place = cKDTree(fits.position).query(fits.position[rows], k=2)
+    near = distance[:, 1] < reach
+    share = float(np.mean(near))
     ny, nx = frame.source.shape
-    return share > max(_IN_PIECES, 3 * len(fits) * np.pi * reach**2 / (ny * nx))
+    expected = len(fits) * np.pi * reach**2 / (ny * nx)
+    chance = float(-np.expm1(-expected))
+    many = share > max(_IN_PIECES, 3 * expected)
+    least = chance + _UNLIKELY * np.sqrt(chance * (1 - chance) / len(rows))
+    if share <= max(_IN_PIECES, least):
+        return many, False
+    dx, dy = (fits.position[place[near, 1]] - fits.position[rows[near]]).T
+    # an axis has no sign
+    direction = np.exp(2j * np.arctan2(dy, dx))
+    return many, bool(abs(direction.mean()) > _ALIGNED)
 
 
 def _are_rings(frame: Exposure, fits: Fits, rows: NDArray[np.intp], fwhm: float) -> bool:

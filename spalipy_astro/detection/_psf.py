@@ -84,6 +84,10 @@ class Profile:
         e1, e2 = self.stretch
         return float(np.degrees(0.5 * np.arctan2(-e2, -e1)))
 
+    def at(self, radius: NDArray) -> NDArray[np.float64]:
+        """Return the surface brightness at elliptical radii, mean over a pixel if that is small."""
+        return self._far(np.square(radius))
+
     def table(self, reach: float = 6.0) -> tuple[NDArray[np.float64], float]:
         """Pixel-integrated profile over the squared radius, and the step of the table.
 

@@ -59,8 +59,8 @@ def find_objects(frame: Exposure, threshold: float) -> QTable:
     -------
     `~astropy.table.QTable`
         As `find_stars` returns it, brightest first; the position is the center of the light and
-        ``fwhm`` that of a Gaussian with the object's second moments. ``meta["fwhm"]`` is the width
-        of the filter, px.
+        ``fwhm`` that of a Gaussian with the object's second moments. ``meta`` has the ``fwhm``,
+        ``ellipticity`` and ``orientation`` of the bright ones by their second moments.
 
     Notes
     -----
@@ -165,6 +165,9 @@ def _measure(
     flag = _flags(frame, field, segments.data, whole, catalog, position)
     # the light of a neighbor that was taken apart wrongly moves both
     width = np.atleast_1d(catalog.fwhm.value)
+    shape, more = _shape(frame, catalog, position, flux, flag)
+    meta |= shape
+    flux, flux_err = more * flux, more * flux_err
     errors = np.hypot(errors, _APART * width[:, None] * ((flag & StarFlag.BLENDED) > 0)[:, None])
     keep = (flux > 0) & np.isfinite(position).all(axis=1) & np.isfinite(errors).all(axis=1)
     keep &= (errors > 0).all(axis=1) & (flux_err > 0)
@@ -173,6 +176,33 @@ def _measure(
     columns = (*position.T, *errors.T, flux, flux_err, width, flux / flux_err, flag)
     named = dict(zip(_COLUMNS, columns, strict=True))
     return _table({name: values[rows] for name, values in named.items()}, meta)
+
+
+def _shape(
+    frame: Exposure, catalog: Any, position: NDArray, flux: NDArray, flag: NDArray
+) -> tuple[dict[str, float], float]:
+    """Measure the shape of bright objects; also return their light over that in segments."""
+    from spalipy_astro.detection._apertures import missed_light
+    from spalipy_astro.detection._psf import Profile
+
+    clean = (flag == 0) & np.isfinite(position).all(axis=1) & (flux > 0)
+    some = np.flatnonzero(clean if clean.any() else flux > 0)
+    some = some[np.argsort(-flux[some], kind="stable")[:_BRIGHT]]
+    if not len(some):
+        return {}, 1.0
+    moments = np.atleast_3d(catalog.covariance.value).reshape(-1, 2, 2)[some]
+    xx, xy, yy = (float(np.nanmedian(moments[:, i, j])) for i, j in ((0, 0), (0, 1), (1, 1)))
+    mean, half = (xx + yy) / 2, float(np.hypot((xx - yy) / 2, xy))
+    long, short = np.sqrt(mean + half), np.sqrt(max(mean - half, 1e-6))
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+    shape = {
+        "fwhm": 2.3548 * float(np.sqrt(long * short)),
+        "ellipticity": float(1 - short / long),
+        "orientation": float(np.degrees(angle)),
+    }
+    stretch = np.log(short / long) * np.array([np.cos(2 * angle), np.sin(2 * angle)])
+    profile = Profile(shape["fwhm"], 0.0, (float(stretch[0]), float(stretch[1])))
+    return shape, missed_light(frame, position, flux, clean, profile)
 
 
 def _table(columns: dict[str, NDArray], meta: dict[str, Any]) -> QTable:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from astropy.table import Table
 
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.registration import prepare
@@ -11,7 +14,7 @@ SIDE = 300.0
 """Side of the square that a group of stars fills, px."""
 
 
-def frames_of(groups, *, own=None):
+def frames_of(groups, *, own=None, with_flux=False):
     """
     Return a frame for each letter that shows the stars of each group whose name has the letter.
 
@@ -30,7 +33,10 @@ def frames_of(groups, *, own=None):
     frames = {}
     for key, letter in enumerate(letters):
         xy = np.vstack(stars[letter])
-        frames[key] = prepare(np.random.default_rng(key).permutation(xy), name=letter)
+        xy = np.random.default_rng(key).permutation(xy)
+        if with_flux:
+            xy = Table({"x": xy[:, 0], "y": xy[:, 1], "flux": 500 + xy[:, 0] % 97})
+        frames[key] = prepare(xy, name=letter)
     return frames
 
 
@@ -55,3 +61,16 @@ def test_the_sky_that_most_stars_vote_for():
     """B and D show another sky, and more stars; A, C and E have 90, 95 and 85 votes to their 50."""
     frames = frames_of({"ACE": 40, "AC": 10, "CE": 5, "BD": 50}, own={"B": 100, "D": 120})
     assert best_template(frames).key == 2
+
+
+def test_a_frame_that_does_not_tell_comes_last():
+    """A has no ellipticity, and most stars in common with the others."""
+    shared = {"ABC": 40, "AB": 30, "AC": 30, "BC": 5}
+    figures = {"fwhm": 3.0, "ellipticity": 0.1, "depth": 100.0}
+    frames = frames_of(shared, with_flux=True)
+    known = {key: replace(frame, quality=figures) for key, frame in frames.items()}
+    known[0] = replace(frames[0], quality={**figures, "ellipticity": np.nan})
+    known[1] = replace(frames[1], quality={**figures, "depth": 110.0})
+    chosen = best_template(known)
+    assert chosen.key == 2
+    assert "FWHM 3.00 px" in chosen.reason

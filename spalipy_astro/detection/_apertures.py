@@ -1,0 +1,110 @@
+"""All the light of stars: fluxes of a fit or of segments compared with what apertures hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+if TYPE_CHECKING:
+    from spalipy_astro.detection._exposure import Exposure
+    from spalipy_astro.detection._psf import Profile
+
+__all__ = ["missed_light"]
+
+_MOST, _LEAST = 60, 5  # brightest stars, that are compared
+_BRIGHT_SNR = 10.0
+_RADIUS = 1.5  # of the apertures, FWHM: large enough for all but the wings
+_FOREIGN = 0.2  # light of others in the aperture over that of the star
+_RING = 1.5  # outer radius of the ring with the sky, in radii of the aperture
+_SIGNIFICANT = 3.0  # sigma: what is less is left as it is
+_SANE = 2.0  # times: what is more is no error of the profile
+_NORMAL = 1.4826
+
+
+def missed_light(
+    frame: Exposure,
+    position: NDArray[np.float64],
+    flux: NDArray[np.float64],
+    clean: NDArray[np.bool_],
+    profile: Profile,
+) -> float:
+    """
+    Return how much more light there is in bright stars than their fluxes say.
+
+    Parameters
+    ----------
+    frame : Exposure
+    position : ndarray, shape (N, 2)
+        ``(x, y)`` of all sources, px.
+    flux : ndarray, shape (N,)
+    clean : ndarray of bool, shape (N,)
+        Which are whole and unsaturated stars.
+    profile : Profile
+        Their shape, roughly: that of the apertures and of the light of neighbors.
+
+    Returns
+    -------
+    float
+        One and the light that is left in an aperture after the profile, with that flux, is taken
+        away, in units of the flux: the median of bright stars. 1 where it differs by chance, or too
+        few tell.
+
+    Notes
+    -----
+    Fluxes of one profile compare well with each other. Between frames with different profiles, one
+    of them trailed or out of focus, a profile that is not quite that of the stars shifts all fluxes
+    of one of them. That apertures show what fits miss goes back to Howell (1989, PASP, 101, 616,
+    doi:10.1086/132477).
+    """
+    radius = _RADIUS * float(np.hypot(profile.fwhm, 1.0))
+    longest = radius / np.sqrt(1 - profile.ellipticity)
+    noise = float(np.median(frame.background.noise))
+    variance = np.pi * radius**2 * noise**2 + frame.inverse_gain * np.maximum(flux, 0)
+    ny, nx = frame.source.shape
+    x, y = position.T
+    within = np.minimum(np.minimum(x, nx - 1 - x), np.minimum(y, ny - 1 - y)) > _RING * longest
+    bright = np.flatnonzero(clean & within & (flux > _BRIGHT_SNR * np.sqrt(variance)))
+    bright = bright[np.argsort(-flux[bright], kind="stable")[:_MOST]]
+    if len(bright) < _LEAST:
+        return 1.0
+    pixel = np.round(position[bright]).astype(np.int64)
+    stamps, _, saturated = frame.cutouts(pixel, int(np.ceil(_RING * longest)) + 1)
+    reach = 2 * _RING * longest
+    tree = cKDTree(position)
+    ratios = []
+    for star, place, stamp, full in zip(bright, pixel, stamps, saturated, strict=True):
+        distance = _radii(profile, position[star] - place, len(stamp))
+        # pixels on the edge count by the part that is within
+        weight = np.clip(radius + 0.5 - distance, 0, 1)
+        if full.any() or (np.isnan(stamp) & (weight > 0)).any():
+            continue
+        others = np.setdiff1d(tree.query_ball_point(position[star], reach), [star])
+        foreign = sum(
+            (max(flux[k], 0.0) * profile.at(_radii(profile, position[k] - place, len(stamp)))
+             for k in others),
+            start=np.zeros_like(distance),
+        )
+        if (foreign * weight).sum() > _FOREIGN * flux[star]:
+            continue
+        rest = stamp - foreign - flux[star] * profile.at(distance)
+        sky = np.nanmedian(rest[(distance > radius + 0.5) & (distance < _RING * radius)])
+        ratios.append(1 + (np.nan_to_num(rest - sky) * weight).sum() / flux[star])
+    if len(ratios) < _LEAST:
+        return 1.0
+    ratio = np.array(ratios)
+    middle = float(np.median(ratio))
+    scatter = _NORMAL * float(np.median(np.abs(ratio - middle)))
+    error = 1.2533 * scatter / np.sqrt(len(ratio))
+    known = 1 / _SANE < middle < _SANE and abs(middle - 1) > _SIGNIFICANT * error
+    return middle if known else 1.0
+
+
+def _radii(profile: Profile, place: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Return elliptical distances of the pixels of a stamp from a place relative to its middle."""
+    offset = np.arange(size) - size // 2
+    dx, dy = offset - place[0], (offset - place[1])[:, None]
+    a, b, c = profile.matrix()
+    return np.sqrt(a * dx**2 + 2 * b * dx * dy + c * dy**2)
