@@ -22,6 +22,7 @@ from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
 from spalipy_astro.report._page import Figures, check_path, provenance_of, verdict_of, write_page
+from spalipy_astro.report._told import told_of
 from spalipy_astro.report._verdict import judge, judge_sequence
 from spalipy_astro.typing import ImageLike
 
@@ -114,7 +115,7 @@ def report_alignment(
         _html.section("Numbers", _summary(alignment)),
         _html.section("Matched stars by brightness", _by_brightness(alignment)),
         _html.section("Frames", _frames(alignment, source, template)),
-        _html.section("Provenance", provenance_of(alignment.provenance, alignment.times)),
+        _html.section("Provenance", provenance_of(told_of(alignment.provenance), alignment.times)),
     ]
     write_page(path, title, body, overwrite=overwrite)
 
@@ -165,7 +166,7 @@ def report_sequence(
     }
     about = {"template": str(table.meta.get("template", "unknown")), **known}
     first = _first_alignment(table)
-    made = provenance_of(first.provenance, {}) if first is not None else ""
+    made = provenance_of(told_of(first.provenance), {}) if first is not None else ""
     body = [
         verdict_of(title, judge_sequence(table)),
         _html.section("Drift", _html.grid(list(_drifts(figures, table)))),

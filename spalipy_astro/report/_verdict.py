@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from spalipy_astro import _geometry
+from spalipy_astro._checks import is_template
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -100,12 +101,16 @@ def judge_sequence(table: Table) -> Verdict:
     n_rejected = int((np.asarray(table["status"]) == "rejected").sum())
     if n_rejected:
         failed = n - n_good - n_rejected
-        headline = f"✓ {n_good} of {n} frames are good, {n_rejected} were rejected"
-        headline = f"! {headline[2:]}, {failed} were not aligned" if failed else headline
+        was = "was" if n_rejected == 1 else "were"
+        headline = f"✓ {n_good} of {n} frames are good, {n_rejected} {was} rejected"
+        if failed:
+            headline = f"! {headline[2:]}, {failed} {'was' if failed == 1 else 'were'} not aligned"
     if n == 0:
         headline = "! There were no frames"
     facts = []
+    others = good & ~is_template(table)
     if n_good:
+        good = others if others.any() else good
         rms, stars = (np.asarray(table[name], float)[good] for name in ("rms", "n_matched"))
         error = _finite(table, "error", good)
         if error.size:
@@ -124,7 +129,7 @@ def judge_sequence(table: Table) -> Verdict:
             f"The frames lie shifted by {_span(x, 1)} px in x and {_span(y, 1)} px in y, and "
             f"turned by {_span(np.asarray(table['rotation'], float)[good], 3)} degrees."
         )
-    return Verdict(headline, facts, list(_sequence_concerns(table, good)))
+    return Verdict(headline, facts, list(_sequence_concerns(table)))
 
 
 def _finite(table: Table, name: str, rows: Any) -> Any:
@@ -200,7 +205,7 @@ def judge_group(group: Any) -> Verdict:
 def _lost(table: Table) -> Iterator[str]:
     """Yield why frames of a group could not be placed."""
     failed = np.asarray(table["component"]) < 0
-    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[failed]])
+    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[failed]], "failed")
 
 
 def _listed(names: list[str]) -> str:
@@ -270,10 +275,14 @@ def _concerns_of_the_field(alignment: Alignment, s: Any) -> Iterator[str]:
         yield f"The source covers {overlap:.0%} of the template only."
 
 
-def _sequence_concerns(table: Table, good: Any) -> Iterator[str]:
+def _sequence_concerns(table: Table) -> Iterator[str]:
     """Yield what to look at in a batch."""
     names = np.array([str(name) for name in table["source"]], dtype=object)
-    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[~good]])
+    status = np.asarray(table["status"])
+    good = status == "ok"
+    for what, words in (("failed", "not aligned"), ("rejected", "rejected")):
+        rows = np.flatnonzero(status == what)
+        yield from _reasons([str(table["reason"][row]) for row in rows], words)
     if not good.any():
         return
     rms, stars, odds = (
@@ -290,16 +299,20 @@ def _sequence_concerns(table: Table, good: Any) -> Iterator[str]:
             yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
 
 
-def _reasons(reasons: list[str]) -> Iterator[str]:
-    """Yield why frames failed, the most frequent reason first; numbers make no other reason."""
+def _reasons(reasons: list[str], what: str) -> Iterator[str]:
+    """
+    Yield why frames failed or were rejected, the most frequent reason first.
+
+    Numbers make no other reason.
+    """
     kinds = [re.sub(r"[-+]?\d[\d.e]*", "#", reason) for reason in reasons]
     common = Counter(kinds).most_common(_MOST_REASONS)
     for kind, number in common:
         example = reasons[kinds.index(kind)]
-        yield f"{_frames(number)} not aligned: {_short(example)}"
+        yield f"{_frames(number)} {what}: {_short(example)}"
     rest = len(reasons) - sum(number for _, number in common)
     if rest:
-        yield f"{_frames(rest)} not aligned for other reasons; see the table."
+        yield f"{_frames(rest)} {what} for other reasons; see the table."
 
 
 def _frames(number: int) -> str:
