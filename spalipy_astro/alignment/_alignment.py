@@ -292,7 +292,6 @@ class Alignment(Merits):
     read = classmethod(_supplied.read)
     from_transform = classmethod(_given.from_transform)
 
-    @checked_call
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
     ) -> FITSExport:
@@ -390,14 +389,11 @@ class Alignment(Merits):
 
         Raises
         ------
-        TypeError
-            If they are no numbers, but a table or positions on the sky.
-        ValueError
-            If they have another shape, or are not in px.
+        TypeError, ValueError
+            If they are no numbers of this shape, or not in px, but positions on the sky, say.
         """
         return _points.map_points(points, self.transform)
 
-    @checked_call
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """
         Move the positions in a table from the source to the template.
@@ -491,7 +487,6 @@ class Alignment(Merits):
 
         return _derive.composed(self, other)
 
-    @checked_call
     def shifted(
         self,
         *,
@@ -555,7 +550,6 @@ class Alignment(Merits):
 
         return _derive.cropped(self, source, template)
 
-    @checked_call
     def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
         """
         Return the alignment of images with pixels binned.

@@ -168,15 +168,15 @@ def align_many(
         Which frames are bad; they are not resampled. A mapping from names of columns to limits: a
         number; ``"3 sigma"``, for clipping on the bad side of the night's median; ``"1.5 median"``;
         or ``"80 %"``, the share of the best ones that is kept. For ``n_stars``, ``n_matched`` and
-        ``flux_ratio`` a number is a share of the median: ``{"fwhm": "3 sigma", "n_stars": 0.5,
-        "ellipticity": 0.4}``. Or a function that takes the table and returns True for each row
-        that is bad.
-    target : `~astropy.table.Table` or path, optional
+        ``flux_ratio`` a number up to 1 is a share of the median: ``{"fwhm": "3 sigma", "n_stars":
+        0.5, "ellipticity": 0.4}``. What depends on the exposure time is compared with frames of
+        the same one. Or a function that takes the table and returns True for each bad row.
+    target : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`, optional
         Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
         `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
-        `~astropy.coordinates.SkyCoord`. It is interpolated to the middle of each exposure, and
-        aligned images show it where it is at the time of the template; their WCS is right for it,
-        not for the stars.
+        `~astropy.coordinates.SkyCoord`, or one with ``obstime``. It is interpolated to the middle
+        of each exposure, and aligned images show it where it is at the time of the template; their
+        WCS is right for it, not for the stars. Frames that do not show it fail.
     hdu : int, str or (str, int), optional
         Extension of files, of the sources and of the template; by default the first image. With
         ``"all"`` every image of a file is a source, a chip of a camera, say: the first of each goes

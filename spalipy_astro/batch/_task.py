@@ -304,12 +304,13 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
             write_hdus(hdus, part)
+    first = settings.window is None  # of two steps; between them a common grid is found
     return Outcome(
         task.index,
         figures=figures_of(alignment),
         alignment=alignment if task.stem is None or settings.keep else None,
-        union=_union(alignment) if settings.window is None else None,
-        outline=_outline(alignment) if settings.window is None else None,
+        union=_union(alignment) if first and settings.grid == "union" else None,
+        outline=_outline(alignment) if first and settings.grid == "intersection" else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
@@ -522,9 +523,23 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
+def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
+    """Raise where a frame does not show what it is to stand on."""
+    if alignment.source_shape is None:
+        return
+    x, y = target.at(target.reference) - (dx, dy)
+    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
+    if not _geometry.inside(u, v, alignment.source_shape):
+        raise AlignmentError(
+            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
+            f"{y:.1f}) px of the template."
+        )
+
+
 def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
     """Move an aligned frame with a target; what moves has the template's sky."""
     dx, dy = target.shift(image.meta)
+    _require_target(alignment, target, dx, dy)
     moved = alignment.shifted(template=(dx, dy))
     steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
     provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}

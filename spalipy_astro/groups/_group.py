@@ -24,11 +24,12 @@ from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
+from spalipy_astro.groups._photometry import on_one_scale, quality_columns
 from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
 from spalipy_astro.io import Extension
-from spalipy_astro.registration import FindOptions
+from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
 
@@ -187,7 +188,10 @@ def align_group(
             reference,
             components[0].reference,
         )
-    return _result(seen, components, names, reasons, provenance(given.recorded))
+    record = provenance(given.recorded)
+    if hdu is not None:
+        record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    return _result(seen, frames, components, names, reasons, record)
 
 
 def _check(
@@ -239,6 +243,7 @@ def _error_of(alignment: Alignment) -> float:
 
 def _result(
     sheets: Sequence[Sheet],
+    frames: Sequence[StarFrame | None],
     components: Sequence[Component],
     names: Sequence[Hashable],
     reasons: list[str],
@@ -258,9 +263,13 @@ def _result(
             count[[link.i, link.j]] += used
             rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
-    names = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
+    columns = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
-    links = QTable(rows=rows or None, names=names, dtype=kinds)
+    links = QTable(rows=rows or None, names=columns, dtype=kinds)
+    quality = {k: frame.quality for k, frame in enumerate(frames) if frame is not None}
+    for part in components:
+        for k, alignment in on_one_scale(part.alignments, links, part.reference, quality).items():
+            alignments[k] = alignment
     ok = [a is not None for a in alignments]
     for k in range(n):
         if not ok[k] and not reasons[k]:
@@ -275,6 +284,7 @@ def _result(
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
             "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
+            **quality_columns(alignments, quality),
         }
     )
     if any(sheet.by_hdu for sheet in sheets):

@@ -63,7 +63,7 @@ class StarFrame:
     unit : float
         By what the positions of a catalog were multiplied.
     quality : mapping
-        How good the image is, see `measure_quality`; empty for a catalog.
+        How good the image is, see `measure_quality`; of a catalog only ``n_stars``.
     header : mapping
         Its header; empty for a catalog or an array.
     """
@@ -190,7 +190,15 @@ def prepare(
         ) from error
     if shape is None:
         stars = _without_lines(stars)
-        return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+        number = {"n_stars": float(len(stars))}
+        return StarFrame(
+            stars,
+            StarField(stars.xy, stars.search_err),
+            shape,
+            wcs,
+            len(table),
+            quality=number,
+        )
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     star_field = StarField(stars.xy, stars.search_err)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from spalipy_astro._checks import is_template
 from spalipy_astro.visualization._canvas import CLIPPED, OTHER, USED, axes_or_new
 from spalipy_astro.visualization._notebook import new_figure
 
@@ -29,6 +30,7 @@ _QUANTITIES = {
     "depth": (("depth", "", USED, "o", "-"),),
     "flux": (("flux_ratio", "", USED, "o", "-"),),
 }
+_TRIVIAL = ("rms", "n_matched")  # of the template on itself
 _LABELS = {
     "shift": "shift of the center (px)",
     "rotation": "rotation (deg)",
@@ -70,7 +72,8 @@ def plot_drift(
     -------
     `~matplotlib.axes.Axes`
         Lines connect neighbors that were aligned. Crosses on the lower edge are frames that were
-        not; open circles are frames that were rejected.
+        not; open circles are frames that were rejected. The template, which matches itself, has
+        no residuals and no matched stars in the figure.
 
     Raises
     ------
@@ -104,6 +107,8 @@ def plot_drift(
     failed = ~(good | rejected)
     for column, label, color, marker, line in _known(table, quantity):
         known = np.asarray(table[column], float)
+        if column in _TRIVIAL:
+            known = np.where(is_template(table), np.nan, known)
         values, bad = np.where(good, known, np.nan), known[rejected]
         if quantity == "scale" and good.any():
             middle = np.nanmedian(values)
