@@ -45,7 +45,7 @@ class Alignment(Merits):
     ----------
     transform : `~astropy.modeling.Model`
         Source px -> template px, ``transform(x, y)``; ``transform.inverse`` goes back. Positions
-        are 0-based, with pixel centers on integers. `transform_points` takes them as one array.
+        are 0-based, with pixel centers on integers. ``transform_points`` takes them as one array.
     matches : `~astropy.table.QTable`
         The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``

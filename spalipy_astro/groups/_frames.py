@@ -8,6 +8,7 @@ from typing import Any
 
 from spalipy_astro.groups._sources import Sheet, opened
 from spalipy_astro.groups._work import Done, Work
+from spalipy_astro.io import mid_exposure
 from spalipy_astro.registration import StarFrame, prepare
 
 __all__ = ["find_frames"]
@@ -63,9 +64,11 @@ def find_frames(
 
 
 def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
-    """Find the stars of one image. Its header, which is large, is not kept."""
+    """Find the stars of one image. Of its header, which is large, only the time is kept."""
     index, sheet = item
     if isinstance(sheet.image, Exception):
         raise sheet.image
     name = f"image {index}"
-    return replace(prepare(sheet.open(name), name=name, **detection), header={})
+    frame = prepare(sheet.open(name), name=name, **detection)
+    moment = mid_exposure(frame.header, to_the_day=True)
+    return replace(frame, header={} if moment is None else {"MJD-AVG": moment})

@@ -81,7 +81,7 @@ class GroupAlignment:
     cameras : dict
         For each camera whose distortion was solved for, by its label ("shared", that of ``camera``,
         or that of ``chips``), an `Alignment` of its frame with the same frame made flat: it can be
-        plotted and written, has an `error`, and is what ``camera=`` takes in later calls.
+        plotted and written, has an ``error``, and is what ``camera=`` takes in later calls.
     undetermined : dict
         Of the other ones what the frames do not determine.
     """
@@ -197,8 +197,8 @@ class GroupAlignment:
 
     @property
     def wcs(self) -> Any:
-        """The FITS WCS of the canvas, if the reference has a WCS; else None."""
-        return self.canvas().wcs if self.reference is not None else None
+        """The FITS WCS of the canvas, if the reference has a WCS, or is a catalog; else None."""
+        return self.canvas().wcs if any(a is not None for a in self.alignments) else None
 
     def between(self, i: int, j: int) -> Alignment:
         """
@@ -212,7 +212,7 @@ class GroupAlignment:
         Returns
         -------
         Alignment
-            From pixels of i to pixels of j. Its `error` is that of both maps together: what they
+            From pixels of i to pixels of j. Its ``error`` is that of both maps together: what they
             have in common, such as the way to the reference, does not count.
 
         Raises
@@ -296,7 +296,7 @@ class GroupAlignment:
         Backgrounds are matched by the medians of the differences in all overlaps, by least
         squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
         kernel, count only where no other frame has a better one. For
-        `reproject.mosaicking.reproject_and_coadd` see `coadd_inputs`.
+        `reproject.mosaicking.reproject_and_coadd` see ``coadd_inputs``.
         """
         from spalipy_astro.groups._coadd import COMBINE, coadd
 
