@@ -81,7 +81,9 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # or a name with a null
-        raise FileNotFoundError(f"there is no {what} {name}.") from error
+        home = any(part.startswith("~") for part in Path(os.fsdecode(path)).parts)
+        hint = " '~' stands for itself; os.path.expanduser takes it for your home." if home else ""
+        raise FileNotFoundError(f"there is no {what} {name}.{hint}") from error
     if not stat.S_ISREG(mode):
         raise FormatError(f"{name} is {_kind(mode)}; a {what} is needed.")
 

@@ -1,5 +1,6 @@
 """What users give for options, shapes and color images, checked and made plain."""
 
+from spalipy_astro._checks._calls import checked_call
 from spalipy_astro._checks._colors import (
     colors_go_last,
     frame_of,
@@ -22,7 +23,16 @@ from spalipy_astro._checks._options import (
     scale_range,
     whole_number,
 )
-from spalipy_astro._checks._plain import check_hdu, check_pixels, in_pixels, is_template, path_of
+from spalipy_astro._checks._plain import (
+    check_hdu,
+    check_mask,
+    check_pixels,
+    check_wcs,
+    in_pixels,
+    is_template,
+    numbers_of_pixels,
+    path_of,
+)
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -38,10 +48,13 @@ __all__ = [
     "check_frames",
     "check_hdu",
     "check_image",
+    "check_mask",
     "check_names",
     "check_pixels",
     "check_shape",
+    "check_wcs",
     "check_whole_offset",
+    "checked_call",
     "choice",
     "colors_go_last",
     "detection_options",
@@ -55,6 +68,7 @@ __all__ = [
     "mask_like",
     "name_of_finder",
     "number",
+    "numbers_of_pixels",
     "path_of",
     "plane_of",
     "positive_number",

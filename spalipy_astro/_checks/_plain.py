@@ -10,9 +10,19 @@ import astropy.units as u
 import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
+from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 from numpy.typing import NDArray
 
-__all__ = ["check_hdu", "check_pixels", "in_pixels", "is_template", "path_of"]
+__all__ = [
+    "check_hdu",
+    "check_mask",
+    "check_pixels",
+    "check_wcs",
+    "in_pixels",
+    "is_template",
+    "numbers_of_pixels",
+    "path_of",
+]
 
 
 def in_pixels(name: str, value: Any) -> Any:
@@ -58,6 +68,40 @@ def is_template(table: Table) -> NDArray[np.bool_]:
     return np.array(same, bool)
 
 
+def numbers_of_pixels(name: str, values: Any) -> NDArray[np.float64]:
+    """
+    Return positions, shifts or lengths as an array of float, px, NaN where they are masked.
+
+    Parameters
+    ----------
+    name : str
+        What the argument is called.
+    values : array_like
+        As for `in_pixels`.
+
+    Returns
+    -------
+    ndarray of float
+
+    Raises
+    ------
+    TypeError
+        If they are no numbers.
+    ValueError
+        If they have another kind of unit.
+    """
+    plain = in_pixels(name, values)
+    try:
+        array = np.ma.asarray(plain)
+    except ValueError:  # rows of different lengths
+        array = np.ma.asarray([None])
+    if array.dtype.kind not in "fiu":
+        is_list = isinstance(values, list | tuple | np.ndarray)
+        shown = f"{type(values).__name__} of {array.dtype.name}" if is_list else repr(values)
+        raise TypeError(f"{name} is in px, a number or an array of numbers; got {shown}.")
+    return np.ma.filled(array.astype(float), np.nan)
+
+
 def path_of(name: str, value: Any) -> str:
     """Return a path as text; raise TypeError, with the argument's name, for anything else."""
     try:
@@ -78,10 +122,24 @@ def check_hdu(hdu: Any) -> None:
         )
 
 
+def check_mask(mask: Any, *, name: str) -> None:
+    """Raise TypeError for what cannot say of each pixel whether it is bad."""
+    try:
+        array = mask if hasattr(mask, "dtype") else np.asarray(mask)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if getattr(array.dtype, "kind", "O") not in "biuf" or not array.ndim:
+        raise TypeError(
+            f"{name} is an array that is True where a pixel is bad, of the image's shape, or a "
+            f"file of one; got {type(mask).__name__}."
+        )
+
+
 def check_pixels(image: Any, *, name: str) -> None:
     """Raise TypeError for what has no pixels, such as a catalog."""
     data = image.data if isinstance(image, NDData) else image
     dtype = getattr(data, "dtype", None) if getattr(data, "ndim", 1) else None
+    dtype = None if isinstance(image, type) else dtype
     if dtype is None and not isinstance(data, Table) and data is not None:
         try:
             array = np.asarray(data)
@@ -92,4 +150,13 @@ def check_pixels(image: Any, *, name: str) -> None:
         raise TypeError(
             f"{name} is an image: a path, an HDU or HDUList, CCDData, NDData or an array of shape "
             f"(ny, nx) of real numbers; got {type(image).__name__}."
+        )
+
+
+def check_wcs(wcs: Any, *, name: str = "wcs") -> None:
+    """Raise TypeError for what is neither a WCS nor None."""
+    if not (wcs is None or isinstance(wcs, BaseHighLevelWCS | BaseLowLevelWCS)):
+        raise TypeError(
+            f"{name} is an astropy.wcs.WCS or a gwcs.WCS; got {type(wcs).__name__}. Of a header it "
+            "is WCS(header)."
         )

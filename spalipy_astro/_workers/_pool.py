@@ -54,16 +54,18 @@ def check_workers(executor: Any, n_workers: Any) -> None:
 
 @contextmanager
 def connected(client: Any) -> Iterator[Any]:
-    """Connect to the cluster of an address."""
+    """Connect to the cluster of an address; a client, or None, stays what it is."""
     if not isinstance(client, str):
+        if client is not None and not hasattr(client, "get_executor"):
+            raise TypeError(f"client is a dask.distributed.Client or its address; got {client!r}.")
         yield client
         return
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError("a cluster needs dask.distributed: pip install distributed") from error
-    with Client(client) as connected:
-        yield connected
+    with Client(client) as one:
+        yield one
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The result: a transform, what supports it, and what can be done with it."""
 
-from spalipy_astro.alignment._alignment import Alignment, Coverage
+from spalipy_astro.alignment._alignment import Alignment
+from spalipy_astro.alignment._coverage import Coverage
 from spalipy_astro.alignment._derive import rescaled
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._flux import flux_ratio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntFlag
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +15,9 @@ from astropy.nddata import NDUncertainty
 from astropy.table import QTable, Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro import _geometry
-from spalipy_astro._checks import check_image, check_pixels, check_shape
+from spalipy_astro._checks import check_image, check_pixels, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
+from spalipy_astro.alignment._coverage import coverage_of
 from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import output_of, resampled
@@ -29,18 +28,9 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
     from spalipy_astro.wcs import FITSExport
 
-__all__ = ["Alignment", "Coverage", "Summary"]
+__all__ = ["Alignment", "Summary"]
 
 FloatArray = NDArray[np.float64]
-
-
-class Coverage(IntFlag):
-    """Bits of `Alignment.coverage`."""
-
-    NO_DATA = 1
-    """The pixel lies outside the source frame."""
-    EXTRAPOLATED = 2
-    """The pixel lies outside the hull of the matched stars: the transform is extrapolated."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,7 +123,7 @@ class Alignment(Merits):
     def _figures(self) -> Mapping[str, Any]:
         if not self._errors:
             return self._summary
-        stars = tuple(np.asarray(self.matches[name]) for name in ("x_source", "y_source"))
+        stars = np.asarray(self.matches["x_source"]), np.asarray(self.matches["y_source"])
         shapes = self.source_shape, self.template_shape
         error = error_over(self._errors, self.transform, *shapes, stars)
         return {**self._summary, "error": error}
@@ -172,6 +162,7 @@ class Alignment(Merits):
         error = error_at(self._errors, x, y)
         return error if x.ndim else float(error)
 
+    @checked_call
     def resample(
         self,
         data: ImageLike,
@@ -293,20 +284,7 @@ class Alignment(Merits):
         ndarray of uint8, shape (ny, nx)
             `Coverage` bits: 0 inside the source frame and among matched stars.
         """
-        shape = self.template_shape if shape is None else shape
-        if shape is None:
-            raise ValueError("the template was a catalog and has no shape; give one.")
-        shape = check_shape(shape)
-        out = np.zeros(shape, np.uint8)
-        if self.source_shape is not None:
-            inside = _geometry.footprint(self.transform.inverse, self.source_shape, shape)
-            out[~inside] |= np.uint8(Coverage.NO_DATA)
-        if "freedom" not in self._summary:
-            return out  # of a given transform nothing is extrapolated
-        used = self.matches[np.asarray(self.matches["used"])]
-        xy = np.column_stack((used["x_template"], used["y_template"]))
-        out[~_geometry.hull_mask(xy, shape)] |= np.uint8(Coverage.EXTRAPOLATED)
-        return out
+        return coverage_of(self, shape)
 
     plot = _supplied.plot
     report = _supplied.report
@@ -411,10 +389,8 @@ class Alignment(Merits):
 
         Raises
         ------
-        TypeError
-            If they are no numbers, but a table or positions on the sky.
-        ValueError
-            If they have another shape, or are not in px.
+        TypeError, ValueError
+            If they are no numbers of this shape, or not in px, but positions on the sky, say.
         """
         return _points.map_points(points, self.transform)
 
@@ -444,6 +420,7 @@ class Alignment(Merits):
         """
         return _points.map_table(table, self.transform, columns)
 
+    @checked_call
     def transform_polygon(
         self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
     ) -> FloatArray:
@@ -543,6 +520,7 @@ class Alignment(Merits):
 
         return _derive.shifted(self, source, template, (source_shape, template_shape))
 
+    @checked_call
     def cropped(
         self,
         *,

@@ -13,7 +13,7 @@ from astropy.modeling.models import Identity
 from astropy.table import QTable
 from scipy.spatial import cKDTree
 
-from spalipy_astro._checks import check_shape, in_pixels, is_whole
+from spalipy_astro._checks import check_shape, is_whole, numbers_of_pixels
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
 from spalipy_astro.wcs import SAME, Grid, regrid_backward
@@ -114,7 +114,7 @@ def shifted(
     """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
     grids = []
     for name, shift in (("source", source), ("template", template)):
-        array = np.asarray((0, 0) if shift is None else in_pixels(name, shift), dtype=float)
+        array = numbers_of_pixels(name, (0, 0) if shift is None else shift)
         if array.shape != (2,) or not np.isfinite(array).all():
             raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
         grids.append(Grid((-float(array[0]), -float(array[1]))))
@@ -306,7 +306,7 @@ def _bounds(window: Any, shape: Shape | None, name: str) -> tuple[Any, Any]:
     else:
         edges = tuple(s.indices(n)[:2] for s, n in zip(window, shape, strict=True))
     if any(stop <= start for start, stop in edges):
-        raise ValueError(f"the window {window!r} of the {name} of shape {shape} has no pixels.")
+        raise ValueError(f"{name} has no pixels in the window {window!r}; its shape is {shape}.")
     return edges[0], edges[1]
 
 

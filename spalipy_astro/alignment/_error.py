@@ -167,9 +167,9 @@ def error_over(
     if source_shape is not None:
         x, y = _geometry.spread(source_shape, _GRID)
         if template_shape is not None:
-            # not those of the source that lie on the template: inverses are the direct way
-            back = transform.inverse(*_geometry.spread(template_shape, _GRID))
-            inside = _geometry.inside(*back, source_shape)
+            # not source pixels that lie on the template: the inverse is the direct way
+            x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
+            inside = _geometry.inside(x_back, y_back, source_shape)
             if inside.any():
-                x, y = (values[inside] for values in back)
+                x, y = x_back[inside], y_back[inside]
     return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2)))

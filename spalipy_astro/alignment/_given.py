@@ -9,7 +9,7 @@ from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_shape
+from spalipy_astro._checks import check_shape, check_wcs, checked_call
 from spalipy_astro.alignment._summary import NOMINAL, derived_figures, provenance
 from spalipy_astro.fitting import fit_linear
 from spalipy_astro.models import NumericalInverse2D, jacobian_determinant
@@ -25,6 +25,7 @@ _GRID = 17  # positions along each side of the source at which a transform is lo
 _EXACT = 1e-6  # px: how well an inverse must lead back
 
 
+@checked_call
 def from_transform(
     cls: type[Alignment],
     model: Model,
@@ -73,6 +74,7 @@ def from_transform(
         None if shape is None else check_shape(shape, name=name)
         for name, shape in (("source_shape", source_shape), ("template_shape", template_shape))
     ]
+    check_wcs(wcs)
     transform = _invertible(model, shapes[0] or NOMINAL)
     matches = no_matches()
     alignment = cls(

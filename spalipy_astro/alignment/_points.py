@@ -11,7 +11,7 @@ from astropy.modeling import Model
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import in_pixels, positive_number
+from spalipy_astro._checks import numbers_of_pixels, positive_number
 
 __all__ = ["map_points", "map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
 
@@ -34,7 +34,7 @@ def map_points(points: ArrayLike, model: Model) -> FloatArray:
             "points are positions in px, of shape (N, 2); got a table. "
             "alignment.transform_table(table) moves the positions in a table."
         )
-    xy = _numbers("points", points)
+    xy = numbers_of_pixels("points", points)
     if xy.ndim == 0 or xy.shape[-1] != 2:
         turned = xy.ndim == 2 and len(xy) == 2
         remedy = "turn it, points.T" if turned else "np.column_stack((x, y)) makes it of x and y"
@@ -93,7 +93,7 @@ def _like(column: Any, values: FloatArray) -> Any:
 
 def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: bool) -> FloatArray:
     """Return the image of a polygon, with vertices added where straight edges become curved."""
-    corners = np.asarray(in_pixels("vertices", vertices), dtype=float)
+    corners = numbers_of_pixels("vertices", vertices)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
         raise ValueError(f"vertices are (x, y) of shape (N, 2), N > 1; got {corners.shape}.")
     tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
@@ -147,31 +147,10 @@ _NO_SKY = (
 
 def pair_of(x: ArrayLike, y: ArrayLike) -> list[FloatArray]:
     """Return positions, px, as two arrays of one shape."""
-    x, y = _numbers("x", x), _numbers("y", y)
+    x, y = numbers_of_pixels("x", x), numbers_of_pixels("y", y)
     try:
         return list(np.broadcast_arrays(x, y))
     except ValueError:
         raise ValueError(
             f"x and y are of one shape, or one of them is a number; got {x.shape} and {y.shape}."
         ) from None
-
-
-def _numbers(name: str, values: ArrayLike) -> FloatArray:
-    """Return positions in px as an array of float, NaN where they are masked."""
-    plain = in_pixels(name, values)
-    try:
-        array = np.ma.asarray(plain)
-    except ValueError:  # rows of different lengths
-        array = np.ma.asarray([None])
-    if array.dtype.kind not in "fiu":
-        raise TypeError(
-            f"{name} are numbers of px, in a list or an array; got {_shown(values, array)}."
-        )
-    return np.ma.filled(array.astype(float), np.nan)
-
-
-def _shown(values: Any, array: Any) -> str:
-    """Say what was given in place of numbers."""
-    if isinstance(values, list | tuple | np.ndarray):
-        return f"{type(values).__name__} of {array.dtype.name}"
-    return repr(values)

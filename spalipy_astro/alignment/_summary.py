@@ -95,7 +95,7 @@ class Summary(Mapping[str, Any]):
         (("chi-squared", "{chi2_x:.2f} in x, {chi2_y:.2f} in y (per degree of freedom)"),),
         (("log-odds", "{log_odds:.1f} (natural logarithm, against chance)"),),
         (("scale", "{scale:.6f} template px per source px"),),
-        (("rotation", "{rotation:.4f} deg counter-clockwise"),),
+        (("rotation", "{rotation:z.4f} deg counter-clockwise"),),
         (("parity", "{parity:+d}"),),
         (("shift", "{shift_x:.2f} px in x, {shift_y:.2f} px in y (of the center)"),),
         (
@@ -302,7 +302,7 @@ def describe(summary: Mapping[str, Any]) -> str:
         to = f" to {summary['error']:.2g} px" if "error" in summary else ""
         what = f"{summary['n_used']} {stars}{to}, rms {summary['rms']:.3f} px"
     odds = f", log-odds {summary['log_odds']:.0f}" if "log_odds" in summary else ""
-    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:.3f} deg{odds}"
+    return f"{what}, scale {summary['scale']:.5f}, rotation {summary['rotation']:z.3f} deg{odds}"
 
 
 def cards_of(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from spalipy_astro._checks import check_names, check_pixels
+from spalipy_astro._checks import check_names, check_pixels, checked_call
 from spalipy_astro.errors import FormatError
 from spalipy_astro.typing import HDULike, ImageLike
 
@@ -85,6 +85,7 @@ def plot(self: Alignment, *, hdu: HDULike | None = None, **images: Any) -> Any:
     return _supplied("plot")(self, **shown)
 
 
+@checked_call
 def report(
     self: Alignment,
     path: str | os.PathLike[str],
@@ -136,6 +137,7 @@ def report(
     )
 
 
+@checked_call
 def write(
     self: Alignment,
     path: str | os.PathLike[str],

@@ -20,8 +20,10 @@ from astropy.table import QTable, Table
 from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import (
     check_hdu,
+    check_mask,
     check_names,
     check_shape,
+    checked_call,
     path_of,
     refuse_single_scale,
     whole_number,
@@ -61,7 +63,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -81,6 +83,7 @@ log = logging.getLogger(__name__)
 _KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
 
+@checked_call
 def align_many(
     sources: Iterable[Any],
     template: ImageLike | CatalogLike | SkyCoord,
@@ -291,6 +294,8 @@ def align_many(
     for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
+        elif mask is not None and not is_file_like(mask):
+            check_mask(mask, name="source_mask")
     best = isinstance(template, str) and template == "best"
     if not best and isinstance(template, str | os.PathLike):
         _require("template", template)
@@ -496,7 +501,10 @@ def _require(name: str, path: str | os.PathLike[str]) -> None:
 def _check_folder(folder: Path, output: Any) -> None:
     """Raise unless a folder can be written to, or made."""
     there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    rule = f"output is the folder to write to; got {os.fspath(output)!r}, but {os.fspath(there)!r}"
+    rule = f"output is the folder to write to; got {os.fspath(output)!r}"
+    if not os.fspath(output):
+        raise ValueError(f"{rule}; '.' is the one that you are in.")
+    rule += f", but {os.fspath(there)!r}"
     if not there.is_dir():
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import check_image
+from spalipy_astro._checks import check_image, checked_call
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_fits, read_image
@@ -54,6 +54,7 @@ def aligned_frames(table: Table) -> Iterator[CCDData]:
         yield read_image(row["aligned"])
 
 
+@checked_call
 def coadd_inputs(
     table: Table, *, hdu: Extension | None = None
 ) -> tuple[list[tuple[np.ndarray, Any]], Any, tuple[int, int]]:
@@ -122,6 +123,7 @@ def _good_rows(table: Table, column: str, remedy: str) -> list[Any]:
     return rows
 
 
+@checked_call
 def stack_weights(table: Table, *, by: str = "depth") -> NDArray[np.float64]:
     """
     Return the weights with which frames are averaged.
@@ -161,6 +163,7 @@ def stack_weights(table: Table, *, by: str = "depth") -> NDArray[np.float64]:
     return weight / weight[good].mean() if good.any() else weight
 
 
+@checked_call
 def stack_frames(
     table: Table,
     *,

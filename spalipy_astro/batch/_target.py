@@ -10,12 +10,14 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
 from astropy.time import Time, TimeDelta
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
-from spalipy_astro.errors import AlignmentError
+from spalipy_astro._files import require_file
+from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io import exposure_time
 
 __all__ = ["Target", "mid_exposure", "target_of"]
@@ -146,7 +148,11 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
         If there are less than two rows, columns are missing, or two times are equal.
     """
     if isinstance(target, str | os.PathLike):
-        target = QTable.read(target)
+        try:
+            require_file(target)
+            target = QTable.read(target)
+        except (OSError, FormatError, IORegistryError, ValueError) as error:
+            raise type(error)(f"target: {error}") from error
     if isinstance(target, SkyCoord) and target.obstime is not None and target.ndim == 1:
         target = QTable({"time": target.obstime, "position": target})
     if not isinstance(target, Table):

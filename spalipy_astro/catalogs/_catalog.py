@@ -13,7 +13,13 @@ from astropy.table import QTable, Table
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spalipy_astro._checks import check_names, number, positive_number, whole_number
+from spalipy_astro._checks import (
+    check_names,
+    checked_call,
+    number,
+    positive_number,
+    whole_number,
+)
 from spalipy_astro.catalogs._dialects import SPALIPY, translate, values_of
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table
@@ -68,6 +74,7 @@ class Stars:
         return Stars(self.xy[index], err, self.flux[index], self.flag[index], self.row[index])
 
 
+@checked_call
 def read_catalog(
     catalog: CatalogLike,
     *,

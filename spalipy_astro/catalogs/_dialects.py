@@ -11,6 +11,7 @@ from astropy.table import QTable, Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import checked_call
 from spalipy_astro.catalogs._dialect import Dialect, Position
 from spalipy_astro.catalogs._programs import DIALECTS, SPALIPY
 from spalipy_astro.errors import CatalogError
@@ -32,6 +33,7 @@ FloatArray = NDArray[np.float64]
 _registered: dict[str, Dialect] = {}
 
 
+@checked_call
 def register_dialect(dialect: Dialect, *, overwrite: bool = False) -> None:
     """
     Teach the package the columns of another program.

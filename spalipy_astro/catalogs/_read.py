@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -32,6 +33,7 @@ __all__ = ["as_table", "is_catalog"]
 
 _FORMATS = ("ascii_head", "ascii", "ldac", "fits", "ecsv", "daophot", "iraf")
 _SURPRISES = (AttributeError, LookupError, RecursionError, TypeError)
+_NAME_OF_FITS = re.compile(r"\.(fits?|fts|fz)(\.\w+)?$", re.IGNORECASE)
 _CHIPS = ("ext_number", "ccdnum", "chip", "detector")  # columns that tell chips apart
 
 
@@ -55,7 +57,7 @@ def is_catalog(thing: Any) -> bool:
     -------
     bool
     """
-    if isinstance(thing, NDData):
+    if isinstance(thing, NDData | type):
         return False
     if isinstance(thing, Table | Mapping) or hasattr(thing, "to_table") or is_frame(thing):
         return True
@@ -63,7 +65,9 @@ def is_catalog(thing: Any) -> bool:
         path = _path(thing)
         if isinstance(path, Path) and (not path.is_file() or is_picture(path)):
             return False
-        return not is_fits(path) or (_holds_table(path) and not image_hdus(path))
+        if not is_fits(path):
+            return not _NAME_OF_FITS.search(str(path))  # an image that is damaged is no catalog
+        return _holds_table(path) and not image_hdus(path)
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
     shape = np.shape(thing)

@@ -22,6 +22,7 @@ from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
 from spalipy_astro.catalogs import as_table, epoch_of, is_sky_catalog
 from spalipy_astro.commands._arguments import (
+    KEPT,
     WITHOUT_EFFECT,
     check,
     extension,
@@ -53,8 +54,6 @@ from spalipy_astro.io import (
 from spalipy_astro.registration import StarFrame, find_alignment, open_side, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
-
-_KEPT = {None: None, "flux": True, "brightness": False}
 
 
 def align_fits(arguments: Sequence[str] | None, *, prog: str) -> int:
@@ -170,7 +169,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         template_hdu=None if options.template_ext == "all" else extension(options.template_ext),
         source_mask=options.mask,
         ignore_flags=options.ignore_flags,
-        conserve_flux=_KEPT[options.keep],
+        conserve_flux=KEPT[options.keep],
         min_matched=options.min_n_match,
         n_workers=options.workers,
         progress=tell,
@@ -326,7 +325,7 @@ def _resampled(
     found = alignment.resample(
         image,
         method=method(options),
-        conserve_flux=_KEPT[options.keep],
+        conserve_flux=KEPT[options.keep],
         fill_value=options.cval,
         shape=shape,
         output=grid_of(options),

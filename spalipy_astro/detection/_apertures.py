@@ -83,8 +83,10 @@ def missed_light(
             continue
         others = np.setdiff1d(tree.query_ball_point(position[star], reach), [star])
         foreign = sum(
-            (max(flux[k], 0.0) * profile.at(_radii(profile, position[k] - place, len(stamp)))
-             for k in others),
+            (
+                max(flux[k], 0.0) * profile.at(_radii(profile, position[k] - place, len(stamp)))
+                for k in others
+            ),
             start=np.zeros_like(distance),
         )
         if (foreign * weight).sum() > _FOREIGN * flux[star]:

@@ -11,7 +11,7 @@ from spalipy_astro import _compiled
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.errors import ImageError
 
-__all__ = ["Background", "estimate_background", "with_common_noise"]
+__all__ = ["Background", "estimate_background", "in_common", "windows", "with_common_noise"]
 
 _WINDOWS = 6  # along a side, in which the noise of the filtered image is measured
 _WINDOW = 96  # px
@@ -117,15 +117,7 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
 
     kernel = gaussian_kernel(fwhm).astype(np.float64)
     overlap = np.correlate(kernel, kernel, "full")[len(kernel) :] / np.sum(kernel**2)
-    parts = []
-    ny, nx = source.shape
-    for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
-        rows = np.arange(y, min(y + _WINDOW, ny))
-        strip = np.asarray(source.rows(slice(y, y + len(rows))), np.float64)
-        for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
-            columns = np.arange(x, min(x + _WINDOW, nx))
-            level, noise = background.grid(rows, columns)
-            parts.append((strip[:, columns] - level) / (noise / background.growth))
+    parts = windows(source, background)
     factor = _filtered_noise(parts, overlap) * _filtered_noise([part.T for part in parts], overlap)
     surplus = np.sqrt(factor) / background.growth
     if surplus > _SURPLUS:
@@ -161,6 +153,27 @@ def _sums(kernel: NDArray, length: int) -> NDArray:
     return out
 
 
+def windows(source: PixelSource, background: Background) -> list[NDArray]:
+    """Cut windows out of the image less its sky, in units of the noise of a pixel."""
+    parts = []
+    ny, nx = source.shape
+    for y in np.unique(np.linspace(0, max(ny - _WINDOW, 0), _WINDOWS).astype(int)):
+        rows = np.arange(y, min(y + _WINDOW, ny))
+        strip = np.asarray(source.rows(slice(y, y + len(rows))), np.float64)
+        for x in np.unique(np.linspace(0, max(nx - _WINDOW, 0), _WINDOWS).astype(int)):
+            columns = np.arange(x, min(x + _WINDOW, nx))
+            level, noise = background.grid(rows, columns)
+            parts.append((strip[:, columns] - level) / (noise / background.growth))
+    return parts
+
+
+def in_common(parts: list[NDArray], step: int) -> float:
+    """Return how much pixels of windows have in common with those a step away along x."""
+    widths = np.array([_difference_width(part, step) for part in parts])
+    widths = widths[np.isfinite(widths)]
+    return 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
+
+
 def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
     """Return by what the variance of a sum along x exceeds that of independent pixels.
 
@@ -169,9 +182,7 @@ def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
     """
     factor = 1.0
     for step, weight in enumerate(overlap, 1):
-        widths = np.array([_difference_width(part, step) for part in parts])
-        widths = widths[np.isfinite(widths)]
-        common = 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
+        common = in_common(parts, step)
         if common < _CORRELATED:
             break
         factor += 2 * common * weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro.detection._pixels import PixelSource, find_pile_up
+from spalipy_astro.detection._pixels import PixelSource, find_saturation
 
 __all__ = ["is_mosaic", "lone_phase", "luminance"]
 
@@ -68,7 +68,7 @@ def luminance(source: PixelSource, saturation: float) -> tuple[PixelSource, floa
     response = _response(source)
     gain = np.tile((1 / response).astype(np.float32), (1, nx // 2 + 1))[:, :nx]
     if not np.isfinite(saturation):
-        saturation = _find_saturation(source)
+        saturation = find_saturation(source)
     full = float(saturation / response.min())
     out = np.empty((ny - 1, nx - 1), dtype=np.float32)
     for start in range(0, ny - 1, _STRIP):
@@ -90,17 +90,6 @@ def _sum_of_four(values: NDArray) -> NDArray:
     """Add the four pixels around every corner."""
     pairs = values[1:] + values[:-1]
     return pairs[:, 1:] + pairs[:, :-1]
-
-
-def _find_saturation(source: PixelSource) -> float:
-    """Find the saturation level of the single pixels."""
-    strips = [slice(k, k + _STRIP) for k in range(0, source.shape[0], _STRIP)]
-    sky = float(np.nanmedian(source.rows(np.arange(0, source.shape[0], 16))))
-    largest = max(float(np.fmax.reduce(source.rows(k), axis=None)) for k in strips)
-    if not np.isfinite(largest) or not largest > sky:
-        return np.inf
-    high = [rows[rows >= sky + 0.5 * (largest - sky)] for rows in map(source.rows, strips)]
-    return find_pile_up(np.concatenate(high), sky, source)
 
 
 def _phases(rows: NDArray) -> NDArray:

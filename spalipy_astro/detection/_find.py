@@ -113,8 +113,9 @@ def find_stars(
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
     PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
-    pixels that outnumber the stars are masked before, and stripes taken away. Frames behind a color
-    filter array are recognized and measured on the mean of 2 x 2 pixels.
+    pixels that outnumber the stars are masked before, stripes taken away, and a sky that changes
+    within a cell of the mesh by more than its noise is made level. Frames behind a color filter
+    array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
     --------
@@ -137,6 +138,7 @@ def find_stars(
     from spalipy_astro.detection._exposure import Exposure
     from spalipy_astro.detection._finders import ask_finder, less_sky
     from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+    from spalipy_astro.detection._slopes import without_slopes
     from spalipy_astro.detection._stripes import without_stripes
     from spalipy_astro.detection._trails import find_trails
 
@@ -168,6 +170,7 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    source, background, limit = without_slopes(source, background, limit)
     if not mosaic:
         source, background = without_stripes(source, background)
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)

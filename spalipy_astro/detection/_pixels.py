@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PixelSource", "find_pile_up"]
+__all__ = ["PixelSource", "find_pile_up", "find_saturation"]
 
-
+_STRIP = 64  # rows
 _WILD = 1e9  # in widths of the sky's distribution
 _GAP = 1e3  # by how many times they exceed all others
 _MOST_WILD = 0.02  # share of the pixels
@@ -199,3 +199,14 @@ def find_pile_up(values: NDArray, sky: float, source: PixelSource) -> float:
     if n_top >= 5 and n_top > crowd:
         return sky + 0.93 * (largest - sky)
     return np.inf
+
+
+def find_saturation(source: PixelSource) -> float:
+    """Find the saturation level of the single pixels, wherever they are; infinity if none is."""
+    strips = [slice(k, k + _STRIP) for k in range(0, source.shape[0], _STRIP)]
+    sky = float(np.nanmedian(source.rows(np.arange(0, source.shape[0], 16))))
+    largest = max(float(np.fmax.reduce(source.rows(k), axis=None)) for k in strips)
+    if not np.isfinite(largest) or not largest > sky:
+        return np.inf
+    high = [rows[rows >= sky + 0.5 * (largest - sky)] for rows in map(source.rows, strips)]
+    return find_pile_up(np.concatenate(high), sky, source)

@@ -40,6 +40,8 @@ _NARROWEST = 1.0
 _HOT_PIXELS = 1.1
 # Stars of such a width are measured as well as pixels allow by the narrower of two filters.
 _NARROW = 1.8
+_LIKE_GALAXIES = 3.3  # px: the width of stars, or of galaxies among stars narrower than 1.8 px
+_AS_STARS = 0.75  # share of stars that agree in width, less what chance may do
 _AGREE = 0.12
 _LEAST_AGREEING = 7
 _LEAST_FAINT = 3
@@ -242,7 +244,11 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
     """Choose the width of the filter to which the sources answer."""
     first = _sample(frame, _FIRST_FWHM, _SHARPEST)
     narrow = first.good.sum() < 0.5 * first.sound.sum()
-    if first.fits_its_scale and not narrow:
+    # galaxies differ in width
+    number = max(int(first.good.sum()), 1)
+    alike = first.agreeing / number - 0.4 / np.sqrt(number)
+    galaxies = first.size > _LIKE_GALAXIES and alike < _AS_STARS
+    if first.fits_its_scale and not (narrow or galaxies):
         return first
     if narrow:
         # most are too narrow; what is wide enough may be galaxies, or bumps on a nebula
@@ -253,6 +259,10 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         most = max(first.good.sum(), 0.5 * middle.sound.sum())
         if middle.fits_its_scale and middle.good.sum() > most:
             return middle
+    if galaxies and not frame.hot:
+        narrower = _narrower(frame, first)
+        if narrower is not None:
+            return narrower
     if first.fits_its_scale:
         return first
     if first.size < _NARROW or not np.isfinite(first.size):
@@ -275,6 +285,22 @@ def _sample_at_scale(frame: Exposure) -> _Sample:
         if sharp.agreeing >= _LEAST_FAINT and _is_undersampled(_seen(frame, sharp)):
             return sharp
     return first
+
+
+def _narrower(frame: Exposure, first: _Sample) -> _Sample | None:
+    """Find stars too narrow for the first scale, on which galaxies agree; None if not."""
+    middle = _sample(frame, _MIDDLE_FWHM, _NARROWEST)
+    if (
+        middle.size < _NARROW
+        and middle.fits_its_scale
+        and middle.agreeing > first.agreeing
+        and middle.good.sum() > 0.5 * middle.sound.sum()
+    ):
+        return middle
+    sharp = _sample(frame, _SHARP_FWHM, 0.4)
+    if sharp.agreeing > 2 * first.agreeing and _is_undersampled(_seen(frame, sharp)):
+        return sharp
+    return None
 
 
 def _seen(frame: Exposure, sample: _Sample) -> NDArray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from astropy.modeling import Model
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_hdu, check_names
+from spalipy_astro._checks import check_hdu, check_names, checked_call
 from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
@@ -22,13 +24,16 @@ from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
+from spalipy_astro.groups._photometry import on_one_scale, quality_columns
 from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
 from spalipy_astro.io import Extension
-from spalipy_astro.registration import FindOptions
+from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
@@ -36,6 +41,7 @@ _OPTIONS = (
 )
 
 
+@checked_call
 @one_blas_thread()
 def align_group(
     images: Iterable[Any],
@@ -60,8 +66,9 @@ def align_group(
         Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
         for the detection only: one image is read at a time, and none is kept.
     reference : int or "best", optional
-        The frame whose pixels are the grid of its component; by default the one that is connected
-        best with all others.
+        The frame whose pixels are the grid of its component, which is then number 0; by default
+        the one of the largest component that is connected best with all others. If it is connected
+        with none, a warning says so, and it is as if there were none.
     camera : "shared" or sequence, optional
         ``"shared"`` if all frames have the distortion of one camera; or a label per frame, the
         same for those of one camera. Dithered frames then show the camera's distortion itself, but
@@ -128,7 +135,8 @@ def align_group(
     >>> group.table["status"].tolist()
     ['ok', 'ok']
     """
-    check_names("align_group()", options, _OPTIONS)
+    own = signature(align_group).parameters.keys() - {"options"}
+    check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     check_hdu(hdu)
     check_workers(executor, n_workers)
@@ -154,8 +162,11 @@ def align_group(
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
     part = parts_of(n, links)
+    order = list(range(int(part.max()) + 1))
+    if reference != "best":
+        order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
     components = []
-    for name in range(int(part.max()) + 1):
+    for name in order:
         members = np.flatnonzero(part == name).tolist()
         mine = [link for link in links if part[link.i] == name]
         if not mine:
@@ -171,7 +182,16 @@ def align_group(
                 options=given.recorded,
             )
         )
-    return _result(seen, components, names, reasons, provenance(given.recorded))
+    if components and reference not in ("best", components[0].reference):
+        log.warning(
+            "reference: image %s is connected with no other one; the grid is that of image %d.",
+            reference,
+            components[0].reference,
+        )
+    record = provenance(given.recorded)
+    if hdu is not None:
+        record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    return _result(seen, frames, components, names, reasons, record)
 
 
 def _check(
@@ -223,6 +243,7 @@ def _error_of(alignment: Alignment) -> float:
 
 def _result(
     sheets: Sequence[Sheet],
+    frames: Sequence[StarFrame | None],
     components: Sequence[Component],
     names: Sequence[Hashable],
     reasons: list[str],
@@ -242,9 +263,13 @@ def _result(
             count[[link.i, link.j]] += used
             rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
-    names = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
+    columns = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
-    links = QTable(rows=rows or None, names=names, dtype=kinds)
+    links = QTable(rows=rows or None, names=columns, dtype=kinds)
+    quality = {k: frame.quality for k, frame in enumerate(frames) if frame is not None}
+    for part in components:
+        for k, alignment in on_one_scale(part.alignments, links, part.reference, quality).items():
+            alignments[k] = alignment
     ok = [a is not None for a in alignments]
     for k in range(n):
         if not ok[k] and not reasons[k]:
@@ -259,6 +284,7 @@ def _result(
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
             "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
+            **quality_columns(alignments, quality),
         }
     )
     if any(sheet.by_hdu for sheet in sheets):

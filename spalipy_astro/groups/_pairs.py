@@ -26,7 +26,8 @@ FloatArray = NDArray[np.float64]
 _LEAST_VOTES = 8
 _MANY_VOTES = 25  # are no chance
 _PARTNERS = 12  # most frames that one is compared with, by their votes ...
-_LAST_PARTNERS = 6  # ... and once more, where it is not yet connected
+_FEW_PARTNERS, _MANY_PAIRS = 6, 300  # ... of many frames, where neighbors of neighbors hold on, too
+_LAST_PARTNERS = 6  # and once more, where it is not yet connected
 _AT_ONCE = 16  # pairs that are tried before it is asked again which frames are still apart
 
 
@@ -74,7 +75,7 @@ def find_links(
         [frame.shape for frame in there],
         priors,
     )
-    votes = pattern_votes([frame.field for frame in there])
+    votes = pattern_votes([frame.field for frame in there], parity=priors.parity)
     rank = np.argsort(np.argsort(-votes, axis=1, kind="stable"), axis=1)
     rank = np.minimum(rank, rank.T)
     rows, columns = np.triu_indices(len(known), 1)
@@ -83,7 +84,8 @@ def find_links(
     count, place = votes[rows, columns], rank[rows, columns]
     # a quarter of the pairs shows what chance gives, or that all overlap: then few pairs suffice
     least = max(_LEAST_VOTES, min(3 * float(np.quantile(count, 0.25)), _MANY_VOTES))
-    promising = (count >= least) & (place < _PARTNERS)
+    partners = int(np.clip(_MANY_PAIRS // len(known), _FEW_PARTNERS, _PARTNERS))
+    promising = (count >= least) & (place < partners)
     links = _try(lists, rows[promising], columns[promising], known, work)
     rest = np.flatnonzero(~promising & (place < _LAST_PARTNERS))
     while True:

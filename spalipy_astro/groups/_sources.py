@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
+from spalipy_astro._checks import check_image, check_pixels
 from spalipy_astro._files import absolute
+from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.io import Extension, image_names
+from spalipy_astro.io import Extension, image_names, open_image
 from spalipy_astro.registration import open_side
 
-__all__ = ["Sheet", "each_sheet", "labels_of_chips", "opened"]
+__all__ = ["Sheet", "each_sheet", "image_of", "labels_of_chips", "opened"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,31 @@ def labels_of_chips(
     if several and exposures is None:
         exposures = [sheet.source for sheet in sheets]
     return each(camera), each(chips), each(exposures)
+
+
+def image_of(k: int, sheet: Sheet, alignment: Alignment) -> Any:
+    """
+    Open an image of a group once more.
+
+    Parameters
+    ----------
+    k : int
+        Its number, for messages.
+    sheet : Sheet
+    alignment : Alignment
+        The image must have the shape of its source.
+
+    Returns
+    -------
+    CCDData, NDData or array_like
+    """
+    name = f"images[{k}]"
+    if isinstance(sheet.image, Exception):
+        raise sheet.image
+    image = open_image(sheet.image, name=name, hdu=sheet.hdu)
+    check_pixels(image, name=name)
+    check_image(image, alignment.source_shape, name=name, frame="source", planes=True)
+    return image
 
 
 def opened(sheet: Sheet) -> Sheet:

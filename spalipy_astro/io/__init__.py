@@ -31,9 +31,15 @@ from spalipy_astro.io._headers import as_header, exposure_time
 from spalipy_astro.io._images import Image, as_image
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
+from spalipy_astro.io._solved import write_with_wcs
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        read_alignment,
+        read_tree,
+        require_inverse,
+        write_alignment,
+    )
 
 __all__ = [
     "OBSERVATORY",
@@ -61,15 +67,18 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_plane",
+    "read_tree",
     "read_uncertainty",
+    "require_inverse",
     "to_hdus",
     "write_alignment",
     "write_hdus",
+    "write_with_wcs",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "write_alignment"):
+    if name not in ("read_alignment", "read_tree", "require_inverse", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

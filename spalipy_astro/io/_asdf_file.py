@@ -24,6 +24,8 @@ from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 __all__ = [
     "from_tree",
     "read_alignment",
+    "read_tree",
+    "require_inverse",
     "to_tree",
     "write_alignment",
 ]
@@ -155,7 +157,8 @@ def write_alignment(
     tolerance: float = 1e-3,
 ) -> None:
     """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
-    check_asdf_name(path_of("path", path))
+    path = path_of("path", path)
+    check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
@@ -180,7 +183,53 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     FormatError
         If it is anything but a whole file of an alignment in a known version.
     """
-    name = repr(path_of("path", path))
+    path = path_of("path", path)
+    name = repr(path)
+    tree = read_tree(path, what="an alignment", maker="Alignment.write")
+    if "portable" in tree:
+        raise FormatError(
+            f"{name} was written with portable=True and contains tables instead of the transform; "
+            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
+        )
+    alignment = tree.get("alignment")
+    if isinstance(alignment, Alignment):
+        require_inverse(alignment, name)
+    return alignment
+
+
+def require_inverse(alignment: Alignment, name: str) -> None:
+    """Raise FormatError for a transform without an inverse; asdf gives models theirs last."""
+    try:
+        alignment.transform.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError(f"{name}: its transform has no inverse.") from error
+
+
+def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[str, Any]:
+    """
+    Read all of an ASDF file, for good: nothing of it stays open, and nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What it should be, for messages: "an alignment".
+    maker : str
+        What writes such files: "Alignment.write".
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no whole ASDF file, or has something that nobody here knows.
+    """
+    path = path_of("path", path)
+    name = repr(path)
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -197,7 +246,7 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
-                tree = dict(file.tree)
+                return dict(file.tree)
     except AsdfConversionWarning as warning:
         raise FormatError(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
@@ -205,21 +254,9 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
         ) from warning
     except Exception as error:
         raise FormatError(
-            f"{name} cannot be read as an alignment ({type(error).__name__}: {reason_of(error)}). "
-            "Files come from Alignment.write."
+            f"{name} cannot be read as {what} ({type(error).__name__}: {reason_of(error)}). "
+            f"Files come from {maker}."
         ) from error
-    if "portable" in tree:
-        raise FormatError(
-            f"{name} was written with portable=True and contains tables instead of the transform; "
-            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
-        )
-    alignment = tree.get("alignment")
-    if isinstance(alignment, Alignment):
-        try:  # asdf gives models their inverses last
-            alignment.transform.inverse  # noqa: B018
-        except NotImplementedError as error:
-            raise FormatError(f"{name}: its transform has no inverse.") from error
-    return alignment
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from spalipy_astro._checks import check_hdu
+from spalipy_astro._checks import check_hdu, check_mask
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._fits import Extension, OpenHDUs, read_image, read_mask
 from spalipy_astro.io._planes import OBSERVATORY
@@ -62,6 +62,8 @@ def open_image(
         If it is not a FITS file, is damaged, or has no such image. Both begin with ``name``.
     """
     check_hdu(hdu)
+    if isinstance(thing, type):
+        raise TypeError(f"{name} is an image; got the class {thing.__name__}, not one of its kind.")
     if not is_file_like(thing):
         return thing
     flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
@@ -103,8 +105,12 @@ def open_mask(
     ------
     FileNotFoundError, FormatError
         As `open_image`.
+    TypeError
+        If it is no array of truth values or numbers.
     """
     if not is_file_like(mask):
+        if mask is not None:
+            check_mask(mask, name=name)
         return mask
     path = mask if isinstance(mask, str | os.PathLike) else OpenHDUs(_listed(mask))
     try:

@@ -470,8 +470,9 @@ def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
             # an open file: astropy takes some names for URLs, and ~ for somebody's home
             file = stack.enter_context(open_binary(path))
             stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
-            if stream.read(len(MAGIC)) != MAGIC:
-                raise FormatError(f"{name!r} is not a FITS file: it does not start like one.")
+            if (start := stream.read(len(MAGIC))) != MAGIC:
+                why = "does not start like one" if start else "is empty"
+                raise FormatError(f"{name!r} is not a FITS file: it {why}.")
             stream.seek(0)
             if stream is file:
                 size = size_of(file)

@@ -99,7 +99,9 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
         planes = [plane[0] if plane.ndim == data.ndim else plane for plane in planes]
         error = error[0] if error is not None and error.ndim == data.ndim else error
         data = data[0]
-    if data.ndim not in (2, 3) or 0 in shape:
+    if 0 in shape:
+        raise ImageError(f"the {name} has no pixels: its shape is {shape}.")
+    if data.ndim not in (2, 3):
         raise ImageError(
             f"the {name} has {len(shape)} dimensions, shape {shape}; an image has shape (ny, nx), "
             "a color image or cube (k, ny, nx), or (ny, nx, 3)."

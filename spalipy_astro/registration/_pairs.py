@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import check_shape
+from spalipy_astro._checks import check_shape, check_wcs, checked_call
 from spalipy_astro.alignment import Alignment, rescaled
 from spalipy_astro.catalogs import Stars, as_table, translate
 from spalipy_astro.errors import CatalogError, TooFewStarsError
@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 _LEAST_ERROR = 1e-9  # of the width of the field: a smaller error is a rounding error
 
 
+@checked_call
 @one_blas_thread()
 def fit_alignment(
     source_xy: CatalogLike,
@@ -111,6 +112,7 @@ def fit_alignment(
         None if shape is None else check_shape(shape, name=name)
         for name, shape in (("source_shape", source_shape), ("template_shape", template_shape))
     ]
+    check_wcs(wcs)
     sides = [
         _side(xy, name, err)
         for xy, name, err in (
@@ -205,7 +207,10 @@ def _relative_errors(weights: Any, sides: list[Stars], rows: NDArray[np.intp]) -
     if weights is None:
         return None
     n = len(sides[0])
-    values = np.asarray(weights, dtype=float)
+    try:
+        values = np.asarray(weights, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"weights are numbers, one for each pair; got {weights!r}.") from None
     if values.shape != (n,):
         raise ValueError(f"weights has a value for each of {n} pairs; got shape {values.shape}.")
     bad = int(np.count_nonzero(~(np.isfinite(values) & (values > 0))))

@@ -19,6 +19,7 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import (
     check_names,
     check_pixels,
+    checked_call,
     detection_options,
     in_data_units,
     refuse_single_scale,
@@ -56,6 +57,7 @@ _SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels,
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
+@checked_call
 def align(
     source: ImageLike,
     template: ImageLike,
@@ -159,6 +161,7 @@ def align(
     )
 
 
+@checked_call
 @one_blas_thread()
 def find_alignment(
     source: ImageLike | CatalogLike,
@@ -397,6 +400,7 @@ def find_alignment(
     return rescaled(found, source=one.unit, template=two.unit)
 
 
+@checked_call
 @one_blas_thread()
 def detect_stars(
     image: ImageLike,

@@ -17,7 +17,7 @@ from spalipy_astro._checks import is_template
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
-__all__ = ["Verdict", "judge", "judge_sequence"]
+__all__ = ["Verdict", "judge", "judge_group", "judge_sequence"]
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -140,6 +140,79 @@ def _finite(table: Table, name: str, rows: Any) -> Any:
     return values[np.isfinite(values)]
 
 
+def judge_group(group: Any) -> Verdict:
+    """Judge a group."""
+    table, links = group.table, group.links
+    component = np.asarray(table["component"])
+    n, n_good = len(table), int((component >= 0).sum())
+    n_parts = int(component.max(initial=-1)) + 1
+    if n_parts == 0:
+        return Verdict(f"✗ No two of {n} frames could be connected", [], list(_lost(table)))
+    words = f"All {n} frames" if n_good == n else f"{n_good} of {n} frames"
+    headline = f"{words} are connected"
+    if n_parts > 1:
+        headline += f", in {n_parts} parts that do not overlap"
+    facts, concerns = [], list(_lost(table))
+    used = np.asarray(links["used"], bool)
+    shared = np.asarray(links["n_matched"])[used]
+    rms = np.asarray(table["rms"], float)[component >= 0]
+    least = float(np.asarray(links["log_odds"])[used].min())
+    facts.append(
+        f"{used.sum()} pairs of frames are linked by {shared.min()} to {shared.max()} stars that "
+        f"both show (median {np.median(shared):.0f}). Stars lie where the other frames have them "
+        f"to {np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the worst). "
+        + _odds(least, "For the least certain link, the odds")
+    )
+    error = np.asarray(table["error"], float)[component >= 0]
+    facts.append(
+        f"Over its frame, a transform is known to {np.median(error):.2g} px (median of the "
+        f"frames), and to {error.max():.2g} px for the least certain one (1 sigma)."
+    )
+    (ny, nx), _ = group.canvas()[:2]
+    facts.append(f"The canvas that holds the largest part has {nx} × {ny} pixels.")
+    names = [str(name) for name in table["source"]]
+    for k in range(1, n_parts):
+        inside = np.flatnonzero(component == k)
+        concerns.append(
+            f"Part {k}, {_frames(len(inside))} ({_listed([names[i] for i in inside])}), overlaps "
+            "no other and is on a grid of its own."
+        )
+    if (~used).any():
+        pairs = [f"{link['i']} and {link['j']}" for link in links[~used]]
+        concerns.append(
+            f"{len(pairs)} of {len(links)} links contradict the others and were not used: frames "
+            f"{_listed(pairs)}. Is one of the frames distorted, or its field full of repeated "
+            "patterns?"
+        )
+    ends = np.concatenate((np.asarray(links["i"])[used], np.asarray(links["j"])[used]))
+    hanging = np.flatnonzero((np.bincount(ends, minlength=n) == 1) & (component >= 0))
+    if n_good > 2 and len(hanging):
+        concerns.append(
+            f"{_frames(len(hanging))} {'hangs' if len(hanging) == 1 else 'hang'} by one link, "
+            "which no loop can check: "
+            f"{_listed([names[i] for i in hanging])}."
+        )
+    bad = np.flatnonzero((np.asarray(table["error"], float) > _ERROR) & (component >= 0))
+    if len(bad):
+        concerns.append(
+            f"The transform is uncertain by more than {_ERROR} px over {_frames(len(bad))}: "
+            f"{_listed([names[i] for i in bad])}. Few stars in common, or a distortion that shifts "
+            "alone do not determine."
+        )
+    return Verdict(f"{'!' if concerns else '✓'} {headline}", facts, concerns)
+
+
+def _lost(table: Table) -> Iterator[str]:
+    """Yield why frames of a group could not be placed."""
+    failed = np.asarray(table["component"]) < 0
+    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[failed]])
+
+
+def _listed(names: list[str]) -> str:
+    """Return some names."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
 def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
     """Yield what to look at before an alignment is trusted."""
     if "freedom" in s:
@@ -226,7 +299,7 @@ def _sequence_concerns(table: Table) -> Iterator[str]:
             yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
 
 
-def _reasons(reasons: list[str], what: str) -> Iterator[str]:
+def _reasons(reasons: list[str], what: str = "not aligned") -> Iterator[str]:
     """
     Yield why frames failed or were rejected, the most frequent reason first.
 

@@ -80,6 +80,19 @@ def plot_drift(
     ValueError
         If ``quantity`` is unknown or not in the table, or ``against`` does not have one number for
         each frame.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import numpy as np
+       >>> from spalipy_astro import align_many
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_drift
+       >>> frame = example_pair()[1].data[200:500, 300:700]
+       >>> night = [np.roll(frame, (k, -2 * k), (0, 1)) for k in range(6)]
+       >>> table = align_many(night, night[0], progress=False)
+       >>> ax = plot_drift(table, quantity="shift")
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity is one of {', '.join(_QUANTITIES)}; got {quantity!r}.")
@@ -162,6 +175,19 @@ def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
     Returns
     -------
     `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import numpy as np
+       >>> from spalipy_astro import align_many
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_sequence
+       >>> frame = example_pair()[1].data[200:500, 300:700]
+       >>> night = [np.roll(frame, (k, -2 * k), (0, 1)) for k in range(6)]
+       >>> table = align_many(night, night[0], progress=False)
+       >>> figure = plot_sequence(table)
     """
     quantities = ("shift", "rotation", "scale", "rms", "fwhm", "ellipticity", "flux", "depth")
     figure, axes = new_figure(4, 2, size=(10, 11), sharex=True)

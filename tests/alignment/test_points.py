@@ -60,11 +60,11 @@ def test_one_point_none_and_masked_ones(alignment):
         (np.zeros((4, 5)), ValueError, r"^points are .* shape \(4, 5\): np\.column_stack"),
         (5.0, ValueError, r"^points are .* shape \(\)"),
         (POINTS * u.deg, ValueError, "^points is in px; got"),
-        (POINTS * 1j, TypeError, "^points are numbers of px, .* ndarray of complex128"),
-        ([["1", "2"]], TypeError, "^points are numbers of px, .* list of str"),
-        (None, TypeError, "^points are numbers of px, .* None"),
-        (zip([1], [2], strict=True), TypeError, "^points are numbers of px, .*; got <zip"),
-        ([[1, 2], [3]], TypeError, "^points are numbers of px"),
+        (POINTS * 1j, TypeError, "^points is in px, a number or .* ndarray of complex128"),
+        ([["1", "2"]], TypeError, "^points is in px, a number or .* list of str"),
+        (None, TypeError, "^points is in px, a number or .* None"),
+        (zip([1], [2], strict=True), TypeError, "^points is in px, a number or .*; got <zip"),
+        ([[1, 2], [3]], TypeError, "^points is in px, a number or"),
     ],
 )
 def test_what_is_no_array_of_points(alignment, points, kind, words):
@@ -75,8 +75,8 @@ def test_what_is_no_array_of_points(alignment, points, kind, words):
 @pytest.mark.parametrize(
     ("x", "y", "kind", "words"),
     [
-        ("1", 2.0, TypeError, "^x are numbers of px, .*; got '1'"),
-        (1.0, None, TypeError, "^y are numbers of px, .*; got None"),
+        ("1", 2.0, TypeError, "^x is in px, a number or .*; got '1'"),
+        (1.0, None, TypeError, "^y is in px, a number or .*; got None"),
         ([1, 2], [1, 2, 3], ValueError, r"^x and y are of one shape.* \(2,\) and \(3,\)"),
         (1.0, 2 * u.arcsec, ValueError, "^y is in px"),
         (Column([1.0], unit="deg"), 1.0, ValueError, "^x is in px"),

@@ -65,6 +65,21 @@ def test_a_few_stars_that_are_narrower_than_a_pixel(fwhm, seed):
     assert table.meta["fwhm"] < 1.4
 
 
+@pytest.mark.parametrize("fwhm", [1.0, 1.2, 1.4, 1.5])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_narrow_stars_among_more_galaxies(fwhm, seed):
+    image, xy = sky(seed, fwhm, n=16, brightest=100.0)
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(image.shape)
+    for _ in range(24):
+        dx, dy = x - rng.uniform(0, SIZE), y - rng.uniform(0, SIZE)
+        radius = np.hypot(dx, dy / rng.uniform(0.3, 1.0))
+        image += rng.uniform(20, 150) * np.exp(-radius / rng.uniform(1.5, 4))
+    table = find_stars(image)
+    assert table.meta["fwhm"] == pytest.approx(fwhm, rel=0.1)
+    assert np.count_nonzero(distances(usable(table), xy)[0] < 0.4) >= 11
+
+
 @pytest.mark.parametrize("n", [4, 8, 20])
 def test_a_few_hot_pixels_are_no_stars(n):
     for seed in range(4):

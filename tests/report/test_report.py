@@ -21,7 +21,7 @@ from spalipy_astro import Alignment, align_many, find_alignment
 plt = pytest.importorskip("matplotlib.pyplot")
 Image = pytest.importorskip("PIL.Image")
 
-from spalipy_astro.report import _report, _viewer  # noqa: E402  after the check for matplotlib
+from spalipy_astro.report import _page, _report, _viewer  # noqa: E402  after the check for matplotlib
 from spalipy_astro.report._told import told_of  # noqa: E402
 from spalipy_astro.report._verdict import judge, judge_sequence  # noqa: E402
 
@@ -107,7 +107,7 @@ def quick(monkeypatch):
     def draw(self, draw, *, alt, caption):
         return _report._html.figure(b"", (1, 1), alt, caption)
 
-    monkeypatch.setattr(_report._Figures, "draw", draw)
+    monkeypatch.setattr(_page.Figures, "draw", draw)
 
 
 def test_the_page_needs_nothing_but_itself(written, written_batch):
