@@ -301,7 +301,7 @@ def _sequence_concerns(table: Table) -> Iterator[str]:
             yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
 
 
-def _reasons(reasons: list[str], what: str) -> Iterator[str]:
+def _reasons(reasons: list[str], what: str = "not aligned") -> Iterator[str]:
     """
     Yield why frames failed or were rejected, the most frequent reason first.
 
