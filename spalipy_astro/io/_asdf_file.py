@@ -206,9 +206,14 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
 def require_inverse(alignment: Alignment, name: str) -> None:
     """Raise FormatError for a transform without an inverse; asdf gives models theirs last."""
     try:
-        alignment.transform.inverse  # noqa: B018
+        inverse = alignment.transform.inverse
     except NotImplementedError as error:
         raise FormatError(f"{name}: its transform has no inverse.") from error
+    if (inverse.n_inputs, inverse.n_outputs) != (2, 2):
+        raise FormatError(
+            f"{name}: the inverse of its transform has {inverse.n_inputs} inputs and "
+            f"{inverse.n_outputs} outputs, not two."
+        )
 
 
 def read_tree(
