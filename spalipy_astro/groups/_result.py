@@ -334,7 +334,8 @@ class GroupAlignment:
         if hdu is None:
             hdu = self.provenance.get("hdu")
             hdu = tuple(hdu) if isinstance(hdu, list) else hdu
-        sheets = list(each_sheet(list_sources(images, name="images"), hdu))
+        flags = self.provenance.get("flags")
+        sheets = list(each_sheet(list_sources(images, name="images"), hdu, flags))
         if len(sheets) != len(self.alignments):
             raise ValueError(
                 f"images: {len(sheets)} of them for {len(self.alignments)} frames; give all, in "
