@@ -151,7 +151,7 @@ def cameras_of(
         By the number of the camera.
     """
     found: dict[int, Alignment | Undetermined] = {}
-    if not isinstance(solved.equations, SharedEquations):
+    if not (solution.bent and isinstance(solved.equations, SharedEquations)):
         return found
     layout = solution.layout
     for name in sorted(set(layout.camera.values()) - layout.straight):
@@ -162,16 +162,11 @@ def cameras_of(
             x, y = np.max([frame_of(frames, k).stars.xy.max(axis=0) for k in members], axis=0)
             shape = int(y) + 2, int(x) + 2
         coefficients = solution.distortions.get(name, np.zeros((layout.space.size, 2)))
-        if not solution.bent:
-            factor = np.zeros((layout.space.size, 1))
-        else:
-            star = np.median(
-                np.concatenate([frame_of(frames, k).stars.search_err for k in members])
-            )
-            factor, reason = _errors(solution, solved, name, float(star))
-            if reason:
-                found[name] = Undetermined(reason)
-                continue
+        errors = np.concatenate([frame_of(frames, k).stars.search_err for k in members])
+        factor, reason = _errors(solution, solved, name, float(np.median(errors)))
+        if reason:
+            found[name] = Undetermined(reason)
+            continue
         camera = Alignment.from_transform(
             distortion_of(layout, k, coefficients), source_shape=shape, template_shape=shape
         )

@@ -292,21 +292,23 @@ def _result(
     n = len(sheets)
     alignments: list[Any] = [None] * n
     component = np.full(n, -1)
-    count = np.zeros(n, dtype=int)
+    count, in_catalog = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
     rows = []
     for number, part in enumerate(components):
         for k, alignment in part.alignments.items():
             alignments[k], component[k] = alignment, number
         for link, rms in [*part.links, *((link, np.nan) for link in part.dropped)]:
             used = bool(np.isfinite(rms))
-            count[[k for k in (link.i, link.j) if k < n]] += used
-            j = link.j if link.j < n else -1
-            rows.append((link.i, j, len(link.stars_i), link.log_odds, link.rms, rms, used))
+            if link.j == n:  # the catalog
+                in_catalog[link.i] = len(link.stars_i) if used else 0
+                continue
+            count[[link.i, link.j]] += used
+            rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
     columns = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
     links = QTable(rows=rows or None, names=columns, dtype=kinds)
-    quality = {k: frame.quality for k, frame in enumerate(frames) if frame is not None}
+    quality = {k: frame.quality for k, frame in enumerate(frames[:n]) if frame is not None}
     for part in components:
         top = part.reference
         if top == n:  # the fluxes of a catalog are not those of images
@@ -333,7 +335,10 @@ def _result(
     if any(sheet.by_hdu for sheet in sheets):
         numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
         table.add_column(numbers, name="hdu", index=1)
-    top = components[0].reference if components and components[0].reference < n else None
+    first = components[0].reference if components else None
+    if first == n:
+        table.add_column(in_catalog, name="n_catalog", index=table.index_column("links") + 1)
+        first = None
     cameras: dict[Hashable, Alignment] = {}
     undetermined: dict[Hashable, str] = {}
     for part in reversed(components):  # what several have solved for is the largest one's
@@ -346,4 +351,4 @@ def _result(
             else:
                 cameras[name] = camera
     joint = [part.errors for part in components]
-    return GroupAlignment(top, alignments, table, links, record, cameras, undetermined, joint)
+    return GroupAlignment(first, alignments, table, links, record, cameras, undetermined, joint)

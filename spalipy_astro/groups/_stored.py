@@ -71,7 +71,8 @@ def check_parts(tree: Mapping[str, Any]) -> None:
         if len(ends) and (ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() >= n):
             raise FormatError(f"its links are of images that it does not have ({column}).")
     top = tree["reference"]
-    if (top is None) != (not placed.any()) or (top is not None and not 0 <= top < n):
+    on_sky = "n_catalog" in table.colnames  # the grid is no image's
+    if (top is None) != (on_sky or not placed.any()) or (top is not None and not 0 <= top < n):
         raise FormatError(f"its reference is {top!r}, for {n} images.")
     if top is not None and component[top] != 0:
         raise FormatError(f"its reference, image {top}, is not in the largest component.")

@@ -58,10 +58,10 @@ def stars_of(frames, rng, density):
     return rng.uniform(low, high, (n, 2)), rng.uniform(1e-3, 1, n) ** -1.2
 
 
-def scene(frames, seed, density=200):
+def scene(frames, seed, density=200, error=ERROR):
     rng = np.random.default_rng(seed)
     sky, flux = stars_of(frames, rng, density)
-    return [observe(f, sky, flux, rng) for f in frames]
+    return [observe(f, sky, flux, rng, error) for f in frames]
 
 
 def sky_scene(frames, seed, density=200, depth=1.0):

@@ -92,6 +92,19 @@ def test_what_shifts_do_not_show_is_no_camera(drawn, tmp_path):
     assert GroupAlignment.read(tmp_path / "group.asdf").undetermined == group.undetermined
 
 
+def test_no_distortion_is_not_known_for_sure(drawn):
+    truths = [drawn.Truth(s, t) for s, t in (((0, 0), 0), ((60, 40), 90), ((-70, 30), 180))]
+    group = align_group(drawn.scene(truths, 4, density=100), camera="shared")
+    camera = group.cameras["shared"]
+    assert camera.summary()["distortion"] < 0.1
+    assert 1e-3 < np.max(camera.error(*drawn.GRID.T)) < 0.1
+    # frames that do not move show nothing of it
+    still = [drawn.Truth((0, 0)), drawn.Truth((0, 0))]
+    group = align_group(drawn.scene(still, 4, density=100), camera="shared")
+    assert group.cameras == {}
+    assert "do not determine" in group.undetermined["shared"]
+
+
 def test_file_holds_cameras_and_joint_errors(night, drawn, tmp_path):
     night.write(tmp_path / "group.asdf")
     again = GroupAlignment.read(tmp_path / "group.asdf")

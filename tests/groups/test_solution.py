@@ -81,7 +81,7 @@ def known_links(lists, frames):
 
 
 def solved(drawn, truths, seed, root, **options):
-    lists = drawn.scene(truths, seed, density=options.pop("density", 120))
+    lists = drawn.scene(truths, seed, density=120, error=options.pop("error", 0.03))
     frames = [prepare(table) for table in lists]
     links = known_links(lists, frames)
     options = {"labels": Labels(), "spline_order": 5, "options": {}, **options}
@@ -96,7 +96,7 @@ def many(drawn):
     for truth in truths:
         truth.bend = rng.normal(0, 2)
     truths[20].bend = 0.0
-    return truths, solved(drawn, truths, 5, 20)[0]
+    return truths, solved(drawn, truths, 5, 20, error=0.2)[0]
 
 
 def test_forty_frames_have_a_distortion_each(many, drawn):
@@ -105,12 +105,20 @@ def test_forty_frames_have_a_distortion_each(many, drawn):
     assert not part.dropped
     bent = [a.summary()["distortion"] for k, a in part.alignments.items() if k != 20]
     assert np.median(bent) > 0.5
-    # neighbors meet where both have stars
-    gaps = []
-    for link, rms in part.links:
-        gaps.append(rms)
-        assert rms < 0.2, link
-    assert np.median(gaps) < 0.05
+    assert np.median([rms for _, rms in part.links]) < 0.45  # 2 axes of 2 stars of 0.2 px: 0.4
+
+
+def test_errors_of_stars_do_not_make_the_group_shrink(many, drawn):
+    truths, part = many
+    errors, stated = [], []
+    for k, alignment in part.alignments.items():
+        if k != 20:
+            gap = np.column_stack(alignment.transform(*drawn.GRID.T)) - truths[20].back(
+                truths[k](drawn.GRID)
+            )
+            errors.append(drawn.rms(gap))
+            stated.append(np.sqrt(2 * np.mean(alignment.error(*drawn.GRID.T) ** 2)))
+    assert 0.3 < np.sqrt(np.mean(np.divide(errors, stated) ** 2)) < 1.3  # it was 1.7
 
 
 def test_coarser_distortions_and_then_none(many, drawn, monkeypatch):
@@ -164,8 +172,9 @@ def test_frames_joined_in_turn_give_the_same_tracks(drawn, monkeypatch):
 
 def test_error_between_frames_leaves_out_what_they_share(drawn):
     truths, ratio, less = drawn.panels(3, nx=3, ny=1), [], []
-    for seed in range(6):
-        group = align_group(drawn.scene(truths, seed, density=80), reference=0)
+    known = {"rotation": (-9, 9), "scale": (0.9, 1.1), "parity": 1}
+    for seed in range(4):
+        group = align_group(drawn.scene(truths, seed, density=80), reference=0, **known)
         pair = group.between(1, 2)
         there = truths[2].back(truths[1](drawn.GRID))
         both = drawn.GRID[there[:, 0] < drawn.NX]
