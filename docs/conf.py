@@ -34,7 +34,8 @@ smartquotes_action = "qe"  # "--" is the start of an option, not a dash
 # inventories; and some docstrings name neighbors as their module's code does.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(astropy|ccdproc|concurrent|dask|enum|gwcs|matplotlib|numpy|reproject)(\..*)?"),
+    (r"py:.*", r"(astropy|ccdproc|concurrent|dask|drizzle|enum|gwcs|matplotlib|numpy)(\..*)?"),
+    (r"py:.*", r"reproject(\..*)?"),
     (r"py:.*", r"align_many|select_stars|InverseFITSWCSTransform"),
     (r"py:class", r"spalipy_astro\.alignment\._summary\.Merits"),  # a private base: see results.rst
 ]

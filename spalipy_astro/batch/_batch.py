@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.io.fits import HDUList
 from astropy.table import QTable, Table
 
 from spalipy_astro._blas import available_cores, one_blas_thread
@@ -48,7 +49,7 @@ from spalipy_astro.batch._grid import (
     window_of_template,
 )
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
-from spalipy_astro.batch._sources import list_sources, make_tasks
+from spalipy_astro.batch._sources import list_sources, make_tasks, masks_each
 from spalipy_astro.batch._table import make_table, row_of
 from spalipy_astro.batch._target import target_of
 from spalipy_astro.batch._task import (
@@ -63,7 +64,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like, open_mask
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -291,7 +292,7 @@ def align_many(
     check_hdu(hdu)
     progress = check_progress(progress)
     sources = list_sources(sources)
-    for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
+    for mask in masks_each(source_mask) or [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
         elif mask is not None and not is_file_like(mask):
@@ -301,8 +302,9 @@ def align_many(
         _require("template", template)
     if hdu == "all":
         chips = None if template_hdu is None else [template_hdu]
-        if chips is None and isinstance(template, str | os.PathLike) and not best:
-            chips = None if is_catalog(template) else list(image_hdus(template))
+        is_file = isinstance(template, str | os.PathLike | HDUList) and not best
+        if chips is None and is_file and not is_catalog(template):
+            chips = list(image_hdus(template))
         whole = {
             "resample": resample,
             "alignments": alignments,
@@ -363,7 +365,7 @@ def align_many(
     )
     files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
     seen: list[Task] = []
-    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, seen)
+    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, settings.flags, seen)
     if best or in_two_steps or isinstance(sources, Sequence):
         tasks = list(tasks)
     most = len(tasks) if isinstance(tasks, list) else None
@@ -536,7 +538,9 @@ def _prepare_template(
             "one of them."
         )
     detection = {key: options[key] for key in DETECTION if key in options}
-    return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)
+    given = options.get("template_mask")
+    mask = open_mask(given, name="template_mask", hdu=settings.hdu, **settings.flags)
+    return label, prepare(template, name="template", mask=mask, **detection)
 
 
 def _without_stars(

@@ -12,15 +12,15 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
-from astropy.time import Time, TimeDelta
+from astropy.time import Time
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
-from spalipy_astro.io import exposure_time
+from spalipy_astro.io import mid_exposure
 
-__all__ = ["Target", "mid_exposure", "target_of"]
+__all__ = ["Target", "target_of"]
 
 _BEYOND = 0.1  # of the table's span, by which it is extrapolated
 _TIMES = ("time", "mjd", "jd", "datetime_jd", "date", "datetime", "obstime")
@@ -75,52 +75,6 @@ class Target:
             )
         dx, dy = self.at(self.reference) - self.at(time)
         return float(dx), float(dy)
-
-
-def mid_exposure(header: Mapping[str, Any]) -> float | None:
-    """
-    Return the middle of an exposure.
-
-    Parameters
-    ----------
-    header : mapping
-        FITS cards.
-
-    Returns
-    -------
-    float or None
-        MJD (UTC).
-    """
-    scale = str(header.get("TIMESYS", "UTC")).strip().lower()
-    scale = scale if scale in Time.SCALES and scale != "local" else "utc"
-    exposure = np.nan_to_num(exposure_time(header))  # at a moment, if it tells none
-    for card, part in (
-        ("MJD-AVG", 0.0),
-        ("DATE-AVG", 0.0),
-        ("MJD-MID", 0.0),
-        ("MJD-BEG", 0.5),
-        ("DATE-BEG", 0.5),
-        ("MJD-OBS", 0.5),
-        ("DATE-OBS", 0.5),
-        ("JD", 0.5),
-    ):
-        value = header.get(card)
-        try:
-            if card == "DATE-OBS" and isinstance(value, str) and "T" not in value:
-                clock = header.get("TIME-OBS", header.get("UT", header.get("UTC")))
-                if not isinstance(clock, str):
-                    continue  # a date alone
-                value = f"{value.strip()}T{clock.strip()}"
-            if isinstance(value, str) and card.startswith("DATE"):
-                start = Time(value.strip(), format="isot", scale=scale)
-            elif isinstance(value, int | float) and not card.startswith("DATE"):
-                start = Time(float(value), format="jd" if card == "JD" else "mjd", scale=scale)
-            else:
-                continue
-        except ValueError:
-            continue
-        return float((start + TimeDelta(part * exposure, format="sec")).utc.mjd)
-    return None
 
 
 def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target:

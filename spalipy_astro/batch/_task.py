@@ -37,7 +37,6 @@ from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatc
 from spalipy_astro.io import (
     Extension,
     as_header,
-    chip_of,
     is_complete,
     open_mask,
     read_image,
@@ -434,10 +433,7 @@ def _image(task: Task, settings: Settings) -> Any:
     image = task.image
     if isinstance(image, Exception):
         raise image
-    hdu = settings.hdu
-    if isinstance(task.mask, str | os.PathLike):
-        hdu = chip_of(task.mask, settings.hdu)
-    mask = open_mask(task.mask, name="source_mask", hdu=hdu, **settings.flags)
+    mask = open_mask(task.mask, name="source_mask", hdu=settings.hdu, **settings.flags)
     if isinstance(image, str | os.PathLike):
         try:
             return read_image(image, hdu=settings.hdu, mask=mask, **settings.flags)
@@ -464,25 +460,24 @@ def _image(task: Task, settings: Settings) -> Any:
 
 def _writable(image: NDData, task: Task) -> NDData:
     """Leave out, before the work, what cannot be written of an image's metadata after it."""
-    header = as_header(image.meta, f"source {task.label}")
-    if isinstance(image, CCDData):
-        image = copy.copy(image)
-        image.meta = header
-        return image
-    return NDData(image, meta=header)
+    image = copy.copy(image)
+    image.meta = as_header(image.meta, f"source {task.label}")
+    return image
 
 
 def _as_ccddata(image: NDData) -> CCDData:
     """Turn an image into one that can be written; its WCS, which may be a gwcs, stays behind."""
     if isinstance(image, CCDData):
         return image
-    return CCDData(
+    plain = CCDData(
         image.data,
         unit=image.unit or "adu",
         mask=image.mask,
         uncertainty=image.uncertainty,
         meta=image.meta,
     )
+    plain.flags = getattr(image, "flags", None)  # NDData of a data model has some
+    return plain
 
 
 def _union(alignment: Alignment) -> Window | None:

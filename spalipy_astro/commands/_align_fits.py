@@ -17,7 +17,7 @@ from typing import Any
 from astropy.nddata import CCDData
 
 from spalipy_astro._checks import frame_of, plane_of
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
 from spalipy_astro.catalogs import as_table, epoch_of, is_sky_catalog
@@ -201,8 +201,6 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
     if _is_folder(options.output_filename):
         output.mkdir(parents=True, exist_ok=True)
         output /= f"{stem_of(source)}_aligned.fits"
-    elif not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {os.fspath(output.parent)!r} to write to")
     units = _units(options.source_ext, source)
     marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
     results = [output]
@@ -210,6 +208,7 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
     results += [_marked(path, mark) for path in others if path for mark in marks]
     for path in results:
         refuse_existing(path, overwrite=options.overwrite)
+        require_folder(path)
     find = find_options(options)
     templates = _templates(options, find, len(units))
     hdus: list[Any] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,27 @@ def is_batch(options: argparse.Namespace) -> bool:
     return options.is_batch
 
 
+_READ = {
+    "source_fits": "a source",
+    "template_fits": "the template",
+    "template_cat": "the template",
+    "source_cat": "the source's catalog",
+    "mask": "the mask",
+    "uncertainty": "the uncertainty",
+    "apply": "the transform",
+    "target": "the table of the target",
+}
+_WRITTEN = {
+    "output_filename": "OUTPUT",
+    "transform": "--transform",
+    "plot": "--plot",
+    "report": "--report",
+    "stack": "--stack",
+    "write_wcs": "--write-wcs",
+    "log_file": "--log-file",
+}
+
+
 def check(options: argparse.Namespace) -> None:
     """Raise UsageError for options that do not go together."""
     template = options.template_fits or options.template_cat
@@ -361,6 +383,9 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
         raise UsageError("--preserve-footprints needs a template image: -tf/--template-fits")
+    _check_files(options)
+    if options.workers < 1:
+        raise UsageError(f"--workers is a number from 1; got {options.workers}")
     if options.transform:
         try:
             check_asdf_name(options.transform, name="--transform")
@@ -386,6 +411,24 @@ def check(options: argparse.Namespace) -> None:
                 "several sources need a folder as OUTPUT, the last of the names; "
                 f"{options.output_filename} is a file"
             )
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise UsageError where what is read would be written over, or one file twice."""
+    known = {}
+    for name, words in _READ.items():
+        given = getattr(options, name)
+        for path in given if isinstance(given, list) else [given]:
+            if path:
+                known[os.path.realpath(path)] = f"{words} itself, which is never replaced"
+    for name, option in _WRITTEN.items():
+        path = getattr(options, name)
+        if not path or path == "source":
+            continue
+        place = os.path.realpath(path)
+        if place in known and not os.path.isdir(place):
+            raise UsageError(f"{option} is {path}, {known[place]}; give it another name")
+        known[place] = f"and so is {option}"
 
 
 def extensions(text: str | None) -> list[Extension | None]:

@@ -21,6 +21,7 @@ _IN_OPTIONS = {
     "overwrite=True": "--overwrite",
     "shape=(ny, nx)": "--output-shape NX,NY",
     "resample=False": "align_many(..., resample=False) in Python",
+    ", alignment.resample(source).": ", OUTPUT.",
     "sources: ": "",
     "source_mask: ": "--mask: ",
     "output is the folder": "OUTPUT is the folder",

@@ -302,13 +302,16 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     ny, nx = data.shape
     if min(ny, nx) < 8:
         raise ImageError(f"the image of shape {data.shape} is too small; the minimum is 8 x 8 px")
-    source = PixelSource(data, arrays[0], arrays[1]).without_wild_pixels()
-    rows = np.arange(0, ny, max(1, ny // 16))
-    values = data[rows].astype(np.float64)
-    values = values[np.isfinite(source.rows(rows)) & np.isfinite(values)]
+    source = PixelSource(data, arrays[0], arrays[1])
+    values = source.sample()
+    levels = source.levels_of(values)
+    plain = source.without_wild_pixels(levels)
+    if plain is not source:
+        source, values = plain, plain.sample()
+        levels = source.levels_of(values)
     if values.size:
+        low, middle, high = levels
         # what single precision cannot hold: large constants, and squares of strange units
-        low, middle, high = np.percentile(values, (16, 50, 84))
         spread = max(high - low, values.max() - middle)
         wide = data.dtype.itemsize > (4 if data.dtype.kind == "f" else 2)
         pedestal = float(middle) if wide else 0.0

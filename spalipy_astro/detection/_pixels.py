@@ -89,23 +89,35 @@ class PixelSource:
         good = np.isfinite(error) & (error > 0)
         return np.where(good, error, 1).astype(np.float32) ** 2
 
-    def without_wild_pixels(self) -> PixelSource:
+    def sample(self) -> NDArray[np.float64]:
+        """Return the good pixels of some rows."""
+        rows = np.arange(0, self.shape[0], max(1, self.shape[0] // 16))
+        values = self.data[rows].astype(np.float64)
+        return values[np.isfinite(self.rows(rows)) & np.isfinite(values)]
+
+    @staticmethod
+    def levels_of(values: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Return the percentiles 16, 50 and 84; 0 if there are no values."""
+        if values.size == 0:
+            return 0.0, 0.0, 0.0
+        low, middle, high = np.percentile(values, (16, 50, 84))
+        return float(low), float(middle), float(high)
+
+    def without_wild_pixels(self, levels: tuple[float, float, float]) -> PixelSource:
         """Mask numbers that no light can be: another program's mark of a bad pixel, a flipped bit.
 
         They are far beyond all others, which lie within a billion times the width of the sky's
-        distribution; single precision could not hold their squares.
+        distribution; single precision could not hold their squares. ``levels`` are those of some
+        pixels.
         """
         if self.data.dtype.kind != "f":
             return self
-        rows = np.arange(0, self.shape[0], max(1, self.shape[0] // 16))
-        some = np.asarray(self.rows(rows), np.float64)
-        some = some[np.isfinite(some)]
-        if some.size == 0:
+        low, middle, high = levels
+        if not high > low:
             return self
-        low, middle, high = np.percentile(some, (16, 50, 84))
         top, bottom = (float(f.reduce(self.data, axis=None)) for f in (np.fmax, np.fmin))
         reach = _WILD * (high - low)
-        if reach == 0 or (top - middle <= reach and middle - bottom <= reach):
+        if top - middle <= reach and middle - bottom <= reach:
             return self
         with np.errstate(invalid="ignore", over="ignore"):
             distance = np.abs(np.asarray(self.data, np.float64) - middle)

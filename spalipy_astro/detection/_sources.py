@@ -21,6 +21,8 @@ _MOST_FWHM = 60.0  # px
 # Filter's width per width of the objects: wide enough that a ring has its maximum in the middle.
 _FILTER = 0.8
 _ROUNDS = 4
+_TRAILED = 2.0  # times as long as wide: all objects in the same direction
+_THINNEST = 1.2  # px
 _BRIGHT = 40  # objects that tell the size
 _ISOPHOTE = 2.5  # noise of the filtered image: what belongs to an object
 _LEAST_AREA = 5  # px
@@ -64,21 +66,34 @@ def find_objects(frame: Exposure, threshold: float) -> QTable:
 
     Notes
     -----
-    The image is filtered with a Gaussian as wide as the brightest objects, so that a trail or a
-    ring is one object; pixels above 2.5 times the noise that the filtered image has itself are
-    segmented (`photutils.segmentation.detect_sources`) and taken apart (``deblend_sources``).
+    The image is filtered with a Gaussian as wide as the brightest objects, so that a ring is one
+    object, and as long as these where all of them are long in one direction, as trails are. Pixels
+    above 2.5 times the noise that the filtered image has itself are segmented
+    (`photutils.segmentation.detect_sources`) and taken apart (``deblend_sources``).
     Positions are the centroids of photutils' ``SourceCatalog``, and their errors follow from the
     noise of the pixels.
     """
     field = _field_of(frame)
     sigma = _FIRST_FWHM / 2.3548
     filtered = _filtered(field, sigma)
+    most = min(_MOST_FWHM / 2.3548, min(field.light.shape) / 20)
+    spreads = []
     for _ in range(_ROUNDS):
-        size = _FILTER * _size(filtered, sigma, threshold)
+        size, spread = _size(filtered, sigma, threshold)
+        spreads.append(spread)
+        size *= _FILTER
         if not size > 1.25 * sigma:
             break
-        sigma = min(size, _MOST_FWHM / 2.3548, min(field.light.shape) / 20)
+        sigma = min(size, most)
         filtered = _filtered(field, sigma)
+    # a filter too narrow or too wide leaves a part of a trail below the isophote
+    spread = max(spreads, key=lambda moments: np.linalg.eigvalsh(moments)[1])
+    across, along = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0.0))
+    across = max(_FILTER * across, _THINNEST)
+    if along > _TRAILED * across:
+        # a trail may be brighter at its ends, and a round filter makes two objects of it
+        along = min(along, most)
+        filtered, sigma = _filtered_along(field, spread, along, across), np.sqrt(along * across)
     return _measure(frame, field, filtered, sigma * 2.3548, threshold)
 
 
@@ -98,6 +113,34 @@ def _filtered(field: _Field, sigma: float) -> NDArray[np.float64]:
     if not field.good.all():
         weight = gaussian_filter(field.good.astype(np.float64), sigma, mode="nearest", truncate=3.0)
         smooth /= np.maximum(weight, 0.25)
+    return _in_noise(smooth, field, sigma)
+
+
+def _filtered_along(
+    field: _Field, spread: NDArray, along: float, across: float
+) -> NDArray[np.float64]:
+    """Filter the light with a Gaussian that is long in the direction in which the objects are."""
+    from scipy import fft
+
+    axes = np.linalg.eigh(spread)[1]  # of columns: across, along
+    ny, nx = field.light.shape
+    reach = int(np.ceil(3 * along))
+    shape = tuple(fft.next_fast_len(n + reach, real=True) for n in (ny, nx))
+    fy, fx = np.meshgrid(fft.fftfreq(shape[0]), fft.rfftfreq(shape[1]), indexing="ij")
+    turned = [fx * axis[0] + fy * axis[1] for axis in axes.T]
+    transfer = np.exp(-2 * np.pi**2 * ((across * turned[0]) ** 2 + (along * turned[1]) ** 2))
+
+    def smoothed(values: NDArray) -> NDArray[np.float64]:
+        return fft.irfft2(fft.rfft2(values, shape) * transfer, shape)[:ny, :nx]
+
+    smooth = smoothed(field.light / field.noise)
+    if not field.good.all():
+        smooth /= np.maximum(smoothed(field.good.astype(np.float64)), 0.25)
+    return _in_noise(smooth, field, float(np.sqrt(along * across)))
+
+
+def _in_noise(smooth: NDArray, field: _Field, sigma: float) -> NDArray[np.float64]:
+    """Divide a filtered image by the noise that it has itself."""
     # of white noise; what neighboring pixels have in common is seen below the sky, without stars
     white = 1 / (2 * np.sqrt(np.pi) * sigma)
     below = smooth[(smooth < 0) & field.good]
@@ -113,26 +156,37 @@ def _segments(filtered: NDArray, threshold: float) -> Any:
     return detect_sources(filtered, threshold, 1) if (filtered > threshold).any() else None
 
 
-def _size(filtered: NDArray, sigma: float, threshold: float) -> float:
-    """Measure the width of the bright objects: rms distance of their light along an axis, px."""
+def _size(filtered: NDArray, sigma: float, threshold: float) -> tuple[float, NDArray[np.float64]]:
+    """
+    Measure the width of the bright objects: rms distance of their light along an axis, px.
+
+    And their second moments in common, shape (2, 2).
+    """
+    none = 0.0, np.zeros((2, 2))
     segments = _segments(filtered, _ISOPHOTE)
     if segments is None:
-        return 0.0
+        return none
     label = segments.data
     y, x = np.nonzero(label)
     weight = filtered[y, x]
     label = label[y, x]
-    light, sx, sy, sxx, syy = (
+    x, y = x.astype(float), y.astype(float)
+    light, sx, sy, sxx, sxy, syy = (
         np.bincount(label, weights=weight * power)
-        for power in (np.ones(len(x)), x, y, x.astype(float) ** 2, y.astype(float) ** 2)
+        for power in (np.ones(len(x)), x, y, x**2, x * y, y**2)
     )
-    with np.errstate(invalid="ignore"):
-        spread = (sxx + syy) / light - (sx**2 + sy**2) / light**2
+    # specks of noise have no maximum above the threshold
+    light[_largest(filtered, segments.data) <= threshold] = 0
     bright = np.argsort(-light, kind="stable")[:_BRIGHT]
     bright = bright[light[bright] > threshold * _LEAST_AREA]
     if not len(bright):
-        return 0.0
-    return float(np.sqrt(max(np.median(spread[bright]) / 2 - sigma**2, 0.0)))
+        return none
+    light, sx, sy, sxx, sxy, syy = (sums[bright] for sums in (light, sx, sy, sxx, sxy, syy))
+    mx, my = sx / light, sy / light
+    xx, xy, yy = sxx / light - mx**2, sxy / light - mx * my, syy / light - my**2
+    spread = np.array([[np.median(xx), np.median(xy)], [np.median(xy), np.median(yy)]])
+    size = float(np.sqrt(max(np.median(xx + yy) / 2 - sigma**2, 0.0)))
+    return size, spread - sigma**2 * np.eye(2)
 
 
 def _measure(

@@ -8,7 +8,7 @@ from typing import Any
 
 from spalipy_astro.groups._sources import Sheet, opened
 from spalipy_astro.groups._work import Done, Work
-from spalipy_astro.registration import StarFrame, open_side, prepare
+from spalipy_astro.registration import StarFrame, prepare
 
 __all__ = ["find_frames"]
 
@@ -70,6 +70,5 @@ def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
     if isinstance(sheet.image, Exception):
         raise sheet.image
     name = f"image {index}"
-    image = open_side(sheet.image, name=name, hdu=sheet.hdu)
-    frame = prepare(image, name=name, **detection)
+    frame = prepare(sheet.open(name), name=name, **detection)
     return replace(frame, header={key: frame.header[key] for key in _TIMES if key in frame.header})

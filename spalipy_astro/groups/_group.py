@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
+from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
@@ -32,7 +33,7 @@ from spalipy_astro.groups._result import GroupAlignment
 from spalipy_astro.groups._sky import with_catalog
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
-from spalipy_astro.io import Extension
+from spalipy_astro.io import OBSERVATORY, Extension
 from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
@@ -56,6 +57,8 @@ def align_group(
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
     hdu: Extension | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     n_workers: int | None = 1,
     executor: str | Executor = "processes",
     client: Any = None,
@@ -92,6 +95,9 @@ def align_group(
         the chips of a camera: the name and version of an extension (or its number, where names do
         not differ) are the label of the chip, and each file is an exposure, unless ``chips`` and
         ``exposures`` say otherwise. All labels may then be given for each image or for each file.
+    ignore_flags, flag_name_map : optional
+        Which flags in files do not make a pixel bad, as for `find_alignment`. What is made of the
+        group, such as `GroupAlignment.coadd`, takes the same for bad.
     n_workers : int, optional
         How many images, and pairs of them, to work on at a time; 1 by default, None for as many as
         there are cores. The result is the same, bit for bit.
@@ -163,7 +169,8 @@ def align_group(
     elif named := " and ".join(name for name, value in given.sky.items() if value is not None):
         raise ValueError(f"{named}: only with a catalog of the sky as the reference.")
     listed = list_sources(images, name="images")
-    sheets: Iterable[Sheet] = each_sheet(listed, hdu)
+    flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    sheets: Iterable[Sheet] = each_sheet(listed, hdu, flags)
     total = None
     labeled = any(labels is not None for labels in (camera, chips, exposures))
     if isinstance(listed, Sequence) or labeled or hdu == "all":
@@ -214,6 +221,11 @@ def align_group(
     record = provenance(given.recorded)
     if hdu is not None:
         record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    if ignore_flags != OBSERVATORY:  # for those who open the images once more
+        bits = ignore_flags
+        if not isinstance(bits, str | int) or flag_name_map is not None:
+            bits = interpret_bit_flags(bits, flag_name_map=flag_name_map)
+        record = {**record, "flags": {"ignore_flags": bits}}
     return _result(seen, frames, components, names, reasons, record)
 
 

@@ -81,7 +81,7 @@ class GroupAlignment:
     cameras : dict
         For each camera whose distortion was solved for, by its label ("shared", that of ``camera``,
         or that of ``chips``), an `Alignment` of its frame with the same frame made flat: it can be
-        plotted and written, has an `error`, and is what ``camera=`` takes in later calls.
+        plotted and written, has an ``error``, and is what ``camera=`` takes in later calls.
     undetermined : dict
         Of the other ones what the frames do not determine.
     """
@@ -212,7 +212,7 @@ class GroupAlignment:
         Returns
         -------
         Alignment
-            From pixels of i to pixels of j. Its `error` is that of both maps together: what they
+            From pixels of i to pixels of j. Its ``error`` is that of both maps together: what they
             have in common, such as the way to the reference, does not count.
 
         Raises
@@ -296,7 +296,7 @@ class GroupAlignment:
         Backgrounds are matched by the medians of the differences in all overlaps, by least
         squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
         kernel, count only where no other frame has a better one. For
-        `reproject.mosaicking.reproject_and_coadd` see `coadd_inputs`.
+        `reproject.mosaicking.reproject_and_coadd` see ``coadd_inputs``.
         """
         from spalipy_astro.groups._coadd import COMBINE, coadd
 
@@ -334,7 +334,8 @@ class GroupAlignment:
         if hdu is None:
             hdu = self.provenance.get("hdu")
             hdu = tuple(hdu) if isinstance(hdu, list) else hdu
-        sheets = list(each_sheet(list_sources(images, name="images"), hdu))
+        flags = self.provenance.get("flags")
+        sheets = list(each_sheet(list_sources(images, name="images"), hdu, flags))
         if len(sheets) != len(self.alignments):
             raise ValueError(
                 f"images: {len(sheets)} of them for {len(self.alignments)} frames; give all, in "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import asdf
 import astropy.units as u
@@ -23,6 +24,7 @@ from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = [
     "from_tree",
+    "look_into",
     "read_alignment",
     "read_tree",
     "require_inverse",
@@ -192,6 +194,10 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
         )
     alignment = tree.get("alignment")
+    if alignment is None and "group" in tree:
+        raise FormatError(
+            f"{name} holds a group of frames, not an Alignment; GroupAlignment.read opens it."
+        )
     if isinstance(alignment, Alignment):
         require_inverse(alignment, name)
     return alignment
@@ -205,7 +211,9 @@ def require_inverse(alignment: Alignment, name: str) -> None:
         raise FormatError(f"{name}: its transform has no inverse.") from error
 
 
-def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[str, Any]:
+def read_tree(
+    path: str | os.PathLike[str], *, what: str, maker: str, strict: bool = True
+) -> dict[str, Any]:
     """
     Read all of an ASDF file, for good: nothing of it stays open, and nothing in it is executed.
 
@@ -216,6 +224,8 @@ def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[st
         What it should be, for messages: "an alignment".
     maker : str
         What writes such files: "Alignment.write".
+    strict : bool, optional
+        Whether contents that nobody here knows are an error, instead of plain mappings.
 
     Returns
     -------
@@ -239,10 +249,10 @@ def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[st
             warnings.catch_warnings(),
         ):
             check_aliases(stream)
-            config.validate_on_read = True
+            config.validate_on_read = strict
             # what nobody can convert comes as bare numbers; no transform must be made of these
-            warnings.simplefilter("error", AsdfConversionWarning)
-            # Not lazy: the alignment must outlive the file.
+            warnings.simplefilter("error" if strict else "ignore", AsdfConversionWarning)
+            # Not lazy: what is read must outlive the file.
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
@@ -252,11 +262,49 @@ def read_tree(path: str | os.PathLike[str], *, what: str, maker: str) -> dict[st
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
             f"that of a package that it uses: {reason_of(warning)} Upgrade them."
         ) from warning
+    except KeyError as error:
+        raise FormatError(
+            f"{name} cannot be read as {what}: it lacks an entry {reason_of(error)}. Files come "
+            f"from {maker}."
+        ) from error
+    except struct.error as error:
+        raise FormatError(
+            f"{name} is truncated or damaged: a block of its numbers is cut short. Files come from "
+            f"{maker}."
+        ) from error
     except Exception as error:
         raise FormatError(
             f"{name} cannot be read as {what} ({type(error).__name__}: {reason_of(error)}). "
             f"Files come from {maker}."
         ) from error
+
+
+def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
+    """
+    Take one thing out of an ASDF tree; what else is in it is not read.
+
+    Parameters
+    ----------
+    stream : binary file
+    pick : callable
+        Is given the tree, and returns the thing.
+
+    Returns
+    -------
+    object
+        As a plain mapping where nobody here knows what it is.
+
+    Raises
+    ------
+    Exception
+        Whatever asdf raises for damaged files.
+    """
+    check_aliases(stream)
+    with asdf.config_context() as config, warnings.catch_warnings():
+        config.validate_on_read = False  # arrays of the tree may lie in other extensions
+        warnings.simplefilter("ignore", AsdfConversionWarning)
+        with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:
+            return pick(file.tree)
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

@@ -140,18 +140,23 @@ def elongation_of(data: NDArray[Any], mask: NDArray[np.bool_] | None, xy: FloatA
         guess, for frames that match in no other way.
     """
     ny, nx = data.shape
-    corner = np.round(xy).astype(int) - _RADIUS
     size = 2 * _RADIUS + 1
-    inside = np.all((corner >= 0) & (corner + size <= (nx, ny)), axis=1)
-    stamps = []
-    for x, y in corner[inside][:_STARS]:
-        window = np.s_[y : y + size, x : x + size]
-        stamp = np.asarray(data[window], dtype=float)
-        edge = np.concatenate((stamp[0], stamp[-1], stamp[:, 0], stamp[:, -1]))
-        stamp = stamp - np.median(edge)
-        top = stamp[_RADIUS - 1 : _RADIUS + 2, _RADIUS - 1 : _RADIUS + 2].max()
-        if np.isfinite(stamp).all() and top > 0 and (mask is None or not mask[window].any()):
-            stamps.append(stamp / top)
+    corner = np.round(xy).astype(int) - _RADIUS
+    corner = corner[np.all((corner >= 0) & (corner + size <= (nx, ny)), axis=1)][:_STARS]
+    if len(corner) < _FEWEST:
+        return SQUARE
+    x, y = (corner[:, axis, np.newaxis] + np.arange(size) for axis in (0, 1))
+    place = y[:, :, np.newaxis], x[:, np.newaxis, :]
+    stamps = np.asarray(data[place], dtype=float)
+    good = np.isfinite(stamps).all(axis=(1, 2))
+    if mask is not None:
+        good &= ~mask[place].any(axis=(1, 2))
+    stamps = stamps[good]
+    edges = (stamps[:, 0], stamps[:, -1], stamps[:, :, 0], stamps[:, :, -1])
+    stamps = stamps - np.median(np.concatenate(edges, axis=1), axis=1)[:, np.newaxis, np.newaxis]
+    middle = slice(_RADIUS - 1, _RADIUS + 2)
+    top = stamps[:, middle, middle].max(axis=(1, 2), initial=0.0)[:, np.newaxis, np.newaxis]
+    stamps = stamps[top[:, 0, 0] > 0] / top[top > 0][:, np.newaxis, np.newaxis]
     if len(stamps) < _FEWEST:
         return SQUARE
     star = np.median(stamps, axis=0)

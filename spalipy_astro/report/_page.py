@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 from spalipy_astro._checks import path_of
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import refuse_existing, require_folder, whole_file
 from spalipy_astro.report import _html
 from spalipy_astro.report._verdict import Verdict
 from spalipy_astro.version import __version__
@@ -58,9 +58,7 @@ def check_path(path: Any, *, overwrite: bool) -> None:
         stem = os.path.splitext(name)[0]
         raise ValueError(f"path is that of an HTML page; got {name!r}. Write {stem + '.html'!r}.")
     refuse_existing(name, overwrite=overwrite)
-    folder = os.path.dirname(name) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path: there is no folder {folder!r} to write to.")
+    require_folder(name)
 
 
 def write_page(

@@ -205,7 +205,9 @@ def judge_group(group: Any) -> Verdict:
 def _lost(table: Table) -> Iterator[str]:
     """Yield why frames of a group could not be placed."""
     failed = np.asarray(table["component"]) < 0
-    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[failed]], "failed")
+    yield from _reasons(
+        [str(reason) for reason in np.asarray(table["reason"])[failed]], "not placed"
+    )
 
 
 def _listed(names: list[str]) -> str:
@@ -299,7 +301,7 @@ def _sequence_concerns(table: Table) -> Iterator[str]:
             yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
 
 
-def _reasons(reasons: list[str], what: str) -> Iterator[str]:
+def _reasons(reasons: list[str], what: str = "not aligned") -> Iterator[str]:
     """
     Yield why frames failed or were rejected, the most frequent reason first.
 

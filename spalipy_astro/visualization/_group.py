@@ -52,6 +52,17 @@ def plot_group(group: Any, ax: Axes | None = None, *, component: int = 0) -> Axe
     ------
     ValueError
         If there is no such component.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import align_group
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_group
+       >>> frame = example_pair()[1].data
+       >>> parts = [frame[:420, :620], frame[320:, 100:700], frame[150:600, 480:]]
+       >>> ax = plot_group(align_group(parts))
     """
     ax = axes_or_new(ax)
     (ny, nx), (x0, y0) = group.canvas(component)[:2]
@@ -116,6 +127,17 @@ def plot_group_residuals(group: Any, ax: Axes | None = None, *, component: int =
     ------
     ValueError
         If there is no such component.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import align_group
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_group_residuals
+       >>> frame = example_pair()[1].data
+       >>> parts = [frame[:420, :620], frame[320:, 100:700], frame[150:600, 480:]]
+       >>> ax = plot_group_residuals(align_group(parts))
     """
     ax = axes_or_new(ax)
     (ny, nx), (x0, y0) = group.canvas(component)[:2]

@@ -11,7 +11,8 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from spalipy_astro import AlignmentError
-from spalipy_astro.batch._target import mid_exposure, target_of
+from spalipy_astro.batch._target import target_of
+from spalipy_astro.io import mid_exposure
 
 START = 60000.25
 
@@ -26,6 +27,12 @@ START = 60000.25
         ({"DATE-AVG": Time(START, format="mjd").isot, "EXPTIME": 600}, START),
         ({"MJD-AVG": START, "MJD-OBS": 1.0}, START),
         ({"JD": START + 2400000.5, "EXPTIME": 2.0}, START + 1 / 86400),
+        ({"DATE-OBS": "2023-02-25", "UT": "6:00:00.0", "EXPTIME": "20"}, START + 10 / 86400),
+        ({"DATE-OBS": "2023-02-25 06:00:00", "JD": 1.0}, START),
+        ({"DATE-OBS": "2023-02-25T06:00:00Z", "MJD-AVG": 0.0}, START),
+        ({"EXPSTART": START, "EXPTIME": 60.0, "DATE-OBS": "2000-01-01"}, START + 30 / 86400),
+        ({"OBSMJD": str(START), "MJD-BEG": "unknown"}, START),
+        ({"DATE-OBS": "30/11/98", "TIME-OBS": "12:00:00"}, 51147.5),
         ({"DATE-OBS": "2023-02-25"}, None),
         ({"DATE-OBS": "yesterday"}, None),
         ({}, None),

@@ -113,6 +113,27 @@ def test_sources_are_found_where_they_are(name):
     assert np.mean(np.abs(pull) > 5) < 0.1
 
 
+@pytest.mark.parametrize("degrees", [0, 20, 68, 125])
+@pytest.mark.parametrize("length", [20, 40])
+def test_trails_that_are_brighter_at_their_ends(length, degrees):
+    """As a mount leaves them that halts there: each is one object."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+
+    def shape(u, v):
+        along, across = u * c + v * s, v * c - u * s
+        ends = 1 + 0.5 * (abs(along) > 0.3 * length)
+        return ends * ((abs(along) <= length / 2) & (abs(across) < 0.5))
+
+    profile = profile_of(shape, length / 2 + 1)
+    (image, _), xy, _ = pair_of(profile, n=26, shape=(300, 360), faintest=120.0, seed=5)
+    table = detect_stars(image)
+    assert table.meta["finder"] == "sources"
+    table = table[(table["flag"] & int(UNUSABLE)) == 0]
+    away = cKDTree(xy - SHIFT).query(np.column_stack((table["x"], table["y"])))[0]
+    assert np.count_nonzero(away < 2) >= 8
+    assert np.count_nonzero(away > 3) <= 2
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", SHAPES)
 def test_auto_finds_trails_and_rings(name, seed):
