@@ -4,9 +4,10 @@ Read damaged files: none may hang or crash the process, or raise anything but do
     python benchmarks/fuzz.py [--files 10000] [--seed 1] [--minutes M] [--kind fits asdf catalog]
 
 Small FITS, ASDF and catalog files are damaged at random, with a seed, and read by `read_image`,
-`Alignment.read` (what it accepts is used, too) and `read_catalog`, in a process with a limit of
-memory. One line a kind is printed, and an example of each message that names no problem. The exit
-status is 1 if there was a hang, a crash, an undocumented exception, or more than 1 % such messages.
+`Alignment.read`, `GroupAlignment.read` (what they accept is used, too) and `read_catalog`, in a
+process with a limit of memory. One line a kind is printed, and an example of each message that
+names no problem. The exit status is 1 if there was a hang, a crash, an undocumented exception, or
+more than 1 % such messages.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from asdf import AsdfFile
 from astropy.io import fits
+from astropy.nddata import CCDData
 from astropy.table import Table
+from astropy.time import Time
+from astropy.wcs import WCS, DistortionLookupTable
 
-from spalipy_astro import Alignment, AlignmentError, find_alignment, read_catalog
-from spalipy_astro.io import read_image
+from spalipy_astro import Alignment, AlignmentError, align_group, find_alignment, read_catalog
+from spalipy_astro.groups import GroupAlignment
+from spalipy_astro.io import image_hdus, read_image, to_hdus
 
 MEMORY = 4 * 2**30  # bytes of address space
 PATIENCE = 20.0  # s a file
+LSST = ("IMAGE", "MASK", "VARIANCE")
 # a library's words for its own surprise, which name nothing that is in the file
 VAGUE = re.compile(
     r"\((KeyError|IndexError|AttributeError|TypeError|AssertionError|UnboundLocalError|EOFError"
@@ -68,12 +75,19 @@ def seeds():
     mask = fits.ImageHDU((image > 105).astype("u1"), name="MASK")
     plain = written([fits.PrimaryHDU(image, cards)])
     table = Table({"X_IMAGE": xy[:, 0] + 1, "Y_IMAGE": xy[:, 1] + 1, "FLUX_AUTO": flux})
+    observed = [_observed(image, cards, names) for names in (("SCI", "ERR", "DQ"), LSST)]
+    xyls = Table({"X": xy[:, 0] + 1, "Y": xy[:, 1] + 1, "FLUX": flux, "BACKGROUND": 0 * flux})
     objects = fits.table_to_hdu(table)
     objects.name = "LDAC_OBJECTS"
     with tempfile.TemporaryDirectory() as folder:
         alignment = find_alignment(xy, xy @ [[1, 0.01], [-0.01, 1]] + [3, 4])
         alignment.write(f"{folder}/a.asdf")
-        asdf = Path(folder, "a.asdf").read_bytes()
+        asdf = {"a.asdf": Path(folder, "a.asdf").read_bytes()}
+        turned = xy @ [[1, -0.01], [0.01, 1]] - [5, 1]
+        align_group([xy, xy + 3.0, turned]).write(f"{folder}/group.asdf")
+        asdf["group.asdf"] = Path(folder, "group.asdf").read_bytes()
+        model = _model(image, alignment.wcs)
+        asdf["roman.asdf"] = model
         for name, kind in (("csv", "ascii.csv"), ("ecsv", "ascii.ecsv"), ("xml", "votable")):
             table.write(f"{folder}/c.{name}", format=kind)
         texts = {f"c.{e}": Path(folder, f"c.{e}").read_bytes() for e in ("csv", "ecsv", "xml")}
@@ -84,6 +98,7 @@ def seeds():
     start = [" NL   NX   NY  LOWBAD HIGHBAD  THRESH", "  1   70   60   -98.0 32000.0  20.0", ""]
     texts["c.als"] = "\n".join([*start, *als, ""]).encode()
     texts["c.csv.gz"] = gzip.compress(texts["c.csv"])
+    texts["c.xyls"] = written([fits.PrimaryHDU(), fits.table_to_hdu(xyls)])
     texts["c.ldac"] = written([fits.PrimaryHDU(), objects])
     packed = {
         f"{method}.fits.fz": written(
@@ -95,12 +110,56 @@ def seeds():
         "fits": {
             "plain.fits": plain,
             "planes.fits": written([fits.PrimaryHDU(image, cards), mask]),
+            "hst.fits": written(observed[0]),
+            "lsst.fits": written(observed[1]),
+            "tables.fits": _with_lookup_tables(image, cards),
+            "jwst.fits": _with_asdf(image, model),
             "gz.fits.gz": gzip.compress(plain),
             **packed,
         },
-        "asdf": {"a.asdf": asdf},
+        "asdf": asdf,
         "catalog": texts,
     }
+
+
+def _observed(image, cards, names):
+    """Return the HDUs of an observatory's file: science, uncertainty and flags."""
+    header = fits.Header({**cards, "BUNIT": "electrons/s", "TELESCOP": "HST", "INHERIT": True})
+    bits = {f"HIERARCH MP_{name}": k for k, name in enumerate(("BAD", "SAT", "CR", "DETECTED"))}
+    planes = {"ERR": image * 0 + 3, "VARIANCE": image * 0 + 9}
+    hdus = [fits.PrimaryHDU(header=fits.Header({"DATE-OBS": "2020-01-01"}))]
+    for name in names:
+        data = planes.get(name, (image > 105).astype("i2") if name != names[0] else image)
+        own = header if name == names[0] else bits if name == "MASK" else {}
+        hdus.append(fits.ImageHDU(data, fits.Header(own), name=name))
+    return hdus
+
+
+def _with_lookup_tables(image, cards):
+    """Return a file whose WCS has tables of distortions."""
+    wcs = WCS(cards)
+    wave = np.sin(np.arange(64.0).reshape(8, 8)).astype("f4")
+    wcs.cpdis1 = DistortionLookupTable(wave, (1, 1), (1.0, 1.0), (10.0, 10.0))
+    wcs.cpdis2 = DistortionLookupTable(-wave, (1, 1), (1.0, 1.0), (10.0, 10.0))
+    return written(to_hdus(CCDData(image, unit="adu", wcs=wcs)))
+
+
+def _model(image, wcs):
+    """Return an ASDF file with a data model such as Roman's."""
+    out = io.BytesIO()
+    planes = {"data": image, "err": image * 0 + 3, "dq": (image > 105).astype("u4")}
+    exposure = {"start_time": Time("2027-01-01"), "exposure_time": 60.0}
+    meta = {"telescope": "ROMAN", "model_type": "ImageModel", "exposure": exposure, "wcs": wcs}
+    AsdfFile({"roman": {**planes, "meta": meta}, "meta": meta}).write_to(out)
+    return out.getvalue()
+
+
+def _with_asdf(image, model):
+    """Return a FITS file with an ASDF extension."""
+    raw = np.frombuffer(model, "u1")
+    column = fits.Column("ASDF_METADATA", f"{len(raw)}B", array=raw[np.newaxis])
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI")]
+    return written([*hdus, fits.BinTableHDU.from_columns([column], name="ASDF")])
 
 
 def damage(raw, rng):
@@ -137,8 +196,16 @@ def use(kind, path):
     """Read a file, and use what is read."""
     if kind == "fits":
         read_image(path)
+        for hdu in image_hdus(path):
+            read_image(path, hdu=hdu)
     elif kind == "catalog":
         read_catalog(path)
+    elif "roman" in path.name:
+        read_image(path)
+    elif "group" in path.name:
+        group = GroupAlignment.read(path)
+        repr(group), str(group.table), group.shape, group.offset
+        group.between(0, 1).transform(3.0, 4.0)
     else:
         alignment = Alignment.read(path)
         repr(alignment), str(alignment.summary())

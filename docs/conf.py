@@ -18,10 +18,11 @@ version = ".".join(release.split(".")[:2])
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 extensions = [
     "command_line",
+    "gallery",
+    "mathml",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
     "sphinx_automodapi.automodapi",
     "sphinx_automodapi.smart_resolver",
     "sphinx_copybutton",
@@ -33,7 +34,8 @@ smartquotes_action = "qe"  # "--" is the start of an option, not a dash
 # inventories; and some docstrings name neighbors as their module's code does.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(astropy|ccdproc|concurrent|dask|enum|gwcs|matplotlib|numpy|reproject)(\..*)?"),
+    (r"py:.*", r"(astropy|ccdproc|concurrent|dask|drizzle|enum|gwcs|matplotlib|numpy)(\..*)?"),
+    (r"py:.*", r"reproject(\..*)?"),
     (r"py:.*", r"align_many|select_stars|InverseFITSWCSTransform"),
     (r"py:class", r"spalipy_astro\.alignment\._summary\.Merits"),  # a private base: see results.rst
 ]
@@ -61,6 +63,9 @@ plot_apply_rcparams = True
 # Examples write files; not into the sources.
 _scratch = tempfile.TemporaryDirectory()
 shutil.copytree(Path(__file__).parent / "data", Path(_scratch.name) / "data")
+shutil.copytree(
+    Path(__file__).parents[1] / "benchmarks" / "results", Path(_scratch.name) / "results"
+)
 plot_working_directory = _scratch.name
 
 # Fetching the inventories needs the network: Read the Docs has it, a checkout on a plane has not.
@@ -87,3 +92,7 @@ html_theme_options = {
     "footer_end": [],
 }
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_search_scorer = str(Path(__file__).parent / "_ext" / "scorer.js")
+html_math_renderer = "mathml"

@@ -28,3 +28,4 @@ collect_ignore = [
 @pytest.fixture(autouse=True)
 def _frames_of_the_documentation(_doctests_write_elsewhere):
     shutil.copytree(HERE / "data", Path("data"))
+    shutil.copytree(HERE.parent / "benchmarks" / "results", Path("results"))

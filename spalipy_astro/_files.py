@@ -31,6 +31,7 @@ __all__ = [
     "open_binary",
     "refuse_existing",
     "require_file",
+    "require_folder",
     "scratch_folder",
     "size_of",
     "state_of",
@@ -81,8 +82,7 @@ def require_file(path: str | os.PathLike[str], *, what: str = "file") -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # or a name with a null
-        home = any(part.startswith("~") for part in Path(os.fsdecode(path)).parts)
-        hint = " '~' stands for itself; os.path.expanduser takes it for your home." if home else ""
+        hint = _hint_of_home(Path(os.fsdecode(path)))
         raise FileNotFoundError(f"there is no {what} {name}.{hint}") from error
     if not stat.S_ISREG(mode):
         raise FormatError(f"{name} is {_kind(mode)}; a {what} is needed.")
@@ -113,6 +113,37 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise FileExistsError(
             f"{name} exists already; overwrite=True replaces it, another name keeps it"
         )
+
+
+def require_folder(path: str | os.PathLike[str]) -> None:
+    """
+    Raise unless there is a folder for a file that is to be written.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; of a symbolic link what it leads to.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not there.
+    PermissionError
+        If it cannot be written to.
+    """
+    final = Path(path)
+    folder = Path(os.path.realpath(path)).parent if final.is_symlink() else final.parent
+    name = os.fspath(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {name!r} to write to.{_hint_of_home(folder)}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {name!r} cannot be written to.")
+
+
+def _hint_of_home(path: Path) -> str:
+    """Say what to do about a ``~``, which a shell would have replaced and nobody here does."""
+    home = any(part.startswith("~") for part in path.parts)
+    return " '~' stands for itself; os.path.expanduser takes it for your home." if home else ""
 
 
 @contextmanager
@@ -149,12 +180,12 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iter
         final = Path(os.path.realpath(final))
         if final.is_symlink():
             raise OSError(f"{os.fspath(path)} is a link that leads to itself; use another name")
-    if not final.parent.is_dir():
-        where = final.parent if Path(path).is_symlink() else Path(path).parent
-        raise FileNotFoundError(f"there is no folder {os.fspath(where)!r} to write to")
+    require_folder(path)
     _clear_once(final.parent)
-    # not of the file's name, which may be as long as a name can be
-    folder = tempfile.mkdtemp(prefix=_prefix(), dir=final.parent)
+    try:  # not of the file's name, which may be as long as a name can be
+        folder = tempfile.mkdtemp(prefix=_prefix(), dir=final.parent)
+    except OSError as error:  # it names a folder that nobody has asked for
+        raise OSError(error.errno, error.strerror, os.fspath(final.parent)) from error
     try:
         partial = Path(folder) / Path(path).name
         yield partial

@@ -39,10 +39,19 @@ class _HDU(Protocol):
     def fileinfo(self) -> Any: ...
 
 
-ImageLike: TypeAlias = NDData | ArrayLike | str | os.PathLike[str] | HDUList | _HDU
+class _DataModel(Protocol):
+    """A data model of JWST or Roman."""
+
+    data: Any
+    err: Any
+    dq: Any
+    meta: Any
+
+
+ImageLike: TypeAlias = NDData | ArrayLike | str | os.PathLike[str] | HDUList | _HDU | _DataModel
 """
-An image: the path of a FITS file, an HDU, an HDUList, CCDData, NDData, or an array of any kind,
-such as one of dask.
+An image: the path of a FITS file, an HDU, an HDUList, CCDData, NDData, a data model of JWST or
+Roman, or an array of any kind, such as one of dask.
 """
 
 
@@ -107,3 +116,5 @@ class PairOptions(AlignmentOptions, total=False):
 
     source_mask: MaskLike | None
     hdu: HDULike | None
+    ignore_flags: Any
+    flag_name_map: Any

@@ -153,8 +153,9 @@ def test_resampling(twins, field, method, dtype, scale):
     turned = AffineTransformation2D(np.array([[0.98, 0.2], [-0.2, 0.98]]) / scale, [-20, 35])
     rng = np.random.default_rng(3)
     spline = SplineDistortion2D(*rng.normal(0, 1, (2, 9, 8)), bounds=((0, 90), (0, 110)))
+    shape = (70, 83) if scale == 1 else (34, 43)  # numpy takes its time for wide kernels
     # one thread: what others write meanwhile would be in one of the copies alone
-    out = resample(source, spline | turned, method=method, shape=(70, 83), n_threads=1)
+    out = resample(source, spline | turned, method=method, shape=shape, n_threads=1)
     assert 0.01 < out.mask.mean() < 0.9
     assert twins["interpolate_tile"]
     assert twins["spline_tile"]

@@ -29,6 +29,7 @@ from spalipy_astro._checks._plain import (
     check_pixels,
     check_wcs,
     in_pixels,
+    is_template,
     numbers_of_pixels,
     path_of,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "in_data_units",
     "in_pixels",
     "is_finite_pair",
+    "is_template",
     "is_whole",
     "luminance",
     "mask_like",

@@ -8,6 +8,8 @@ import numpy as np
 from astropy.nddata import CCDData, NDData
 from numpy.typing import NDArray
 
+from spalipy_astro.errors import ImageError
+
 __all__ = [
     "colors_go_last",
     "frame_of",
@@ -80,11 +82,17 @@ def mask_like(mask: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool
-        The mask itself where it has the shape of neither: for others to refuse.
+
+    Raises
+    ------
+    ImageError
+        If it has the shape of neither.
     """
     mask = np.asarray(mask, dtype=bool)
-    if mask.shape == shape or mask.shape != frame_of(shape):
+    if mask.shape == shape:
         return mask
+    if mask.shape != frame_of(shape):
+        raise ImageError(f"the mask has shape {mask.shape}, the image {shape}.")
     plane = mask[:, :, np.newaxis] if colors_go_last(shape) else mask
     return np.array(np.broadcast_to(plane, shape))
 

@@ -19,6 +19,7 @@ __all__ = [
     "check_pixels",
     "check_wcs",
     "in_pixels",
+    "is_template",
     "numbers_of_pixels",
     "path_of",
 ]
@@ -90,6 +91,15 @@ def numbers_of_pixels(name: str, values: Any) -> NDArray[np.float64]:
         shown = f"{type(values).__name__} of {array.dtype.name}" if is_list else repr(values)
         raise TypeError(f"{name} is in px, a number or an array of numbers; got {shown}.")
     return np.ma.filled(array.astype(float), np.nan)
+
+
+def is_template(table: Table) -> NDArray[np.bool_]:
+    """Tell which row of the table of a batch is its template, if one of the sources is."""
+    template = table.meta.get("template")
+    if template is None or "source" not in table.colnames:
+        return np.zeros(len(table), bool)
+    same = [source == template for source in table["source"]]
+    return np.array(same, bool)
 
 
 def path_of(name: str, value: Any) -> str:

@@ -45,7 +45,7 @@ class Alignment(Merits):
     ----------
     transform : `~astropy.modeling.Model`
         Source px -> template px, ``transform(x, y)``; ``transform.inverse`` goes back. Positions
-        are 0-based, with pixel centers on integers. `transform_points` takes them as one array.
+        are 0-based, with pixel centers on integers. ``transform_points`` takes them as one array.
     matches : `~astropy.table.QTable`
         The matched stars, brightest first: ``x_source``, ``y_source``, ``x_template``,
         ``y_template`` (px), ``flux_source``, ``flux_template``, ``source_row``, ``template_row``
@@ -184,6 +184,8 @@ class Alignment(Merits):
         return_footprint: bool = False,
         n_threads: int | None = None,
         hdu: HDULike | None = None,
+        ignore_flags: Any = "observatory",
+        flag_name_map: Any = None,
         pixfrac: float | None = None,
         kernel: str | None = None,
         weights: ArrayLike | str | None = None,
@@ -215,8 +217,10 @@ class Alignment(Merits):
             and ``offset`` stay in template px.
         wcs : `astropy.wcs.WCS`, `gwcs.WCS`, `~astropy.io.fits.Header` or (WCS, shape), optional
             Any grid on the sky instead of the template's, if that has a celestial WCS.
-        mask, uncertainty
-            For plain arrays: as those of CCDData.
+        mask : array_like of bool, path, HDU or HDUList, optional
+            Bad pixels in addition to those of ``data``, of its shape or (ny, nx).
+        uncertainty : `~astropy.nddata.NDUncertainty`, optional
+            For plain arrays: as that of CCDData.
         scale_flux : bool, optional
             Whether to multiply by 1 / `flux_ratio`, so that stars have the flux that they have in
             the template. Uncertainties are multiplied, too.
@@ -227,6 +231,8 @@ class Alignment(Merits):
             As for `spalipy_astro.resampling.resample`.
         hdu : int, str or (str, int), optional
             Which HDU of a file or HDUList is the image; by default the first image.
+        ignore_flags, flag_name_map : optional
+            Which flags in a file do not make a pixel bad, as for `find_alignment`.
         pixfrac, kernel, weights, return_weights : optional
             For ``method="drizzle"``: size and shape of the drops, weights of the pixels, and
             whether to also return the weight map; see there.
@@ -245,7 +251,9 @@ class Alignment(Merits):
             If ``data`` does not have the source's shape, there is no shape to resample to, or an
             option is unknown or not a whole number.
         """
-        data = _supplied.opened(data, name="data", hdu=hdu)
+        flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+        mask = _supplied.opened_mask(mask, hdu=hdu, **flags)
+        data = _supplied.opened(data, name="data", hdu=hdu, **flags)
         check_pixels(data, name="data")
         check_image(data, self.source_shape, name="data", frame="source", planes=True)
         grid = output_of(self, output=output, shape=shape, offset=offset, scale=scale, wcs=wcs)
@@ -259,7 +267,7 @@ class Alignment(Merits):
             conserve_flux=conserve_flux,
             fill_value=fill_value,
             min_weight=min_weight,
-            mask=_supplied.opened_mask(mask),
+            mask=mask,
             uncertainty=uncertainty,
             flags_method=flags_method,
             return_footprint=return_footprint,
@@ -292,7 +300,6 @@ class Alignment(Merits):
     read = classmethod(_supplied.read)
     from_transform = classmethod(_given.from_transform)
 
-    @checked_call
     def to_fits_header(
         self, *, kind: Literal["sip", "tpv", "tab"] = "sip", tolerance: float = 0.01
     ) -> FITSExport:
@@ -390,14 +397,11 @@ class Alignment(Merits):
 
         Raises
         ------
-        TypeError
-            If they are no numbers, but a table or positions on the sky.
-        ValueError
-            If they have another shape, or are not in px.
+        TypeError, ValueError
+            If they are no numbers of this shape, or not in px, but positions on the sky, say.
         """
         return _points.map_points(points, self.transform)
 
-    @checked_call
     def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
         """
         Move the positions in a table from the source to the template.
@@ -491,7 +495,6 @@ class Alignment(Merits):
 
         return _derive.composed(self, other)
 
-    @checked_call
     def shifted(
         self,
         *,
@@ -555,7 +558,6 @@ class Alignment(Merits):
 
         return _derive.cropped(self, source, template)
 
-    @checked_call
     def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
         """
         Return the alignment of images with pixels binned.

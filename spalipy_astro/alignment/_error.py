@@ -161,15 +161,16 @@ def error_over(
     float
         Expected rms distance between where the transform puts a point and where it belongs,
         template px, over the overlap of both frames; over the source where they do not overlap or
-        the template has no shape, and over the stars where the source has none.
+        the template has no shape, and over the stars where the source has none. NaN where there are
+        no stars either, as for lists of two fields.
     """
     x, y = stars
     if source_shape is not None:
         x, y = _geometry.spread(source_shape, _GRID)
         if template_shape is not None:
-            # not those of the source that lie on the template: inverses are the direct way
+            # not source pixels that lie on the template: the inverse is the direct way
             x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
             inside = _geometry.inside(x_back, y_back, source_shape)
             if inside.any():
                 x, y = x_back[inside], y_back[inside]
-    return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2)))
+    return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2))) if len(x) else np.nan

@@ -39,14 +39,14 @@ def _supplied(method: str) -> Callable:
     return getattr(import_module(module), function)
 
 
-def opened(image: Any, *, name: str, hdu: HDULike | None = None) -> Any:
+def opened(image: Any, *, name: str, hdu: HDULike | None = None, **flags: Any) -> Any:
     """Return the image of a path, HDU or HDUList; anything else as it is."""
-    return _supplied("open_image")(image, name=name, hdu=hdu)
+    return _supplied("open_image")(image, name=name, hdu=hdu, **flags)
 
 
-def opened_mask(mask: Any) -> Any:
+def opened_mask(mask: Any, *, hdu: HDULike | None = None, **flags: Any) -> Any:
     """Return the bad pixels of a path, HDU or HDUList; anything else as it is."""
-    return _supplied("open_mask")(mask)
+    return _supplied("open_mask")(mask, hdu=hdu, **flags)
 
 
 def picture(self: Alignment) -> str:

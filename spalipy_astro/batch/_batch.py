@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
+from astropy.io.fits import HDUList
 from astropy.table import QTable, Table
 
 from spalipy_astro._blas import available_cores, one_blas_thread
@@ -48,7 +49,7 @@ from spalipy_astro.batch._grid import (
     window_of_template,
 )
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
-from spalipy_astro.batch._sources import list_sources, make_tasks
+from spalipy_astro.batch._sources import list_sources, make_tasks, masks_each
 from spalipy_astro.batch._table import make_table, row_of
 from spalipy_astro.batch._target import target_of
 from spalipy_astro.batch._task import (
@@ -63,7 +64,7 @@ from spalipy_astro.batch._task import (
 from spalipy_astro.batch._template import best_template
 from spalipy_astro.catalogs import is_catalog, is_sky_catalog
 from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like, open_mask
 from spalipy_astro.registration import (
     FindOptions,
     StarFrame,
@@ -168,15 +169,15 @@ def align_many(
         Which frames are bad; they are not resampled. A mapping from names of columns to limits: a
         number; ``"3 sigma"``, for clipping on the bad side of the night's median; ``"1.5 median"``;
         or ``"80 %"``, the share of the best ones that is kept. For ``n_stars``, ``n_matched`` and
-        ``flux_ratio`` a number is a share of the median: ``{"fwhm": "3 sigma", "n_stars": 0.5,
-        "ellipticity": 0.4}``. Or a function that takes the table and returns True for each row
-        that is bad.
-    target : `~astropy.table.Table` or path, optional
+        ``flux_ratio`` a number up to 1 is a share of the median: ``{"fwhm": "3 sigma", "n_stars":
+        0.5, "ellipticity": 0.4}``. What depends on the exposure time is compared with frames of
+        the same one. Or a function that takes the table and returns True for each bad row.
+    target : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`, optional
         Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
         `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
-        `~astropy.coordinates.SkyCoord`. It is interpolated to the middle of each exposure, and
-        aligned images show it where it is at the time of the template; their WCS is right for it,
-        not for the stars.
+        `~astropy.coordinates.SkyCoord`, or one with ``obstime``. It is interpolated to the middle
+        of each exposure, and aligned images show it where it is at the time of the template; their
+        WCS is right for it, not for the stars. Frames that do not show it fail.
     hdu : int, str or (str, int), optional
         Extension of files, of the sources and of the template; by default the first image. With
         ``"all"`` every image of a file is a source, a chip of a camera, say: the first of each goes
@@ -291,7 +292,7 @@ def align_many(
     check_hdu(hdu)
     progress = check_progress(progress)
     sources = list_sources(sources)
-    for mask in source_mask if isinstance(source_mask, list | tuple) else [source_mask]:
+    for mask in masks_each(source_mask) or [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)
         elif mask is not None and not is_file_like(mask):
@@ -301,8 +302,9 @@ def align_many(
         _require("template", template)
     if hdu == "all":
         chips = None if template_hdu is None else [template_hdu]
-        if chips is None and isinstance(template, str | os.PathLike) and not best:
-            chips = None if is_catalog(template) else list(image_hdus(template))
+        is_file = isinstance(template, str | os.PathLike | HDUList) and not best
+        if chips is None and is_file and not is_catalog(template):
+            chips = list(image_hdus(template))
         whole = {
             "resample": resample,
             "alignments": alignments,
@@ -363,7 +365,7 @@ def align_many(
     )
     files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
     seen: list[Task] = []
-    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, seen)
+    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, settings.flags, seen)
     if best or in_two_steps or isinstance(sources, Sequence):
         tasks = list(tasks)
     most = len(tasks) if isinstance(tasks, list) else None
@@ -536,7 +538,9 @@ def _prepare_template(
             "one of them."
         )
     detection = {key: options[key] for key in DETECTION if key in options}
-    return label, prepare(template, name="template", mask=options.get("template_mask"), **detection)
+    given = options.get("template_mask")
+    mask = open_mask(given, name="template_mask", hdu=settings.hdu, **settings.flags)
+    return label, prepare(template, name="template", mask=mask, **detection)
 
 
 def _without_stars(

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import QTable, vstack
 
+from spalipy_astro.batch._sources import masks_each
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io import image_hdus
 
@@ -37,8 +39,8 @@ def align_chips(
         As for `align_many`. Results of the image in HDU ``k`` of files with several go to the
         folder ``hdu<k>`` of ``output``.
     template_hdus : list of Extension or None
-        The images of the template, if it is a file. With several of them the first image of a
-        source goes with the first, the second with the second.
+        The images of the template, if it is a file or an HDUList. With several of them the first
+        image of a source goes with the first, the second with the second.
     options : dict
         The other arguments.
 
@@ -67,9 +69,8 @@ def align_chips(
         folder = output
         if output is not None and several and number is not None:
             folder = Path(output) / f"hdu{number}"
-        masks = source_mask
-        if isinstance(source_mask, list | tuple):
-            masks = [source_mask[row] for row in rows]
+        many = masks_each(source_mask)
+        masks = source_mask if many is None else [many[row] for row in rows]
         table = align(
             [listed[row] for row in rows],
             template,
@@ -94,7 +95,7 @@ def align_chips(
 
 def _images(source: Any) -> list[int | None]:
     """Return the numbers of the images of a source; None stands for all that there is."""
-    if not isinstance(source, str | os.PathLike):
+    if not isinstance(source, str | os.PathLike | fits.HDUList):
         return [None]
     try:
         return list(image_hdus(source)) or [None]
@@ -109,8 +110,9 @@ def _counterpart(template: Any, hdus: list[Any] | None, place: int) -> Any:
     if len(hdus) == 1:
         return hdus[0]
     if place >= len(hdus):
+        name = os.fspath(template) if isinstance(template, str | os.PathLike) else "HDUList"
         raise FormatError(
-            f"the template {os.fspath(template)!r} has {len(hdus)} images, a source has more; name "
+            f"the template {name!r} has {len(hdus)} images, a source has more; name "
             "one of them by hdu, or give a template of one image for all."
         )
     return hdus[place]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,13 +30,22 @@ _HIGH_IS_BAD = (
     "rms",
     "flux_ratio_err",
 )
-_SHARES = ("n_matched", "n_stars", "flux_ratio")  # of which a number is a share of the median
+_COUNTS = ("n_matched", "n_stars")
+_SHARES = (*_COUNTS, "flux_ratio")  # of which a number up to 1 is a share of the median
+# what a longer exposure changes: frames are compared with those of the same one
+_BY_EXPOSURE = (*_SHARES, "background", "noise", "depth", "flux_ratio_err")
+_SAME_EXPOSURE = 0.02  # relative difference
 _RULE = re.compile(
-    r"\s*(?P<number>[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(?P<kind>sigma|median|%)?\s*"
+    r"\s*(?P<number>[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+\.)"
+    r"(?:[\s-]*(?P<kind>sigmas?|σ|(?:(?:x|times|of)\s+)?(?:the\s+)?median|%|percent))?\s*",
+    re.IGNORECASE,
 )
+_KINDS = {"a": "sigma", "s": "sigma", "σ": "sigma", "n": "median", "%": "%", "t": "%"}
+"""By the last letter of sigma, sigmas, median and percent."""
 _NORMAL = 1.4826
 _ROUNDS = 10
 _FLOOR = 0.01  # of the median: a night that does not vary has no outliers
+_LEAST_CHANGE = {"ellipticity": 0.03}  # that is seen: noise makes round stars that elliptical
 _LEAST = 3  # frames from which a median and a scatter are taken
 
 
@@ -57,7 +67,8 @@ class _Rule:
         if self.kind and len(known) < _LEAST:
             return np.zeros(len(values), bool), np.nan
         if self.kind == "sigma":
-            limit = _clipped(known, self.number, -1 if self.low_is_bad else 1)
+            floor = _LEAST_CHANGE.get(self.column, 0.0)
+            limit = _clipped(known, self.number, -1 if self.low_is_bad else 1, floor)
         elif self.kind == "median":
             limit = self.number * float(np.median(known))
         elif self.kind == "%":
@@ -68,13 +79,13 @@ class _Rule:
         with np.errstate(invalid="ignore"):
             return (values < limit if self.low_is_bad else values > limit), limit
 
-    def words(self, value: float, limit: float, middle: float) -> str:
-        """Say why a value is bad."""
+    def words(self, value: float, limit: float, middle: float, night: str) -> str:
+        """Say why a value is bad; ``night`` is what it was compared with."""
         side = "below" if self.low_is_bad else "above"
         how = {
-            "sigma": f"{self.number:g} sigma from the median of the night, {middle:.4g}",
-            "median": f"{self.number:g} of the median of the night, {middle:.4g}",
-            "%": f"the best {self.number:g} % of the night",
+            "sigma": f"{self.number:g} sigma from the median of {night}, {middle:.4g}",
+            "median": f"{self.number:g} of the median of {night}, {middle:.4g}",
+            "%": f"the best {self.number:g} % of {night}",
             "": "as asked for",
         }[self.kind]
         return f"{self.column} is {value:.4g}, {side} the limit of {limit:.4g} ({how})"
@@ -119,12 +130,31 @@ def rejected(reject: Reject | None, table: QTable) -> dict[int, str]:
         return {int(row): f"rejected by {name}" for row in np.flatnonzero(bad & good)}
     reasons: dict[int, list[str]] = {}
     for rule in rules:
-        values = np.where(good, np.asarray(table[rule.column], float), np.nan)
-        bad, limit = rule.judge(values)
-        for row in np.flatnonzero(bad):
-            middle = float(np.nanmedian(values))
-            reasons.setdefault(int(row), []).append(rule.words(values[row], limit, middle))
+        for night, part in _nights(rule, table):
+            values = np.where(good & part, np.asarray(table[rule.column], float), np.nan)
+            bad, limit = rule.judge(values)
+            for row in np.flatnonzero(bad):
+                middle = float(np.nanmedian(values))
+                words = rule.words(values[row], limit, middle, night)
+                reasons.setdefault(int(row), []).append(words)
     return {row: "; ".join(words) for row, words in sorted(reasons.items())}
+
+
+def _nights(rule: _Rule, table: QTable) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return which frames are compared with each other, and what to call them."""
+    whole = np.ones(len(table), bool)
+    if not rule.kind or rule.column not in _BY_EXPOSURE or "exptime" not in table.colnames:
+        return [("the night", whole)]
+    exposure = np.asarray(table["exptime"], float)
+    known = np.unique(exposure[exposure > 0])
+    steps = np.flatnonzero(np.diff(known) > _SAME_EXPOSURE * known[:-1]) + 1
+    groups = [group for group in np.split(known, steps) if len(group)]
+    likes = [(exposure >= group[0]) & (exposure <= group[-1]) for group in groups]
+    parts = [(f"the frames of {np.median(exposure[like]):g} s", like) for like in likes]
+    judged = sum(int(like.sum()) for like in likes if like.sum() >= _LEAST)
+    if len(parts) < 2 or 2 * judged < len(table):
+        return [("the night", whole)]  # each frame has an exposure of its own
+    return [*parts, ("the frames of unknown exposure", ~(exposure > 0))]
 
 
 def _rules(reject: Any) -> list[_Rule]:
@@ -141,28 +171,40 @@ def _rules(reject: Any) -> list[_Rule]:
         if column not in (*_LOW_IS_BAD, *_HIGH_IS_BAD):
             known = ", ".join(name for name in FIGURES if name in (*_LOW_IS_BAD, *_HIGH_IS_BAD))
             raise ValueError(f"reject: there is no quality {column!r}; there are {known}.")
-        found = _RULE.fullmatch(what if isinstance(what, str) else repr(what))
-        if isinstance(what, bool) or not isinstance(what, int | float | str) or found is None:
+        plain = what if isinstance(what, str) else _number(what)
+        found = None if plain is None else _RULE.fullmatch(plain)
+        if found is None:
             raise ValueError(
                 f"reject: {column} takes a number, '3 sigma', '1.5 median' or '80 %' (the best "
                 f"ones, which are kept); got {what!r}."
             )
-        number, kind = float(found["number"]), found["kind"] or ""
+        number, kind = float(found["number"]), _KINDS.get((found["kind"] or "")[-1:].lower(), "")
         if kind == "%" and not 0 < number <= 100:
             raise ValueError(f"reject: {column}: a share is from 0 to 100 %; got {what!r}.")
-        if not kind and column in _SHARES:
+        if not kind and column in _SHARES and number <= 1:
             kind = "median"
+        elif not kind and column == "flux_ratio":
+            raise ValueError(
+                "reject: flux_ratio takes a share of the night's median, up to 1, such as 0.5; got "
+                f"{what!r}."
+            )
         rules.append(_Rule(column, number, kind))
     return rules
 
 
-def _clipped(values: NDArray[np.float64], sigmas: float, side: int) -> float:
+def _number(what: Any) -> str | None:
+    """Write a number of any kind; None if it is something else."""
+    is_number = isinstance(what, Real) and not isinstance(what, bool)
+    return repr(float(what)) if is_number else None
+
+
+def _clipped(values: NDArray[np.float64], sigmas: float, side: int, floor: float) -> float:
     """Return the limit on one side of the median, by iterated clipping."""
     kept = values
     for _ in range(_ROUNDS):
         middle = float(np.median(kept))
         scatter = _NORMAL * float(np.median(np.abs(kept - middle)))
-        limit = middle + side * max(sigmas * scatter, _FLOOR * abs(middle))
+        limit = middle + side * max(sigmas * scatter, _FLOOR * abs(middle), floor)
         inner = values[values <= limit] if side > 0 else values[values >= limit]
         if len(inner) == len(kept):
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -21,7 +21,7 @@ from spalipy_astro.batch._made import made_from
 from spalipy_astro.batch._task import Task, files_of
 from spalipy_astro.io import Extension, open_image
 
-__all__ = ["expand", "list_sources", "make_tasks", "stem_of"]
+__all__ = ["expand", "list_sources", "make_tasks", "masks_each", "stem_of"]
 
 _SUFFIXES = (".fits", ".fit", ".fts")
 _PACKED = (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma")
@@ -131,6 +131,7 @@ def make_tasks(
     masks: Any,
     folder: Path | None,
     hdu: Extension | None,
+    flags: Mapping[str, Any],
     seen: list[Task],
 ) -> Iterator[Task]:
     """
@@ -145,10 +146,12 @@ def make_tasks(
         Where to write.
     hdu : int, str or (str, int), optional
         Which HDU of an HDUList is the image.
+    flags : mapping
+        ``ignore_flags`` and ``flag_name_map``, for its flags.
     seen : list of Task
         To which the tasks are added, without their pixels.
     """
-    many = masks if isinstance(masks, list | tuple) else None
+    many = masks_each(masks)
     if many is not None and isinstance(sources, Sequence) and len(many) != len(sources):
         raise ValueError(
             f"source_mask has {len(many)} masks for {len(sources)} sources; give one for all of "
@@ -164,7 +167,7 @@ def make_tasks(
             owner, stem = _place(folder, image if is_path else None, index, taken)
         task = Task(
             index,
-            absolute(image) if is_path else _opened(image, hdu),
+            absolute(image) if is_path else _opened(image, hdu, flags),
             masks if many is None else many[index],
             stem,
             os.fspath(image) if is_path else index,
@@ -172,6 +175,12 @@ def make_tasks(
         )
         seen.append(replace(task, image=None, mask=None))
         yield task
+
+
+def masks_each(masks: Any) -> list[Any] | None:
+    """Return masks that are given one for each source; None for one that is for all of them."""
+    one = isinstance(masks, fits.HDUList)  # which is a list
+    return list(masks) if isinstance(masks, list | tuple) and not one else None
 
 
 def _single(name: str, what: str, example: str) -> TypeError:
@@ -182,10 +191,10 @@ def _single(name: str, what: str, example: str) -> TypeError:
     )
 
 
-def _opened(image: Any, hdu: Extension | None) -> Any:
+def _opened(image: Any, hdu: Extension | None, flags: Mapping[str, Any]) -> Any:
     """Return the image of an HDU; what is wrong with it is for its row to tell."""
     try:
-        return open_image(image, name="source", hdu=hdu)
+        return open_image(image, name="source", hdu=hdu, **flags)
     except Exception as error:
         return error
 

@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io.registry import IORegistryError
 from astropy.table import QTable, Table
-from astropy.time import Time, TimeDelta
+from astropy.time import Time
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import AlignmentError, FormatError
-from spalipy_astro.io import exposure_time
+from spalipy_astro.io import mid_exposure
 
-__all__ = ["Target", "mid_exposure", "target_of"]
+__all__ = ["Target", "target_of"]
 
 _BEYOND = 0.1  # of the table's span, by which it is extrapolated
+_TIMES = ("time", "mjd", "jd", "datetime_jd", "date", "datetime", "obstime")
+"""Names of the column of times, in lower case; among them that of ephemerides of JPL Horizons."""
+_YEARS, _LAST = (1800, 2200), 100_000.0  # MJD: numbers that are years, or seconds
 _CUBIC = 4  # rows from which on a curve is drawn through them
 
 
@@ -73,61 +77,16 @@ class Target:
         return float(dx), float(dy)
 
 
-def mid_exposure(header: Mapping[str, Any]) -> float | None:
-    """
-    Return the middle of an exposure.
-
-    Parameters
-    ----------
-    header : mapping
-        FITS cards.
-
-    Returns
-    -------
-    float or None
-        MJD (UTC).
-    """
-    scale = str(header.get("TIMESYS", "UTC")).strip().lower()
-    scale = scale if scale in Time.SCALES and scale != "local" else "utc"
-    exposure = np.nan_to_num(exposure_time(header))  # at a moment, if it tells none
-    for card, part in (
-        ("MJD-AVG", 0.0),
-        ("DATE-AVG", 0.0),
-        ("MJD-MID", 0.0),
-        ("MJD-BEG", 0.5),
-        ("DATE-BEG", 0.5),
-        ("MJD-OBS", 0.5),
-        ("DATE-OBS", 0.5),
-        ("JD", 0.5),
-    ):
-        value = header.get(card)
-        try:
-            if card == "DATE-OBS" and isinstance(value, str) and "T" not in value:
-                clock = header.get("TIME-OBS", header.get("UT", header.get("UTC")))
-                if not isinstance(clock, str):
-                    continue  # a date alone
-                value = f"{value.strip()}T{clock.strip()}"
-            if isinstance(value, str) and card.startswith("DATE"):
-                start = Time(value.strip(), format="isot", scale=scale)
-            elif isinstance(value, int | float) and not card.startswith("DATE"):
-                start = Time(float(value), format="jd" if card == "JD" else "mjd", scale=scale)
-            else:
-                continue
-        except ValueError:
-            continue
-        return float((start + TimeDelta(part * exposure, format="sec")).utc.mjd)
-    return None
-
-
 def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target:
     """
     Read where a target is.
 
     Parameters
     ----------
-    target : `~astropy.table.Table` or path
-        With a column ``time`` and the columns ``x`` and ``y`` (template px), or a column of
-        `~astropy.coordinates.SkyCoord`, or ``ra`` and ``dec`` (deg).
+    target : `~astropy.table.Table`, path, or `~astropy.coordinates.SkyCoord` with ``obstime``
+        With a column ``time`` (or ``mjd``, ``jd``, ``datetime_jd``, ``date``) and the columns ``x``
+        and ``y`` (template px), or a column of `~astropy.coordinates.SkyCoord`, or ``ra`` and
+        ``dec`` (deg, another unit, or sexagesimal).
     wcs : `~astropy.wcs.WCS` or None
         That of the template, for positions on the sky.
     header : mapping or None
@@ -148,47 +107,80 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
             target = QTable.read(target)
         except (OSError, FormatError, IORegistryError, ValueError) as error:
             raise type(error)(f"target: {error}") from error
+    if isinstance(target, SkyCoord) and target.obstime is not None and target.ndim == 1:
+        target = QTable({"time": target.obstime, "position": target})
     if not isinstance(target, Table):
         raise TypeError(
             "target is a table with the columns time and x, y (template px), or time and a "
             f"SkyCoord, or a file of one; got {type(target).__name__}."
         )
     names = {name.lower(): name for name in target.colnames}
-    if "time" not in names:
+    known = next((name for name in _TIMES if name in names), None)
+    if known is None:
         raise ValueError(f"target needs a column 'time'; it has {', '.join(target.colnames)}.")
     if len(target) < 2:
         raise ValueError(f"target needs two rows or more to tell a motion; got {len(target)}.")
-    time = _times(target[names["time"]])
+    time = _times(target[names[known]])
     order = np.argsort(time)
     if not (np.diff(time[order]) > 0).all():
         raise ValueError("target: two rows have the same time, or a time is missing.")
     xy = _positions(target, names, wcs)
     if not np.isfinite(xy).all():
         raise ValueError("target: a position is not finite, or not on the template's sky.")
-    known = None if header is None else mid_exposure(header)
-    return Target(time[order], xy[order], float(time[order][0]) if known is None else known)
+    reference = None if header is None else mid_exposure(header)
+    return Target(time[order], xy[order], float(time[order][0]) if reference is None else reference)
 
 
 def _times(column: Any) -> NDArray[np.float64]:
     """Return times as MJD (UTC)."""
     if not isinstance(column, Time):
-        values = np.asarray(column)
+        values = _plain(column, u.day, "time is MJD or JD, in days, or a unit of time")
         if values.dtype.kind in "SUO":
             column = Time(values.astype(str), scale="utc")
+        elif values.dtype.kind == "M":
+            column = Time(values.astype("datetime64[us]"), scale="utc")
         else:
             # both in use; no observation has a JD that could be an MJD
-            column = Time(values.astype(float), format="jd" if values.min() > 2e6 else "mjd")
+            kind = "jd" if values.min() > 2e6 else "mjd"
+            column = Time(values.astype(float), format=kind, scale="utc")
+            if (column.mjd > _LAST).any() or ((values > _YEARS[0]) & (values < _YEARS[1])).all():
+                raise ValueError(
+                    "target: time is MJD, JD, ISO or an astropy.time.Time; got numbers from "
+                    f"{values.min():.10g} to {values.max():.10g}. Years, say, go into a Time: "
+                    "Time(values, format='jyear')."
+                )
     return np.atleast_1d(np.asarray(column.utc.mjd, float))
+
+
+def _plain(column: Any, unit: u.UnitBase, rule: str) -> NDArray[Any]:
+    """Return a column in a unit, if it has one of its own; NaN where it is masked."""
+    own = getattr(column, "unit", None)
+    values = getattr(column, "value", column) if isinstance(column, u.Quantity) else column
+    masked = np.ma.getmaskarray(np.ma.asarray(values))
+    values = np.array(np.ma.getdata(np.ma.asarray(values)))
+    if own is not None:
+        try:
+            values = values * u.Unit(own).to(unit)
+        except u.UnitConversionError:
+            raise ValueError(f"target: {rule}; got {own}.") from None
+    if masked.any() and values.dtype.kind in "iuf":
+        values = np.where(masked, np.nan, values)
+    return values
 
 
 def _positions(target: Table, names: Mapping[str, str], wcs: Any) -> NDArray[np.float64]:
     """Return positions in template px."""
     if {"x", "y"} <= set(names):
-        return np.column_stack([np.asarray(target[names[n]], float) for n in ("x", "y")])
+        rule = "x and y are in px of the template"
+        return np.column_stack([_plain(target[names[n]], u.pix, rule).astype(float) for n in "xy"])
     sky = next((target[n] for n in target.colnames if isinstance(target[n], SkyCoord)), None)
     if sky is None and {"ra", "dec"} <= set(names):
-        ra, dec = (np.asarray(target[names[n]], float) for n in ("ra", "dec"))
-        sky = SkyCoord(ra, dec, unit="deg")
+        ra, dec = (target[names[name]] for name in ("ra", "dec"))
+        if np.asarray(ra).dtype.kind in "SU":  # as catalogs have them
+            sky = SkyCoord(np.asarray(ra, str), np.asarray(dec, str), unit=(u.hourangle, u.deg))
+        else:
+            rule = "ra and dec are angles, in deg if they have no unit"
+            sky = SkyCoord(_plain(ra, u.deg, rule), _plain(dec, u.deg, rule), unit="deg")
     if sky is None:
         raise ValueError(
             "target needs the columns x and y (template px), a column of SkyCoord, or ra and dec "

@@ -37,7 +37,6 @@ from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatc
 from spalipy_astro.io import (
     Extension,
     as_header,
-    chip_of,
     is_complete,
     open_mask,
     read_image,
@@ -304,12 +303,13 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
             write_hdus(hdus, part)
+    first = settings.window is None  # of two steps; between them a common grid is found
     return Outcome(
         task.index,
         figures=figures_of(alignment),
         alignment=alignment if task.stem is None or settings.keep else None,
-        union=_union(alignment) if settings.window is None else None,
-        outline=_outline(alignment) if settings.window is None else None,
+        union=_union(alignment) if first and settings.grid == "union" else None,
+        outline=_outline(alignment) if first and settings.grid == "intersection" else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
@@ -433,10 +433,7 @@ def _image(task: Task, settings: Settings) -> Any:
     image = task.image
     if isinstance(image, Exception):
         raise image
-    hdu = settings.hdu
-    if isinstance(task.mask, str | os.PathLike):
-        hdu = chip_of(task.mask, settings.hdu)
-    mask = open_mask(task.mask, name="source_mask", hdu=hdu, **settings.flags)
+    mask = open_mask(task.mask, name="source_mask", hdu=settings.hdu, **settings.flags)
     if isinstance(image, str | os.PathLike):
         try:
             return read_image(image, hdu=settings.hdu, mask=mask, **settings.flags)
@@ -463,25 +460,24 @@ def _image(task: Task, settings: Settings) -> Any:
 
 def _writable(image: NDData, task: Task) -> NDData:
     """Leave out, before the work, what cannot be written of an image's metadata after it."""
-    header = as_header(image.meta, f"source {task.label}")
-    if isinstance(image, CCDData):
-        image = copy.copy(image)
-        image.meta = header
-        return image
-    return NDData(image, meta=header)
+    image = copy.copy(image)
+    image.meta = as_header(image.meta, f"source {task.label}")
+    return image
 
 
 def _as_ccddata(image: NDData) -> CCDData:
     """Turn an image into one that can be written; its WCS, which may be a gwcs, stays behind."""
     if isinstance(image, CCDData):
         return image
-    return CCDData(
+    plain = CCDData(
         image.data,
         unit=image.unit or "adu",
         mask=image.mask,
         uncertainty=image.uncertainty,
         meta=image.meta,
     )
+    plain.flags = getattr(image, "flags", None)  # NDData of a data model has some
+    return plain
 
 
 def _union(alignment: Alignment) -> Window | None:
@@ -522,9 +518,23 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
         )
 
 
+def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
+    """Raise where a frame does not show what it is to stand on."""
+    if alignment.source_shape is None:
+        return
+    x, y = target.at(target.reference) - (dx, dy)
+    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
+    if not _geometry.inside(u, v, alignment.source_shape):
+        raise AlignmentError(
+            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
+            f"{y:.1f}) px of the template."
+        )
+
+
 def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
     """Move an aligned frame with a target; what moves has the template's sky."""
     dx, dy = target.shift(image.meta)
+    _require_target(alignment, target, dx, dy)
     moved = alignment.shifted(template=(dx, dy))
     steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
     provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}

@@ -23,6 +23,7 @@ SPALIPY = Dialect(
     0,
     (Position("x", "y", axes=("x_err", "y_err")),),
     flux=(("flux", "flux_err"),),
+    magnitude=("mag", "magnitude"),
     fwhm=("fwhm",),
     flag=("flag",),
 )
@@ -31,7 +32,7 @@ SPALIPY = Dialect(
 SEXTRACTOR = Dialect(
     "sextractor",
     1,
-    tuple(_sextractor_position(kind) for kind in ("WIN", "PSF", "")),
+    tuple(_sextractor_position(kind) for kind in ("WIN", "PSF", "MODEL", "")),
     flux=tuple(
         (f"FLUX_{kind}", f"FLUXERR_{kind}")
         for kind in "AUTO BEST PSF PETRO WIN APER ISOCOR ISO MODEL MAX".split()
@@ -142,21 +143,31 @@ PSF_PHOTOMETRY = Dialect(
 )
 """Tables of photutils' PSFPhotometry."""
 
-XYLS = tuple(
+XYLS = (
+    *(
+        Dialect(
+            "astrometry.net",
+            1,
+            (Position("X", "Y"),),
+            key=key,
+            cased=True,
+            flux=(("FLUX", ""),),
+            signs=signs,
+        )
+        for key, signs in ((("X", "Y", "BACKGROUND"), ()), (("X", "Y"), ("AN_FILE",)))
+    ),
     Dialect(
         "astrometry.net",
         1,
-        (Position("X", "Y"),),
-        key=key,
-        cased=True,
+        (Position("field_x", "field_y"),),
+        key=("field_x", "index_x"),
         flux=(("FLUX", ""),),
-        signs=signs,
-    )
-    for key, signs in ((("X", "Y", "BACKGROUND"), ()), (("X", "Y"), ("AN_FILE",)))
+    ),
 )
 """
 Lists of image2xy and solve-field (Lang et al. 2010, AJ, 139, 1782,
-doi:10.1088/0004-6256/139/5/1782): told by a column BACKGROUND or by the card AN_FILE.
+doi:10.1088/0004-6256/139/5/1782): told by a column BACKGROUND or by the card AN_FILE. Last the
+list of stars that solve-field has found in its index, of which the image's are taken.
 """
 
 DAOPHOT = Dialect(

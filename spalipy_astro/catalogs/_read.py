@@ -27,7 +27,14 @@ from spalipy_astro.catalogs._text import (
     text_lines,
 )
 from spalipy_astro.errors import CatalogError, FormatError
-from spalipy_astro.io import head_of, image_hdus, is_fits, is_picture, open_fits
+from spalipy_astro.io import (
+    head_of,
+    image_hdus,
+    is_datamodel_file,
+    is_fits,
+    is_picture,
+    open_fits,
+)
 
 __all__ = ["as_table", "is_catalog"]
 
@@ -63,8 +70,9 @@ def is_catalog(thing: Any) -> bool:
         return True
     if isinstance(thing, str | os.PathLike):
         path = _path(thing)
-        if isinstance(path, Path) and (not path.is_file() or is_picture(path)):
-            return False
+        if isinstance(path, Path):
+            if not path.is_file() or is_picture(path) or is_datamodel_file(path):
+                return False
         if not is_fits(path):
             return not _NAME_OF_FITS.search(str(path))  # an image that is damaged is no catalog
         return _holds_table(path) and not image_hdus(path)
@@ -230,8 +238,11 @@ def _read(path: Path | str, format: str | None, columns: Any, hdu: int | str | N
             raise
         raise FormatError(f"{str(path)!r} cannot be read as a catalog: {error}") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if isinstance(error, _SURPRISES):  # their words are the reader's, not about the file
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = (lines or [type(error).__name__])[0].strip()
+        if isinstance(error, ascii.InconsistentTableError) and format is None:
+            reason = "its text has no columns that are the same in all lines"
+        elif isinstance(error, _SURPRISES):  # their words are the reader's, not about the file
             reason = f"what is in it is not what the format {format or 'of text'} asks for"
         raise FormatError(
             f"{str(path)!r} cannot be read as a catalog ({reason}). Say "
@@ -266,8 +277,9 @@ def _read_fits(path: Path | str, hdu: int | str | None) -> Table:
         if not is_table_hdu(hdus[found[0]]):
             raise CatalogError(f"HDU {hdu!r} of {str(path)!r} is an image, not a table.")
         table = _of_hdu(hdus[found[0]])
-        if "AN_FILE" in hdus[0].header:
-            table.meta["AN_FILE"] = hdus[0].header["AN_FILE"]
+        for unit in (hdus[0], hdus[found[0]]):
+            if "AN_FILE" in unit.header:
+                table.meta["AN_FILE"] = unit.header["AN_FILE"]
     if len(found) > 1:
         warnings.warn(
             f"{str(path)!r} has stars in HDUs {', '.join(map(str, found))}, as catalogs of several "

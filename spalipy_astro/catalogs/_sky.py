@@ -23,6 +23,7 @@ from spalipy_astro._checks import positive_number
 from spalipy_astro.catalogs._dialects import recognize
 from spalipy_astro.catalogs._read import as_table, is_catalog, is_frame
 from spalipy_astro.errors import CatalogError
+from spalipy_astro.io import mid_exposure
 from spalipy_astro.typing import CatalogLike
 
 __all__ = ["SkyPlane", "epoch_of", "is_sky_catalog", "project_catalog"]
@@ -37,6 +38,11 @@ _POSITIONS = (
     ("alpha_j2000", "delta_j2000"),
     ("ramean", "decmean"),
     ("radeg", "dedeg"),
+    ("radeg", "decdeg"),
+    ("ra_deg", "dec_deg"),
+    ("ra_j2000", "dec_j2000"),
+    ("raj2000", "decj2000"),
+    ("right_ascension", "declination"),
     ("coord_ra", "coord_dec"),
     ("s_ra", "s_dec"),
     # computed by VizieR for every catalog: where it has no columns of its own in degrees
@@ -128,12 +134,8 @@ def epoch_of(image: Any) -> Time | None:
     meta = getattr(image, "meta", None)
     if not isinstance(meta, Mapping):
         return None
-    for key, format in (("MJD-OBS", "mjd"), ("DATE-OBS", None)):
-        try:
-            return Time(meta[key], format=format)
-        except (KeyError, TypeError, ValueError):
-            continue
-    return None
+    moment = mid_exposure(meta, to_the_day=True)
+    return None if moment is None else Time(moment, format="mjd")
 
 
 def sky_options(position: Any, radius: Any, pixel_scale: Any, epoch: Any) -> dict[str, Any]:

@@ -119,7 +119,12 @@ def _check_numbers(lines: list[str]) -> None:
 
 
 def text_lines(path: Path | str) -> list[str]:
-    """Read a text, also a compressed one: a name with a line break would be taken for the text."""
+    """
+    Read a text, also a compressed one, as two lines or more.
+
+    That is what readers are given in place of a name: they take a name with a line break for the
+    text, and a text of one line for a name.
+    """
     with open_binary(path) as file, get_readable_fileobj(file) as text:
         words = text.read(_MAX_TEXT + 1)
     if len(words) > _MAX_TEXT:
@@ -127,7 +132,8 @@ def text_lines(path: Path | str) -> list[str]:
             f"{str(path)!r} has more than {_MAX_TEXT} characters, also unpacked; cut it, or read "
             "it in another way and give the table."
         )
-    return words.splitlines()
+    lines = words.splitlines()
+    return [*lines, *[""] * (2 - len(lines))]
 
 
 def _read_daophot(lines: list[str]) -> Table:

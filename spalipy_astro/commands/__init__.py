@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from spalipy_astro.commands._start import align_fits, align_fits_simple, main
+from spalipy_astro.commands._start import align_fits, align_fits_simple, align_group, main
 
 if TYPE_CHECKING:
+    from spalipy_astro.commands._align_group import parser_of_align_group
     from spalipy_astro.commands._arguments import (
         parser_of_align_fits,
         parser_of_align_fits_simple,
@@ -15,15 +17,21 @@ if TYPE_CHECKING:
 __all__ = [
     "align_fits",
     "align_fits_simple",
+    "align_group",
     "main",
     "parser_of_align_fits",
     "parser_of_align_fits_simple",
+    "parser_of_align_group",
 ]
+
+_PARSERS = {
+    "parser_of_align_fits": "_arguments",
+    "parser_of_align_fits_simple": "_arguments",
+    "parser_of_align_group": "_align_group",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("parser_of_align_fits", "parser_of_align_fits_simple"):
+    if name not in _PARSERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from spalipy_astro.commands import _arguments
-
-    return getattr(_arguments, name)
+    return getattr(import_module(f"{__name__}.{_PARSERS[name]}"), name)

@@ -17,11 +17,12 @@ from typing import Any
 from astropy.nddata import CCDData
 
 from spalipy_astro._checks import frame_of, plane_of
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
 from spalipy_astro.catalogs import as_table, epoch_of, is_sky_catalog
 from spalipy_astro.commands._arguments import (
+    KEPT,
     WITHOUT_EFFECT,
     check,
     extension,
@@ -53,8 +54,6 @@ from spalipy_astro.io import (
 from spalipy_astro.registration import StarFrame, find_alignment, open_side, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
-
-_KEPT = {None: None, "flux": True, "brightness": False}
 
 
 def align_fits(arguments: Sequence[str] | None, *, prog: str) -> int:
@@ -170,7 +169,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         template_hdu=None if options.template_ext == "all" else extension(options.template_ext),
         source_mask=options.mask,
         ignore_flags=options.ignore_flags,
-        conserve_flux=_KEPT[options.keep],
+        conserve_flux=KEPT[options.keep],
         min_matched=options.min_n_match,
         n_workers=options.workers,
         progress=tell,
@@ -202,8 +201,6 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
     if _is_folder(options.output_filename):
         output.mkdir(parents=True, exist_ok=True)
         output /= f"{stem_of(source)}_aligned.fits"
-    elif not output.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {os.fspath(output.parent)!r} to write to")
     units = _units(options.source_ext, source)
     marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
     results = [output]
@@ -211,6 +208,7 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
     results += [_marked(path, mark) for path in others if path for mark in marks]
     for path in results:
         refuse_existing(path, overwrite=options.overwrite)
+        require_folder(path)
     find = find_options(options)
     templates = _templates(options, find, len(units))
     hdus: list[Any] = []
@@ -326,7 +324,7 @@ def _resampled(
     found = alignment.resample(
         image,
         method=method(options),
-        conserve_flux=_KEPT[options.keep],
+        conserve_flux=KEPT[options.keep],
         fill_value=options.cval,
         shape=shape,
         output=grid_of(options),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from spalipy_astro.io import OBSERVATORY, Extension, check_asdf_name
 from spalipy_astro.resampling import METHODS
 
 __all__ = [
+    "KEPT",
     "WITHOUT_EFFECT",
+    "add_common",
+    "add_finder",
+    "add_keep",
+    "add_selection",
+    "add_spline_order",
+    "add_threshold",
     "check",
     "extension",
     "extensions",
@@ -26,6 +34,7 @@ __all__ = [
     "method",
     "parser_of_align_fits",
     "parser_of_align_fits_simple",
+    "selection_of",
 ]
 
 _OF_ORDER = ("nearest", "bilinear", "bicubic", "bicubic", "lanczos3", "lanczos3")
@@ -42,6 +51,8 @@ WITHOUT_EFFECT = (
     ("--cval-mask", float, "pixels without data are always masked"),
 )
 
+KEPT = {None: None, "flux": True, "brightness": False}
+"""What ``--keep`` says, as ``conserve_flux`` has it."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
@@ -96,35 +107,14 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     add_sky_options(parser.add_argument_group("sky"))
 
     stars = parser.add_argument_group("stars")
-    add = stars.add_argument
-    _add_threshold(stars)
-    _add_finder(stars)
-    add(
-        "--n-det",
-        type=float,
-        help="number of brightest stars to use, or a fraction up to 1 (default: all)",
-    )
-    add("--min-fwhm", type=float, help="smallest FWHM of a star in pixels")
-    add(
-        "--bad-flag-bits",
-        type=int,
-        default=0,
-        help="leave out stars with one of these bits of StarFlag; the first four are those "
-        "of SExtractor",
-    )
-    add("--min-sep", type=float, help="leave out stars closer to each other than this, in pixels")
+    add_threshold(stars)
+    add_finder(stars)
+    add_selection(stars)
 
     fit = parser.add_argument_group("transform")
     add = fit.add_argument
     _add_min_n_match(fit)
-    add(
-        "--spline-order",
-        type=int,
-        default=5,
-        choices=range(6),
-        help="degree of the distortion spline, 0 for none (default: %(default)s; it vanishes where "
-        "the stars show no distortion)",
-    )
+    add_spline_order(fit)
     add(
         "--affine",
         choices=("auto", *KINDS),
@@ -164,12 +154,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
         choices=range(6),
         help="the same by order: 0 nearest, 1 bilinear, 2-3 bicubic, 4-5 lanczos3",
     )
-    add(
-        "--keep",
-        choices=("flux", "brightness"),
-        help="what keeps its value where pixels change their size (default: surface brightness if "
-        "BUNIT is per solid angle, else flux)",
-    )
+    add_keep(image)
     add(
         "--ignore-flags",
         default=OBSERVATORY,
@@ -185,7 +170,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="work on N sources at a time"
     )
-    _add_common(parser)
+    add_common(parser)
     old = parser.add_argument_group("options of spalipy without effect")
     for name, kind, instead in WITHOUT_EFFECT:
         old.add_argument(name, type=kind, help=instead)
@@ -204,11 +189,11 @@ def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> argparse.Arg
     parser.add_argument("template_fits", metavar="TEMPLATE", help="image to align to")
     _add_extensions(parser)
     _add_min_n_match(parser)
-    _add_threshold(parser)
-    _add_finder(parser)
+    add_threshold(parser)
+    add_finder(parser)
     _add_report(parser)
     _add_union(parser)
-    _add_common(parser)
+    add_common(parser)
     return parser
 
 
@@ -225,7 +210,7 @@ def _add_extensions(parser: Any) -> None:
     )
 
 
-def _add_threshold(parser: Any) -> None:
+def add_threshold(parser: Any) -> None:
     parser.add_argument(
         "--sep-thresh",
         "--threshold",
@@ -235,7 +220,7 @@ def _add_threshold(parser: Any) -> None:
     )
 
 
-def _add_finder(parser: Any) -> None:
+def add_finder(parser: Any) -> None:
     parser.add_argument(
         "--finder",
         choices=("auto", "stars", "sources"),
@@ -243,6 +228,47 @@ def _add_finder(parser: Any) -> None:
         help="what finds the stars: a fit of the PSF, photutils' segmentation (for trails, rings "
         "of defocus and galaxies), or the one that suits the image (default: %(default)s)",
     )
+
+
+def add_keep(parser: Any) -> None:
+    """Add the option for what a pixel's value is."""
+    parser.add_argument(
+        "--keep",
+        choices=tuple(KEPT)[1:],
+        help="what keeps its value where pixels change their size (default: surface brightness if "
+        "BUNIT is per solid angle, else flux)",
+    )
+
+
+def add_spline_order(parser: Any) -> None:
+    """Add the option for distortions."""
+    parser.add_argument(
+        "--spline-order",
+        type=int,
+        default=5,
+        choices=range(6),
+        help="degree of the distortion spline, 0 for none (default: %(default)s; it vanishes where "
+        "the stars show no distortion)",
+    )
+
+
+def add_selection(parser: Any) -> None:
+    """Add the options that say which stars are used."""
+    add = parser.add_argument
+    add(
+        "--n-det",
+        type=float,
+        help="number of brightest stars to use, or a fraction up to 1 (default: all)",
+    )
+    add("--min-fwhm", type=float, help="smallest FWHM of a star in pixels")
+    add(
+        "--bad-flag-bits",
+        type=int,
+        default=0,
+        help="leave out stars with one of these bits of StarFlag; the first four are those "
+        "of SExtractor",
+    )
+    add("--min-sep", type=float, help="leave out stars closer to each other than this, in pixels")
 
 
 def _add_min_n_match(parser: Any) -> None:
@@ -272,7 +298,7 @@ def _add_union(parser: Any) -> None:
     )
 
 
-def _add_common(parser: Any) -> None:
+def add_common(parser: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     add_telling(parser)
 
@@ -320,6 +346,27 @@ def is_batch(options: argparse.Namespace) -> bool:
     return options.is_batch
 
 
+_READ = {
+    "source_fits": "a source",
+    "template_fits": "the template",
+    "template_cat": "the template",
+    "source_cat": "the source's catalog",
+    "mask": "the mask",
+    "uncertainty": "the uncertainty",
+    "apply": "the transform",
+    "target": "the table of the target",
+}
+_WRITTEN = {
+    "output_filename": "OUTPUT",
+    "transform": "--transform",
+    "plot": "--plot",
+    "report": "--report",
+    "stack": "--stack",
+    "write_wcs": "--write-wcs",
+    "log_file": "--log-file",
+}
+
+
 def check(options: argparse.Namespace) -> None:
     """Raise UsageError for options that do not go together."""
     template = options.template_fits or options.template_cat
@@ -336,6 +383,9 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--method and --interp-order have the same meaning; give one of them")
     if options.preserve_footprints and not (options.template_fits or options.apply):
         raise UsageError("--preserve-footprints needs a template image: -tf/--template-fits")
+    _check_files(options)
+    if options.workers < 1:
+        raise UsageError(f"--workers is a number from 1; got {options.workers}")
     if options.transform:
         try:
             check_asdf_name(options.transform, name="--transform")
@@ -363,6 +413,24 @@ def check(options: argparse.Namespace) -> None:
             )
 
 
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise UsageError where what is read would be written over, or one file twice."""
+    known = {}
+    for name, words in _READ.items():
+        given = getattr(options, name)
+        for path in given if isinstance(given, list) else [given]:
+            if path:
+                known[os.path.realpath(path)] = f"{words} itself, which is never replaced"
+    for name, option in _WRITTEN.items():
+        path = getattr(options, name)
+        if not path or path == "source":
+            continue
+        place = os.path.realpath(path)
+        if place in known and not os.path.isdir(place):
+            raise UsageError(f"{option} is {path}, {known[place]}; give it another name")
+        known[place] = f"and so is {option}"
+
+
 def extensions(text: str | None) -> list[Extension | None]:
     """Read a list of extensions: numbers, names, NAME:VERSION."""
     if text is None:
@@ -382,6 +450,16 @@ def extension(text: str | None) -> Extension | None:
 
 def find_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `find_alignment`."""
+    find: dict[str, Any] = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
+    find |= {"affine": options.affine, "finder": options.finder}
+    for side in ("source", "template"):
+        if (pixels := getattr(options, f"{side}_pixels")) is not None:
+            find[f"{side}_pixels"] = pixels
+    return find | selection_of(options)
+
+
+def selection_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword argument that says which stars are used, if any are not."""
     select = {
         "bad_flags": options.bad_flag_bits,
         "min_fwhm": options.min_fwhm,
@@ -389,12 +467,7 @@ def find_options(options: argparse.Namespace) -> dict[str, Any]:
         "brightest": options.n_det,
     }
     select = {key: value for key, value in select.items() if value}
-    find: dict[str, Any] = {"threshold": options.sep_thresh, "spline_order": options.spline_order}
-    find |= {"affine": options.affine, "finder": options.finder}
-    for side in ("source", "template"):
-        if (pixels := getattr(options, f"{side}_pixels")) is not None:
-            find[f"{side}_pixels"] = pixels
-    return {**find, "select": select} if select else find
+    return {"select": select} if select else {}
 
 
 def method(options: argparse.Namespace) -> str:

@@ -21,6 +21,7 @@ _IN_OPTIONS = {
     "overwrite=True": "--overwrite",
     "shape=(ny, nx)": "--output-shape NX,NY",
     "resample=False": "align_many(..., resample=False) in Python",
+    ", alignment.resample(source).": ", OUTPUT.",
     "sources: ": "",
     "source_mask: ": "--mask: ",
     "output is the folder": "OUTPUT is the folder",
@@ -130,6 +131,11 @@ class Console:
             self._print(words, sys.stdout)
         if total != 1:
             self._show_status("" if done == total else self._describe(done, total))
+
+    def step(self, words: str, done: int, total: int | None) -> None:
+        """Tell a terminal how far some work is that comes before the frames are done."""
+        of = "" if total is None else f" of {total}"
+        self._show_status("" if done == total else f"{words}: {done}{of}")
 
     def say(self, words: str) -> None:
         """Tell something that is neither a frame nor an error."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spalipy_astro._files import refuse_existing, whole_file
-from spalipy_astro.commands._align_fits import align_fits, align_fits_simple
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import Parser, run
+from spalipy_astro.commands._start import align_fits, align_fits_simple, align_group
 from spalipy_astro.example import example_pair
 from spalipy_astro.registration import find_alignment
 
@@ -21,6 +21,7 @@ _PROGRAM = "python -m spalipy_astro"
 _SCRIPTS = {
     "align-fits": (align_fits, "align FITS images to a template"),
     "align-fits-simple": (align_fits_simple, "align one FITS image to another"),
+    "align-group": (align_group, "align images that overlap each other, such as a mosaic"),
 }
 
 

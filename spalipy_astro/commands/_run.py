@@ -7,9 +7,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
-from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._console import Console, in_options
 from spalipy_astro.commands._signals import Ended, Heard, told
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.version import __version__
@@ -21,6 +22,7 @@ STATUS = (
     "command was not understood; 130 interrupted by Ctrl-C; 143 ended by SIGTERM, 129 by SIGHUP. "
     "Files are written whole or not at all, and after an interruption the same command continues."
 )
+_UNKNOWN = "unrecognized arguments: "
 _EXPECTED = (AlignmentError, ImportError, MemoryError, OSError, ValueError)
 
 
@@ -32,13 +34,18 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors take two lines, and that has an option ``--version``."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(epilog=STATUS, **options)
+        # of an abbreviation nobody knows what it will mean: --scale would be --scale-flux
+        super().__init__(epilog=STATUS, allow_abbrev=False, **options)
         self.add_argument(
             "--version", action="version", version=f"{self.prog} (spalipy_astro) {__version__}"
         )
 
     def error(self, message: str) -> Any:
         """Say what was not understood, and where to read more; end with status 2."""
+        if message.startswith(_UNKNOWN):
+            word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
+            near = get_close_matches(word, self._option_string_actions, n=1)
+            message += f"; did you mean {near[0]}?" if near else ""
         self.exit(2, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
 
 
@@ -111,7 +118,7 @@ def run(
                 "report"
             )
             return 1
-    return parser.error(words)
+    return parser.error(in_options(words))
 
 
 def _ended(signals: Heard, console: Console) -> int:

@@ -16,7 +16,7 @@ from astropy.io import fits
 from spalipy_astro._files import is_remote, refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.commands._run import UsageError
-from spalipy_astro.io import Extension, image_hdus
+from spalipy_astro.io import Extension, image_hdus, write_with_wcs
 
 __all__ = ["add_sky_options", "check_sky", "on_its_window", "sky_options", "write_wcs"]
 
@@ -26,12 +26,6 @@ _HEADS = (".head", ".ahead", ".hdr", ".txt")
 _FILES = (".wcs", ".fits", ".fit", ".fts")
 _IN_PLACE = (".fits", ".fit", ".fts", ".fz")
 _NAMES = ("position", "radius", "pixel_scale", "epoch")
-_OLD = re.compile(
-    r"(WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|EQUINOX|RADECSYS|ALGNWERR)|CROTA[12]"
-    r"|(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CNAME|CRDER|CSYER)[12]|(PC|CD|PV|PS)\d+_\d+"
-    r"|(A|B|AP|BP)_(ORDER|DMAX|\d+_\d+)|(CPDIS|CQDIS|CPERR|CQERR|DP|DQ|D2IMDIS|D2IMERR)\d.*"
-    r"|CHECKSUM|ZHECKSUM"
-)
 
 
 def add_sky_options(parser: Any) -> None:
@@ -201,19 +195,10 @@ def write_wcs(
     source = options.source_fits[0]
     target = source if where == _SOLUTION else where
     first = image_hdus(source)[0]
-    # pixels are passed on as they are stored, also compressed ones
-    as_stored = {"do_not_scale_image_data": True, "disable_image_compression": True}
-    with open(source, "rb") as file, fits.open(file, memmap=False, **as_stored) as hdus:
-        for (unit, _), header in zip(solved, headers, strict=True):
-            _replace(hdus[first if unit is None else unit].header, header)
-        overwrite = options.overwrite or where == _SOLUTION
-        with whole_file(target, overwrite=overwrite) as part:
-            hdus.writeto(part, output_verify="silentfix")
+    overwrite = options.overwrite or where == _SOLUTION
+    replaced = {
+        first if unit is None else unit: header
+        for (unit, _), header in zip(solved, headers, strict=True)
+    }
+    write_with_wcs(source, replaced, target, overwrite=overwrite)
     return str(target)
-
-
-def _replace(header: fits.Header, solution: fits.Header) -> None:
-    """Put a WCS in the place of the one that a header has."""
-    for key in {key for key in header if _OLD.fullmatch(key)}:
-        header.remove(key, ignore_missing=True, remove_all=True)
-    header.extend(solution.cards, unique=True, update=True)

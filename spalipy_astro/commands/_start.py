@@ -7,7 +7,7 @@ from importlib import import_module
 
 from spalipy_astro.commands._signals import end_at_once
 
-__all__ = ["align_fits", "align_fits_simple", "main"]
+__all__ = ["align_fits", "align_fits_simple", "align_group", "main"]
 
 
 def align_fits(arguments: Sequence[str] | None = None, *, prog: str = "align-fits") -> int:
@@ -48,6 +48,25 @@ def align_fits_simple(
         The exit status.
     """
     return _run("_align_fits", "align_fits_simple", arguments, prog)
+
+
+def align_group(arguments: Sequence[str] | None = None, *, prog: str = "align-group") -> int:
+    """
+    Run ``align-group``.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line without the program's name; ``sys.argv`` by default.
+    prog : str, optional
+        What the command is called in messages.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    return _run("_align_group", "align_group", arguments, prog)
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m spalipy_astro") -> int:

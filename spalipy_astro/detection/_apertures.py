@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["missed_light"]
 
-_MOST, _LEAST = 60, 5  # brightest stars, that are compared
+_MOST, _LEAST = 40, 5  # brightest stars, that are compared
 _BRIGHT_SNR = 10.0
 _RADIUS = 1.5  # of the apertures, FWHM: large enough for all but the wings
 _FOREIGN = 0.2  # light of others in the aperture over that of the star
+_FAINT, _MOST_PAIRS = 1e-3, 1000  # light of a neighbor over a star's; all pairs together
 _RING = 1.5  # outer radius of the ring with the sky, in radii of the aperture
 _SIGNIFICANT = 3.0  # sigma: what is less is left as it is
 _SANE = 2.0  # times: what is more is no error of the profile
@@ -72,31 +73,27 @@ def missed_light(
         return 1.0
     pixel = np.round(position[bright]).astype(np.int64)
     stamps, _, saturated = frame.cutouts(pixel, int(np.ceil(_RING * longest)) + 1)
-    reach = 2 * _RING * longest
-    tree = cKDTree(position)
-    ratios = []
-    for star, place, stamp, full in zip(bright, pixel, stamps, saturated, strict=True):
-        distance = _radii(profile, position[star] - place, len(stamp))
-        # pixels on the edge count by the part that is within
-        weight = np.clip(radius + 0.5 - distance, 0, 1)
-        if full.any() or (np.isnan(stamp) & (weight > 0)).any():
-            continue
-        others = np.setdiff1d(tree.query_ball_point(position[star], reach), [star])
-        foreign = sum(
-            (
-                max(flux[k], 0.0) * profile.at(_radii(profile, position[k] - place, len(stamp)))
-                for k in others
-            ),
-            start=np.zeros_like(distance),
-        )
-        if (foreign * weight).sum() > _FOREIGN * flux[star]:
-            continue
-        rest = stamp - foreign - flux[star] * profile.at(distance)
-        sky = np.nanmedian(rest[(distance > radius + 0.5) & (distance < _RING * radius)])
-        ratios.append(1 + (np.nan_to_num(rest - sky) * weight).sum() / flux[star])
-    if len(ratios) < _LEAST:
+    size = stamps.shape[1]
+    distance = _radii(profile, position[bright] - pixel, size)
+    # pixels on the edge count by the part that is within
+    weight = np.clip(radius + 0.5 - distance, 0, 1)
+    star, other = _neighbors(position, flux, bright, 2 * _RING * longest)
+    if len(star) > _MOST_PAIRS:
         return 1.0
-    ratio = np.array(ratios)
+    foreign = np.zeros_like(distance)
+    shape = profile.at(_radii(profile, position[other] - pixel[star], size))
+    np.add.at(foreign, star, flux[other, np.newaxis, np.newaxis] * shape)
+    own = flux[bright]
+    rest = stamps - foreign - own[:, np.newaxis, np.newaxis] * profile.at(distance)
+    ring = (distance > radius + 0.5) & (distance < _RING * radius) & np.isfinite(rest)
+    usable = ~saturated.any(axis=(1, 2)) & ring.any(axis=(1, 2))
+    usable &= ~(np.isnan(stamps) & (weight > 0)).any(axis=(1, 2))
+    usable &= (foreign * weight).sum(axis=(1, 2)) < _FOREIGN * own
+    if np.count_nonzero(usable) < _LEAST:
+        return 1.0
+    rest, ring, weight, own = rest[usable], ring[usable], weight[usable], own[usable]
+    excess = np.nan_to_num(rest) - _medians(rest, ring)[:, np.newaxis, np.newaxis]
+    ratio = 1 + (excess * weight).sum(axis=(1, 2)) / own
     middle = float(np.median(ratio))
     scatter = _NORMAL * float(np.median(np.abs(ratio - middle)))
     error = 1.2533 * scatter / np.sqrt(len(ratio))
@@ -104,9 +101,30 @@ def missed_light(
     return middle if known else 1.0
 
 
+def _neighbors(
+    position: NDArray[np.float64], flux: NDArray[np.float64], bright: NDArray[np.intp], reach: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return pairs of a bright star, by its place among them, and a source whose light matters."""
+    found = cKDTree(position).query_ball_point(position[bright], reach)
+    star = np.repeat(np.arange(len(bright)), [len(near) for near in found])
+    other = np.concatenate([np.asarray(near, np.intp) for near in found])
+    keep = (other != bright[star]) & (flux[other] > _FAINT * flux[bright[star]])
+    return star[keep], other[keep]
+
+
+def _medians(values: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the median of each plane where a mask is True."""
+    flat = np.where(mask, values, np.inf).reshape(len(values), -1)
+    flat.sort(axis=1)
+    number = np.count_nonzero(mask, axis=(1, 2))
+    rows = np.arange(len(values))
+    return (flat[rows, (number - 1) // 2] + flat[rows, number // 2]) / 2
+
+
 def _radii(profile: Profile, place: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Return elliptical distances of the pixels of a stamp from a place relative to its middle."""
+    """Return elliptical distances of the pixels of stamps from places relative to their middle."""
     offset = np.arange(size) - size // 2
-    dx, dy = offset - place[0], (offset - place[1])[:, None]
+    dx, dy = offset - place[:, :1], offset - place[:, 1:]
+    dx, dy = dx[:, np.newaxis, :], dy[:, :, np.newaxis]
     a, b, c = profile.matrix()
     return np.sqrt(a * dx**2 + 2 * b * dx * dy + c * dy**2)

@@ -226,7 +226,7 @@ def _camera_errors(one: Alignment, two: Alignment, both: Alignment) -> list[Erro
     if not same:
         return [term.seen_from(scale=scale) for term in (*here, *there)]
     # turned against each other, an axis of one goes with both of the other; mirrored, with none
-    angle = np.radians(both.rotation) if both.summary()["parity"] > 0 else np.pi / 2
+    angle = np.radians(both.rotation) if both._summary["parity"] > 0 else np.pi / 2
     terms = []
     for a, b in zip(here, there, strict=True):
         along, across = (scale * float(f(angle)) for f in (np.cos, np.sin))

@@ -11,22 +11,20 @@ from astropy.modeling import Model
 from astropy.modeling.models import Identity
 from numpy.typing import NDArray
 
-from spalipy_astro._geometry import spread
 from spalipy_astro.alignment import Alignment, ErrorTerm
 from spalipy_astro.fitting import Covariance
 from spalipy_astro.groups._alignments import distortion_of
 from spalipy_astro.groups._equations import SharedEquations
 from spalipy_astro.groups._joint import Solved
-from spalipy_astro.groups._layout import frame_of
+from spalipy_astro.groups._layout import Labels, frame_of
 from spalipy_astro.groups._solution import Solution
 from spalipy_astro.registration import StarFrame
 
-__all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras"]
+__all__ = ["Undetermined", "cameras_of", "labels_of", "read_cameras", "without_misfits"]
 
 FloatArray = NDArray[np.float64]
 
-_LEARNT = 0.25  # share of the variance that is left of what the frames say something of
-_MATTERS = 0.1  # px: rms of what is not determined, below which it is no matter
+_MATTERS = 0.1  # px: rms of an uncertain distortion, below which it is no matter
 
 
 @dataclass(frozen=True)
@@ -113,6 +111,28 @@ def _as_camera(given: Alignment | Model) -> Alignment:
         raise type(error)(f"camera: {error}") from error
 
 
+def without_misfits(
+    frames: Sequence[StarFrame | None], reasons: Sequence[str], labels: Labels
+) -> tuple[list[StarFrame | None], list[str]]:
+    """Leave out frames whose shape is not that of the camera that was given, and say why."""
+    left, told = list(frames), list(reasons)
+    for k, frame in enumerate(frames):
+        camera = labels.known.get(labels.camera(k))
+        if (
+            frame is None
+            or camera is None
+            or None in (shapes := (frame.shape, camera.source_shape))
+        ):
+            continue
+        if shapes[0] != shapes[1]:
+            left[k] = None
+            told[k] = (
+                f"its shape is {shapes[0]}, and that of its camera {shapes[1]}: camera= is the "
+                "distortion of whole, unbinned frames of one camera."
+            )
+    return left, told
+
+
 def cameras_of(
     solution: Solution, solved: Solved, frames: Sequence[StarFrame | None]
 ) -> dict[int, Alignment | Undetermined]:
@@ -131,21 +151,22 @@ def cameras_of(
         By the number of the camera.
     """
     found: dict[int, Alignment | Undetermined] = {}
-    if not isinstance(solved.equations, SharedEquations):
+    if not (solution.bent and isinstance(solved.equations, SharedEquations)):
         return found
     layout = solution.layout
     for name in sorted(set(layout.camera.values()) - layout.straight):
         members = [k for k, c in layout.camera.items() if c == name]
-        k = next((k for k in members if frame_of(frames, k).shape is not None), members[0])
+        k = members[0]
         shape = frame_of(frames, k).shape
+        if shape is None:  # catalogs do not tell the size of their frames
+            x, y = np.max([frame_of(frames, k).stars.xy.max(axis=0) for k in members], axis=0)
+            shape = int(y) + 2, int(x) + 2
         coefficients = solution.distortions.get(name, np.zeros((layout.space.size, 2)))
-        if not solution.bent:
-            factor = np.zeros((layout.space.size, 1))
-        else:
-            factor, reason = _errors(solution, solved, name, shape)
-            if reason:
-                found[name] = Undetermined(reason)
-                continue
+        errors = np.concatenate([frame_of(frames, k).stars.search_err for k in members])
+        factor, reason = _errors(solution, solved, name, float(np.median(errors)))
+        if reason:
+            found[name] = Undetermined(reason)
+            continue
         camera = Alignment.from_transform(
             distortion_of(layout, k, coefficients), source_shape=shape, template_shape=shape
         )
@@ -158,36 +179,28 @@ def cameras_of(
     return found
 
 
-def _errors(
-    solution: Solution, solved: Solved, name: int, shape: tuple[int, int] | None
-) -> tuple[FloatArray, str]:
+def _errors(solution: Solution, solved: Solved, name: int, star: float) -> tuple[FloatArray, str]:
     """
     Return the factor of the covariance of a camera's distortion, px, and what is not determined.
 
-    A direction of the parameters is determined where the frames leave a small share of the
-    variance that it has by the smoothness of the distortion alone.
+    Of that which an affine map makes no difference to, no more may be uncertain than the position
+    of a single star, ``star`` px.
     """
     equations, layout = solved.equations, solution.layout
     assert isinstance(equations, SharedEquations)
     columns, slopes = equations.camera(name)
-    covariance = solved.errors.covariance(columns)
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(solved.errors.covariance(columns))
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    unit = layout.radius * np.sqrt(solution.noise)
-    factor = np.concatenate(unit / np.sqrt(2) * (slopes @ root), axis=1)
-
-    prior = equations.penalty(solution.smoothing)[columns] ** -0.5
-    share, directions = np.linalg.eigh(covariance / np.outer(prior, prior))
-    loose = share > _LEARNT
-    within = prior[:, np.newaxis] * directions[:, loose] * np.sqrt(share[loose])
-    u = _grid(solution, shape)
-    plane = np.column_stack((np.ones(len(u)), u))
-    functions = unit * (layout.space.at(u).evaluate(np.eye(layout.space.size)) @ slopes @ within)
-    off = functions - plane @ (np.linalg.pinv(plane) @ functions)
+    errors = layout.radius * np.sqrt(solution.noise) * (slopes @ root)
+    factor = np.concatenate(errors / np.sqrt(2), axis=1)
+    x, y = np.meshgrid(*(side * np.linspace(-1, 1, 9) for side in layout.half))
+    u = np.column_stack((x.ravel(), y.ravel()))
+    off = layout.space.at(u).evaluate(np.concatenate(errors, axis=1))
     size = float(np.sqrt(np.sum(off**2) / len(u)))
-    if size < _MATTERS:
+    if size < max(_MATTERS, star):
         return factor, ""
-    squares = np.column_stack((plane, u[:, 0] ** 2, u[:, 0] * u[:, 1], u[:, 1] ** 2))
+    x, y = u.T
+    squares = np.column_stack((np.ones(len(u)), x, y, x * x, x * y, y * y))
     rest = off - squares @ (np.linalg.pinv(squares) @ off)
     kind = "its quadratic terms" if np.sum(rest**2) < 0.5 * np.sum(off**2) else "parts of it"
     return factor, (
@@ -195,14 +208,3 @@ def _errors(
         "camera for some of the exposures, by 90 degrees at best, or give a catalog of the sky as "
         "the reference."
     )
-
-
-def _grid(solution: Solution, shape: tuple[int, int] | None) -> FloatArray:
-    """Return positions spread over a frame, in its coordinates."""
-    layout = solution.layout
-    if shape is None:
-        (x0, x1), (y0, y1) = layout.space.bounds
-        x, y = np.meshgrid(np.linspace(x0, x1, 9), np.linspace(y0, y1, 9))
-        return np.column_stack((x.ravel(), y.ravel()))
-    xy = np.column_stack(spread(shape, 9))
-    return (xy - (np.array(shape[::-1]) - 1) / 2) / layout.radius

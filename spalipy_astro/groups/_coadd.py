@@ -12,9 +12,10 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import check_image, check_pixels, colors_go_last, shape_of
+from spalipy_astro._checks import colors_go_last, shape_of
 from spalipy_astro._files import scratch_folder
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.groups._sources import Sheet, image_of
 from spalipy_astro.groups._tiles import (
     LAST,
     Edges,
@@ -26,7 +27,6 @@ from spalipy_astro.groups._tiles import (
     window_of,
     without_sky,
 )
-from spalipy_astro.io import open_image
 
 __all__ = ["COMBINE", "Inputs", "coadd"]
 
@@ -51,11 +51,11 @@ class Inputs(Sequence[Any]):
 
     Parameters
     ----------
-    placed : sequence of (int, image, Alignment)
-        Number, image or its path, and alignment of each frame.
+    placed : sequence of (int, Sheet, Alignment)
+        Number, place and alignment of each frame.
     """
 
-    def __init__(self, placed: Sequence[tuple[int, Any, Alignment]]) -> None:
+    def __init__(self, placed: Sequence[tuple[int, Sheet, Alignment]]) -> None:
         self.placed = placed
 
     def __len__(self) -> int:
@@ -64,8 +64,8 @@ class Inputs(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Inputs(self.placed[index])
-        k, image, alignment = self.placed[index]
-        opened = _opened(k, image, alignment)
+        k, sheet, alignment = self.placed[index]
+        opened = image_of(k, sheet, alignment)
         pixels = np.asarray(getattr(opened, "data", opened))
         data = np.array(pixels, np.result_type(pixels, np.float32))
         if getattr(opened, "mask", None) is not None:
@@ -73,17 +73,8 @@ class Inputs(Sequence[Any]):
         return data, alignment.wcs
 
 
-def _opened(k: int, image: Any, alignment: Alignment) -> Any:
-    """Return an image that is in memory, and has the shape of its frame."""
-    name = f"images[{k}]"
-    opened = open_image(image, name=name)
-    check_pixels(opened, name=name)
-    check_image(opened, alignment.source_shape, name=name, frame="source", planes=True)
-    return opened
-
-
 def coadd(
-    placed: Sequence[tuple[int, Any, Alignment]],
+    placed: Sequence[tuple[int, Sheet, Alignment]],
     shape: tuple[int, int],
     offset: tuple[int, int],
     *,
@@ -99,8 +90,8 @@ def coadd(
 
     Parameters
     ----------
-    placed : sequence of (int, image, Alignment)
-        Number, image or its path, and alignment of each frame; one is opened at a time.
+    placed : sequence of (int, Sheet, Alignment)
+        Number, place and alignment of each frame; one is opened at a time.
     shape : (ny, nx)
         Of the canvas.
     offset : (x0, y0)
@@ -114,7 +105,7 @@ def coadd(
     mem_limit : float
         Bytes of aligned frames that are kept in memory; more go to temporary files.
     feather : float, optional
-        Over how many px from its edge the weight of a frame in a mean rises; by default an eighth
+        Over how many px from its edge the weight of a frame in a mean rises; by default a quarter
         of its shorter side, 64 at most.
     **options
         As for `Alignment.resample`.
@@ -137,8 +128,8 @@ def coadd(
         folder: Path | None = None
         last, held = False, 0.0
         kept = np.zeros(1)
-        for place, (k, image, alignment) in enumerate(placed):
-            image = _opened(k, image, alignment)
+        for place, (k, sheet, alignment) in enumerate(placed):
+            image = image_of(k, sheet, alignment)
             rows, columns = window = window_of(alignment, shape, offset)
             last = colors_go_last(shape_of(image), alignment.source_shape)
             if match_background:

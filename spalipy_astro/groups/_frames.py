@@ -8,9 +8,11 @@ from typing import Any
 
 from spalipy_astro.groups._sources import Sheet, opened
 from spalipy_astro.groups._work import Done, Work
-from spalipy_astro.registration import StarFrame, open_side, prepare
+from spalipy_astro.registration import StarFrame, prepare
 
 __all__ = ["find_frames"]
+
+_TIMES = ("MJD-OBS", "DATE-OBS")
 
 
 def find_frames(
@@ -63,10 +65,10 @@ def find_frames(
 
 
 def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
-    """Find the stars of one image. Its header, which is large, is not kept."""
+    """Find the stars of one image. Of its header, which is large, only the time is kept."""
     index, sheet = item
     if isinstance(sheet.image, Exception):
         raise sheet.image
     name = f"image {index}"
-    image = open_side(sheet.image, name=name, hdu=sheet.hdu)
-    return replace(prepare(image, name=name, **detection), header={})
+    frame = prepare(sheet.open(name), name=name, **detection)
+    return replace(frame, header={key: frame.header[key] for key in _TIMES if key in frame.header})

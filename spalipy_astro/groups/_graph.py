@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from spalipy_astro.fitting import fit_linear
 from spalipy_astro.registration import StarFrame
 
 __all__ = ["Link", "chain", "closing", "parts_of"]
@@ -46,6 +47,42 @@ class Link:
     log_odds: float
     matrix: FloatArray
     rms: float
+
+    @classmethod
+    def of(
+        cls,
+        i: int,
+        j: int,
+        one: FloatArray,
+        two: FloatArray,
+        stars_i: IntArray,
+        stars_j: IntArray,
+        log_odds: float,
+    ) -> Link:
+        """
+        Return the link of two frames by their stars, those left out that fit no affine map.
+
+        Parameters
+        ----------
+        i, j : int
+        one, two : ndarray, shape (N, 2), (M, 2)
+            The stars of both, px.
+        stars_i, stars_j : ndarray of int
+            Those that were matched.
+        log_odds : float
+        """
+        s, t = one[stars_i], two[stars_j]
+        good = np.ones(len(s), bool)
+        for _ in range(4):
+            matrix, offset = fit_linear(s[good], t[good])
+            distance = np.hypot(*(s @ matrix.T + offset - t).T)
+            limit = 5 * max(float(np.median(distance)), 0.05)
+            if np.count_nonzero(distance <= limit) < 4:
+                break
+            good = distance <= limit
+        rms = float(np.sqrt(np.mean(distance[good] ** 2)))
+        affine = np.vstack((offset, matrix.T))
+        return cls(i, j, stars_i[good], stars_j[good], log_odds, affine, rms)
 
 
 def parts_of(n: int, links: Sequence[Link]) -> IntArray:

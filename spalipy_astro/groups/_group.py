@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Hashable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
+from astropy.nddata.bitmask import interpret_bit_flags
 from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
@@ -18,17 +21,20 @@ from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment, provenance
 from spalipy_astro.batch import list_sources
-from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras
+from spalipy_astro.catalogs import is_sky_catalog
+from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras, without_misfits
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._frames import find_frames
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
+from spalipy_astro.groups._photometry import on_one_scale, quality_columns
 from spalipy_astro.groups._result import GroupAlignment
+from spalipy_astro.groups._sky import with_catalog
 from spalipy_astro.groups._sources import Sheet, each_sheet, labels_of_chips
 from spalipy_astro.groups._work import working
-from spalipy_astro.io import Extension
-from spalipy_astro.registration import FindOptions
+from spalipy_astro.io import OBSERVATORY, Extension
+from spalipy_astro.registration import FindOptions, StarFrame
 
 __all__ = ["align_group"]
 
@@ -37,6 +43,7 @@ log = logging.getLogger(__name__)
 _OPTIONS = (
     *("threshold", "fwhm", "gain", "saturation", "finder", "select"),
     *("scale", "rotation", "parity", "spline_order"),
+    *("position", "radius", "pixel_scale", "epoch"),
 )
 
 
@@ -45,11 +52,13 @@ _OPTIONS = (
 def align_group(
     images: Iterable[Any],
     *,
-    reference: int | str = "best",
+    reference: Any = "best",
     camera: str | Alignment | Model | Sequence[Hashable] | None = None,
     chips: Sequence[Hashable] | None = None,
     exposures: Sequence[Hashable] | None = None,
     hdu: Extension | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     n_workers: int | None = 1,
     executor: str | Executor = "processes",
     client: Any = None,
@@ -64,15 +73,19 @@ def align_group(
     images : iterable, folder or pattern
         Images, catalogs of their stars, or paths of either, as for `align_many`. Pixels are needed
         for the detection only: one image is read at a time, and none is kept.
-    reference : int or "best", optional
-        The frame whose pixels are the grid of its component, which is then number 0; by default
-        the one of the largest component that is connected best with all others. If it is connected
-        with none, a warning says so, and it is as if there were none.
-    camera : "shared" or sequence, optional
+    reference : int, "best" or a catalog of the sky, optional
+        The frame whose pixels are the grid of its component; by default the one that is connected
+        best with all others. Or a catalog of sky positions, as `find_alignment` takes it as a
+        template: every frame then gets an absolute WCS, the grid is a tangential plane, north up,
+        with pixels of the frames' size, and frames that do not overlap are related over the sky.
+        It takes part in the solution as a frame that does not move.
+    camera : "shared", Alignment, `~astropy.modeling.Model` or sequence, optional
         ``"shared"`` if all frames have the distortion of one camera; or a label per frame, the
         same for those of one camera. Dithered frames then show the camera's distortion itself, but
-        for an affine part, and the grid is the reference's without it. By default each frame has
-        its own distortion relative to the reference.
+        for an affine part, and the grid is the reference's without it: ``cameras`` of the result.
+        Or such a distortion, from an earlier group, or any model of px to px without distortion,
+        for all frames or one (or a label) per frame: it is not solved for, and frames need few
+        stars. By default each frame has its own distortion relative to the reference.
     chips, exposures : sequence, optional
         Labels per frame of the chip and of the exposure, both or none: chips have a fixed
         geometry, and each exposure has one pointing. Each chip has its own distortion.
@@ -82,6 +95,9 @@ def align_group(
         the chips of a camera: the name and version of an extension (or its number, where names do
         not differ) are the label of the chip, and each file is an exposure, unless ``chips`` and
         ``exposures`` say otherwise. All labels may then be given for each image or for each file.
+    ignore_flags, flag_name_map : optional
+        Which flags in files do not make a pixel bad, as for `find_alignment`. What is made of the
+        group, such as `GroupAlignment.coadd`, takes the same for bad.
     n_workers : int, optional
         How many images, and pairs of them, to work on at a time; 1 by default, None for as many as
         there are cores. The result is the same, bit for bit.
@@ -99,7 +115,8 @@ def align_group(
     **options
         ``threshold``, ``fwhm``, ``gain``, ``saturation``, ``finder``, ``select``, ``scale``,
         ``rotation``, ``parity`` and ``spline_order``, as for `find_alignment`; with
-        ``spline_order=0`` there are no distortions.
+        ``spline_order=0`` there are no distortions. With a catalog of the sky also ``position``,
+        ``radius``, ``pixel_scale`` and ``epoch``; what is not given is taken from the frames.
 
     Returns
     -------
@@ -110,6 +127,10 @@ def align_group(
     ------
     TypeError, ValueError
         If an argument makes no sense. The message begins with its name.
+    NoMatchError
+        If no frame is found in the catalog that is the reference.
+    CatalogError
+        If that catalog lacks what it must have.
     FileNotFoundError
         If a folder or a pattern stands for no file.
     ImportError
@@ -122,7 +143,9 @@ def align_group(
     `find_alignment`, with the same odds. A link that contradicts the others is dropped. Each star
     then is one unknown position that all its frames observe, and all maps follow from one
     least-squares solution; the weights of the penalties of the distortions come from restricted
-    maximum likelihood.
+    maximum likelihood. The time grows with the number of frames where each overlaps a few others,
+    also with a distortion each; where a hundred and more all overlap each other, distortions of
+    their own are coarser, and beyond some four hundred they are left out with a warning.
 
     Worker processes start anew: a script must call this within ``if __name__ == "__main__":``.
 
@@ -140,12 +163,14 @@ def align_group(
     check_hdu(hdu)
     check_workers(executor, n_workers)
     progress = check_progress(progress)
-    if isinstance(reference, bool) or not (
-        reference == "best" or (isinstance(reference, int | np.integer) and reference >= 0)
-    ):
-        raise ValueError(f"reference is 'best' or the number of an image; got {reference!r}.")
+    catalog = _catalog_of(reference)
+    if catalog is not None:
+        reference = "best"
+    elif named := " and ".join(name for name, value in given.sky.items() if value is not None):
+        raise ValueError(f"{named}: only with a catalog of the sky as the reference.")
     listed = list_sources(images, name="images")
-    sheets: Iterable[Sheet] = each_sheet(listed, hdu)
+    flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    sheets: Iterable[Sheet] = each_sheet(listed, hdu, flags)
     total = None
     labeled = any(labels is not None for labels in (camera, chips, exposures))
     if isinstance(listed, Sequence) or labeled or hdu == "all":
@@ -160,7 +185,13 @@ def align_group(
         n = len(seen)
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
-    part = parts_of(n, links)
+    frames, reasons = without_misfits(frames, reasons, labels)
+    if catalog is not None:
+        sky = with_catalog(catalog, frames, links, given)
+        reference, labels = n, replace(labels, sky=n)
+        frames = [*frames, sky.frame]
+        links = sorted([*links, *sky.links], key=lambda a: (-len(a.stars_i), a.i, a.j))
+    part = parts_of(len(frames), links)
     order = list(range(int(part.max()) + 1))
     if reference != "best":
         order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
@@ -187,7 +218,31 @@ def align_group(
             reference,
             components[0].reference,
         )
-    return _result(seen, components, names, reasons, provenance(given.recorded))
+    record = provenance(given.recorded)
+    if hdu is not None:
+        record = {**record, "hdu": list(hdu) if isinstance(hdu, tuple) else hdu}
+    if ignore_flags != OBSERVATORY:  # for those who open the images once more
+        bits = ignore_flags
+        if not isinstance(bits, str | int) or flag_name_map is not None:
+            bits = interpret_bit_flags(bits, flag_name_map=flag_name_map)
+        record = {**record, "flags": {"ignore_flags": bits}}
+    return _result(seen, frames, components, names, reasons, record)
+
+
+def _catalog_of(reference: Any) -> Any:
+    """Return the reference if it is a catalog of the sky; None if it is an image of the group."""
+    if isinstance(reference, int | np.integer) and not isinstance(reference, bool):
+        if reference >= 0:
+            return None
+    elif isinstance(reference, str) and reference == "best":
+        return None
+    elif not isinstance(reference, str) or os.path.exists(reference):
+        if is_sky_catalog(reference):
+            return reference
+    raise ValueError(
+        "reference is 'best', the number of an image, or a catalog of the sky, with columns such "
+        f"as ra and dec; got {reference!r}."
+    )
 
 
 def _check(
@@ -239,8 +294,9 @@ def _error_of(alignment: Alignment) -> float:
 
 def _result(
     sheets: Sequence[Sheet],
+    frames: Sequence[StarFrame | None],
     components: Sequence[Component],
-    names: Sequence[Hashable],
+    labels: Sequence[Hashable],
     reasons: list[str],
     record: Any,
 ) -> GroupAlignment:
@@ -248,19 +304,29 @@ def _result(
     n = len(sheets)
     alignments: list[Any] = [None] * n
     component = np.full(n, -1)
-    count = np.zeros(n, dtype=int)
+    count, in_catalog = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
     rows = []
     for number, part in enumerate(components):
         for k, alignment in part.alignments.items():
             alignments[k], component[k] = alignment, number
         for link, rms in [*part.links, *((link, np.nan) for link in part.dropped)]:
             used = bool(np.isfinite(rms))
+            if link.j == n:  # the catalog
+                in_catalog[link.i] = len(link.stars_i) if used else 0
+                continue
             count[[link.i, link.j]] += used
             rows.append((link.i, link.j, len(link.stars_i), link.log_odds, link.rms, rms, used))
     rows.sort()
-    names = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
+    columns = ("i", "j", "n_matched", "log_odds", "rms_before", "rms", "used")
     kinds = (int, int, int, float, float, float, bool)
-    links = QTable(rows=rows or None, names=names, dtype=kinds)
+    links = QTable(rows=rows or None, names=columns, dtype=kinds)
+    quality = {k: frame.quality for k, frame in enumerate(frames[:n]) if frame is not None}
+    for part in components:
+        top = part.reference
+        if top == n:  # the fluxes of a catalog are not those of images
+            top = max(part.alignments, key=lambda k: len(part.alignments[k].matches))
+        for k, alignment in on_one_scale(part.alignments, links, top, quality).items():
+            alignments[k] = alignment
     ok = [a is not None for a in alignments]
     for k in range(n):
         if not ok[k] and not reasons[k]:
@@ -275,17 +341,21 @@ def _result(
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
             "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
+            **quality_columns(alignments, quality),
         }
     )
     if any(sheet.by_hdu for sheet in sheets):
         numbers = [-1 if sheet.hdu is None else sheet.hdu for sheet in sheets]
         table.add_column(numbers, name="hdu", index=1)
-    top = components[0].reference if components else None
+    first = components[0].reference if components else None
+    if first == n:
+        table.add_column(in_catalog, name="n_catalog", index=table.index_column("links") + 1)
+        first = None
     cameras: dict[Hashable, Alignment] = {}
     undetermined: dict[Hashable, str] = {}
     for part in reversed(components):  # what several have solved for is the largest one's
         for number, camera in part.cameras.items():
-            name = names[number]
+            name = labels[number]
             cameras.pop(name, None)
             undetermined.pop(name, None)
             if isinstance(camera, Undetermined):
@@ -293,4 +363,4 @@ def _result(
             else:
                 cameras[name] = camera
     joint = [part.errors for part in components]
-    return GroupAlignment(top, alignments, table, links, record, cameras, undetermined, joint)
+    return GroupAlignment(first, alignments, table, links, record, cameras, undetermined, joint)

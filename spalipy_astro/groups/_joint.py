@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro.groups._blocks import Blocks, Factored
 from spalipy_astro.groups._equations import Equations, equations_of
-from spalipy_astro.groups._smoothness import PRIOR_COUNT, choose
+from spalipy_astro.groups._smoothness import PRIOR_COUNT, choose, least_excluded
 from spalipy_astro.groups._solution import Solution
 
 __all__ = ["JointErrors", "Solved", "solve_group"]
@@ -197,9 +197,10 @@ def solve_group(
     else:
         solution.straighten()
     smoothing = _START
+    # weights that followed the solution would let frames shrink, step by step
+    sigma = _on_grid(solution, frame, errors)
+    weight = sigma**-2.0
     for iteration in range(8):
-        sigma = _on_grid(solution, frame, errors)
-        weight = sigma**-2.0
         if solution.bent and iteration in (1, 3):
             best = choose(_sample(solution, frame, track, positions, weight, used))
             if best is None:
@@ -216,6 +217,13 @@ def solve_group(
         used = _clip(solution, frame, track, positions, sigma, used, gentle=iteration < 2)
         if iteration > 3 and np.array_equal(before, used):
             break
+    if bent and not solution.bent and not solution.layout.own:
+        # what a camera may have that its frames do not show is uncertain of all of them
+        solution.bent = True
+        equations = equations_of(solution, frame[used], track[used], positions[used], weight[used])
+        smoothing = least_excluded(equations)
+        penalty = equations.penalty(smoothing)
+        factored = Factored(equations.matrix, penalty)
     solution.smoothing = smoothing if solution.bent else (np.inf, np.inf)
     return _described(solution, equations, factored, penalty, used)
 

@@ -132,6 +132,7 @@ def start(
         {c: a.transform for c, a in labels.known.items()},
         middle,
         radius,
+        half / radius,
         SplineSpace.covering(np.vstack((-half, half)) / radius, _CELLS, _DEGREE),
     )
     return Solution(layout, first, second)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.fitting import fit_linear
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._work import Done, Work
 from spalipy_astro.matching import Priors, StarField, match_stars, pattern_votes
@@ -145,15 +144,4 @@ def _link(lists: _Lists, i: int, source: StarField, j: int, template: StarField)
         )
     except AlignmentError:
         return None
-    s, t = source.xy[match.source], template.xy[match.template]
-    good = np.ones(len(s), bool)
-    for _ in range(4):
-        matrix, offset = fit_linear(s[good], t[good])
-        distance = np.hypot(*(s @ matrix.T + offset - t).T)
-        limit = 5 * max(float(np.median(distance)), 0.05)
-        if np.count_nonzero(distance <= limit) < 4:
-            break
-        good = distance <= limit
-    rms = float(np.sqrt(np.mean(distance[good] ** 2)))
-    affine = np.vstack((offset, matrix.T))
-    return Link(i, j, match.source[good], match.template[good], match.log_odds, affine, rms)
+    return Link.of(i, j, source.xy, template.xy, match.source, match.template, match.log_odds)

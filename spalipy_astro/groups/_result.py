@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import asdf
 import astropy.units as u
 import numpy as np
 from astropy.nddata import CCDData
@@ -15,12 +14,16 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import checked_call, number, positive_number
-from spalipy_astro._files import require_file, whole_file
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
+from spalipy_astro.groups._exposures import write_images
 from spalipy_astro.groups._joint import JointErrors
+from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
+from spalipy_astro.groups._stored import check_parts, read_group, write_group
+from spalipy_astro.groups._tiles import window_of
+from spalipy_astro.io import Extension
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -65,8 +68,12 @@ class GroupAlignment:
         failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
         too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
         (rms error of the transform that is expected over the frame, grid px; large where the frames
-        do not determine the maps, as for
-        a shared camera that was never turned).
+        do not determine the maps, as for a shared camera that was never turned); and the quality of
+        the frame, as in the table of `align_many`: ``n_stars``, ``fwhm``, ``fwhm_arcsec``,
+        ``ellipticity``, ``orientation``, ``background``, ``noise``, ``depth``, ``flux_ratio`` (its
+        stars' fluxes over those in the reference of its component) with ``flux_ratio_err``, and
+        ``exptime``. With ``hdu="all"`` ``hdu`` tells which image of the
+        source it is.
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
         the pair's own affine map, px of j), ``rms`` (after the joint solution, grid px), ``used``
@@ -74,7 +81,7 @@ class GroupAlignment:
     cameras : dict
         For each camera whose distortion was solved for, by its label ("shared", that of ``camera``,
         or that of ``chips``), an `Alignment` of its frame with the same frame made flat: it can be
-        plotted and written, has an `error`, and is what ``camera=`` takes in later calls.
+        plotted and written, has an ``error``, and is what ``camera=`` takes in later calls.
     undetermined : dict
         Of the other ones what the frames do not determine.
     """
@@ -138,6 +145,34 @@ class GroupAlignment:
         nx, ny = (last - first + 1).tolist()
         return (ny, nx), (int(first[0]), int(first[1]))
 
+    def window(self, k: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """
+        Return the part of the canvas of its component on which a frame lies.
+
+        Parameters
+        ----------
+        k : int
+            The frame.
+
+        Returns
+        -------
+        shape : (ny, nx)
+        offset : (x0, y0)
+            As `Alignment.resample` takes them.
+
+        Raises
+        ------
+        ValueError
+            If the frame is not connected, or was a catalog.
+        """
+        alignment = self.alignments[k]
+        if alignment is None or alignment.source_shape is None:
+            raise ValueError(f"the frame {k} has no place on a canvas; see the table.")
+        shape, (x0, y0) = self._window(int(self.table["component"][k]))
+        rows, columns = window_of(alignment, shape, (x0, y0))
+        size = rows.stop - rows.start, columns.stop - columns.start
+        return size, (x0 + columns.start, y0 + rows.start)
+
     def _members(self, component: int) -> list[tuple[int, Alignment]]:
         """Return the frames of a component."""
         labels = np.asarray(self.table["component"])
@@ -162,8 +197,8 @@ class GroupAlignment:
 
     @property
     def wcs(self) -> Any:
-        """The FITS WCS of the canvas, if the reference has a WCS; else None."""
-        return self.canvas().wcs if self.reference is not None else None
+        """The FITS WCS of the canvas, if the reference has a WCS, or is a catalog; else None."""
+        return self.canvas().wcs if any(a is not None for a in self.alignments) else None
 
     def between(self, i: int, j: int) -> Alignment:
         """
@@ -177,7 +212,7 @@ class GroupAlignment:
         Returns
         -------
         Alignment
-            From pixels of i to pixels of j. Its `error` is that of both maps together: what they
+            From pixels of i to pixels of j. Its ``error`` is that of both maps together: what they
             have in common, such as the way to the reference, does not count.
 
         Raises
@@ -195,12 +230,13 @@ class GroupAlignment:
     @checked_call
     def coadd(
         self,
-        images: Sequence[Any],
+        images: Iterable[Any],
         *,
         combine: str = "mean",
         match_background: bool = True,
         scale_flux: bool = False,
         component: int = 0,
+        hdu: Extension | None = None,
         method: str | Kernel = "lanczos3",
         conserve_flux: bool | None = None,
         feather: float | None = None,
@@ -211,7 +247,7 @@ class GroupAlignment:
 
         Parameters
         ----------
-        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+        images : iterable of path, HDU, HDUList, CCDData, NDData or array_like, folder or pattern
             The images that were aligned, all of them, in the same order. Color images, of shape
             (k, ny, nx) or (ny, nx, 3), keep their layout.
         combine : {"mean", "median", "sum", "min", "max", "first", "last"}, optional
@@ -225,12 +261,15 @@ class GroupAlignment:
             share; for exposures of different length, and clouds.
         component : int, optional
             Which component, as in the table; the largest one by default.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `align_group`; by default the first image, or all images
+            where the group is of those.
         method, conserve_flux : optional
             How to resample; see `Alignment.resample`. By default surface brightness is kept where
             the unit is per solid angle, and flux otherwise.
         feather : float, optional
             Over how many px from its edge the weight of a frame in a mean rises to 1, so that
-            frames of different seeing pass into each other smoothly; by default an eighth of its
+            frames of different seeing pass into each other smoothly; by default a quarter of its
             shorter side, 64 at most. 0 gives all pixels the same weight.
         mem_limit : float, optional
             Bytes of aligned frames that are kept in memory; more go to temporary files. The
@@ -257,7 +296,7 @@ class GroupAlignment:
         Backgrounds are matched by the medians of the differences in all overlaps, by least
         squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
         kernel, count only where no other frame has a better one. For
-        `reproject.mosaicking.reproject_and_coadd` see `coadd_inputs`.
+        `reproject.mosaicking.reproject_and_coadd` see ``coadd_inputs``.
         """
         from spalipy_astro.groups._coadd import COMBINE, coadd
 
@@ -269,7 +308,7 @@ class GroupAlignment:
             feather = number("feather", given, meaning, u.pix)
             if not 0 <= feather < np.inf:
                 raise ValueError(f"feather is {meaning}; got {given!r}.")
-        placed = self._images(images, component)
+        placed = self._images(images, component, hdu)
         canvas = self.canvas(component)
         names = [k for k, _, _ in placed]
         total, footprint = coadd(
@@ -288,32 +327,49 @@ class GroupAlignment:
         total.wcs = canvas.wcs
         return total, footprint
 
-    def _images(self, images: Sequence[Any], component: int) -> list[tuple[int, Any, Alignment]]:
-        """Return number, image and alignment of each frame of a component."""
-        images = list(images)
-        if len(images) != len(self.alignments):
+    def _sheets(self, images: Any, hdu: Extension | None) -> list[Sheet]:
+        """Return where the image of each frame is."""
+        from spalipy_astro.batch import list_sources
+
+        if hdu is None:
+            hdu = self.provenance.get("hdu")
+            hdu = tuple(hdu) if isinstance(hdu, list) else hdu
+        flags = self.provenance.get("flags")
+        sheets = list(each_sheet(list_sources(images, name="images"), hdu, flags))
+        if len(sheets) != len(self.alignments):
             raise ValueError(
-                f"images: {len(images)} of them for {len(self.alignments)} frames; give all, in "
+                f"images: {len(sheets)} of them for {len(self.alignments)} frames; give all, in "
                 "the order of align_group."
             )
+        return sheets
+
+    def _images(
+        self, images: Any, component: int, hdu: Extension | None
+    ) -> list[tuple[int, Sheet, Alignment]]:
+        """Return number, place and alignment of each frame of a component."""
+        sheets = self._sheets(images, hdu)
         members = self._members(component)
         for k, alignment in members:
             if alignment.source_shape is None:
                 raise ValueError(f"images: frame {k} was aligned as a catalog and has no shape.")
-        return [(k, images[k], alignment) for k, alignment in members]
+        return [(k, sheets[k], alignment) for k, alignment in members]
+
+    write_images = write_images
 
     def coadd_inputs(
-        self, images: Sequence[Any], *, component: int = 0
+        self, images: Iterable[Any], *, component: int = 0, hdu: Extension | None = None
     ) -> tuple[Sequence[tuple[NDArray[Any], Any]], Any, tuple[int, int]]:
         """
         Return inputs for `reproject.mosaicking.reproject_and_coadd`.
 
         Parameters
         ----------
-        images : sequence of path, HDU, HDUList, CCDData, NDData or array_like
+        images : iterable of path, HDU, HDUList, CCDData, NDData or array_like, folder or pattern
             The images that were aligned, all of them, in the same order.
         component : int, optional
             Which component, as in the table; the largest one by default.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `coadd`.
 
         Returns
         -------
@@ -345,11 +401,85 @@ class GroupAlignment:
         """
         from spalipy_astro.groups._coadd import Inputs
 
-        placed = self._images(images, component)
+        placed = self._images(images, component, hdu)
         canvas = self.canvas(component)
         x0, y0 = canvas.offset
         onto = placed[0][2].shifted(template=(-x0, -y0), template_shape=canvas.shape)
         return Inputs(placed), onto.template_wcs, canvas.shape
+
+    @checked_call
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        images: Iterable[Any] | None = None,
+        hdu: Extension | None = None,
+        title: str = "Report of a group",
+        overwrite: bool = False,
+    ) -> None:
+        """
+        Write an HTML page about the group, which needs no other file and no network.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. It is written whole or not at all.
+        images : iterable, folder or pattern, optional
+            The images that were aligned, all of them, in the same order: the page then has viewers
+            that blink them where they overlap.
+        hdu : int, str or (str, int), optional
+            Extension of files, as for `coadd`.
+        title : str, optional
+            What to write above.
+        overwrite : bool, optional
+            Replace a file that exists.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is not one image per frame, or one is not of the shape of its frame.
+        """
+        from spalipy_astro.report import report_group
+
+        shown = None
+        if images is not None:
+            sheets = self._sheets(images, hdu)
+
+            def shown(k: int) -> Any:
+                alignment = self.alignments[k]
+                assert alignment is not None  # what is shown has been placed
+                return image_of(k, sheets[k], alignment)
+
+        report_group(self, path, image=shown, title=title, overwrite=overwrite)
+
+    @checked_call
+    def plot(self, ax: Any = None, *, component: int = 0) -> Any:
+        """
+        Map the frames and the links between them.
+
+        Parameters
+        ----------
+        ax, component : optional
+            As for `spalipy_astro.visualization.plot_group`.
+
+        Returns
+        -------
+        `~matplotlib.axes.Axes`
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If there is no such component.
+        """
+        from spalipy_astro.visualization import plot_group
+
+        return plot_group(self, ax, component=component)
 
     @checked_call
     def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -358,11 +488,60 @@ class GroupAlignment:
 
         Parameters
         ----------
-        path : path
+        path : path-like
+            The file. It is written whole or not at all.
         overwrite : bool, optional
             Whether to replace a file of that name.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and may not be replaced.
+        ValueError
+            If ``path`` has the suffix of another format, such as ``.fits``.
         """
-        tree = {
+        write_group(self, path, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
+        """
+        Read a group from a file that `write` has made. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        GroupAlignment
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        FormatError
+            If it is not an ASDF file, is damaged, contains no group, or was written by a later
+            version.
+        """
+        group = read_group(path)
+        if not isinstance(group, cls):
+            raise FormatError(
+                f"{os.fspath(path)!r} holds {type(group).__name__} under 'group', not a "
+                "GroupAlignment; it was not made by GroupAlignment.write. For the file of an "
+                "alignment use Alignment.read."
+            )
+        return group
+
+    def to_tree(self) -> dict[str, Any]:
+        """
+        Return what an ASDF file holds of the group.
+
+        Returns
+        -------
+        dict
+            As the schema ``group-1.0.0`` describes it.
+        """
+        return {
             "reference": self.reference,
             "alignments": list(self.alignments),
             "table": self.table,
@@ -372,40 +551,39 @@ class GroupAlignment:
             "undetermined": [list(pair) for pair in self.undetermined.items()],
             "errors": [joint.to_tree() for joint in self._joint],
         }
-        # an open file: asdf takes a path for a URI
-        with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-            asdf.AsdfFile({"group": tree}).write_to(stream)
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
+    def from_tree(cls, tree: Mapping[str, Any]) -> GroupAlignment:
         """
-        Read a group from a file that `write` has made.
+        Make a group of what an ASDF file holds.
+
+        Parameters
+        ----------
+        tree : mapping
+            As `to_tree` returns it.
+
+        Returns
+        -------
+        GroupAlignment
 
         Raises
         ------
         FormatError
-            If it is no such file.
+            If its parts do not go together.
         """
-        require_file(path)
-        name = repr(os.fspath(path))
-        try:
-            with (
-                open(path, "rb") as stream,
-                asdf.open(stream, lazy_load=False, lazy_tree=False, memmap=False) as file,
-            ):
-                tree = dict(file.tree["group"])
-            return cls(
-                tree["reference"],
-                list(tree["alignments"]),
-                tree["table"],
-                tree["links"],
-                dict(tree["provenance"]),
-                {label: camera for label, camera in tree["cameras"]},
-                {label: reason for label, reason in tree["undetermined"]},
-                [JointErrors.from_tree(joint) for joint in tree["errors"]],
-            )
-        except Exception as error:
-            raise FormatError(
-                f"{name} cannot be read as a group ({type(error).__name__}: {error}). Files come "
-                "from GroupAlignment.write."
-            ) from error
+        check_parts(tree)
+        return cls(
+            tree["reference"],
+            list(tree["alignments"]),
+            tree["table"],
+            tree["links"],
+            dict(tree["provenance"]),
+            {_hashable(label): camera for label, camera in tree.get("cameras", ())},
+            {_hashable(label): reason for label, reason in tree.get("undetermined", ())},
+            [JointErrors.from_tree(joint) for joint in tree.get("errors", ())],
+        )
+
+
+def _hashable(label: Any) -> Hashable:
+    """Return a label as it was: files know no tuples, such as name and version of an extension."""
+    return tuple(map(_hashable, label)) if isinstance(label, list) else label

@@ -8,7 +8,7 @@ from scipy import linalg
 
 from spalipy_astro.groups._equations import Equations
 
-__all__ = ["PRIOR_COUNT", "choose"]
+__all__ = ["PRIOR_COUNT", "choose", "least_excluded"]
 
 FloatArray = NDArray[np.float64]
 Point = tuple[float, float]
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 PRIOR_COUNT = 40.0
 """How many residuals the stars' own errors are worth."""
 
-_LOW = tuple(float(k) for k in range(3, 9))
+_LOW = tuple(float(k) for k in range(1, 9))
 _HIGH = (-2.0, 0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 _STEPS = (0.5, 0.25)  # of the logarithms, once the decades are known
 
@@ -110,4 +110,29 @@ def choose(equations: Equations) -> Point | None:
         best = min(((best[0], best[1] + d) for d in (0.0, -step, step)), key=value)
     if likelihood.straight() <= value(best):
         return None
+    return 10.0 ** best[0], 10.0 ** best[1]
+
+
+def least_excluded(equations: Equations) -> Point:
+    """
+    Return the weights of the largest distortions that do not contradict having found none.
+
+    Parameters
+    ----------
+    equations : Equations
+        About a solution without distortions.
+
+    Returns
+    -------
+    tuple of float
+        Low-order and high-order weight, by which the likelihood is one standard deviation below
+        that without distortions.
+    """
+    likelihood = _Likelihood(equations)
+    most = likelihood.straight() + 1.0
+    best = (_LOW[-1] + 1.0, _HIGH[2])
+    for low in np.arange(_LOW[-1], _LOW[0] - 0.25, -0.5).tolist():
+        if likelihood((low, best[1])) > most:
+            break
+        best = (low, best[1])
     return 10.0 ** best[0], 10.0 ** best[1]

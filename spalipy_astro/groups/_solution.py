@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from astropy.modeling import Model
@@ -10,9 +11,19 @@ from numpy.typing import NDArray
 
 from spalipy_astro.fitting import SplineSpace
 
-__all__ = ["Layout", "Solution"]
+__all__ = ["Layout", "Solution", "affine_of"]
 
 FloatArray = NDArray[np.float64]
+
+
+def affine_of(space: SplineSpace) -> FloatArray:
+    """Return the coefficients of 1, x and y in a space, shape (size, 3)."""
+    return np.column_stack(
+        [
+            space.plane(np.array([one, 0.0]), np.array([[x, y], [0.0, 0.0]]))[:, 0]
+            for one, x, y in np.eye(3)
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,8 @@ class Layout:
         The point of each frame that is the origin of its coordinates, px.
     radius : float
         Their unit, px.
+    half : ndarray, shape (2,)
+        Half the width and height of the frames, in these coordinates.
     space : SplineSpace
         Of the distortions, in these coordinates.
     """
@@ -49,7 +62,25 @@ class Layout:
     known: dict[int, Model]
     middle: dict[int, FloatArray]
     radius: float
+    half: FloatArray
     space: SplineSpace
+
+    @cached_property
+    def basis(self) -> FloatArray:
+        """
+        What distortions are made of, coefficients of shape (size, M).
+
+        None of these functions has an affine part over a frame, so that a frame that is made flat
+        is as like to what it was as can be.
+        """
+        split = self.space.roughness
+        bent = split.basis[:, split.n_null :]
+        x, y = np.meshgrid(*(h * np.linspace(-1, 1, 9) for h in self.half))
+        points = np.column_stack((x.ravel(), y.ravel()))
+        ones = np.column_stack((np.ones(len(points)), points))
+        plane = np.linalg.lstsq(ones, self.space.at(points).evaluate(bent), rcond=None)[0]
+        basis: FloatArray = bent - affine_of(self.space) @ plane
+        return basis
 
     @property
     def own(self) -> bool:
@@ -123,8 +154,7 @@ class Solution:
 
     def functions(self, u: FloatArray) -> FloatArray:
         """Return the functions that distortions are made of, shape (N, M)."""
-        split = self.layout.space.roughness
-        return self.layout.space.at(u).evaluate(split.basis[:, split.n_null :])
+        return self.layout.space.at(u).evaluate(self.layout.basis)
 
     def rough(self, camera: int) -> FloatArray:
         """Return the factors of these functions, shape (M, 2)."""
@@ -137,8 +167,7 @@ class Solution:
 
     def bend(self, camera: int, factors: FloatArray) -> None:
         """Set these factors."""
-        split = self.layout.space.roughness
-        self.distortions[camera] = split.basis[:, split.n_null :] @ factors
+        self.distortions[camera] = self.layout.basis @ factors
 
     def apply(self, k: int, xy: FloatArray) -> FloatArray:
         """Send positions of a frame to the grid."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
+from spalipy_astro._checks import check_image, check_pixels
 from spalipy_astro._files import absolute
+from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.io import Extension, image_names
+from spalipy_astro.io import Extension, image_names, open_image
 from spalipy_astro.registration import open_side
 
-__all__ = ["Sheet", "each_sheet", "labels_of_chips", "opened"]
+__all__ = ["Sheet", "each_sheet", "image_of", "labels_of_chips", "opened"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Sheet:
         What the camera calls it: name and version of the extension, or its number.
     by_hdu : bool
         Whether it is one of all images of a file.
+    flags : mapping
+        ``ignore_flags`` and ``flag_name_map``, for flags in files.
     """
 
     image: Any
@@ -45,9 +49,16 @@ class Sheet:
     source: int
     chip: Hashable = 0
     by_hdu: bool = False
+    flags: Mapping[str, Any] = field(default_factory=dict)
+
+    def open(self, name: str) -> Any:
+        """Return the image, or a catalog, under the name that errors have for it."""
+        return open_side(self.image, name=name, hdu=self.hdu, **self.flags)
 
 
-def each_sheet(images: Iterable[Any], hdu: Extension | None) -> Iterator[Sheet]:
+def each_sheet(
+    images: Iterable[Any], hdu: Extension | None, flags: Mapping[str, Any] | None = None
+) -> Iterator[Sheet]:
     """
     Yield the images of a group.
 
@@ -56,24 +67,27 @@ def each_sheet(images: Iterable[Any], hdu: Extension | None) -> Iterator[Sheet]:
     images : iterable
     hdu : int, str, (str, int) or None
         With ``"all"`` each image of a file, or of an HDUList, is one; else the one that is named.
+    flags : mapping, optional
+        ``ignore_flags`` and ``flag_name_map``, for flags in files.
 
     Yields
     ------
     Sheet
         A file that cannot be opened is one image: its row will give the reason.
     """
+    flags = flags or {}
     for source, image in enumerate(images):
         is_path = isinstance(image, str | os.PathLike)
         label = os.fspath(image) if is_path else str(source)
         where = absolute(image) if is_path else image
         if hdu != "all":
-            yield Sheet(where, label, hdu, source)
+            yield Sheet(where, label, hdu, source, flags=flags)
             continue
         chips = _chips(where)
         for number, chip in chips.items():
-            yield Sheet(where, label, number, source, chip, by_hdu=True)
+            yield Sheet(where, label, number, source, chip, by_hdu=True, flags=flags)
         if not chips:
-            yield Sheet(where, label, None, source, by_hdu=True)
+            yield Sheet(where, label, None, source, by_hdu=True, flags=flags)
 
 
 def _chips(image: Any) -> dict[int, Hashable]:
@@ -129,11 +143,36 @@ def labels_of_chips(
     return each(camera), each(chips), each(exposures)
 
 
+def image_of(k: int, sheet: Sheet, alignment: Alignment) -> Any:
+    """
+    Open an image of a group once more.
+
+    Parameters
+    ----------
+    k : int
+        Its number, for messages.
+    sheet : Sheet
+    alignment : Alignment
+        The image must have the shape of its source.
+
+    Returns
+    -------
+    CCDData, NDData or array_like
+    """
+    name = f"images[{k}]"
+    if isinstance(sheet.image, Exception):
+        raise sheet.image
+    image = open_image(sheet.image, name=name, hdu=sheet.hdu, **sheet.flags)
+    check_pixels(image, name=name)
+    check_image(image, alignment.source_shape, name=name, frame="source", planes=True)
+    return image
+
+
 def opened(sheet: Sheet) -> Sheet:
     """Take an image out of HDUs, which do not travel to other processes; files do."""
     if isinstance(sheet.image, str | os.PathLike):
         return sheet
     try:
-        return replace(sheet, image=open_side(sheet.image, name="image", hdu=sheet.hdu))
+        return replace(sheet, image=sheet.open("image"))
     except Exception as error:  # what is wrong with it is for its row to tell
         return replace(sheet, image=error)

@@ -80,7 +80,7 @@ class Edges:
         # the kernel is widened where pixels of the canvas are larger than those of the frame
         margin = 0.0 if whole else _MARGIN * max(1.0, 1 / alignment.scale)
         if feather is None:
-            feather = min(_FEATHER, min(shape) / 8)
+            feather = min(_FEATHER, min(shape) / 4)
         return cls(np.asarray(x), np.asarray(y), shape, margin, feather)
 
     def weight(self, part: Window) -> FloatArray:

@@ -9,16 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spalipy_astro.io._asdf_text import check_asdf_name, peek_alignment
+from spalipy_astro.io._datamodels import is_datamodel_file
 from spalipy_astro.io._door import is_file_like, open_image, open_mask
 from spalipy_astro.io._fits import (
     Extension,
     chip_of,
-    head_of,
     image_hdus,
     image_names,
-    is_complete,
-    is_fits,
-    open_fits,
     read_image,
     read_mask,
     read_plane,
@@ -27,13 +24,21 @@ from spalipy_astro.io._fits import (
     write_hdus,
 )
 from spalipy_astro.io._grids import read_grid
-from spalipy_astro.io._headers import as_header, exposure_time
+from spalipy_astro.io._headers import as_header
 from spalipy_astro.io._images import Image, as_image
+from spalipy_astro.io._open import head_of, is_complete, is_fits, open_fits
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import OBSERVATORY
+from spalipy_astro.io._solved import write_with_wcs
+from spalipy_astro.io._times import exposure_time, mid_exposure
 
 if TYPE_CHECKING:
-    from spalipy_astro.io._asdf_file import read_alignment, write_alignment
+    from spalipy_astro.io._asdf_file import (
+        read_alignment,
+        read_tree,
+        require_inverse,
+        write_alignment,
+    )
 
 __all__ = [
     "OBSERVATORY",
@@ -48,9 +53,11 @@ __all__ = [
     "image_hdus",
     "image_names",
     "is_complete",
+    "is_datamodel_file",
     "is_file_like",
     "is_fits",
     "is_picture",
+    "mid_exposure",
     "open_fits",
     "open_image",
     "open_mask",
@@ -61,15 +68,18 @@ __all__ = [
     "read_mask",
     "read_picture",
     "read_plane",
+    "read_tree",
     "read_uncertainty",
+    "require_inverse",
     "to_hdus",
     "write_alignment",
     "write_hdus",
+    "write_with_wcs",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "write_alignment"):
+    if name not in ("read_alignment", "read_tree", "require_inverse", "write_alignment"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

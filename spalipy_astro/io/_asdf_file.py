@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import asdf
 import astropy.units as u
@@ -23,7 +24,10 @@ from spalipy_astro.wcs import pack_wcs, portable_wcs, unpack_wcs
 
 __all__ = [
     "from_tree",
+    "look_into",
     "read_alignment",
+    "read_tree",
+    "require_inverse",
     "to_tree",
     "write_alignment",
 ]
@@ -183,6 +187,59 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
     """
     path = path_of("path", path)
     name = repr(path)
+    tree = read_tree(path, what="an alignment", maker="Alignment.write")
+    if "portable" in tree:
+        raise FormatError(
+            f"{name} was written with portable=True and contains tables instead of the transform; "
+            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
+        )
+    alignment = tree.get("alignment")
+    if alignment is None and "group" in tree:
+        raise FormatError(
+            f"{name} holds a group of frames, not an Alignment; GroupAlignment.read opens it."
+        )
+    if isinstance(alignment, Alignment):
+        require_inverse(alignment, name)
+    return alignment
+
+
+def require_inverse(alignment: Alignment, name: str) -> None:
+    """Raise FormatError for a transform without an inverse; asdf gives models theirs last."""
+    try:
+        alignment.transform.inverse  # noqa: B018
+    except NotImplementedError as error:
+        raise FormatError(f"{name}: its transform has no inverse.") from error
+
+
+def read_tree(
+    path: str | os.PathLike[str], *, what: str, maker: str, strict: bool = True
+) -> dict[str, Any]:
+    """
+    Read all of an ASDF file, for good: nothing of it stays open, and nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What it should be, for messages: "an alignment".
+    maker : str
+        What writes such files: "Alignment.write".
+    strict : bool, optional
+        Whether contents that nobody here knows are an error, instead of plain mappings.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is no whole ASDF file, or has something that nobody here knows.
+    """
+    path = path_of("path", path)
+    name = repr(path)
     require_file(path)
     try:
         # by its absolute name, in which asdf finds nobody's home
@@ -192,36 +249,62 @@ def read_alignment(path: str | os.PathLike[str]) -> Any:
             warnings.catch_warnings(),
         ):
             check_aliases(stream)
-            config.validate_on_read = True
+            config.validate_on_read = strict
             # what nobody can convert comes as bare numbers; no transform must be made of these
-            warnings.simplefilter("error", AsdfConversionWarning)
-            # Not lazy: the alignment must outlive the file.
+            warnings.simplefilter("error" if strict else "ignore", AsdfConversionWarning)
+            # Not lazy: what is read must outlive the file.
             with asdf.open(
                 stream, lazy_load=False, lazy_tree=False, memmap=False, validate_checksums=True
             ) as file:
-                tree = dict(file.tree)
+                return dict(file.tree)
     except AsdfConversionWarning as warning:
         raise FormatError(
             f"{name} contains something that is unknown to this version of spalipy_astro, or to "
             f"that of a package that it uses: {reason_of(warning)} Upgrade them."
         ) from warning
+    except KeyError as error:
+        raise FormatError(
+            f"{name} cannot be read as {what}: it lacks an entry {reason_of(error)}. Files come "
+            f"from {maker}."
+        ) from error
+    except struct.error as error:
+        raise FormatError(
+            f"{name} is truncated or damaged: a block of its numbers is cut short. Files come from "
+            f"{maker}."
+        ) from error
     except Exception as error:
         raise FormatError(
-            f"{name} cannot be read as an alignment ({type(error).__name__}: {reason_of(error)}). "
-            "Files come from Alignment.write."
+            f"{name} cannot be read as {what} ({type(error).__name__}: {reason_of(error)}). "
+            f"Files come from {maker}."
         ) from error
-    if "portable" in tree:
-        raise FormatError(
-            f"{name} was written with portable=True and contains tables instead of the transform; "
-            "use the WCS in it, asdf.open(path)['wcs'], or write it without portable=True."
-        )
-    alignment = tree.get("alignment")
-    if isinstance(alignment, Alignment):
-        try:  # asdf gives models their inverses last
-            alignment.transform.inverse  # noqa: B018
-        except NotImplementedError as error:
-            raise FormatError(f"{name}: its transform has no inverse.") from error
-    return alignment
+
+
+def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
+    """
+    Take one thing out of an ASDF tree; what else is in it is not read.
+
+    Parameters
+    ----------
+    stream : binary file
+    pick : callable
+        Is given the tree, and returns the thing.
+
+    Returns
+    -------
+    object
+        As a plain mapping where nobody here knows what it is.
+
+    Raises
+    ------
+    Exception
+        Whatever asdf raises for damaged files.
+    """
+    check_aliases(stream)
+    with asdf.config_context() as config, warnings.catch_warnings():
+        config.validate_on_read = False  # arrays of the tree may lie in other extensions
+        warnings.simplefilter("ignore", AsdfConversionWarning)
+        with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:
+            return pick(file.tree)
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

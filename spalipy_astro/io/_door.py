@@ -11,7 +11,9 @@ from astropy.table import Table
 
 from spalipy_astro._checks import check_hdu, check_mask
 from spalipy_astro.errors import FormatError
-from spalipy_astro.io._fits import Extension, OpenHDUs, read_image, read_mask
+from spalipy_astro.io._datamodels import as_nddata, is_datamodel
+from spalipy_astro.io._fits import Extension, chip_of, read_image, read_mask
+from spalipy_astro.io._open import OpenHDUs
 from spalipy_astro.io._planes import OBSERVATORY
 
 __all__ = ["is_file_like", "open_image", "open_mask"]
@@ -21,8 +23,9 @@ _TABLE_HDU = fits.BinTableHDU | fits.TableHDU
 
 
 def is_file_like(thing: Any) -> bool:
-    """Tell whether something is a path, an HDU or an HDUList, which have to be opened."""
-    return isinstance(thing, str | os.PathLike | fits.HDUList | _IMAGE_HDU | _TABLE_HDU)
+    """Tell whether something is a path, HDU, HDUList or data model, which have to be opened."""
+    files = str | os.PathLike | fits.HDUList | _IMAGE_HDU | _TABLE_HDU
+    return isinstance(thing, files) or is_datamodel(thing)
 
 
 def open_image(
@@ -38,9 +41,9 @@ def open_image(
 
     Parameters
     ----------
-    thing : path, HDU, `~astropy.io.fits.HDUList` or object
+    thing : path, HDU, `~astropy.io.fits.HDUList`, data model or object
         HDUs are neither changed nor closed; their pixels are not copied unless they are stored in
-        the other byte order.
+        the other byte order. Data models are those of JWST and Roman.
     name : str, optional
         The argument, for error messages.
     hdu : int, str or (str, int), optional
@@ -50,8 +53,9 @@ def open_image(
 
     Returns
     -------
-    `~astropy.nddata.CCDData`, `~astropy.table.Table` or object
-        The image, with mask, uncertainty, unit and WCS as `read_image` finds them; the table of a
+    `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.table.Table` or object
+        The image, with mask, uncertainty, unit and WCS as `read_image` finds them, of a data model
+        as NDData with its gwcs; the table of a
         table HDU, which may be a catalog; anything else as it is.
 
     Raises
@@ -70,6 +74,8 @@ def open_image(
     try:
         if isinstance(thing, str | os.PathLike):
             return read_image(thing, hdu=hdu, **flags)
+        if is_datamodel(thing):
+            return as_nddata(thing, name=type(thing).__name__, **flags)
         hdus = _listed(thing)
         if (table := _table(hdus, hdu)) is not None:
             return table
@@ -92,7 +98,10 @@ def open_mask(
     Parameters
     ----------
     mask : path, HDU, `~astropy.io.fits.HDUList`, array_like or None
-    name, hdu, ignore_flags, flag_name_map : optional
+    hdu : int, str or (str, int), optional
+        The extension of the image to which the mask belongs: the same one of a file with several
+        planes is taken, and the only plane of other files.
+    name, ignore_flags, flag_name_map : optional
         As for `open_image`.
 
     Returns
@@ -114,7 +123,8 @@ def open_mask(
         return mask
     path = mask if isinstance(mask, str | os.PathLike) else OpenHDUs(_listed(mask))
     try:
-        return read_mask(path, hdu=hdu, ignore_flags=ignore_flags, flag_name_map=flag_name_map)
+        chip = chip_of(path, hdu)
+        return read_mask(path, hdu=chip, ignore_flags=ignore_flags, flag_name_map=flag_name_map)
     except (FileNotFoundError, FormatError) as error:
         raise type(error)(f"{name}: {error}") from error
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import copy
-import gzip
 import logging
-import lzma
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.io import fits
 from astropy.nddata import CCDData, NDUncertainty, StdDevUncertainty
-from astropy.utils.data import get_readable_fileobj
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import mask_like, plane_of
-from spalipy_astro._files import open_binary, require_file, size_of
-from spalipy_astro.errors import AlignmentError, FormatError
-from spalipy_astro.io._fitscheck import BLOCK, MAGIC, check_fits, unpack_fits
+from spalipy_astro.errors import FormatError
+from spalipy_astro.io._datamodels import is_datamodel_file, read_datamodel, wcs_beside
 from spalipy_astro.io._headers import clean_header, inherited, unit_of
+from spalipy_astro.io._open import OpenHDUs, open_fits
 from spalipy_astro.io._pictures import is_picture, read_picture
 from spalipy_astro.io._planes import (
     OBSERVATORY,
@@ -40,12 +34,9 @@ from spalipy_astro.io._wcs_cards import TABLES, read_wcs, wcs_cards
 
 __all__ = [
     "Extension",
-    "OpenHDUs",
     "chip_of",
     "image_hdus",
     "image_names",
-    "is_complete",
-    "open_fits",
     "read_image",
     "read_mask",
     "read_plane",
@@ -56,38 +47,17 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_PACKED = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00")
-_PACKING = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-"""What reading a damaged compressed file raises."""
 Extension = int | str | tuple[str, int]
 """Number, name, or name and EXTVER of an HDU."""
 
 
-@dataclass(frozen=True)
-class OpenHDUs(os.PathLike[str]):
-    """
-    HDUs that a user has opened, or made, in place of a path.
-
-    Attributes
-    ----------
-    hdus : `~astropy.io.fits.HDUList`
-        It stays the user's: it is neither changed nor closed.
-    """
-
-    hdus: fits.HDUList
-
-    def __fspath__(self) -> str:
-        """Return what to call them in messages: their file if they have one."""
-        return self.hdus.filename() or "HDUList"
-
-
-def image_hdus(path: str | os.PathLike[str]) -> list[int]:
+def image_hdus(path: str | os.PathLike[str] | fits.HDUList) -> list[int]:
     """
     List the HDUs of a file that hold images.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or `~astropy.io.fits.HDUList`
 
     Returns
     -------
@@ -115,16 +85,23 @@ def image_names(image: Any) -> dict[int, tuple[str, int]]:
     -------
     dict
         ``(EXTNAME, EXTVER)`` by the number of the HDU, those of `image_hdus`; the name is empty
-        where there is none.
+        where there is none. The only image of a picture or a data model has the number 0.
 
     Raises
     ------
     FileNotFoundError, FormatError
     """
+    if not isinstance(image, fits.HDUList) and _kind_of_one(image):
+        return {0: ("", 1)}
     with open_fits(OpenHDUs(image) if isinstance(image, fits.HDUList) else image) as hdus:
         images = [k for k, hdu in enumerate(hdus) if _is_image(hdu)]
         images = images or [k for k, hdu in enumerate(hdus) if _is_image(hdu, 3)]
         return {k: (_name_of(hdus[k]), int(hdus[k].ver)) for k in images}
+
+
+def _kind_of_one(path: str | os.PathLike[str]) -> str:
+    """Return what a file is that has one image and no HDUs; "" for all others."""
+    return "picture" if is_picture(path) else "data model" if is_datamodel_file(path) else ""
 
 
 def _name_of(hdu: Any) -> str:
@@ -171,7 +148,7 @@ def read_image(
     ----------
     path : path-like
         FITS, also multi-extension, tile-compressed or gzipped; or PNG, JPEG or TIFF, as
-        `read_picture` reads them; or `OpenHDUs`.
+        `read_picture` reads them; or ASDF, as `read_datamodel` does; or `OpenHDUs`.
     hdu : int, str or (str, int), optional
         The extension; by default the first image, or the first cube where there is no image.
     unit : unit-like, optional
@@ -200,10 +177,14 @@ def read_image(
     ValueError, TypeError
         If ``ignore_flags`` is no set of flags.
     """
-    if is_picture(path):
-        if hdu is not None:
-            raise FormatError(f"{os.fspath(path)!r} is a picture: it has no extension {hdu!r}.")
+    kind = _kind_of_one(path)
+    if kind and hdu not in (None, 0):
+        raise FormatError(f"{os.fspath(path)!r} is a {kind}: it has no extension {hdu!r}.")
+    if kind == "picture":
         return read_picture(path, mask=mask)
+    flags_of_file = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    if kind:
+        return read_datamodel(path, mask=mask, **flags_of_file)
     name = os.fspath(path)
     with open_fits(path) as hdus:
         index = _index(hdus, hdu, path)
@@ -213,11 +194,11 @@ def read_image(
         if index > 0:  # an extension goes without what the primary header says of all of them
             header = inherited(header, hdus[0].header)
         header = clean_header(header, name)
-        wcs = read_wcs(hdus, index, name)
+        wcs = read_wcs(hdus, index, name) or wcs_beside(hdus, data.shape, name)
         planes = companions_of(hdus, index, data.shape)
         spread, flags, bad = planes.spread(), planes.bits(), planes.masks()
         plane = fits.Header() if planes.flags is None else planes.flags.header
-        judge = Judge.of(header, plane, ignore_flags, flag_name_map)
+        judge = Judge.of(header, plane, **flags_of_file)
         header.extend(plane_cards(planes.flags), update=True)
     flagged = judge.bad(flags) if flags is not None and planes.flags_tell else None
     masks = [
@@ -290,8 +271,8 @@ def read_uncertainty(
     Returns
     -------
     `~astropy.nddata.NDUncertainty`
-        Of the kind that the name of the extension, or its card ``UTYPE``, says; by default a
-        standard deviation.
+        Of the kind that the name of the extension, or its card ``UTYPE``, says; an inverse
+        variance where ``PRODTYPE`` is ``wtmap``; by default a standard deviation.
 
     Raises
     ------
@@ -301,6 +282,8 @@ def read_uncertainty(
     with open_fits(path) as hdus:
         plane = hdus[_index(hdus, hdu, path, companions=True)]
         pixels = _data(plane, path)
+        if "PRODTYPE" in hdus[0].header:
+            plane.header.setdefault("PRODTYPE", hdus[0].header["PRODTYPE"])
         named = Companions(uncertainty=plane).kind()
     return (named or StdDevUncertainty)(pixels)
 
@@ -337,6 +320,9 @@ def to_hdus(
     plain = copy.copy(image)
     plain.wcs = None
     hdus = list(plain.to_hdu())
+    told = str(image.header.get("BUNIT", "")).strip()
+    if told and image.unit == u.adu and unit_of(told) is None:
+        hdus[0].header["BUNIT"] = told  # a unit that only the file's owner knows
     flags = image.flags
     if isinstance(flags, Mapping):
         hdus += [fits.ImageHDU(np.asarray(f), name=f"FLAGS_{key}") for key, f in flags.items()]
@@ -382,120 +368,6 @@ def _compressed(hdu: Any) -> Any:
         compression_type="GZIP_2" if floating else "RICE_1",
         quantize_level=0.0 if floating else None,
     )
-
-
-def head_of(path: str | os.PathLike[str]) -> bytes:
-    """Return the first bytes of a file, decompressed."""
-    try:
-        # an open file: a name might be taken for a URL
-        with (
-            open_binary(path) as file,
-            get_readable_fileobj(file, encoding="binary") as stream,
-        ):
-            head = stream.read(BLOCK)
-    except _PACKING as error:
-        raise _unpackable(path, error) from error
-    if head.startswith(_PACKED):  # what cannot be unpacked at all comes as it is
-        raise _unpackable(path, EOFError("its first bytes are those of a compressed file"))
-    return head
-
-
-def _unpackable(path: str | os.PathLike[str], error: Exception) -> FormatError:
-    """Return the error for a file whose compression is damaged."""
-    return FormatError(
-        f"{os.fspath(path)!r} is truncated or damaged: it cannot be unpacked ({error})."
-    )
-
-
-def is_fits(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file begins like a FITS file."""
-    return head_of(path).startswith(MAGIC)
-
-
-def is_complete(path: str | os.PathLike[str]) -> bool:
-    """
-    Tell whether a file has all the bytes that its headers promise.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    bool
-        Also True for files that are compressed as a whole, which are not looked into.
-    """
-    with open(path, "rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC:
-            return True
-        stream.seek(0)
-        try:
-            check_fits(stream, os.path.getsize(path), os.fspath(path))
-        except FormatError:
-            return False
-    return True
-
-
-@contextmanager
-def open_fits(path: str | os.PathLike[str]) -> Iterator[fits.HDUList]:
-    """
-    Open a FITS file whose headers promise no more than there is.
-
-    Parameters
-    ----------
-    path : path-like
-        Also compressed as a whole; or `OpenHDUs`.
-
-    Yields
-    ------
-    `~astropy.io.fits.HDUList`
-        Whatever goes wrong with it in the block, which for a damaged file may be anything, is a
-        FormatError.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FormatError
-        If it is not a FITS file, or is truncated or damaged.
-    """
-    name = os.fspath(path)
-    if not isinstance(path, OpenHDUs):
-        require_file(path)
-    try:
-        with ExitStack() as stack:
-            if isinstance(path, OpenHDUs):
-                yield path.hdus
-                return
-            # an open file: astropy takes some names for URLs, and ~ for somebody's home
-            file = stack.enter_context(open_binary(path))
-            stream = stack.enter_context(get_readable_fileobj(file, encoding="binary"))
-            if (start := stream.read(len(MAGIC))) != MAGIC:
-                why = "does not start like one" if start else "is empty"
-                raise FormatError(f"{name!r} is not a FITS file: it {why}.")
-            stream.seek(0)
-            if stream is file:
-                size = size_of(file)
-                end = check_fits(file, size, name)
-                file.seek(0)
-                if end < size:
-                    log.warning("%s: %d bytes after its last HDU are left out", name, size - end)
-                    stream = BytesIO(file.read(end))
-            else:
-                stream = unpack_fits(stream, name)
-            yield stack.enter_context(fits.open(stream, memmap=False))
-    except (AlignmentError, MemoryError, Warning):
-        raise
-    except _PACKING as error:
-        raise _unpackable(path, error) from error
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise  # of the file system, and it names the file
-        if isinstance(error, OSError | ImportError) and repr(name) in str(error):
-            raise  # of a server
-        raise FormatError(
-            f"{name!r} is damaged, it cannot be read as FITS ({type(error).__name__}: {error})."
-        ) from error
 
 
 def _shape(hdu: Any) -> tuple[int, ...]:
@@ -559,16 +431,26 @@ def _data(hdu: Any, path: Any) -> np.ndarray:
 
 def _pixels(hdu: Any, path: Any) -> tuple[np.ndarray, NDArray[np.bool_] | None]:
     """Read the pixels of an HDU, and which of them are blank where astropy does not tell."""
-    blank, zero, scale = (hdu.header.get(key) for key in ("BLANK", "BZERO", "BSCALE"))
+    blank, zero, scale = (_whole(hdu.header.get(key)) for key in ("BLANK", "BZERO", "BSCALE"))
     data = _data(hdu, path)
-    # integers that are stored without their sign, or with one that the file has no type for
-    if data.dtype.kind not in "iu" or not isinstance(blank, int) or (scale or 1) != 1:
+    # integers that are stored without their sign, or with one that the file has no type for; or
+    # whose BLANK is written as no integer
+    if data.dtype.kind not in "iu" or blank is None or (scale or 1) != 1:
         return data, None
-    value = blank + int(zero or 0)
+    value = blank + (zero or 0)
     limits = np.iinfo(data.dtype)
     if not limits.min <= value <= limits.max:
         return data, None
     return data, data == value
+
+
+def _whole(value: Any) -> int | None:
+    """Return the value of a card that is a whole number, in whatever form it is written."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(value if isinstance(value, int) else number) if number.is_integer() else None
 
 
 def _unit(header: fits.Header, unit: Any, path: Any) -> u.UnitBase:

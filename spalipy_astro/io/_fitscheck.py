@@ -133,7 +133,7 @@ class _Header:
     def check(self) -> None:
         """Raise for cards that cannot be, or do not go together."""
         if self.text("XTENSION") in ("BINTABLE", "A3DTABLE", "TABLE"):
-            for key in ("PCOUNT", "GCOUNT"):  # which libraries look up without asking
+            for key in ("PCOUNT", "GCOUNT", "TFIELDS"):  # which libraries look up without asking
                 self.integer(key)
         if self.text("XTENSION") in ("BINTABLE", "A3DTABLE"):
             self._check_table()
@@ -175,8 +175,17 @@ class _Header:
 
     def _check_tiles(self) -> None:
         """Compare the size of a tile-compressed image with the number of tiles and of bytes."""
+        self._require_text("ZCMPTYPE")
+        names = [self._require_text(f"TTYPE{k}") for k in range(1, self.integer("TFIELDS") + 1)]
+        if names and "COMPRESSED_DATA" not in names:
+            raise FormatError(
+                f"{self.name} is damaged: of its columns, {', '.join(names)}, none is "
+                "COMPRESSED_DATA, where a tile-compressed image has its pixels."
+            )
         axes = self.axes("ZNAXIS")
         tiles = self._tiles(axes)
+        for k in range(1, len(axes) + 1):  # astropy knows no default
+            self.value(f"ZTILE{k}", f"ZNAXIS = {len(axes)}")
         number = math.prod(-(-n // tile) for n, tile in zip(axes, tiles, strict=True))
         rows = self.integer("NAXIS2", default=0)
         size = f"the image, {_listed('ZNAXIS', axes)} in tiles of {tuple(tiles)},"
@@ -185,8 +194,9 @@ class _Header:
         for k in range(1, _MAX_AXES + 1):
             if (name := self.text(f"ZNAME{k}")) is None:
                 break
+            size_of = self.value(f"ZVAL{k}", f"ZNAME{k} = {name}")
             # what libraries take for the size of a buffer
-            if name == "BYTEPIX" and (size_of := self.value(f"ZVAL{k}")) not in (1, 2, 4, 8):
+            if name == "BYTEPIX" and size_of not in (1, 2, 4, 8):
                 raise self.damaged(f"ZVAL{k}", size_of, "it must be 1, 2, 4 or 8 (BYTEPIX)")
             if name == "BLOCKSIZE":
                 self.integer(f"ZVAL{k}", least=1, most=_MAX_BLOCKSIZE)
@@ -285,6 +295,13 @@ class _Header:
         """Return the value of a card of text."""
         match = _TEXT.match(self.cards.get(key.encode(), b""))
         return match[1].decode("latin-1").rstrip() if match else None
+
+    def _require_text(self, key: str) -> str:
+        """Return the value of a card of text that must be there."""
+        text = self.text(key)
+        if text is None:
+            raise FormatError(f"{self.name} is damaged: it lacks the card {key}, or its text.")
+        return text
 
     def is_true(self, key: str) -> bool:
         """Tell whether a card is T."""

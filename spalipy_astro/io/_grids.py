@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 
 from spalipy_astro._files import require_file
 from spalipy_astro.errors import FormatError
-from spalipy_astro.io._fits import is_fits, open_fits
+from spalipy_astro.io._open import is_fits, open_fits
 from spalipy_astro.io._wcs_cards import read_wcs
 
 __all__ = ["read_grid"]

@@ -6,44 +6,51 @@ import logging
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from astropy import units as u
 from astropy.io import fits
 
-__all__ = ["as_header", "clean_header", "exposure_time", "inherited", "unit_of"]
+__all__ = [
+    "as_header",
+    "clean_header",
+    "inherited",
+    "unit_of",
+]
 
 log = logging.getLogger(__name__)
 
-_EXPOSURE = ("EXPTIME", "EXPOSURE", "EXP_TIME", "XPOSURE", "EFFEXPTM", "ITIME", "TEXPTIME")
 _COMMENTARY = ("COMMENT", "HISTORY", "")
 _NAMED = 5  # cards that a warning names
 _STANDARD = 8  # characters of a keyword
-# spellings that astropy does not know, all of them of pixel values in files that are in use
+# names of units in all the cases and spellings of files that are in use, by their small letters
 _SPELLINGS = {
-    "electrons": "electron",
-    "e-": "electron",
-    "e": "electron",
-    "counts": "ct",
-    "cts": "ct",
-    "adu": "adu",
-    "adus": "adu",
-    "electron": "electron",
-    "count": "ct",
-    "photon": "photon",
-    "jy": "Jy",
-    "s": "s",
-    "dns": "DN",
-    "dn": "DN",
-    "sec": "s",
-    "second": "s",
-    "seconds": "s",
-    "photons": "photon",
-    "nanomaggy": "nmgy",
-    "nanomaggies": "nmgy",
-    "pixels": "pix",
+    **dict.fromkeys(("electrons", "electron", "elec", "photoelectrons", "e-", "e"), "electron"),
+    **dict.fromkeys(("counts", "count", "cts", "cnts", "ct", "cnt"), "ct"),
+    **dict.fromkeys(("adu", "adus"), "adu"),
+    **dict.fromkeys(("dn", "dns", "du"), "DN"),
+    **dict.fromkeys(("photons", "photon", "ph"), "photon"),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("nmgy", "nmgys", "nanomaggy", "nanomaggies"), "nmgy"),
+    **dict.fromkeys(("mgy", "mgys", "maggy", "maggies"), "mgy"),
+    **dict.fromkeys(("pix", "pixel", "pixels", "px", "spaxel", "spaxels"), "pix"),
+    **dict.fromkeys(("arcsec", "arcsecs", "arcsecond", "arcseconds", "asec"), "arcsec"),
+    **dict.fromkeys(("sr", "ster", "steradian", "steradians"), "sr"),
+    **dict.fromkeys(("ang", "angstrom", "angstroms"), "Angstrom"),
+    **dict.fromkeys(("um", "micron", "microns", "micrometer"), "um"),
+    **dict.fromkeys(("mag", "mags", "magnitude", "magnitudes", "abmag", "vegamag"), "mag"),
+    **dict.fromkeys(("k", "kelvin"), "K"),
+    **dict.fromkeys(("jy", "jansky", "janskys"), "Jy"),
+    **dict.fromkeys(("ujy", "microjy", "microjansky"), "uJy"),
+    **dict.fromkeys(("erg", "ergs"), "erg"),
+    **{"beam": "beam", "cm": "cm", "nm": "nm", "hz": "Hz", "njy": "nJy"},
 }
-_WORD = re.compile(r"[A-Za-z_]+-?(?![A-Za-z0-9_(])")
+_WORD = re.compile(r"(?<![A-Za-z0-9_.])(?:[eE]-(?!\d)|[A-Za-z_]+)")
+_PER = re.compile(r"\s+per\s+", re.IGNORECASE)
+_TWO_WORDS = re.compile(r"\b(data|digital)\s+(number|unit)s?\b", re.IGNORECASE)
+_NOTE = re.compile(r"\s*\([A-Za-z*]+\)\s*$")  # as in "K (Tb)"
 
 
 def clean_header(header: fits.Header, name: str) -> fits.Header:
@@ -135,15 +142,6 @@ def inherited(header: fits.Header, primary: fits.Header) -> fits.Header:
     return out
 
 
-def exposure_time(header: Mapping[str, Any]) -> float:
-    """Return the time of the exposure that a header tells, in seconds; NaN where it tells none."""
-    for card in _EXPOSURE:
-        value = header.get(card)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return float(value)
-    return math.nan
-
-
 def unit_of(text: str) -> u.UnitBase | None:
     """
     Read a unit of pixels.
@@ -158,17 +156,20 @@ def unit_of(text: str) -> u.UnitBase | None:
     `~astropy.units.UnitBase` or None
         None if it is not understood.
     """
-    for spelling in (text, _WORD.sub(_respelled, text)):
-        try:
-            return u.Unit(spelling)
-        except (TypeError, ValueError):
-            continue
+    plain = _TWO_WORDS.sub("DN", _PER.sub("/", _NOTE.sub("", text)))
+    # the M of radio astronomers, who have no small letters, is that of the usual unit
+    prefix = "M" if re.search(r"\bsr\b", plain, re.IGNORECASE) else "m"
+    names = {**_SPELLINGS, "mjy": f"{prefix}Jy"}
+
+    def respelled(match: re.Match[str]) -> str:
+        return names.get(match.group().lower(), match.group())
+
+    with catch_warnings():
+        simplefilter("ignore", u.UnitsWarning)  # of several slashes, which are not the reader's
+        for spelling in (text, _WORD.sub(respelled, plain)):
+            with suppress(TypeError, ValueError):
+                return u.Unit(spelling)
     return None
-
-
-def _respelled(match: re.Match[str]) -> str:
-    """Return the spelling of a unit's name that astropy knows."""
-    return _SPELLINGS.get(match.group().lower(), match.group())
 
 
 def _check(card: fits.Card) -> None:

@@ -148,9 +148,12 @@ def _check_scatter(
     """
     rows = np.s_[:: max(1, len(data) // _ROWS)]
     values, spread = np.asarray(data[rows], float), np.asarray(error[rows], float)
-    good = np.isfinite(values) & np.isfinite(spread) & (spread > 0)
+    good = np.isfinite(values)
     if mask is not None:
         good &= ~mask[rows]
+    if not good.any():  # that is what is wrong, and detection says it
+        return
+    good &= np.isfinite(spread) & (spread > 0)
     if not good.any():
         raise ImageError(
             f"the uncertainty of the {name} is nowhere a positive number where its pixels are "

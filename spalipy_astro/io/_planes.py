@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,12 +45,13 @@ OBSERVATORY = "observatory"
 
 _UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
     **dict.fromkeys(("UNCERT", "ERR", "ERROR", "STD", "STDDEV", "SIGMA", "UNC"), StdDevUncertainty),
-    **dict.fromkeys(("VARIANCE", "VAR"), VarianceUncertainty),
+    **dict.fromkeys(("UNCERTAINTY", "ERRS", "STDEV", "RMS", "NOISE"), StdDevUncertainty),
+    **dict.fromkeys(("VARIANCE", "VAR", "STAT"), VarianceUncertainty),
     **dict.fromkeys(("IVAR", "INVVAR", "WTM", "WGT"), InverseVariance),
 }
 _MASKS = ("MASK", "BPM", "BADPIX")
-_FLAGS = ("DQ", "DQM", "MSK", "FLAGS", "FLAG")
-_WEIGHTS = ("WHT", "WEIGHT")
+_FLAGS = ("DQ", "DQM", "MSK", "FLAGS", "FLAG", "FLG", "QUAL")
+_WEIGHTS = ("WHT", "WEIGHT", "CONF", "EXPMAP")
 _OTHERS = (
     "PSFIMAGE",
     *("SAMP", "TIME", "CTX", "CON", "AREA", "ERR_PSF"),
@@ -60,15 +62,18 @@ _KINDS = {
     "std": StdDevUncertainty,
     "var": VarianceUncertainty,
     "ivar": InverseVariance,
-    "StdDevUncertainty": StdDevUncertainty,
-    "VarianceUncertainty": VarianceUncertainty,
-    "InverseVariance": InverseVariance,
+    "stddevuncertainty": StdDevUncertainty,
+    "varianceuncertainty": VarianceUncertainty,
+    "inversevariance": InverseVariance,
+    "wtmap": InverseVariance,  # of NOIRLab's archive, such as DECam's
 }
 _PLANE_CARD = "MP_"  # of the LSST pipelines: MP_NAME = number of the bit
-# Planes of LSST that say what is seen in a pixel, or was done to it, not that it is bad.
+_VALUE_NAME, _VALUE = "MSKNAM", "MSKVAL"  # of Pan-STARRS': MSKNAM00 = name, MSKVAL00 = bit
+# Planes that say what is seen in a pixel, or was done to it, not that it is bad.
 _HARMLESS = (
     *("DETECTED", "INTRP", "NOT_DEBLENDED", "CLIPPED", "REJECTED", "INEXACT_PSF", "CROSSTALK"),
     *("SUSPECT", "SOURCE", "OBJECT", "STAR", "PARENT", "FOOTPRINT", "ITL_DIP"),
+    *("CONV.POOR", "BURNTOOL"),
 )
 _JWST = {
     **{"DO_NOT_USE": 1, "SATURATED": 2, "JUMP_DET": 4, "DROPOUT": 8, "OUTLIER": 16},
@@ -100,7 +105,8 @@ class Companions:
     def kind(self) -> type[NDUncertainty] | None:
         """Return what kind of uncertainty there is; None if that is not said."""
         hdu = self.uncertainty
-        return _KINDS.get(str(hdu.header.get("UTYPE")), _UNCERTAINTIES.get(hdu.name))
+        told = str(hdu.header.get("UTYPE", hdu.header.get("PRODTYPE"))).strip().lower()
+        return _KINDS.get(told, _UNCERTAINTIES.get(_name(hdu)))
 
     def spread(self) -> NDUncertainty | None:
         """Return the uncertainty, in the unit that its header has."""
@@ -126,7 +132,7 @@ class Companions:
     def flags_tell(self) -> bool:
         """Whether flags say more of what is bad than the mask."""
         # flags that this package has written stand beside the mask that was made of them
-        made = self.flags is not None and self.flags.name == "FLAGS" and self.mask is not None
+        made = self.flags is not None and _name(self.flags) == "FLAGS" and self.mask is not None
         return self.flags is not None and not made
 
 
@@ -193,7 +199,8 @@ def is_companion(hdu: Any) -> bool:
     if isinstance(hdu, fits.PrimaryHDU):
         return False
     named = (_UNCERTAINTIES, _MASKS, _FLAGS, _WEIGHTS, _OTHERS)
-    return any(hdu.name in names for names in named) or hdu.name.startswith("FLAGS_")
+    name = _name(hdu)
+    return any(name in names for names in named) or name.startswith("FLAGS_")
 
 
 def companions_of(hdus: Any, index: int, shape: tuple[int, ...]) -> Companions:
@@ -225,8 +232,12 @@ def plane_cards(flags: Any) -> list[tuple[str, Any, str]]:
     """Return those cards of a plane of flags that say what its bits mean."""
     if flags is None:
         return []
-    cards = [card for card in flags.header.cards if card.keyword.startswith(_PLANE_CARD)]
-    return [(f"HIERARCH {card.keyword}", card.value, card.comment) for card in cards]
+    prefixes = (_PLANE_CARD, _VALUE_NAME, _VALUE)
+    cards = [card for card in flags.header.cards if card.keyword.startswith(prefixes)]
+    return [
+        (card.keyword if len(card.keyword) <= 8 else f"HIERARCH {card.keyword}", *card[1:])
+        for card in cards
+    ]
 
 
 def _belonging(hdus: Any, index: int) -> Iterator[Any]:
@@ -261,25 +272,42 @@ def _plane(hdu: Any) -> NDArray[Any]:
     return np.asarray(hdu.data).reshape(_long(hdu.shape))
 
 
+def _name(hdu: Any) -> str:
+    """Return the name of a plane without that of its chip, as in Euclid's ``1-1.RMS``."""
+    return str(hdu.name).rpartition(".")[2]
+
+
 def _role(hdu: Any) -> str | None:
     """Return what a plane is to its image."""
-    if hdu.name in _UNCERTAINTIES:
+    name = _name(hdu)
+    if name in _UNCERTAINTIES:
         return "uncertainty"
-    if hdu.name in _FLAGS:
+    if name in _FLAGS:
         return "flags"
-    if hdu.name in _MASKS:
-        named = any(keyword.startswith(_PLANE_CARD) for keyword in hdu.header)
-        return "flags" if named else "mask"
-    return "weight" if hdu.name in _WEIGHTS else None
+    if name in _MASKS:
+        return "flags" if _named_bits(hdu.header) else "mask"
+    return "weight" if name in _WEIGHTS else None
+
+
+def _named_bits(plane: fits.Header) -> dict[str, int]:
+    """Return the names of bits that the cards of a plane tell: as LSST, or as Pan-STARRS has it."""
+    told: dict[str, Any] = {}
+    for keyword, value in plane.items():
+        if keyword.startswith(_PLANE_CARD):
+            with suppress(TypeError, ValueError):  # of a damaged card
+                told[keyword.removeprefix(_PLANE_CARD)] = 1 << int(value)
+        elif keyword.startswith(_VALUE_NAME):
+            told[str(value).strip()] = plane.get(f"{_VALUE}{keyword.removeprefix(_VALUE_NAME)}")
+    return {
+        name: bit
+        for name, bit in told.items()
+        if isinstance(bit, int) and 0 < bit < 2**63 and bit & (bit - 1) == 0
+    }
 
 
 def _of_observatory(header: fits.Header, plane: fits.Header) -> tuple[Any, dict[str, int]]:
     """Return the bits that are harmless, and the names of bits."""
-    planes = {
-        keyword.removeprefix(_PLANE_CARD): 1 << int(number)
-        for keyword, number in plane.items()
-        if keyword.startswith(_PLANE_CARD) and 0 <= int(number) < 63
-    }
+    planes = _named_bits(plane)
     if planes:
         seen = [bit for name, bit in planes.items() if any(h in name for h in _HARMLESS)]
         return sum(seen), planes

@@ -22,6 +22,19 @@ TABLES = ("WCSDVARR", "D2IMARR")
 _LOOKUPS = ("cpdis1", "cpdis2", "det2im1", "det2im2")
 _PLATE = re.compile(r"AMD[XY]\d+|PPO\d|PLTRA[HMS]|PLTDEC(SN|[DMS])|CNPIX\d")
 _TABLE_OF = re.compile(r"(DP|D2IM)[12]\.EXTVER")
+_KIND = re.compile(r"CTYPE1([A-Z]?)")
+_SKY = re.compile(r"RA|DEC|[GESH]L(ON|AT)|..L[NT]-|.L(ON|AT)-")
+_EQUINOX = re.compile(r"EQUINOX[A-Z]?")
+_UNIT = re.compile(r"CUNIT\d[A-Z]?")
+_TOLD = re.compile(
+    rf"((CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC|PV)\d_\d+|(LON|LAT)POLE)[A-Z]?"
+    rf"|{_EQUINOX.pattern}|{_UNIT.pattern}|MJD.*"
+)
+_ANGLES = {
+    **dict.fromkeys(("degree", "degrees", "degs", "deg.", "decimal degrees"), "deg"),
+    **dict.fromkeys(("arcseconds", "arcsecs", "arcsecond"), "arcsec"),
+    **dict.fromkeys(("radian", "radians"), "rad"),
+}
 _FILE = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "")
 
 
@@ -45,20 +58,23 @@ def read_wcs(hdus: Any, index: int, name: str) -> WCS | None:
         None where there is none; or, with a warning, where it is not understood.
     """
     header = hdus[index].header
-    if "CTYPE1" not in header and _inherits(hdus, index):
+    if not _versions(header) and _inherits(hdus, index):
         header = inherited(header, hdus[0].header)
     kind = str(header.get("CTYPE1", ""))
+    versions = _versions(header)
     plate = [keyword for keyword in header if _PLATE.fullmatch(keyword)]
     try:
-        if kind.strip().endswith("DSS") or (not kind and len(plate) > 1):
+        if kind.strip().endswith("DSS") or (not versions and len(plate) > 1):
             raise ValueError("plate solutions (DSS) are not supported")
-        if not kind:
+        if not versions:
             return None
-        if plate:  # WCSLIB would take them for distortions
-            header = header.copy()
-            for keyword in plate:
-                header.remove(keyword, remove_all=True)
-        wcs = WCS(header, hdus, fix=False)  # WCS.fix warns of each trifle that it puts right
+        header = _readable(header)
+        for keyword in plate:  # WCSLIB would take them for distortions
+            header.remove(keyword, remove_all=True)
+        version = next((v for v in versions if _is_sky(header, v)), versions[0])
+        # WCS.fix warns of each trifle that it puts right
+        wcs = WCS(header, hdus, key=version or " ", fix=False)
+        wcs.wcs.alt = " "  # it is the one that the image has from here on
         wcs.wcs.fix()
         if wcs.naxis > 2:
             wcs = wcs.celestial
@@ -105,9 +121,51 @@ def wcs_cards(wcs: WCS | None, ver: int = 1) -> tuple[fits.Header, list[Any]]:
     return header, list(tables)
 
 
+def _versions(header: fits.Header) -> list[str]:
+    """Return the letters of the WCS that a header has, that of the primary one, "", first."""
+    found = {match[1] for keyword in header if (match := _KIND.fullmatch(keyword))}
+    return sorted(found)
+
+
+def _is_sky(header: fits.Header, version: str) -> bool:
+    """Tell whether a WCS has a celestial longitude, or one that is not known to have none."""
+    kinds = [str(header.get(f"CTYPE{axis}{version}", "")) for axis in range(1, 5)]
+    return any(_SKY.match(kind.strip()) for kind in kinds)
+
+
+def _readable(header: fits.Header) -> fits.Header:
+    """
+    Return a header whose WCS says what is meant where WCSLIB would overlook it.
+
+    Numbers that are written as text, which count as 0; names of units that no standard knows;
+    equinoxes with a letter.
+
+    Raises
+    ------
+    ValueError
+        If such a text is no number.
+    """
+    header = header.copy()
+    for keyword in [keyword for keyword in header if _TOLD.fullmatch(keyword)]:
+        if not isinstance(value := header[keyword], str):
+            continue
+        text = value.strip()
+        if keyword.startswith("MJD"):  # a time that is none; the sky does not depend on it
+            del header[keyword]
+            continue
+        if _UNIT.fullmatch(keyword):
+            header[keyword] = _ANGLES.get(text.lower(), text)
+            continue
+        try:
+            header[keyword] = float(text.lstrip("JBjb") if _EQUINOX.fullmatch(keyword) else text)
+        except ValueError:
+            raise ValueError(f"{keyword} is {text!r}, which is no number") from None
+    return header
+
+
 def _inherits(hdus: Any, index: int) -> bool:
     """Tell whether an image takes its WCS from the primary header."""
-    if index == 0 or "CTYPE1" not in hdus[0].header or hdus[0].header.get("NAXIS", 0) != 0:
+    if index == 0 or not _versions(hdus[0].header) or hdus[0].header.get("NAXIS", 0) != 0:
         return False
     said = hdus[index].header.get("INHERIT")
     images = sum(hdu.is_image and len(hdu.shape) > 1 and not is_companion(hdu) for hdu in hdus)

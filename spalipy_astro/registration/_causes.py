@@ -6,7 +6,7 @@ import numpy as np
 
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.matching import Priors
-from spalipy_astro.registration._prepare import StarFrame
+from spalipy_astro.registration._prepare import NEGATIVE, StarFrame
 from spalipy_astro.wcs import similarity_between
 
 __all__ = ["in_words"]
@@ -74,6 +74,8 @@ def in_words(
     if apart is not None:
         tell((8, apart))
     for name, frame in (("source", source), ("template", template)):
+        if frame.negative:
+            tell((9.5, f"the {name} {NEGATIVE}"))
         usable, detected = len(frame.stars), frame.n_detected
         if frame.shape is not None and detected >= 10 and usable < _TAKEN * detected:
             words = (

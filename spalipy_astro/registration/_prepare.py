@@ -29,11 +29,18 @@ from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_o
 from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
-__all__ = ["StarFrame", "open_side", "prepare"]
+__all__ = ["NEGATIVE", "StarFrame", "open_side", "prepare"]
 
 _PIXELS_PER_STAR = 60
 _LINED = 3000  # brightest entries of a catalog among which lines are sought
 _LEAST = 3  # stars that must be left
+_LOOKED_AT = 50_000  # pixels, spread over an image, that tell whether it has dark stars
+_FAR = 10.0  # median deviations from the sky, beyond which a pixel is no noise
+_DARKER = 2  # times as many dark pixels, and stars, as bright ones
+NEGATIVE = (
+    "looks like a negative, with dark stars on a bright sky: align its largest value minus its data"
+)
+"""What is said of such an image."""
 _BAD_SHARE = 0.1  # of the pixels, from which on they may be what is wrong
 
 
@@ -63,9 +70,11 @@ class StarFrame:
     unit : float
         By what the positions of a catalog were multiplied.
     quality : mapping
-        How good the image is, see `measure_quality`; empty for a catalog.
+        How good the image is, see `measure_quality`; of a catalog only ``n_stars``.
     header : mapping
         Its header; empty for a catalog or an array.
+    negative : bool
+        Whether it looks like a negative, with dark stars on a bright sky.
     """
 
     stars: Stars
@@ -79,6 +88,7 @@ class StarFrame:
     unit: float = 1.0
     quality: Mapping[str, float] = attribute(default_factory=dict)
     header: Mapping[str, Any] = attribute(default_factory=dict)
+    negative: bool = False
 
     @property
     def square_shape(self) -> tuple[float, float] | None:
@@ -182,15 +192,20 @@ def prepare(
                 f"{error} {share:.0%} of the pixels of the {name} are bad (masked, NaN or "
                 "infinite): check the mask, and which of its bits are bad pixels."
             ) from error
-        if shape is None or not _is_negative(plain, options):
+        if shape is None or _stars_of_negative(plain, options) < _LEAST:
             raise
-        raise TooFewStarsError(
-            f"{error} The {name} looks like a negative, with dark stars on a bright sky: align "
-            "its largest value minus its data."
-        ) from error
+        raise TooFewStarsError(f"{error} The {name} {NEGATIVE}.") from error
     if shape is None:
         stars = _without_lines(stars)
-        return StarFrame(stars, StarField(stars.xy, stars.search_err), shape, wcs, len(table))
+        number = {"n_stars": float(len(stars))}
+        return StarFrame(
+            stars,
+            StarField(stars.xy, stars.search_err),
+            shape,
+            wcs,
+            len(table),
+            quality=number,
+        )
     # Sources more crowded than that are blends, and strangers in each other's gates.
     stars = stars.take(np.arange(min(len(stars), shape[0] * shape[1] // _PIXELS_PER_STAR)))
     star_field = StarField(stars.xy, stars.search_err)
@@ -206,6 +221,7 @@ def prepare(
         elongation=elongation_of(plain.data, plain.mask, stars.xy),
         quality=measure_quality(table, len(stars), plain, header),
         header=header,
+        negative=_is_negative(plain, options, len(stars)),
     )
 
 
@@ -224,13 +240,35 @@ def _bad_share(image: Image) -> float:
     return float(bad.mean())
 
 
-def _is_negative(image: Image, options: Mapping[str, Any]) -> bool:
-    """Whether an image without stars has enough of them once its sign is turned."""
+def _is_negative(image: Image, options: Mapping[str, Any], n_stars: int) -> bool:
+    """
+    Tell whether an image has dark stars, and far more of them than bright ones.
+
+    What is dark may also be dust, or a border without data: the stars are looked for if far more
+    pixels lie below the sky than above it.
+    """
+    step = max(1, int(np.sqrt(image.data.size / _LOOKED_AT)))
+    values = np.asarray(image.data[::step, ::step], float)
+    good = np.isfinite(values)
+    if image.mask is not None:
+        good &= ~image.mask[::step, ::step]
+    values = values[good]
+    if not values.size:
+        return False
+    values = values - np.median(values)
+    reach = _FAR * max(float(np.median(np.abs(values))), np.finfo(float).tiny)
+    dark, bright = np.count_nonzero(values < -reach), np.count_nonzero(values > reach)
+    if dark <= _DARKER * bright or dark < _LEAST:
+        return False
+    return _stars_of_negative(image, options) > _DARKER * n_stars
+
+
+def _stars_of_negative(image: Image, options: Mapping[str, Any]) -> int:
+    """Return how many stars an image has once its sign is turned."""
     # saturation and gain belong to the data as they were
     known = {**options, "gain": None, "saturation": None}
     try:
         table = find_stars(-image.data.astype(float), mask=image.mask, error=image.error, **known)
-        as_stars(table)
+        return len(as_stars(table))
     except AlignmentError:
-        return False
-    return True
+        return 0

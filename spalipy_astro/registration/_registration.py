@@ -29,7 +29,7 @@ from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalo
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
-from spalipy_astro.io import as_image, is_file_like, open_image, open_mask
+from spalipy_astro.io import OBSERVATORY, as_image, is_file_like, open_image, open_mask
 from spalipy_astro.matching import MIN_LOG_ODDS, Match, Priors, StarField, match_stars
 from spalipy_astro.registration._causes import in_words
 from spalipy_astro.registration._findoptions import FindOptions
@@ -130,8 +130,12 @@ def align(
     check_grid(output, grid_scale, wcs, names=("output", "grid_scale"))
     refuse_single_scale(options)
     drops_of(method, pixfrac=pixfrac, kernel=kernel, weights=weights, return_weights=return_weights)
+    hdu = options.get("hdu")
+    flags = {name: options[name] for name in ("ignore_flags", "flag_name_map") if name in options}
+    bad = open_mask(options.get("source_mask"), name="source_mask", hdu=hdu, **flags)
+    options = {**options, "source_mask": bad}
     if is_file_like(source):
-        source = open_image(source, name="source", hdu=options.get("hdu"))
+        source = open_image(source, name="source", hdu=hdu, **flags)
         if not is_file_like(template):
             options = {**options, "hdu": None}
     if is_catalog(source):
@@ -145,6 +149,7 @@ def align(
     alignment = find_alignment(source, template, **options)
     return alignment.resample(
         source,
+        mask=bad,
         method=method,
         conserve_flux=conserve_flux,
         fill_value=fill_value,
@@ -170,6 +175,8 @@ def find_alignment(
     hdu: HDULike | None = None,
     source_mask: MaskLike | None = None,
     template_mask: MaskLike | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     threshold: float = 5.0,
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
@@ -211,7 +218,12 @@ def find_alignment(
         image. For two different ones give the HDUs themselves.
     source_mask, template_mask : array_like of bool, path, HDU or HDUList, optional
         Bad pixels in addition to the images' own, of their shape or (ny, nx); of files all that
-        are not zero.
+        are not zero, or have a flag of a known observatory that makes them bad. They are bad in
+        what `align` returns, too.
+    ignore_flags, flag_name_map : optional
+        Which bits of flags in files do not make a pixel bad, as
+        `astropy.nddata.bitmask.bitfield_to_boolean_mask` takes them; by default
+        (``"observatory"``) those that are harmless in the images of the observatory.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm, gain, saturation : float or `~astropy.units.Quantity`, optional
@@ -328,8 +340,12 @@ def find_alignment(
     )
     if hdu is not None and not (is_file_like(source) or is_file_like(template)):
         raise ValueError(f"hdu is for files and HDULists, and neither image is one; got {hdu!r}.")
-    source = open_side(source, name="source", hdu=hdu if is_file_like(source) else None)
-    template = open_side(template, name="template", hdu=hdu if is_file_like(template) else None)
+    flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    one_hdu, other_hdu = (hdu if is_file_like(side) else None for side in (source, template))
+    source_mask = open_mask(source_mask, name="source_mask", hdu=one_hdu, **flags)
+    template_mask = open_mask(template_mask, name="template_mask", hdu=other_hdu, **flags)
+    source = open_side(source, name="source", hdu=one_hdu, **flags)
+    template = open_side(template, name="template", hdu=other_hdu, **flags)
     sky, on_sky = given.sky, is_sky_catalog(template)
     if on_sky and given.affine in ("shift", "rigid"):
         raise ValueError(
@@ -407,6 +423,8 @@ def detect_stars(
     *,
     hdu: HDULike | None = None,
     mask: MaskLike | None = None,
+    ignore_flags: Any = OBSERVATORY,
+    flag_name_map: Any = None,
     threshold: float = 5.0,
     fwhm: float | Quantity | None = None,
     gain: float | Quantity | None = None,
@@ -425,6 +443,8 @@ def detect_stars(
         Which HDU of a file or HDUList is the image; by default the first image.
     mask : array_like of bool, path, HDU or HDUList, optional
         Bad pixels in addition to the image's own; of a file all that are not zero.
+    ignore_flags, flag_name_map : optional
+        Which flags in a file do not make a pixel bad, as for `find_alignment`.
     threshold : float, optional
         Smallest signal-to-noise ratio of a star.
     fwhm : float or `~astropy.units.Quantity`, optional
@@ -469,8 +489,9 @@ def detect_stars(
     """
     if hdu is not None and not is_file_like(image):
         raise ValueError(f"hdu is for files and HDULists, and the image is none; got {hdu!r}.")
-    image = open_image(image, hdu=hdu)
-    plain = as_image(image, mask=open_mask(mask))
+    flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
+    image = open_image(image, hdu=hdu, **flags)
+    plain = as_image(image, mask=open_mask(mask, hdu=hdu, **flags))
     options = detection_options(
         threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation, finder=finder
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
-from html import escape
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,26 +15,22 @@ from spalipy_astro._checks import (
     check_frames,
     check_pixels,
     checked_call,
-    path_of,
     plane_of,
     shape_of,
 )
-from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
-from spalipy_astro.report._verdict import Verdict, judge, judge_sequence
+from spalipy_astro.report._page import Figures, check_path, provenance_of, verdict_of, write_page
+from spalipy_astro.report._told import told_of
+from spalipy_astro.report._verdict import judge, judge_sequence
 from spalipy_astro.typing import ImageLike
-from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
 __all__ = ["report_alignment", "report_sequence"]
 
-_DPI = 110
-_SIZE = (6.4, 4.4)
-_COLORS = 128
 _COLUMNS = (
     *("frame", "status", "error, px", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
     *("rotation, deg", "scale", "parity", "time, s"),
@@ -48,7 +42,6 @@ _QUALITY = {
     "depth": "depth",
     "background": "background",
 }
-_NO_PAGES = (".fits", ".fit", ".fts", ".fz", ".asdf", ".ecsv", ".csv", ".png", ".pdf", ".json")
 _CARDS = ("OBJECT", "DATE-OBS", "FILTER", "EXPTIME", "TELESCOP", "INSTRUME")
 
 
@@ -95,7 +88,7 @@ def report_alignment(
         If an image does not have the shape of its frame, or the aligned source and the template
         are not on one grid.
     """
-    _check_path(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     images: dict[str, Any] = {"source": source, "template": template, "aligned": aligned}
     for name, image in images.items():
         if image is not None:
@@ -106,7 +99,7 @@ def report_alignment(
     check_frames(alignment, source=source, template=template)
     if template is None:
         check_frames(alignment, aligned=aligned)
-    figures = _Figures()
+    figures = Figures()
     if aligned is None and source is not None:
         shape = alignment.template_shape
         if shape is None and template is not None:
@@ -116,15 +109,15 @@ def report_alignment(
             aligned = alignment.resample(source, shape=shape)
     verdict = judge(alignment)
     body = [
-        _verdict(title, verdict),
+        verdict_of(title, verdict),
         _html.section("See for yourself", *_viewers(alignment, template, aligned)),
         _html.section("Figures", _html.grid(list(_drawn(figures, alignment, template, aligned)))),
         _html.section("Numbers", _summary(alignment)),
         _html.section("Matched stars by brightness", _by_brightness(alignment)),
         _html.section("Frames", _frames(alignment, source, template)),
-        _html.section("Provenance", _provenance(alignment.provenance, alignment.times)),
+        _html.section("Provenance", provenance_of(told_of(alignment.provenance), alignment.times)),
     ]
-    _write(path, title, body, overwrite=overwrite)
+    write_page(path, title, body, overwrite=overwrite)
 
 
 @checked_call
@@ -158,14 +151,14 @@ def report_sequence(
     ValueError
         If the table is not one of `~spalipy_astro.align_many`.
     """
-    _check_path(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     missing = {"source", "status", "reason", "rms", "log_odds", "shift_x"} - set(table.colnames)
     if missing:
         raise ValueError(
             f"the table lacks {', '.join(sorted(missing))}; a report needs the table that "
             "align_many returns."
         )
-    figures = _Figures()
+    figures = Figures()
     known = {
         f"{name} of the aligned frames": str(table.meta[name])
         for name in ("shape", "offset")
@@ -173,77 +166,16 @@ def report_sequence(
     }
     about = {"template": str(table.meta.get("template", "unknown")), **known}
     first = _first_alignment(table)
-    made = _provenance(first.provenance, {}) if first is not None else ""
+    made = provenance_of(told_of(first.provenance), {}) if first is not None else ""
     body = [
-        _verdict(title, judge_sequence(table)),
+        verdict_of(title, judge_sequence(table)),
         _html.section("Drift", _html.grid(list(_drifts(figures, table)))),
         _html.section("Frames", _rows_of_frames(table)),
         _html.section(
             "Provenance", _html.table(list(about.items()), label="Template and grid"), made
         ),
     ]
-    _write(path, title, body, overwrite=overwrite)
-
-
-class _Figures:
-    """Draws figures as matplotlib comes, whatever the user's settings, and without a window."""
-
-    def __init__(self) -> None:
-        try:
-            from spalipy_astro import visualization
-        except ImportError as error:
-            raise ImportError(
-                "a report needs matplotlib for its figures: pip install matplotlib"
-            ) from error
-        self.plotting = visualization
-
-    def draw(self, draw: Callable[[Any], Any], *, alt: str, caption: str) -> str:
-        """Return the HTML of a figure that a function draws on the Axes that it is given."""
-        from matplotlib import style
-        from matplotlib.figure import Figure
-        from PIL import Image
-
-        drawn, small = BytesIO(), BytesIO()
-        with style.context("default"):
-            figure = Figure(figsize=_SIZE, layout="constrained")
-            draw(figure.add_subplot())
-            figure.savefig(drawn, format="png", dpi=_DPI)
-        # A palette makes a figure weigh a third.
-        image = Image.open(drawn).convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE)
-        image.save(small, "PNG", optimize=True)
-        return _html.figure(small.getvalue(), image.size, alt, caption)
-
-
-def _check_path(path: Any, *, overwrite: bool) -> None:
-    """Raise, before there is much to do, unless a page can be written there."""
-    name = path_of("path", path)
-    if os.path.splitext(name)[1].lower() in _NO_PAGES:
-        stem = os.path.splitext(name)[0]
-        raise ValueError(f"path is that of an HTML page; got {name!r}. Write {stem + '.html'!r}.")
-    refuse_existing(name, overwrite=overwrite)
-    folder = os.path.dirname(name) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path: there is no folder {folder!r} to write to.")
-
-
-def _write(path: str | os.PathLike[str], title: str, body: list[str], *, overwrite: bool) -> None:
-    """Write the page whole or not at all."""
-    page = _html.page(title, "\n".join(piece for piece in body if piece), __version__)
-    with whole_file(path, overwrite=overwrite) as part:
-        part.write_bytes(page.encode("utf-8", "backslashreplace"))  # of names that are no text
-
-
-def _verdict(title: str, verdict: Verdict) -> str:
-    """Return the first thing to read."""
-    concerns = _html.bullets(verdict.concerns)
-    words = "".join(_html.paragraph(fact) for fact in verdict.facts)
-    return (
-        f"<header><h1>{escape(title)}</h1></header>\n"
-        f'<section class="verdict{" check" if concerns else ""}">\n'
-        f"<h2>{escape(verdict.headline)}</h2>\n{words}\n"
-        + (f"<h3>What to look at</h3>\n{concerns}\n" if concerns else "")
-        + "</section>"
-    )
+    write_page(path, title, body, overwrite=overwrite)
 
 
 def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
@@ -264,7 +196,7 @@ def _viewers(alignment: Alignment, template: Any, aligned: Any) -> list[str]:
     return [_html.paragraph(how), _html.grid(viewer(template, aligned, center))]
 
 
-def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any) -> Iterator[str]:
+def _drawn(figures: Figures, alignment: Alignment, template: Any, aligned: Any) -> Iterator[str]:
     """Yield the figures of an alignment."""
     plots, s = figures.plotting, alignment.summary()
     ground = template if template is not None else aligned
@@ -297,7 +229,7 @@ def _drawn(figures: _Figures, alignment: Alignment, template: Any, aligned: Any)
         )
 
 
-def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator[str]:
+def _drawn_of_stars(figures: Figures, alignment: Alignment, s: Any) -> Iterator[str]:
     """Yield the figures of the residuals, if there are any."""
     if not s["n_used"]:
         return
@@ -324,7 +256,7 @@ def _drawn_of_stars(figures: _Figures, alignment: Alignment, s: Any) -> Iterator
         )
 
 
-def _drifts(figures: _Figures, table: Table) -> Iterator[str]:
+def _drifts(figures: Figures, table: Table) -> Iterator[str]:
     """Yield the figures of a sequence."""
     if not np.any(np.asarray(table["status"]) == "ok"):
         return
@@ -390,21 +322,6 @@ def _frames(alignment: Alignment, source: Any, template: Any) -> str:
         if any(values):
             rows.append((card, *values))
     return _html.table(rows, label="The two frames", head=("", "source", "template"))
-
-
-def _provenance(provenance: Mapping[str, Any], times: Mapping[str, float]) -> str:
-    """Return a table of what made a transform: options, versions, times."""
-    rows = []
-    for name, value in provenance.items():
-        if name == "options":
-            rows += [(f"option {key}", str(given)) for key, given in value.items()]
-        elif isinstance(value, list | tuple):
-            rows += [(name, str(item)) for item in value]
-        else:
-            rows.append((name, str(value)))
-    if times:
-        rows.append(("seconds", ", ".join(f"{name} {t:.2f}" for name, t in times.items())))
-    return _html.table(rows, label="Options and versions") if rows else ""
 
 
 def _rows_of_frames(table: Table) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 from astropy.table import Table
 
 from spalipy_astro import _geometry
+from spalipy_astro._checks import is_template
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
 
-__all__ = ["Verdict", "judge", "judge_sequence"]
+__all__ = ["Verdict", "judge", "judge_group", "judge_sequence"]
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -100,12 +101,16 @@ def judge_sequence(table: Table) -> Verdict:
     n_rejected = int((np.asarray(table["status"]) == "rejected").sum())
     if n_rejected:
         failed = n - n_good - n_rejected
-        headline = f"✓ {n_good} of {n} frames are good, {n_rejected} were rejected"
-        headline = f"! {headline[2:]}, {failed} were not aligned" if failed else headline
+        was = "was" if n_rejected == 1 else "were"
+        headline = f"✓ {n_good} of {n} frames are good, {n_rejected} {was} rejected"
+        if failed:
+            headline = f"! {headline[2:]}, {failed} {'was' if failed == 1 else 'were'} not aligned"
     if n == 0:
         headline = "! There were no frames"
     facts = []
+    others = good & ~is_template(table)
     if n_good:
+        good = others if others.any() else good
         rms, stars = (np.asarray(table[name], float)[good] for name in ("rms", "n_matched"))
         error = _finite(table, "error", good)
         if error.size:
@@ -117,15 +122,14 @@ def judge_sequence(table: Table) -> Verdict:
             f"Of the aligned frames, {int(stars.min())} to {int(stars.max())} stars match the "
             f"template (median {np.median(stars):.0f}). Single stars scatter by "
             f"{np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the "
-            "worst). "
-            + _odds(_least_odds(table, good), "For the least certain one, the odds")
+            "worst). " + _odds(_least_odds(table, good), "For the least certain one, the odds")
         )
         x, y = (np.asarray(table[f"shift_{axis}"], float)[good] for axis in "xy")
         facts.append(
             f"The frames lie shifted by {_span(x, 1)} px in x and {_span(y, 1)} px in y, and "
             f"turned by {_span(np.asarray(table['rotation'], float)[good], 3)} degrees."
         )
-    return Verdict(headline, facts, list(_sequence_concerns(table, good)))
+    return Verdict(headline, facts, list(_sequence_concerns(table)))
 
 
 def _finite(table: Table, name: str, rows: Any) -> Any:
@@ -134,6 +138,81 @@ def _finite(table: Table, name: str, rows: Any) -> Any:
         return np.empty(0)
     values = np.asarray(table[name], float)[rows]
     return values[np.isfinite(values)]
+
+
+def judge_group(group: Any) -> Verdict:
+    """Judge a group."""
+    table, links = group.table, group.links
+    component = np.asarray(table["component"])
+    n, n_good = len(table), int((component >= 0).sum())
+    n_parts = int(component.max(initial=-1)) + 1
+    if n_parts == 0:
+        return Verdict(f"✗ No two of {n} frames could be connected", [], list(_lost(table)))
+    words = f"All {n} frames" if n_good == n else f"{n_good} of {n} frames"
+    headline = f"{words} are connected"
+    if n_parts > 1:
+        headline += f", in {n_parts} parts that do not overlap"
+    facts, concerns = [], list(_lost(table))
+    used = np.asarray(links["used"], bool)
+    shared = np.asarray(links["n_matched"])[used]
+    rms = np.asarray(table["rms"], float)[component >= 0]
+    least = float(np.asarray(links["log_odds"])[used].min())
+    facts.append(
+        f"{used.sum()} pairs of frames are linked by {shared.min()} to {shared.max()} stars that "
+        f"both show (median {np.median(shared):.0f}). Stars lie where the other frames have them "
+        f"to {np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the worst). "
+        + _odds(least, "For the least certain link, the odds")
+    )
+    error = np.asarray(table["error"], float)[component >= 0]
+    facts.append(
+        f"Over its frame, a transform is known to {np.median(error):.2g} px (median of the "
+        f"frames), and to {error.max():.2g} px for the least certain one (1 sigma)."
+    )
+    (ny, nx), _ = group.canvas()[:2]
+    facts.append(f"The canvas that holds the largest part has {nx} × {ny} pixels.")
+    names = [str(name) for name in table["source"]]
+    for k in range(1, n_parts):
+        inside = np.flatnonzero(component == k)
+        concerns.append(
+            f"Part {k}, {_frames(len(inside))} ({_listed([names[i] for i in inside])}), overlaps "
+            "no other and is on a grid of its own."
+        )
+    if (~used).any():
+        pairs = [f"{link['i']} and {link['j']}" for link in links[~used]]
+        concerns.append(
+            f"{len(pairs)} of {len(links)} links contradict the others and were not used: frames "
+            f"{_listed(pairs)}. Is one of the frames distorted, or its field full of repeated "
+            "patterns?"
+        )
+    ends = np.concatenate((np.asarray(links["i"])[used], np.asarray(links["j"])[used]))
+    hanging = np.flatnonzero((np.bincount(ends, minlength=n) == 1) & (component >= 0))
+    if n_good > 2 and len(hanging):
+        concerns.append(
+            f"{_frames(len(hanging))} {'hangs' if len(hanging) == 1 else 'hang'} by one link, "
+            "which no loop can check: "
+            f"{_listed([names[i] for i in hanging])}."
+        )
+    bad = np.flatnonzero((np.asarray(table["error"], float) > _ERROR) & (component >= 0))
+    if len(bad):
+        concerns.append(
+            f"The transform is uncertain by more than {_ERROR} px over {_frames(len(bad))}: "
+            f"{_listed([names[i] for i in bad])}. Few stars in common, or a distortion that shifts "
+            "alone do not determine."
+        )
+    return Verdict(f"{'!' if concerns else '✓'} {headline}", facts, concerns)
+
+
+def _lost(table: Table) -> Iterator[str]:
+    """Yield why frames of a group could not be placed."""
+    failed = np.asarray(table["component"]) < 0
+    yield from _reasons(
+        [str(reason) for reason in np.asarray(table["reason"])[failed]], "not placed"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    """Return some names."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _concerns(alignment: Alignment, s: Any) -> Iterator[str]:
@@ -198,10 +277,14 @@ def _concerns_of_the_field(alignment: Alignment, s: Any) -> Iterator[str]:
         yield f"The source covers {overlap:.0%} of the template only."
 
 
-def _sequence_concerns(table: Table, good: Any) -> Iterator[str]:
+def _sequence_concerns(table: Table) -> Iterator[str]:
     """Yield what to look at in a batch."""
     names = np.array([str(name) for name in table["source"]], dtype=object)
-    yield from _reasons([str(reason) for reason in np.asarray(table["reason"])[~good]])
+    status = np.asarray(table["status"])
+    good = status == "ok"
+    for what, words in (("failed", "not aligned"), ("rejected", "rejected")):
+        rows = np.flatnonzero(status == what)
+        yield from _reasons([str(table["reason"][row]) for row in rows], words)
     if not good.any():
         return
     rms, stars, odds = (
@@ -218,16 +301,20 @@ def _sequence_concerns(table: Table, good: Any) -> Iterator[str]:
             yield f"{words}: {_frames(len(which))} ({listed}). Clouds, trails or bad focus?"
 
 
-def _reasons(reasons: list[str]) -> Iterator[str]:
-    """Yield why frames failed, the most frequent reason first; numbers make no other reason."""
+def _reasons(reasons: list[str], what: str = "not aligned") -> Iterator[str]:
+    """
+    Yield why frames failed or were rejected, the most frequent reason first.
+
+    Numbers make no other reason.
+    """
     kinds = [re.sub(r"[-+]?\d[\d.e]*", "#", reason) for reason in reasons]
     common = Counter(kinds).most_common(_MOST_REASONS)
     for kind, number in common:
         example = reasons[kinds.index(kind)]
-        yield f"{_frames(number)} not aligned: {_short(example)}"
+        yield f"{_frames(number)} {what}: {_short(example)}"
     rest = len(reasons) - sum(number for _, number in common)
     if rest:
-        yield f"{_frames(rest)} not aligned for other reasons; see the table."
+        yield f"{_frames(rest)} {what} for other reasons; see the table."
 
 
 def _frames(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 
@@ -12,12 +13,13 @@ from PIL import Image
 from spalipy_astro.report._html import data_uri
 from spalipy_astro.visualization import pixels_of, sky_of
 
-__all__ = ["block_mean", "detail_around", "to_gray", "viewer"]
+__all__ = ["blink", "block_mean", "detail_around", "to_gray", "viewer"]
 
 FloatArray = NDArray[np.float64]
 
 _MAX_PIXELS = 1024  # of a whole frame along its longer side
 _DETAIL = (300, 450)  # rows and columns shown in full resolution
+_OURS = ("Template", "Aligned source")
 _SOFTENING = 3.0  # noises at which the brightness scale turns from linear to logarithmic
 
 
@@ -115,25 +117,53 @@ def _png(gray: NDArray[np.uint8]) -> str:
     return data_uri(buffer.getvalue(), "image/png")
 
 
-def _viewer(uris: list[str], shape: tuple[int, ...], name: str, *, sharp: bool = False) -> str:
+def blink(images: Sequence[ArrayLike], names: Sequence[str], caption: str) -> str:
+    """
+    Return the HTML of a viewer of two images of the same part of the sky, in full resolution.
+
+    Parameters
+    ----------
+    images : sequence of array_like, shape (ny, nx)
+        Two images on the same grid.
+    names : sequence of str
+        What they are.
+    caption : str
+        What they show.
+    """
+    pixels = [pixels_of(image) for image in images]
+    uris = [_png(to_gray(values)) for values in pixels]
+    return _viewer(uris, pixels[0].shape, caption, sharp=True, names=names)
+
+
+def _viewer(
+    uris: list[str],
+    shape: tuple[int, ...],
+    name: str,
+    *,
+    sharp: bool = False,
+    names: Sequence[str] = _OURS,
+) -> str:
     """Return one viewer; ``viewer.js`` brings it to life."""
     height, width = shape
     extra = ' class="sharp"' if sharp else ""
     below, above = (
         f'<img src="{uri}" width="{width}" height="{height}"{extra} '
         f'alt="{escape(f"{who}, {name}")}">'
-        for uri, who in zip(uris, ("Template", "Aligned source"), strict=True)
+        for uri, who in zip(uris, names, strict=True)
     )
-    return f"""<figure class="viewer" role="group" aria-label="{escape(f"Viewer of {name}")}">
+    left, right = (escape(who) for who in names)
+    said = [f"the {who.lower()}" if who in _OURS else who for who in names]
+    return f"""<figure class="viewer" role="group" data-left="{left}" data-right="{right}"
+aria-label="{escape(f"Viewer of {name}")}">
 <div class="stage">{below}{above}<div class="divider"></div></div>
 <div class="controls">
-<label><span>Template</span>
-<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Share of the template">
-<span>Aligned source</span></label>
+<label><span>{left}</span>
+<input type="range" min="0" max="100" step="0.5" value="50" aria-label="Share of {escape(said[0])}">
+<span>{right}</span></label>
 <button type="button" class="blink" aria-pressed="false">Blink</button>
 <button type="button" class="difference" aria-pressed="false">Difference</button>
 <output></output>
 </div>
-<figcaption>{escape(name[0].upper() + name[1:])}: the template left of the divider, the aligned
-source right of it.</figcaption>
+<figcaption>{escape(f"{name[0].upper()}{name[1:]}: {said[0]} left of the divider, {said[1]}")}
+right of it.</figcaption>
 </figure>"""

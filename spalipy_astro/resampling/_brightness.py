@@ -22,8 +22,9 @@ def conserves_flux(data: Any) -> bool:
     Returns
     -------
     bool
-        False for what is per solid angle or per beam, for temperatures, and for magnitudes and
-        other logarithms; True otherwise, also without a unit.
+        False for what is per solid angle or per beam, for temperatures (also integrated over
+        velocities), for velocities, and for magnitudes and other logarithms; True otherwise, also
+        without a unit.
     """
     unit = getattr(data, "unit", None)
     if unit is None:
@@ -33,5 +34,6 @@ def conserves_flux(data: Any) -> bool:
     parts = u.Unit(unit).decompose()
     powers = dict(zip(parts.bases, parts.powers, strict=True))
     per_solid_angle = powers.get(u.rad, 0) <= -2
-    does_not_add = any(parts.is_equivalent(other) for other in (u.K, u.mag))
+    does_not_add = powers.get(u.K, 0) > 0 or parts.is_equivalent(u.mag)
+    does_not_add = does_not_add or parts.is_equivalent(u.km / u.s)
     return not (per_solid_angle or powers.get(_BEAM, 0) < 0 or does_not_add)

@@ -23,6 +23,10 @@ _STALE = re.compile(
             r"(CPDIS|CQDIS|CPERR|CQERR|DP|DQ|D2IMDIS|D2IMERR|DVERR)\d.*|DET2IM|D2IMARR|D2IMEXT",
             r"WCSDIM|WAT\d_\d+|LT[VM]\d(_\d)?|DT[VM]\d(_\d)?",
             r"ORIENTAT|OC[XY]1[01]|IDCSCALE|NPOLEXT"
+            # the area of a pixel on the sky, the outline of the frame
+            r"|PIXAR_(SR|A2)|S_REGION"
+            # of drafts of the standard
+            r"|PC00[1-9]00[1-9]"
             # a photographic plate's, which some take for that of the image
             r"|AMD[XY]\d+|PPO\d|PLTRA[HMS]|PLTDEC(SN|[DMS])|CNPIX\d",
             # sections of the detector, color filters before its pixels

@@ -2,6 +2,7 @@
 
 from spalipy_astro.visualization._canvas import pixels_of, sky_of
 from spalipy_astro.visualization._drift import plot_drift, plot_sequence
+from spalipy_astro.visualization._group import plot_group, plot_group_residuals
 from spalipy_astro.visualization._maps import plot_coverage, plot_distortion, plot_error
 from spalipy_astro.visualization._notebook import picture_of
 from spalipy_astro.visualization._overview import (
@@ -25,6 +26,8 @@ __all__ = [
     "plot_distortion",
     "plot_drift",
     "plot_error",
+    "plot_group",
+    "plot_group_residuals",
     "plot_image",
     "plot_matches",
     "plot_residuals",

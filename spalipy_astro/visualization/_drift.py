@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from spalipy_astro._checks import is_template
 from spalipy_astro.visualization._canvas import CLIPPED, OTHER, USED, axes_or_new
 from spalipy_astro.visualization._notebook import new_figure
 
@@ -29,6 +30,7 @@ _QUANTITIES = {
     "depth": (("depth", "", USED, "o", "-"),),
     "flux": (("flux_ratio", "", USED, "o", "-"),),
 }
+_TRIVIAL = ("rms", "n_matched")  # of the template on itself
 _LABELS = {
     "shift": "shift of the center (px)",
     "rotation": "rotation (deg)",
@@ -70,13 +72,27 @@ def plot_drift(
     -------
     `~matplotlib.axes.Axes`
         Lines connect neighbors that were aligned. Crosses on the lower edge are frames that were
-        not; open circles are frames that were rejected.
+        not; open circles are frames that were rejected. The template, which matches itself, has
+        no residuals and no matched stars in the figure.
 
     Raises
     ------
     ValueError
         If ``quantity`` is unknown or not in the table, or ``against`` does not have one number for
         each frame.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import numpy as np
+       >>> from spalipy_astro import align_many
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_drift
+       >>> frame = example_pair()[1].data[200:500, 300:700]
+       >>> night = [np.roll(frame, (k, -2 * k), (0, 1)) for k in range(6)]
+       >>> table = align_many(night, night[0], progress=False)
+       >>> ax = plot_drift(table, quantity="shift")
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity is one of {', '.join(_QUANTITIES)}; got {quantity!r}.")
@@ -91,6 +107,8 @@ def plot_drift(
     failed = ~(good | rejected)
     for column, label, color, marker, line in _known(table, quantity):
         known = np.asarray(table[column], float)
+        if column in _TRIVIAL:
+            known = np.where(is_template(table), np.nan, known)
         values, bad = np.where(good, known, np.nan), known[rejected]
         if quantity == "scale" and good.any():
             middle = np.nanmedian(values)
@@ -157,6 +175,19 @@ def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
     Returns
     -------
     `~matplotlib.figure.Figure`
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import numpy as np
+       >>> from spalipy_astro import align_many
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_sequence
+       >>> frame = example_pair()[1].data[200:500, 300:700]
+       >>> night = [np.roll(frame, (k, -2 * k), (0, 1)) for k in range(6)]
+       >>> table = align_many(night, night[0], progress=False)
+       >>> figure = plot_sequence(table)
     """
     quantities = ("shift", "rotation", "scale", "rms", "fwhm", "ellipticity", "flux", "depth")
     figure, axes = new_figure(4, 2, size=(10, 11), sharex=True)

@@ -53,6 +53,15 @@ def plot_distortion(alignment: Alignment, ax: Axes | None = None) -> Axes:
     `~matplotlib.axes.Axes`
         Lines of equal displacement, labeled in template pixels, and arrows along it, not to
         scale.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_distortion
+       >>> ax = plot_distortion(find_alignment(*example_pair()))
     """
     ax = axes_or_new(ax)
     x, y = _mesh(alignment)
@@ -91,6 +100,15 @@ def plot_error(alignment: Alignment, ax: Axes | None = None) -> Axes:
     ------
     ValueError
         If the alignment was made without a fit.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_error
+       >>> ax = plot_error(find_alignment(*example_pair()))
     """
     x, y = _mesh(alignment)
     error = alignment.error(*alignment.transform.inverse(x, y))
@@ -128,6 +146,15 @@ def plot_coverage(alignment: Alignment, ax: Axes | None = None) -> Axes:
         White where the source has data and matched stars lie all around, light and hatched where
         the transform is extrapolated, dark where the source has no data; see `Coverage
         <spalipy_astro.Coverage>`.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_coverage
+       >>> ax = plot_coverage(find_alignment(*example_pair()))
     """
     from spalipy_astro.alignment import Coverage
 

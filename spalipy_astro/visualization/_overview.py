@@ -80,6 +80,16 @@ def plot_image(
     Returns
     -------
     `~matplotlib.axes.Axes`
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import numpy as np
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_image
+       >>> source, template = example_pair()
+       >>> ax = plot_image(template, region=np.s_[300:450, 400:630])
     """
     ax = axes_or_new(ax)
     values, extent = cut(image, region)
@@ -133,6 +143,20 @@ def plot_difference(
     ------
     ValueError
         If ``flux_ratio`` is not a positive number.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_difference
+       >>> source, template = example_pair()
+       >>> alignment = find_alignment(source, template)
+       >>> aligned = alignment.resample(source)
+       >>> part = (slice(300, 450), slice(400, 630))
+       >>> ratio = alignment.flux_ratio[0]
+       >>> ax = plot_difference(aligned, template, region=part, flux_ratio=ratio)
     """
     if not 0 < flux_ratio < np.inf:
         raise ValueError(f"flux_ratio is a positive number, 1 by default; got {flux_ratio!r}.")
@@ -188,6 +212,16 @@ def plot_matches(
     ------
     ValueError
         If the image does not have the template's shape, or a table has no positions.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_matches
+       >>> source, template = example_pair()
+       >>> ax = plot_matches(find_alignment(source, template), image=template)
     """
     check_frames(alignment, image=image)
     ax = axes_or_new(ax)
@@ -254,6 +288,19 @@ def plot_alignment(
     ------
     ValueError
         If an image does not have the shape of its frame.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_alignment
+       >>> source, template = example_pair()
+       >>> alignment = find_alignment(source, template)
+       >>> aligned = alignment.resample(source)
+       >>> images = {"source": source, "aligned": aligned, "template": template}
+       >>> figure = plot_alignment(alignment, **images)
     """
     source, aligned, template = (
         None if image is None else plane_of(image) for image in (source, aligned, template)

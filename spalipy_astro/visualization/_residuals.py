@@ -71,6 +71,19 @@ def plot_residuals(
     ------
     ValueError
         If ``cells`` is negative or not a whole number.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> import matplotlib.pyplot as plt
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_residuals
+       >>> alignment = find_alignment(*example_pair())
+       >>> figure, axes = plt.subplots(1, 2, figsize=(10, 3.8))
+       >>> ax = plot_residuals(alignment, axes[0])
+       >>> ax = plot_residuals(alignment, axes[1], cells=0)
     """
     if cells is not None and (cells != int(cells) or cells < 0):
         raise ValueError(f"cells is a whole number from 0 up; got {cells!r}.")
@@ -194,6 +207,15 @@ def plot_residuals_by_position(
     ------
     ValueError
         If ``axis`` is neither "x" nor "y", or there are no matched stars.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_residuals_by_position
+       >>> ax = plot_residuals_by_position(find_alignment(*example_pair()))
     """
     if axis not in ("x", "y"):
         raise ValueError(f"axis is 'x' or 'y'; got {axis!r}.")
@@ -272,6 +294,15 @@ def plot_residuals_by_flux(alignment: Alignment, ax: Axes | None = None) -> Axes
     ------
     ValueError
         If the stars have no fluxes, as those of a bare list of positions.
+
+    Examples
+    --------
+    .. plot::
+
+       >>> from spalipy_astro import find_alignment
+       >>> from spalipy_astro.example import example_pair
+       >>> from spalipy_astro.visualization import plot_residuals_by_flux
+       >>> ax = plot_residuals_by_flux(find_alignment(*example_pair()))
     """
     matches = alignment.matches
     name, flux = _fluxes(alignment)

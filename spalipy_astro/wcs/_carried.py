@@ -92,6 +92,7 @@ def _without_exposure(wcs: WCS, meta: Mapping[str, Any]) -> WCS:
         setattr(wcs.wcs, name, "")
     for name in _NUMBERS:
         setattr(wcs.wcs, name, np.nan)
+    wcs.wcs.restfrq = wcs.wcs.restwav = 0.0  # which WCSLIB takes for unknown
     wcs.wcs.obsgeo[:] = np.nan
     # WCSLIB writes one in any case, over that of the source
     try:

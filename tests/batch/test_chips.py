@@ -11,7 +11,7 @@ from astropy.nddata import CCDData, NDData
 from astropy.wcs import WCS
 from numpy.testing import assert_array_equal
 
-from spalipy_astro import align_many
+from spalipy_astro import Alignment, align_many
 from spalipy_astro.commands import align_fits
 from spalipy_astro.errors import FormatError
 
@@ -54,6 +54,10 @@ def test_chips_go_with_chips(chips, tmp_path):
     assert alone[0] - alone[1] == pytest.approx(SHIFTS[0][0] - SHIFTS[1][0], abs=0.5)
     names = [str(name)[-len("hdu1/s_aligned.fits") :] for name in table["aligned"]]
     assert names == ["hdu1/s_aligned.fits", "hdu3/s_aligned.fits"]
+    with fits.open(source) as hdus, fits.open(template) as others:
+        of_hdus = align_many([hdus], others, hdu="all")
+    assert_array_equal(of_hdus["hdu"], table["hdu"])
+    assert_array_equal(of_hdus["shift_x"], alone)
 
 
 def test_all_of_files_with_one_image(chips, tmp_path):
@@ -144,5 +148,11 @@ def test_batch_of_images_with_a_gwcs(chips, tmp_path, caplog):
     assert header["DATE-OBS"] == "2024-01-01"
     assert header["BUNIT"] == "electron"
     there = sky().pixel_to_world(40, 50)
+    alignment = Alignment.read(table["asdf"][0])
+    assert not isinstance(alignment.original_wcs, WCS)
+    here = alignment.template_wcs.pixel_to_world(40, 50)
+    assert here.separation(there).arcsec < 1e-6
+    x, y = alignment.transform.inverse(40.0, 50.0)
+    assert alignment.pixel_to_sky(x, y).separation(there).arcsec < 1e-6
     assert WCS(header, fix=False).pixel_to_world(40, 50).separation(there).arcsec < 0.0036
     assert source.meta is meta

@@ -137,6 +137,13 @@ def test_follows_a_target_on_a_finer_grid(night, tmp_path):
     assert (dx - correlation.shape[1], dy) == (-20, 40)
 
 
+def test_a_target_that_leaves_the_frame(night):
+    target = Table({"time": [60000.0, 60000.01], "x": [50.0, 600.0], "y": [60.0, 40.0]})
+    table = align_many(night, night[0], target=target)
+    assert list(table["status"]) == ["ok", "failed"]
+    assert "the target is not on this frame: at the middle" in table["reason"][1]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

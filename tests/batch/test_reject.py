@@ -92,3 +92,78 @@ def test_senseless_rules(rules, error, words):
 def test_a_function_returns_one_answer_for_each_row(night):
     with pytest.raises(ValueError, match="True or False for each of 20 rows"):
         rejected(lambda table: True, night)
+
+
+def of_columns(**columns):
+    """Return a table of frames that are all aligned."""
+    number = len(next(iter(columns.values())))
+    return QTable({"status": ["ok"] * number, **columns})
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["3 sigma", "3sigma", " 3.0 Sigma ", "3-sigma", "3 sigmas", "3σ", "3. sigma", "0.3e1 sigma"],
+)
+def test_spellings_of_sigma(spelled):
+    table = of_columns(fwhm=[3.0, 3.1, 2.9, 3.05, 2.95, 6.0])
+    assert list(rejected({"fwhm": spelled}, table)) == [5]
+
+
+@pytest.mark.parametrize(
+    ("rule", "bad"),
+    [
+        ("60%", [1, 5]),
+        ("60 percent", [1, 5]),
+        ("1.5 median", [5]),
+        ("1.5 x median", [5]),
+        ("1.5 times the median", [5]),
+        (4, [5]),
+        ("4", [5]),
+        (np.float32(4), [5]),
+        (np.int64(4), [5]),
+    ],
+)
+def test_spellings_of_limits(rule, bad):
+    table = of_columns(fwhm=[3.0, 3.1, 2.9, 3.05, 2.95, 6.0])
+    assert list(rejected({"fwhm": rule}, table)) == bad
+
+
+@pytest.mark.parametrize(
+    "rule", [np.bool_(True), np.array([1.0, 2.0]), "4 px", "sigma", "3 sigma 4"]
+)
+def test_what_is_no_limit(rule):
+    with pytest.raises(ValueError, match="fwhm takes a number"):
+        check_reject({"fwhm": rule})
+
+
+def test_a_number_of_stars_or_a_share_of_them():
+    table = of_columns(n_stars=[100, 110, 90, 30, 95, 105])
+    assert list(rejected({"n_stars": 0.5}, table)) == [3]
+    assert list(rejected({"n_stars": 93}, table)) == [2, 3]
+    with pytest.raises(ValueError, match="flux_ratio takes a share"):
+        check_reject({"flux_ratio": 40})
+
+
+def test_frames_are_compared_with_those_of_their_exposure():
+    """Ten times the exposure has ten times the light; the last frame of each is clouded."""
+    long, short = [1.0, 0.98, 1.01, 0.97, 0.4], [0.1, 0.099, 0.101, 0.098, 0.04]
+    table = of_columns(
+        flux_ratio=[*long, *short],
+        fwhm=[3.0] * 9 + [5.0],
+        exptime=[60.0] * 5 + [6.0, 6.01, 6.0, 6.0, 6.0],
+    )
+    found = rejected({"flux_ratio": 0.6}, table)
+    assert list(found) == [4, 9]
+    assert "of the median of the frames of 6 s, 0.099" in found[9]
+    assert list(rejected({"flux_ratio": "3 sigma"}, table)) == [4, 9]
+    # seeing does not depend on it
+    assert list(rejected({"fwhm": "3 sigma"}, table)) == [9]
+    # where each frame has its own, all are compared
+    table["exptime"] = np.arange(1.0, 11.0)
+    assert list(rejected({"flux_ratio": 0.6}, table)) == [5, 6, 7, 8, 9]
+    assert list(rejected({"fwhm": "1.2 median"}, table)) == [9]
+
+
+def test_round_stars_are_no_outliers():
+    table = of_columns(ellipticity=[0.01, 0.012, 0.011, 0.01, 0.03, 0.2])
+    assert list(rejected({"ellipticity": "3 sigma"}, table)) == [5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
@@ -10,7 +11,8 @@ from astropy.time import Time
 from astropy.wcs import WCS
 
 from spalipy_astro import AlignmentError
-from spalipy_astro.batch._target import mid_exposure, target_of
+from spalipy_astro.batch._target import target_of
+from spalipy_astro.io import mid_exposure
 
 START = 60000.25
 
@@ -25,6 +27,12 @@ START = 60000.25
         ({"DATE-AVG": Time(START, format="mjd").isot, "EXPTIME": 600}, START),
         ({"MJD-AVG": START, "MJD-OBS": 1.0}, START),
         ({"JD": START + 2400000.5, "EXPTIME": 2.0}, START + 1 / 86400),
+        ({"DATE-OBS": "2023-02-25", "UT": "6:00:00.0", "EXPTIME": "20"}, START + 10 / 86400),
+        ({"DATE-OBS": "2023-02-25 06:00:00", "JD": 1.0}, START),
+        ({"DATE-OBS": "2023-02-25T06:00:00Z", "MJD-AVG": 0.0}, START),
+        ({"EXPSTART": START, "EXPTIME": 60.0, "DATE-OBS": "2000-01-01"}, START + 30 / 86400),
+        ({"OBSMJD": str(START), "MJD-BEG": "unknown"}, START),
+        ({"DATE-OBS": "30/11/98", "TIME-OBS": "12:00:00"}, 51147.5),
         ({"DATE-OBS": "2023-02-25"}, None),
         ({"DATE-OBS": "yesterday"}, None),
         ({}, None),
@@ -111,3 +119,71 @@ def test_other_nights_are_refused():
 def test_senseless_targets(table, error, words):
     with pytest.raises(error, match=words):
         target_of(table, None, None)
+
+
+TIMES = Time(START + np.array([0.0, 0.1]), format="mjd")
+PLACES = {"x": [10.0, 30.0], "y": [5.0, -5.0]}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"time": TIMES.datetime64},
+        {"time": TIMES.datetime},
+        {"time": TIMES.mjd * u.day},
+        {"time": (TIMES.mjd * u.day).to(u.s)},
+        {"time": TIMES.tdb},
+        {"MJD": TIMES.mjd},
+        {"datetime_jd": TIMES.jd},
+        {"Date": TIMES.isot},
+    ],
+    ids=lambda columns: f"{next(iter(columns))} {type(next(iter(columns.values()))).__name__}",
+)
+def test_times_of_all_kinds(columns):
+    found = target_of(QTable({**columns, **PLACES}), None, None)
+    np.testing.assert_allclose(found.time, TIMES.mjd, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"time": TIMES.jyear, **PLACES}, "numbers from 2023.15.*format='jyear'"),
+        ({"time": TIMES.unix, **PLACES}, "numbers from 16773"),
+        ({"time": TIMES.mjd * u.m, **PLACES}, "time is MJD or JD, in days"),
+        ({"time": TIMES.mjd, "x": [1, 2] * u.arcsec, "y": [1, 2] * u.pix}, "x and y are in px"),
+        ({"time": TIMES.mjd, "ra": [1, 2] * u.pix, "dec": [1, 2] * u.deg}, "ra and dec are angles"),
+    ],
+)
+def test_units_that_are_none_of_these(columns, words):
+    with pytest.raises(ValueError, match=words):
+        target_of(QTable(columns), None, None)
+
+
+def test_positions_that_are_missing():
+    x = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match="a position is not finite"):
+        target_of(Table({"time": TIMES.mjd, "x": x, "y": [1.0, 2.0]}), None, None)
+
+
+def test_ways_to_write_positions_on_the_sky():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.cdelt = -1e-3, 1e-3
+    wcs.wcs.crval = 150, 20
+    sky = SkyCoord(wcs.pixel_to_world([10.0, 30.0], [5.0, -5.0]), obstime=TIMES)
+    texts = {name: getattr(sky, name) for name in ("ra", "dec")}
+    ways = [
+        sky,
+        QTable({"time": TIMES, "ra": sky.ra.to(u.hourangle), "dec": sky.dec}),
+        Table(
+            {
+                "time": TIMES.isot,
+                "RA": texts["ra"].to_string(u.hourangle, sep=":", precision=6),
+                "DEC": texts["dec"].to_string(u.deg, sep=":", precision=6),
+            }
+        ),
+    ]
+    for way in ways:
+        found = target_of(way, wcs, None)
+        np.testing.assert_allclose(found.xy, np.transpose([PLACES["x"], PLACES["y"]]), atol=1e-4)
+        np.testing.assert_allclose(found.time, TIMES.mjd, atol=1e-8)

@@ -356,6 +356,16 @@ def test_files_that_hold_no_catalog(tmp_path, truth):
         read_catalog(path, format="ascii")
 
 
+@pytest.mark.parametrize("text", ["", "secret.csv", "# 1 -32"])
+def test_a_text_of_one_line_is_no_name_of_another_file(tmp_path, monkeypatch, truth, text):
+    truth_of_others = Table({"x": [1.0, 2.0], "y": [3.0, 4.0]})
+    truth_of_others.write(tmp_path / "secret.csv")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.cat").write_text(text)
+    with pytest.raises((FormatError, CatalogError), match=r"a\.cat'"):
+        read_catalog(tmp_path / "a.cat")
+
+
 def test_an_empty_catalog_has_no_rows(tmp_path, truth):
     path = tmp_path / "empty.cat"
     path.write_text(ascii_head(sextractor(truth)[:0]))

@@ -45,6 +45,12 @@ TABLES = {
     "lsst": {"slot_Centroid_x": X, "slot_Centroid_y": Y, "slot_PsfFlux_instFlux": FLUX},
     "lsst (source table)": {"x": X, "y": Y, "psfFlux": FLUX},
     "spalipy": {"x": X, "y": Y, "flux": FLUX},
+    "spalipy (magnitudes)": {"x": X, "y": Y, "mag": MAG},
+    "sextractor (model)": {"XMODEL_IMAGE": X + 1, "YMODEL_IMAGE": Y + 1, "FLUX_MODEL": FLUX},
+    "astrometry.net (corr)": {
+        **{"field_x": X + 1, "field_y": Y + 1, "index_x": X + 1.2, "index_y": Y + 0.7},
+        **{"field_ra": X, "field_dec": 0.1 * Y, "FLUX": FLUX},
+    },
 }
 
 
@@ -116,9 +122,10 @@ def test_other_data_frames():
     check(read_catalog(Polars(TABLES["sextractor"])), "sextractor")
 
 
-def test_xyls_told_by_its_card(tmp_path):
+@pytest.mark.parametrize("hdu", [0, 1])
+def test_xyls_told_by_its_card(tmp_path, hdu):
     hdus = fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(Table(XYLS))])
-    hdus[0].header["AN_FILE"] = "XYLS"
+    hdus[hdu].header["AN_FILE"] = "XYLS"
     hdus.writeto(tmp_path / "field.xyls")
     check(read_catalog(tmp_path / "field.xyls"), "astrometry.net")
 

@@ -12,7 +12,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose, assert_array_equal
 
-from spalipy_astro import Alignment, align, detect_stars
+from spalipy_astro import Alignment, align, detect_stars, find_alignment
 from spalipy_astro.commands import (
     align_fits,
     align_fits_simple,
@@ -303,8 +303,15 @@ def test_report_of_several_sources(folder, capsys):
 
 
 @pytest.mark.parametrize("option", ["--report", "--plot", "--transform"])
-def test_what_cannot_be_written_does_not_lose_the_image(folder, capsys, option):
+def test_what_cannot_be_written_does_not_lose_the_image(folder, capsys, monkeypatch, option):
     pytest.importorskip("matplotlib")
+    (folder / "no" / "folder").mkdir(parents=True)
+
+    def find(*sides, **options):
+        shutil.rmtree(folder / "no")  # in the meantime
+        return find_alignment(*sides, **options)
+
+    monkeypatch.setattr("spalipy_astro.commands._align_fits.find_alignment", find)
     command = ["source.fits", "out.fits", "-tf", "template.fits", option, "no/folder/x.html"]
     assert align_fits(command) == 1
     assert capsys.readouterr().err.startswith("align-fits: ")

@@ -62,7 +62,9 @@ def constant(*values):
     ],
 )
 def test_how_pixels_are_combined(shifted, combine, value):
-    canvas, footprint = shifted.coadd(constant(5, 12, 1), combine=combine, match_background=False)
+    canvas, footprint = shifted.coadd(
+        constant(5, 12, 1), combine=combine, match_background=False, feather=0
+    )
     assert canvas.shape == footprint.shape == (40, 100)
     assert canvas.data[20, 50] == pytest.approx(value)
     assert canvas.data[20, 5] == pytest.approx(5)
@@ -88,7 +90,9 @@ def test_errors_of_what_is_combined(shifted):
         "first": 3.0,
     }
     for combine, sigma in expected.items():
-        canvas, _ = shifted.coadd(frames, combine=combine, match_background=False, method="nearest")
+        canvas, _ = shifted.coadd(
+            frames, combine=combine, match_background=False, method="nearest", feather=0
+        )
         assert isinstance(canvas.uncertainty, StdDevUncertainty)
         assert canvas.uncertainty.array[20, 50] == pytest.approx(sigma)
     frames[1].uncertainty = None
@@ -151,7 +155,7 @@ def test_units_are_converted_or_refused(shifted):
     frames = [
         CCDData(f.data, unit=unit) for f, unit in zip(frames, ("Jy", "mJy", "Jy"), strict=True)
     ]
-    canvas, _ = shifted.coadd(frames, match_background=False)
+    canvas, _ = shifted.coadd(frames, match_background=False, feather=0)
     assert canvas.data[20, 30] == pytest.approx((5 + 0.012) / 2)
     frames[2] = CCDData(frames[2].data, unit="adu")
     with pytest.raises(ValueError, match=r"images\[2\] is in adu, and those before it in Jy"):
@@ -179,7 +183,7 @@ def test_frames_are_read_from_files_one_by_one(shifted, tmp_path):
         frame.header = fits.Header({"FILTER": "R", "EXPTIME": 30.0, "SEQ": k})
         paths.append(tmp_path / f"{k}.fits")
         frame.write(paths[-1])
-    canvas, _ = shifted.coadd(paths, match_background=False)
+    canvas, _ = shifted.coadd(paths, match_background=False, feather=0)
     assert canvas.data[20, 50] == pytest.approx(6)
     assert (canvas.header["FILTER"], canvas.header["NCOMBINE"]) == ("R", 3)
     assert "SEQ" not in canvas.header
@@ -227,15 +231,15 @@ def test_stars_keep_their_flux_across_seams(combine, flip):
 def test_frames_of_different_seeing_pass_into_each_other():
     group = group_of([moved(0, 0), moved(110, 0)], (200, 240))
     frames = [
-        star((200, 350), 122, 100, 1e4, sigma)[:, part] + 50
+        star((200, 350), 114, 100, 1e4, sigma)[:, part] + 50
         for sigma, part in ((1.2, np.s_[:240]), (1.6, np.s_[110:]))
     ]
     ratio = []
     for feather in (None, 0):
         canvas, _ = group.coadd(frames, feather=feather)
-        ratio.append(np.sum(canvas.data[90:111, 110:135] - 50) / 1e4)
-    assert ratio[0] == pytest.approx(1, abs=1e-3)
-    assert abs(ratio[1] - 1) > 3e-3
+        ratio.append(np.sum(canvas.data[90:111, 104:125] - 50) / 1e4)
+    assert ratio[0] == pytest.approx(1, abs=1.5e-3)
+    assert abs(ratio[1] - 1) > 0.02
 
 
 def test_fluxes_are_brought_to_those_of_the_reference():

@@ -152,6 +152,27 @@ def test_settings_of_the_compression_that_cannot_be(tmp_path, name, value):
         read_image(path)
 
 
+def test_a_table_without_its_number_of_columns(tmp_path):
+    (tmp_path / "t.fits").write_bytes(_with(_table(), "TFIELDS", None))
+    with pytest.raises(FormatError, match=r"t\.fits' is damaged: it lacks the card TFIELDS"):
+        read_catalog(tmp_path / "t.fits")
+
+
+@pytest.mark.parametrize("key", ["TTYPE1", "ZCMPTYPE", "TFIELDS", "ZTILE2", "ZVAL1"])
+def test_cards_that_a_compressed_image_must_have(tmp_path, key):
+    path = tmp_path / "s.fits"
+    path.write_bytes(_with(_packed("RICE_1"), key, None))
+    with pytest.raises(FormatError, match=rf"s\.fits' is damaged: it lacks the card {key}"):
+        read_image(path)
+
+
+def test_a_compressed_image_without_its_column(tmp_path):
+    path = tmp_path / "s.fits"
+    path.write_bytes(_with(_packed("RICE_1"), "TTYPE1", "'PIXELS'"))
+    with pytest.raises(FormatError, match=r"of its columns, PIXELS, none is COMPRESSED_DATA"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_constant_images_pass(tmp_path, method):
     pixels = np.full((300, 500), 7, np.int32 if method == "HCOMPRESS_1" else np.int16)

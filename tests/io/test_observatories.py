@@ -89,6 +89,7 @@ def _extension(data: np.ndarray, name: str, cards: Mapping[str, Any] | None = No
 
 def _hst() -> fits.HDUList:
     own = {**sky(), "BUNIT": "ELECTRONS", "ORIENTAT": 12.0, "INHERIT": True}
+    own |= {"PIXAR_SR": 1e-12, "S_REGION": "POLYGON ICRS 150 20 151 20 151 21", "PC001001": 1.0}
     return fits.HDUList(
         [
             _with({**HST, "TELESCOP": "HST", "INSTRUME": "ACS", "DETECTOR": "WFC", "NEXTEND": 3}),
@@ -237,6 +238,9 @@ TEMPLATE = {
     "TSTOP": 2.0,
     "TELAPSE": 120.0,
     "XPOSURE": 100.0,
+    "RESTFRQ": 1.42e9,
+    "RESTWAV": 0.21,
+    "SPECSYS": "LSRK",
     "OBSGEO-X": 5e6,
     "OBSGEO-Y": 2e6,
     "OBSGEO-Z": 3e6,
@@ -289,7 +293,7 @@ def test_round_trip(name, tmp_path):
         for place, bits in layout.bits.items():
             y, x = np.add(place, SHIFT[::-1])
             assert back.flags[y, x] == bits
-    assert "INHERIT" not in header
+    assert not {"INHERIT", "PIXAR_SR", "S_REGION", "PC001001"} & set(header)
     assert "ORIENTAT" not in header
     assert "BAYERPAT" not in header
     there, here = (w.pixel_to_world(30, 40) for w in (template, back.wcs))
@@ -555,19 +559,45 @@ def test_units_in_spellings_of_observatories():
 
     from spalipy_astro.io._headers import unit_of
 
+    density = u.erg / u.s / u.cm**2 / u.Angstrom
     spellings = {
         "ELECTRONS/S": u.electron / u.s,
         "electrons": u.electron,
+        "ELECTRONS PER SECOND": u.electron / u.s,
         "COUNTS": u.ct,
+        "counts s-1": u.ct / u.s,
         "e-/s": u.electron / u.s,
         "ADU": u.adu,
+        "adu per pixel": u.adu / u.pix,
         "DN/sec": u.DN / u.s,
+        "Data Units": u.DN,
         "nanomaggies": u.nmgy,
+        "NMGY": u.nmgy,
         "MJy/sr": u.MJy / u.sr,
+        "MJY/SR": u.MJy / u.sr,
+        "JY/BEAM": u.Jy / u.beam,
+        "mJy/beam": u.mJy / u.beam,
+        "MJY/BEAM": u.mJy / u.beam,
+        "nJy": u.nJy,
+        "K (Tb)": u.K,
+        "MAG/ARCSEC**2": u.mag / u.arcsec**2,
+        "1E-17 erg/s/cm^2/Ang": u.Unit(1e-17) * density,
+        "10**-17 erg/s/cm**2/Angstrom": u.Unit(1e-17) * density,
+        "1E-17 erg/s/cm^2/Ang/spaxel": u.Unit(1e-17) * density / u.pix,
     }
     for text, unit in spellings.items():
-        assert unit_of(text) == unit
+        assert unit_of(text) == unit, text
     assert unit_of("furlongs") is None
+    assert unit_of("UNCALIB") is None
+
+
+def test_a_unit_that_nobody_knows_is_written_back(tmp_path, caplog):
+    """It is not turned into adu, which the file has never said."""
+    fits.writeto(tmp_path / "a.fits", pixels(), fits.Header({"BUNIT": "UNCALIB", **sky()}))
+    image = read_image(tmp_path / "a.fits")
+    assert "the unit 'UNCALIB' is unknown" in caplog.text
+    write_hdus(to_hdus(aligned(image, None)), tmp_path / "b.fits")
+    assert fits.getheader(tmp_path / "b.fits")["BUNIT"] == "UNCALIB"
 
 
 def test_uncertainty_in_a_unit_of_its_own():
@@ -610,3 +640,138 @@ def test_an_image_with_tables_is_no_catalog(tmp_path):
     table = fits.BinTableHDU.from_columns([fits.Column(n, "E", array=[1.0]) for n in ("x", "y")])
     table.writeto(tmp_path / "stars.fits")
     assert is_catalog(tmp_path / "stars.fits")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for 'BLANK'")  # astropy overlooks it
+@pytest.mark.parametrize("blank", [-32768, -32768.0, "-32768", " -32768 "])
+@pytest.mark.parametrize("zero", [0, 32768, 32768.0, 0.5])
+def test_blank_in_whatever_form_it_is_written(tmp_path, blank, zero):
+    """An integer, a number with a point, a text; with and without a sign, and scaled."""
+    hdu = fits.PrimaryHDU(np.arange(-40, 40, dtype="i2").reshape(8, 10))
+    hdu.data[3, 4] = -32768
+    hdu.writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits", mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header["BLANK"], hdus[0].header["BZERO"] = blank, zero
+    image = read_image(tmp_path / "a.fits")
+    bad = ~np.isfinite(image.data) if image.mask is None else image.mask | ~np.isfinite(image.data)
+    if not isinstance(blank, int) and zero == 0.5:
+        return  # of numbers with fractions no pixel can be told from one that has this value
+    assert np.argwhere(bad).tolist() == [[3, 4]]
+    assert image.data[0, 0] == -40 + zero
+
+
+SPREADS = {"NOISE": "std", "RMS": "std", "ERRS": "std", "UNCERTAINTY": "std", "STAT": "var"}
+
+
+@pytest.mark.parametrize("name", [*SPREADS, "1-1.RMS", "CHIP.VAR"])
+def test_planes_by_the_names_of_other_pipelines(tmp_path, name):
+    kind = SPREADS.get(name.partition(".")[2] or name, "var")
+    chip = name.rpartition(".")[0]
+    names = [f"{chip}.{one}" if chip else one for one in ("SCI", "FLG", "CONF")]
+    bad, weight = flags(4, 0, "i4"), plane(1)
+    weight[0, 0] = 0
+    planes = [(pixels(), names[0]), (plane(9), name), (bad, names[1]), (weight, names[2])]
+    hdus = [fits.ImageHDU(data, name=called) for data, called in planes]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    assert image_hdus(tmp_path / "a.fits") == [1]
+    image = read_image(tmp_path / "a.fits")
+    assert image.uncertainty.uncertainty_type == kind
+    assert image.mask[0, 0]
+    assert image.mask[BAD]
+    assert image.flags[BAD] == 4
+    assert not image.mask[SEEN]
+
+
+def test_uncertainties_whose_kind_is_in_other_letters(tmp_path):
+    hdus = [fits.PrimaryHDU(pixels()), _extension(plane(4), "UNCERT", {"UTYPE": "INVERSEVARIANCE"})]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    assert read_image(tmp_path / "a.fits").uncertainty.uncertainty_type == "ivar"
+
+
+def test_weight_maps_in_files_of_their_own(tmp_path):
+    """DECam's say so in the primary header; others are standard deviations."""
+    for product, kind in (("wtmap", "ivar"), ("image", "std")):
+        primary = _with({"PRODTYPE": product})
+        hdus = fits.HDUList([primary, _extension(plane(4), "N4"), _extension(plane(5), "N5")])
+        hdus.writeto(tmp_path / "w.fits", overwrite=True)
+        spread = read_uncertainty(tmp_path / "w.fits", hdu="N5")
+        assert spread.uncertainty_type == kind
+        assert_array_equal(spread.array, 5)
+
+
+def test_flags_with_the_names_of_pan_starrs(tmp_path):
+    """Its files of masks tell the names of bits; poorly convolved pixels are not bad."""
+    names = {"DETECTOR": 1, "SAT": 32, "SUSPECT": 128, "CONV.POOR": 16384, "MASK.VALUE": 33}
+    cards = {"MSKNUM": len(names)}
+    for number, (name, bit) in enumerate(names.items()):
+        cards |= {f"MSKNAM{number:02d}": name, f"MSKVAL{number:02d}": bit}
+    bits = flags(32, 128 + 16384, "u2")
+    packed = fits.CompImageHDU(bits, fits.Header(cards))
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(tmp_path / "m.fits")
+    assert_array_equal(read_mask(tmp_path / "m.fits"), bits == 32)
+    assert_array_equal(read_mask(tmp_path / "m.fits", ignore_flags="SAT"), bits == 128 + 16384)
+    planes = [_extension(pixels(), "SCI"), _extension(bits, "MASK", cards)]
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    assert image.mask[BAD]
+    assert not image.mask[SEEN]
+    assert image.header["MSKNAM01"] == "SAT"
+
+
+def test_damaged_names_of_bits_are_overlooked(tmp_path):
+    planes = _lsst()
+    for number, value in enumerate(("five", -3, 70, 2.5)):
+        planes["MASK"].header[f"HIERARCH MP_BROKEN{number}"] = value
+    planes.writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    assert image.mask[BAD]
+    assert not image.mask[SEEN]
+
+
+RIGHT = WCS(fits.Header(sky())).pixel_to_world(3, 5)
+LINEAR = {"CTYPE1": "LINEAR", "CTYPE2": "LINEAR", "CRPIX1": 1.0, "CRPIX2": 1.0}
+ALTERNATE = {f"{key}A": value for key, value in sky().items()}
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {**sky(), "CUNIT1": "degree", "CUNIT2": "DEGREES"},
+        {key: str(value) for key, value in sky().items()},
+        {**sky(), "EQUINOX": "J2000.0"},
+        {**sky(), "DATE-OBS": "31/12/98", "MJD-OBS": "unknown"},
+        ALTERNATE,
+        {"WCSAXESA": 2, **ALTERNATE},
+        {**LINEAR, **ALTERNATE},
+        {**sky(), **{f"{key}A": value for key, value in LINEAR.items()}},
+    ],
+    ids=["units", "text", "equinox", "dates", "alternate", "axes", "sky-in-A", "linear-in-A"],
+)
+@pytest.mark.parametrize("where", ["image", "primary"])
+def test_wcs_in_odd_cards(tmp_path, cards, where):
+    """It is the same sky, when it is read and in the aligned image, which has it in plain cards."""
+    header = fits.Header(cards)
+    hdus = [fits.PrimaryHDU(pixels(), header)]
+    if where == "primary":
+        hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(pixels())]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    image = read_image(tmp_path / "a.fits")
+    off = 0.03 if "EQUINOX" in cards else 1e-6  # between FK5 and ICRS
+    assert image.wcs.pixel_to_world(3, 5).separation(RIGHT).arcsec < off
+    write_hdus(to_hdus(aligned(image, image.wcs)), tmp_path / "b.fits")
+    assert read_image(tmp_path / "b.fits").wcs.pixel_to_world(3, 5).separation(RIGHT).arcsec < off
+    header = fits.getheader(tmp_path / "b.fits")
+    assert not [key for key in header if key.endswith("A") and key[:-1] in header]
+
+
+def test_wcs_in_equinox_1950(tmp_path):
+    fits.writeto(tmp_path / "a.fits", pixels(), fits.Header({**sky(), "EQUINOX": "B1950"}))
+    moved = read_image(tmp_path / "a.fits").wcs.pixel_to_world(3, 5)
+    assert moved.frame.name == "fk4"
+    assert 0.3 < moved.icrs.separation(RIGHT.icrs).deg < 1
+
+
+def test_wcs_whose_numbers_are_none(tmp_path, caplog):
+    fits.writeto(tmp_path / "a.fits", pixels(), fits.Header({**sky(), "CRVAL1": "10:00:00"}))
+    assert read_image(tmp_path / "a.fits").wcs is None
+    assert "CRVAL1 is '10:00:00', which is no number" in caplog.text

@@ -139,3 +139,29 @@ def test_servers_that_are_not_there():
 
 def test_names_of_results():
     assert stem_of("https://x.org/a/frame01.fits.fz?token=1#2") == "frame01"
+
+
+def test_any_file_system_of_fsspec(make_sky_pair, tmp_path):
+    """A bucket in memory: images with their planes, a mask, a table that says what is not there."""
+    import fsspec
+
+    pair = make_sky_pair(rotation=5, seed=4)
+    system = fsspec.filesystem("memory")
+    flags = np.zeros(pair.source.shape, "u1")
+    flags[:, :60] = 1
+    files = {
+        "s.fits": [fits.ImageHDU(pair.source.data, name="SCI"), fits.ImageHDU(flags, name="DQ")],
+        "t.fits.fz": [fits.CompImageHDU(pair.template.data, quantize_level=0)],
+        "m.fits": [fits.ImageHDU(flags, name="MASK")],
+    }
+    for name, hdus in files.items():
+        with system.open(f"/bucket/{name}", "wb") as stream:
+            fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(stream)
+    source, template, mask = (f"memory://bucket/{name}" for name in files)
+    assert read_image(source).mask[:, :60].all()
+    gone = "memory://bucket/gone.fits"
+    table = align_many([source, gone], template, output=tmp_path, progress=False)
+    assert list(table["status"]) == ["ok", "failed"]
+    assert table["reason"][1] == f"there is no file {gone!r}."
+    masked = align_many([pair.source.data], template, source_mask=mask, progress=False)
+    assert masked["n_matched"][0] == table["n_matched"][0]

@@ -47,6 +47,22 @@ def test_unrelated_images(make_sky_pair):
     assert details["log_odds"] < details["required"]
 
 
+def test_a_negative_with_something_bright_in_it(make_sky_pair):
+    """It has false stars, so it is compared; dead pixels and a border without data are no stars."""
+    one, two = make_sky_pair(seed=1).source.data, make_sky_pair(seed=2).template.data
+    negative = one.max() - one
+    y, x = np.mgrid[: one.shape[0], : one.shape[1]]
+    for x0, y0 in np.random.default_rng(3).uniform(20, 260, (15, 2)):
+        negative = negative + 4000 * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / 3)
+    for pair, name in (((negative, two), "source"), ((two, negative), "template")):
+        words, _ = causes(*pair)
+        assert words[0].startswith(f"the {name} looks like a negative, with dark stars")
+    dark = one.copy()
+    dark[:, :80] = dark[::7, ::9] = 0
+    words, error = causes(dark, two)
+    assert "negative" not in str(error)
+
+
 def test_priors_come_first(make_sky_pair):
     pair = make_sky_pair(rotation=37)
     words, _ = causes(pair.source, pair.template, rotation=(-10, 10), scale=(0.9, 1.1))

@@ -21,7 +21,8 @@ from spalipy_astro import Alignment, align_many, find_alignment
 plt = pytest.importorskip("matplotlib.pyplot")
 Image = pytest.importorskip("PIL.Image")
 
-from spalipy_astro.report import _report, _viewer  # noqa: E402  after the check for matplotlib
+from spalipy_astro.report import _page, _report, _viewer  # noqa: E402  after the check for matplotlib
+from spalipy_astro.report._told import told_of  # noqa: E402
 from spalipy_astro.report._verdict import judge, judge_sequence  # noqa: E402
 
 HOSTILE = "<script>alert('x')</script>&\"M 57\".fits"
@@ -106,7 +107,7 @@ def quick(monkeypatch):
     def draw(self, draw, *, alt, caption):
         return _report._html.figure(b"", (1, 1), alt, caption)
 
-    monkeypatch.setattr(_report._Figures, "draw", draw)
+    monkeypatch.setattr(_page.Figures, "draw", draw)
 
 
 def test_the_page_needs_nothing_but_itself(written, written_batch):
@@ -352,6 +353,40 @@ def test_worries_about_a_batch():
         "focus?",
         "Thin evidence: 1 frame (f9.fits). Clouds, trails or bad focus?",
     ]
+
+
+def test_rejected_frames_and_the_template():
+    table = _made_up(6, failed=(5,))
+    table["status"] = ["ok"] * 4 + ["rejected", "failed"]
+    table["reason"] = [*table["reason"][:4], "fwhm is 5, above the limit of 4", table["reason"][5]]
+    table.meta["template"] = table["source"][0]
+    table["rms"][0], table["n_matched"][0] = 0.0, 99_999
+    verdict = judge_sequence(table)
+    assert verdict.headline == "! 4 of 6 frames are good, 1 was rejected, 1 was not aligned"
+    assert verdict.concerns[:2] == [
+        "1 frame not aligned: no stars: noise 5.5 is too high",
+        "1 frame rejected: fwhm is 5, above the limit of 4",
+    ]
+    assert "99999" not in " ".join(verdict.facts)
+
+
+def test_what_is_told_of_the_making():
+    def my_finder(data, mask=None):
+        return None
+
+    told = told_of(
+        {
+            "astropy": "8.0",
+            "batch": "12ab",
+            "figures": {"rms": 0.1},
+            "options": {"finder": my_finder, "threshold": 5.0},
+            "quality": {"source": {"fwhm": 2.34567, "fwhm_arcsec": np.nan, "n_stars": 30.0}},
+        }
+    )
+    assert told["quality of the source"] == "fwhm 2.346, n stars 30"
+    assert set(told) == {"astropy", "options", "quality of the source"}
+    assert told["options"]["finder"].endswith("my_finder")
+    assert told["options"]["threshold"] == "5.0"
 
 
 def test_a_batch_is_the_table_of_align_many(tmp_path):

@@ -14,7 +14,9 @@ from spalipy_astro.resampling import conserves_flux, resample
 TWICE = AffineTransformation2D(2 * np.eye(2), [0.5, 0.5])  # output pixels of 2 x 2 source pixels
 
 
-@pytest.mark.parametrize("unit", ["MJy/sr", "Jy/beam", "K", "erg/(s cm2 arcsec2)", "1/deg2", "mag"])
+@pytest.mark.parametrize(
+    "unit", ["MJy/sr", "Jy/beam", "K", "erg/(s cm2 arcsec2)", "1/deg2", "mag", "K km/s", "km/s"]
+)
 def test_brightness_keeps_its_value(unit):
     image = CCDData(np.full((20, 30), 7.0), unit=unit)
     image.uncertainty = StdDevUncertainty(np.full((20, 30), 1.0))

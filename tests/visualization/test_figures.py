@@ -398,6 +398,19 @@ def test_drift(quantity):
     np.testing.assert_allclose(lines[0].get_ydata(), expected)
 
 
+def test_the_template_does_not_match_itself_in_a_drift():
+    table = _sequence()
+    table["source"] = np.arange(len(table))
+    table.meta["template"] = 0
+    drawn = {
+        quantity: visualization.plot_drift(table, quantity=quantity).lines[0].get_ydata()
+        for quantity in ("rms", "shift")
+    }
+    assert np.isnan(drawn["rms"][0])
+    assert np.isfinite(drawn["rms"][1])
+    assert np.isfinite(drawn["shift"][0])
+
+
 def test_drift_without_a_column():
     table = _sequence()
     del table["fwhm"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from asdf.extension import Converter
@@ -131,6 +132,23 @@ class AlignmentConverter(Converter):
         return from_tree(dict(node))
 
 
+class GroupAlignmentConverter(Converter):
+    """Write a group as its alignments and tables."""
+
+    tags = (f"{_TAGS}group-1.*",)
+    types = ("spalipy_astro.groups.GroupAlignment",)
+
+    def to_yaml_tree(self, group: Any, tag: str, ctx: Any) -> dict[str, Any]:
+        """Take the group apart."""
+        return group.to_tree()
+
+    def from_yaml_tree(self, node: dict[str, Any], tag: str, ctx: Any) -> Any:
+        """Put the group together."""
+        # by its name: groups are made from files, and stand above them
+        module, _, name = self.types[0].rpartition(".")
+        return getattr(import_module(module), name).from_tree(dict(node))
+
+
 CONVERTERS = (
     SplineDistortion2DConverter(),
     InverseSplineDistortion2DConverter(),
@@ -138,4 +156,5 @@ CONVERTERS = (
     InverseFITSWCSTransformConverter(),
     NumericalInverse2DConverter(),
     AlignmentConverter(),
+    GroupAlignmentConverter(),
 )

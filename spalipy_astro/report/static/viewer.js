@@ -1,13 +1,17 @@
 "use strict";
-// Each viewer shows the template left of the divider and the aligned source right of it; or both in
-// turns; or their difference.
+// Each viewer shows one image, the template, left of the divider and the other, the source, right of
+// it; or both in turns; or their difference.
 for (const viewer of document.querySelectorAll(".viewer")) {
   const stage = viewer.querySelector(".stage");
   const slider = viewer.querySelector("input");
   const blink = viewer.querySelector("button.blink");
   const difference = viewer.querySelector("button.difference");
   const shown = viewer.querySelector("output");
-  const names = { template: "Template", source: "Aligned source", difference: "Difference" };
+  const names = {
+    template: viewer.dataset.left,
+    source: viewer.dataset.right,
+    difference: "Difference",
+  };
   let timer = null;
 
   const show = (what) => {
@@ -28,7 +32,7 @@ for (const viewer of document.querySelectorAll(".viewer")) {
   const split = () => {
     stop();
     stage.style.setProperty("--split", slider.value + "%");
-    slider.setAttribute("aria-valuetext", slider.value + " % template");
+    slider.setAttribute("aria-valuetext", slider.value + " % " + names.template.toLowerCase());
   };
   const point = (event) => {
     const box = stage.getBoundingClientRect();

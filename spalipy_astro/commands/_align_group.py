@@ -1,0 +1,365 @@
+"""The console script ``align-group``: frames that overlap each other, and what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro.alignment import Alignment
+from spalipy_astro.batch import OWNER, expand, stem_of
+from spalipy_astro.commands._arguments import (
+    KEPT,
+    add_common,
+    add_finder,
+    add_keep,
+    add_selection,
+    add_spline_order,
+    add_threshold,
+    extension,
+    selection_of,
+)
+from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._run import Parser, UsageError, run
+from spalipy_astro.groups import COMBINE, GroupAlignment
+from spalipy_astro.groups import align_group as solve
+from spalipy_astro.io import read_image, to_hdus, write_hdus
+from spalipy_astro.resampling import METHODS
+
+__all__ = ["align_group", "parser_of_align_group"]
+
+_TABLE, _GROUP, _COADD = "group.ecsv", "group.asdf", "coadd.fits"
+
+
+def align_group(arguments: Sequence[str] | None, *, prog: str) -> int:
+    """Run ``align-group``; return the exit status."""
+    parser = parser_of_align_group(prog)
+    return run(parser, parser.parse_intermixed_args(arguments), _work)
+
+
+def parser_of_align_group(prog: str = "align-group") -> argparse.ArgumentParser:
+    """Return the parser of ``align-group``, or of how it is called otherwise."""
+    parser = Parser(
+        prog=prog,
+        usage=f"{prog} FILE [FILE ...] -o DIR [OPTION ...]",
+        description="Align images that overlap each other, such as the panels of a mosaic, "
+        "dithers, or the chips of a camera, without a template and without a WCS.",
+    )
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        help="FITS image, or PNG, JPEG or TIFF, or catalog of stars; a folder stands for the FITS "
+        "files in it, a quoted pattern such as 'raw/*.fits' for the files that match",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="DIR",
+        required=True,
+        help="folder to write to, created if needed: NAME_aligned.fits for each file; "
+        f"{_COADD}, all frames combined, with mask, uncertainty and FOOTPRINT (number of frames); "
+        f"{_GROUP}, which GroupAlignment.read opens; {_TABLE}, a row for each frame. Frames that "
+        "overlap no others of the largest part have grids of their own, coadd-1.fits and so on",
+    )
+    parser.add_argument(
+        "--source-ext",
+        metavar="EXT",
+        help="extension of the files: number, name or NAME:VERSION; 'all' takes all images of a "
+        "file, which are the chips of a camera (default: the first image)",
+    )
+
+    stars = parser.add_argument_group("stars")
+    add_threshold(stars)
+    add_finder(stars)
+    add_selection(stars)
+
+    fit = parser.add_argument_group("transforms")
+    add = fit.add_argument
+    add(
+        "--reference",
+        default="best",
+        metavar="FILE",
+        help="file, or its number from 0, whose pixels are the grid (default: the one that is "
+        "connected best with all others)",
+    )
+    add(
+        "--camera",
+        metavar="shared|IN.asdf",
+        help="'shared' if all frames have the distortion of one camera; or a file of a camera's "
+        "distortion, as group.cameras has it (default: each frame has its own)",
+    )
+    add_spline_order(fit)
+    add(
+        "--report",
+        metavar="OUT.html",
+        help="page to write, with a map of the frames, residuals, and overlaps to blink",
+    )
+
+    image = parser.add_argument_group("images")
+    add = image.add_argument
+    add("--no-images", action="store_true", help=f"write no aligned images, only {_COADD}")
+    add("--no-coadd", action="store_true", help=f"write no {_COADD}")
+    add(
+        "--trim",
+        action="store_true",
+        help="write of each aligned image the part of the canvas on which the frame lies",
+    )
+    add("--combine", choices=COMBINE, default="mean", help="how (default: %(default)s)")
+    add(
+        "--no-match-background",
+        dest="match_background",
+        action="store_false",
+        help="leave the sky of each frame as it is, where frames overlap, too",
+    )
+    add("--scale-flux", action="store_true", help="bring stars to their flux in the reference")
+    add("--method", choices=METHODS, help="how to interpolate (default: lanczos3)")
+    add_keep(image)
+    add("--cval", type=float, default=float("nan"), help="value of pixels without data")
+
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="work on N frames at a time"
+    )
+    add_common(parser)
+    return parser
+
+
+def _work(options: argparse.Namespace, console: Console) -> int:
+    """Do what the options ask for; return the exit status."""
+    folder = Path(options.output)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"-o is the folder to write to; {options.output} is a file")
+    files = _files(options.files)
+    kept = [file for file in files if not _is_made(file, folder)]
+    if len(kept) < len(files):
+        console.note(f"{len(files) - len(kept)} files that an earlier run has made are left out")
+    files, names = kept, _names(kept)
+    if len(files) < 2 and options.source_ext != "all":
+        raise UsageError(f"a group takes at least two files; {len(files)} given")
+    reference = _reference(options.reference, files)
+    aligned = [folder / f"{name}_aligned.fits" for name in names]
+    results = [folder / _GROUP, folder / _TABLE]
+    results += [] if options.no_images else aligned
+    results += [] if options.no_coadd else [folder / _COADD]
+    results += [Path(options.report)] if options.report else []
+    for path in results:
+        refuse_existing(path, overwrite=options.overwrite)
+    if options.report and not Path(options.report).absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder for {options.report!r}")
+    camera: Any = options.camera
+    if camera not in (None, "shared"):
+        camera = Alignment.read(camera)
+
+    def tell(done: int, total: int | None, row: Mapping[str, Any]) -> None:
+        what = "pairs of frames" if row.get("step") == "pairs" else "stars of frames"
+        console.step(what, done, total)
+
+    group = solve(
+        files,
+        reference=reference,
+        camera=camera,
+        hdu=extension(options.source_ext),
+        n_workers=options.workers,
+        progress=tell,
+        threshold=options.sep_thresh,
+        finder=options.finder,
+        spline_order=options.spline_order,
+        **selection_of(options),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    group.write(folder / _GROUP, overwrite=options.overwrite)
+    made = _write_aligned(options, console, group, files, aligned)
+    table = group.table.copy()
+    table["aligned"] = [str(path) for path in made]
+    with whole_file(folder / _TABLE, overwrite=options.overwrite) as part:
+        table.write(part, format="ascii.ecsv")
+    n_parts = int(table["component"].max()) + 1
+    if n_parts > 1:
+        console.note(
+            f"the frames form {n_parts} parts that do not overlap, each on a grid of its own"
+        )
+    if not options.no_coadd:
+        for component in range(n_parts):
+            _write_coadd(options, console, group, files, component)
+    if options.report:
+        group.report(
+            options.report,
+            images=files,
+            hdu=extension(options.source_ext),
+            title=f"{len(table)} frames, {os.path.basename(files[0])} and others",
+            overwrite=options.overwrite,
+        )
+    failed = int((table["component"] < 0).sum())
+    if failed:
+        console.error(f"{failed} of {len(table)} frames could not be connected")
+    return 1 if failed else 0
+
+
+def _files(given: Sequence[str]) -> list[str]:
+    """Replace folders and patterns by the files that they stand for."""
+    files: list[str] = []
+    for name in given:
+        found = expand(name, name="FILE")
+        files += [name] if found is None else found
+    return files
+
+
+def _is_made(file: str, folder: Path) -> bool:
+    """Tell whether a file of the folder to write to is one that an earlier run has made there."""
+    path = Path(file)
+    if path.suffix != ".fits" or path.absolute().parent != folder.absolute():
+        return False
+    if not (path.stem.startswith(Path(_COADD).stem) or path.stem.endswith("_aligned")):
+        return False
+    try:
+        return "align-group" in str(fits.getheader(path).get(OWNER, ""))
+    except (OSError, ValueError):  # what is wrong with it is for its row to tell
+        return False
+
+
+def _names(files: Sequence[str]) -> list[str]:
+    """Return a name for each file, which no other has."""
+    stems = [stem_of(file) for file in files]
+    count: dict[str, int] = {}
+    for stem in stems:
+        count[stem.lower()] = count.get(stem.lower(), 0) + 1
+    names: list[str] = []
+    taken: set[str] = set()
+    for file, stem in zip(files, stems, strict=True):
+        base = stem
+        if count[stem.lower()] > 1:  # of files in several folders
+            base = f"{stem}-{os.path.basename(os.path.dirname(os.path.abspath(file)))}"
+        name, again = base, 1
+        while name.lower() in taken:
+            again += 1
+            name = f"{base}-{again}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _reference(text: str, files: Sequence[str]) -> int | str:
+    """Return the number of the file that is named."""
+    if text in files:
+        return files.index(text)
+    same = [k for k, file in enumerate(files) if os.path.abspath(file) == os.path.abspath(text)]
+    if same:
+        return same[0]
+    if text == "best":
+        return text
+    if text.isdecimal() and int(text) < len(files):
+        return int(text)
+    raise UsageError(
+        f"--reference is one of the files, or its number from 0 to {len(files) - 1}; got {text}"
+    )
+
+
+def _rows_by_file(group: GroupAlignment, files: Sequence[str]) -> Iterator[list[int]]:
+    """Yield the rows of each file: one, or one for each of its images."""
+    if "hdu" not in group.table.colnames:
+        yield from ([k] for k in range(len(group.table)))
+        return
+    rows: list[int] = []
+    for k, (source, hdu) in enumerate(group.table["source", "hdu"].iterrows()):
+        before = None if not rows else (group.table["source"][k - 1], group.table["hdu"][k - 1])
+        if before is not None and (source != before[0] or hdu <= before[1]):
+            yield rows
+            rows = []
+        rows.append(k)
+    yield rows
+
+
+def _write_aligned(
+    options: argparse.Namespace,
+    console: Console,
+    group: GroupAlignment,
+    files: Sequence[str],
+    paths: Sequence[Path],
+) -> list[Path | str]:
+    """Write the aligned images, tell of each frame, and return the file of each, "" for none."""
+    made: list[Path | str] = [""] * len(group.table)
+    done = 0
+    for file, path, rows in zip(files, paths, _rows_by_file(group, files), strict=True):
+        hdus: list[Any] = []
+        for k in rows:
+            alignment = group.alignments[k]
+            if options.no_images or alignment is None or alignment.source_shape is None:
+                continue
+            made[k] = path
+            image = _aligned(options, group, k, file, extension(options.source_ext))
+            single = len(rows) == 1
+            name = None if single else str(image.header.get("EXTNAME") or "SCI")
+            hdus += to_hdus(image, name=name, ver=1 if single else rows.index(k) + 1)
+        if hdus:
+            with whole_file(path, overwrite=options.overwrite) as part:
+                write_hdus(hdus, part)
+        for k in rows:
+            done += 1
+            row = {name: group.table[name][k] for name in group.table.colnames}
+            row |= {"aligned": str(made[k]), "asdf": os.path.join(options.output, _GROUP)}
+            console.frame(row, done, len(group.table))
+    return made
+
+
+def _aligned(
+    options: argparse.Namespace, group: GroupAlignment, k: int, file: str, hdu: Any
+) -> Any:
+    """Return a frame on its canvas."""
+    alignment = group.alignments[k]
+    assert alignment is not None
+    shape, offset = group.canvas(int(group.table["component"][k]))[:2]
+    if options.trim:
+        shape, offset = group.window(k)
+    if "hdu" in group.table.colnames:
+        hdu = int(group.table["hdu"][k])
+    image = alignment.resample(
+        read_image(file, hdu=hdu),
+        shape=shape,
+        offset=offset,
+        method=options.method or "lanczos3",
+        conserve_flux=KEPT[options.keep],
+        fill_value=options.cval,
+        scale_flux=options.scale_flux,
+    )
+    image.header[OWNER] = ("align-group", "what has made it")
+    return image
+
+
+def _write_coadd(
+    options: argparse.Namespace,
+    console: Console,
+    group: GroupAlignment,
+    files: Sequence[str],
+    component: int,
+) -> None:
+    """Combine the frames of a part, where they are images."""
+    members = np.flatnonzero(np.asarray(group.table["component"]) == component)
+    if any(group.alignments[k].source_shape is None for k in members):  # type: ignore[union-attr]
+        console.note(f"part {component} has catalogs among its frames, which cannot be combined")
+        return
+    canvas, footprint = group.coadd(
+        files,
+        combine=options.combine,
+        match_background=options.match_background,
+        scale_flux=options.scale_flux,
+        component=component,
+        hdu=extension(options.source_ext),
+        method=options.method or "lanczos3",
+        conserve_flux=KEPT[options.keep],
+    )
+    canvas.data[np.isnan(canvas.data)] = options.cval
+    canvas.header[OWNER] = ("align-group", "what has made it")
+    mark = f"-{component}" if component else ""
+    path = Path(options.output) / f"{Path(_COADD).stem}{mark}.fits"
+    hdus = to_hdus(canvas)
+    hdus.append(fits.ImageHDU(footprint.astype(np.int16), name="FOOTPRINT"))
+    with whole_file(path, overwrite=options.overwrite) as part:
+        write_hdus(hdus, part)
+    ny, nx = footprint.shape
+    console.say(f"{len(members)} frames -> {os.path.relpath(path)}, {nx} x {ny} px")
