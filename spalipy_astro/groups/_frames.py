@@ -8,11 +8,10 @@ from typing import Any
 
 from spalipy_astro.groups._sources import Sheet, opened
 from spalipy_astro.groups._work import Done, Work
+from spalipy_astro.io import mid_exposure
 from spalipy_astro.registration import StarFrame, prepare
 
 __all__ = ["find_frames"]
-
-_TIMES = ("MJD-OBS", "DATE-OBS")
 
 
 def find_frames(
@@ -71,4 +70,5 @@ def _find(detection: Mapping[str, Any], item: tuple[int, Sheet]) -> StarFrame:
         raise sheet.image
     name = f"image {index}"
     frame = prepare(sheet.open(name), name=name, **detection)
-    return replace(frame, header={key: frame.header[key] for key in _TIMES if key in frame.header})
+    moment = mid_exposure(frame.header, to_the_day=True)
+    return replace(frame, header={} if moment is None else {"MJD-AVG": moment})
