@@ -274,24 +274,19 @@ def _of_pixels(
     good = weight > 0
     number = good.sum(axis=0)
     none = number == 0
-    if combine in ("mean", "sum"):
-        share = weight if combine == "mean" else good.astype(float)
-        by = np.where(none, 1.0, share.sum(axis=0)) if combine == "mean" else 1.0
+    if combine in ("mean", "sum", "median"):
+        share = good.astype(float) if combine == "sum" else weight
+        by = 1.0 if combine == "sum" else np.where(none, 1.0, share.sum(axis=0))
         out = np.where(good, share * values, 0.0).sum(axis=0) / by
         spread = None
         if variance is not None:
             spread = np.where(good, share**2 * variance, 0.0).sum(axis=0) / by**2
-    elif combine == "median":
-        ordered = np.sort(np.where(good, values, np.inf), axis=0)
-        middle = [
-            np.take_along_axis(ordered, np.maximum(k, 0)[np.newaxis], axis=0)[0]
-            for k in ((number - 1) // 2, number // 2)
-        ]
-        out = np.where(none, np.nan, 0.5 * middle[0] + 0.5 * middle[1])
-        spread = None
-        if variance is not None:
-            spread = np.where(good, variance, 0.0).sum(axis=0) / np.maximum(number, 1) ** 2
-            spread *= np.where(number > 2, _MEDIAN, 1.0)
+        if combine == "median" and number.max() > 2:  # of fewer frames it is the mean
+            many = number > 2
+            out = np.where(many, _median(values, good, number), out)
+            if variance is not None:
+                plain = np.where(good, variance, 0.0).sum(axis=0) / np.maximum(number, 1) ** 2
+                spread = np.where(many, _MEDIAN * plain, spread)
     else:
         pick = {
             "min": lambda: np.argmin(np.where(good, values, np.inf), axis=0),
@@ -303,6 +298,16 @@ def _of_pixels(
         spread = None if variance is None else np.take_along_axis(variance, pick, axis=0)[0]
     out = np.where(none, np.nan, out)
     return out, None if spread is None else np.where(none, np.nan, spread)
+
+
+def _median(values: FloatArray, good: NDArray[np.bool_], number: NDArray[np.intp]) -> FloatArray:
+    """Return the median of the good values along the first axis, infinite where there are none."""
+    ordered = np.sort(np.where(good, values, np.inf), axis=0)
+    one, two = (
+        np.take_along_axis(ordered, np.maximum(k, 0)[np.newaxis], axis=0)[0]
+        for k in ((number - 1) // 2, number // 2)
+    )
+    return 0.5 * one + 0.5 * two
 
 
 def _common(headers: Sequence[Any]) -> fits.Header:

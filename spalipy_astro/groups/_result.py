@@ -268,9 +268,9 @@ class GroupAlignment:
             How to resample; see `Alignment.resample`. By default surface brightness is kept where
             the unit is per solid angle, and flux otherwise.
         feather : float, optional
-            Over how many px from its edge the weight of a frame in a mean rises to 1, so that
-            frames of different seeing pass into each other smoothly; by default a quarter of its
-            shorter side, 64 at most. 0 gives all pixels the same weight.
+            Over how many px from its edge the weight of a frame in a mean, and in a median of two,
+            rises to 1, so that frames of different seeing pass into each other smoothly; by default
+            a quarter of its shorter side, 64 at most. 0 gives all pixels the same weight.
         mem_limit : float, optional
             Bytes of aligned frames that are kept in memory; more go to temporary files. The
             canvas, and one frame, come to that.

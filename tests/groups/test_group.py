@@ -72,9 +72,9 @@ def test_what_shifts_do_not_determine_is_in_the_error(drawn):
         truths = [drawn.Truth(s, turn * (k % 2), bend=6.0) for k, s in enumerate(steps)]
         group = align_group(drawn.scene(truths, 5), camera="shared", reference=0)
         stated[turn] = np.median(group.table["error"])
-        assert np.median(drawn.errors_of(group, truths, flat=True)) < 3 * stated[turn] + 0.02
-    assert stated[0] > 1
-    assert stated[90] < 0.05
+        true = np.median(drawn.errors_of(group, truths, flat=True))
+        assert 0.4 < true / stated[turn] < 2.5
+    assert stated[0] > 20 * stated[90]  # 0.6 and 0.01 px
 
 
 def test_chips_keep_their_geometry(drawn):
@@ -116,7 +116,10 @@ def test_track_has_one_star_of_a_frame():
 
 def test_file_holds_the_group(drawn, tmp_path):
     group = align_group(
-        [*drawn.scene(drawn.panels(13), 14), drawn.scene([drawn.Truth((0, 0))], 15)[0]]
+        [
+            *drawn.scene(drawn.panels(13)[:3], 14, density=80),
+            drawn.scene([drawn.Truth((0, 0))], 15, density=80)[0],
+        ]
     )
     group.write(tmp_path / "group.asdf")
     again = GroupAlignment.read(tmp_path / "group.asdf")

@@ -172,8 +172,9 @@ def test_frames_joined_in_turn_give_the_same_tracks(drawn, monkeypatch):
 
 def test_error_between_frames_leaves_out_what_they_share(drawn):
     truths, ratio, less = drawn.panels(3, nx=3, ny=1), [], []
-    for seed in range(6):
-        group = align_group(drawn.scene(truths, seed, density=80), reference=0)
+    known = {"rotation": (-9, 9), "scale": (0.9, 1.1), "parity": 1}
+    for seed in range(4):
+        group = align_group(drawn.scene(truths, seed, density=80), reference=0, **known)
         pair = group.between(1, 2)
         there = truths[2].back(truths[1](drawn.GRID))
         both = drawn.GRID[there[:, 0] < drawn.NX]
