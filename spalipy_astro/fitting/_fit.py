@@ -296,8 +296,9 @@ def _admit(
     needed: int,
 ) -> tuple[BoolArray, float]:
     """Choose the pairs to use and the scatter that the catalogs' errors leave unexplained."""
-    # A pair that the fit follows shows less of its error: the residual's variance is (1 - h).
-    distance2 = np.sum(residuals**2, axis=1) / np.clip(1 - leverage, 0.2, 1.0)
+    # A pair that the fit follows shows less of its error: the residual's variance is (1 - h); one
+    # that it does not follow shows the error of the map as well.
+    distance2 = np.sum(residuals**2, axis=1) / np.maximum(1 - leverage, 0.2)
     floor = _excess_scatter(distance2, variance)
     used = distance2 <= clip * (variance + floor**2)
     if np.count_nonzero(used) < max(needed, len(used) // 3):
@@ -359,10 +360,13 @@ def _weights(
 def _leverage(
     design: Design, posterior: Posterior, sigma2: FloatArray, used: BoolArray
 ) -> FloatArray:
-    """Diagonal of the hat matrix; zero for pairs that are not in the fit."""
+    """Diagonal of the hat matrix, and less than zero for pairs that are not in the fit.
+
+    To their own variance comes that of the map, which may be large where they are alone.
+    """
     error = design.error(posterior.factor)
     share = error**2 / (max(posterior.noise, 1e-12) * sigma2)
-    return np.where(used, np.clip(share, 0.0, 1.0), 0.0)
+    return np.where(used, np.clip(share, 0.0, 1.0), -share)
 
 
 def _without_shear(

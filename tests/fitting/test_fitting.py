@@ -256,3 +256,16 @@ def test_a_star_that_draws_the_fit_to_itself_is_clipped(error, kept):
     assert fit.used[-1] == kept
     off = fit.residuals[-1, 1]
     assert off == pytest.approx(0.1 * error * (0.48 if kept else 1.0), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stars_where_the_map_is_uncertain_are_no_outliers(seed):
+    """Few stars with a distortion, one of them far away; one of the others is matched wrongly."""
+    rng = np.random.default_rng(seed)
+    template = np.concatenate((rng.uniform((400, 0), (1000, 700), (19, 2)), [[200, 350]]))
+    u = (template - [500, 350]) / 500
+    source = template + 20 * u * np.sum(u**2, axis=1, keepdims=True)
+    source += rng.normal(0, 0.1, source.shape)
+    source[7] += [3, -2]
+    fit = fit_backward(source, template, source_err=np.full(20, 0.1))
+    np.testing.assert_array_equal(np.flatnonzero(~fit.used), [7])
