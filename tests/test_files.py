@@ -147,7 +147,7 @@ def test_names_of_folders(tmp_path, monkeypatch, name):
 def test_a_folder_that_is_not_there_is_named_as_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(FileNotFoundError, match=r"^there is no folder 'no/such' to write to$"),
+        pytest.raises(FileNotFoundError, match=r"^there is no folder 'no/such' to write to\.$"),
         whole_file("no/such/y.asdf"),
     ):
         pytest.fail("the block must not run")

@@ -46,6 +46,7 @@ _MAX_MOVES = 4  # times that a better shift is taken up
 _SHIFTED = 150  # stars that are tried at a shift
 _MAX_SHIFTS = 6  # shifts from which growth begins
 _OWN_SHIFT = 0.2  # px: error of a shift
+_SCALES = (0.5, 2.0, 1 / 3, 3.0)  # at which every second or third dot of a lattice falls on another
 _OUTVOTED = 0.25  # share of what stands still that moving stars must reach to be believed
 
 
@@ -218,6 +219,7 @@ class _Search:
             raise self._complaint()
         for _ in range(_MAX_MOVES):
             self._try_shifts(best)
+            self._try_scales(best)
             if self.best is best:
                 break
             best = self.best or best
@@ -366,12 +368,39 @@ class _Search:
         if not len(shifts):
             return
         used = growth.source[:_SHIFTED]
-        moved = growth.predicted[used] + shifts[:, np.newaxis]
+        self._try_moved(best, used, growth.predicted[used] + shifts[:, np.newaxis])
+
+    def _try_scales(self, best: Candidate) -> None:
+        """Try the best transform at scales, and shifts, at which a lattice falls onto itself."""
+        growth, own = best.growth, self.template.own_shifts
+        if not len(own):
+            return
+        used = np.arange(min(len(growth.predicted), _SHIFTED))
+        image = growth.predicted[growth.source]
+        fixed = image[np.argmin(np.hypot(*(image - image.mean(axis=0)).T))]
+        shifts = np.concatenate((np.zeros((1, 2)), own))
+        for factor in _SCALES:
+            matrix, offset = factor * best.matrix, fixed + factor * (best.offset - fixed)
+            may = [self.bounds.objection(matrix, offset + shift, 0.0) is None for shift in shifts]
+            moved = fixed + factor * (growth.predicted[used] - fixed)
+            self._try_moved(best, used, moved + shifts[may][:, np.newaxis], factor)
+
+    def _try_moved(
+        self,
+        best: Candidate,
+        used: IntArray,
+        moved: FloatArray,
+        factor: float = 1.0,
+    ) -> None:
+        """Grow the most credible of some maps, of which it is known where they put some stars."""
+        if not len(moved):
+            return
+        growth = best.growth
         distance, nearest = self.template.tree().query(moved)
         sigma = np.sqrt(growth.sigma[used] ** 2 + self.template.err[nearest] ** 2 + _OWN_SHIFT**2)
         ratios = log_ratios(distance, self.template.density[nearest], sigma)
         scores = ratios.sum(axis=1)
-        scale = float(np.sqrt(abs(np.linalg.det(best.matrix))))
+        scale = factor * float(np.sqrt(abs(np.linalg.det(best.matrix))))
         for i in np.argsort(-scores, kind="stable")[:_MAX_SHIFTS]:
             if scores[i] > _CONVINCING:
                 good = ratios[i] > 0

@@ -197,7 +197,7 @@ def test_whole_alignment(tmp_path):
         ({"weights": np.ones(5), "source_err": 1}, ValueError, "exclude each other"),
         ({"source_shape": 5}, ValueError, "source_shape must be"),
         ({"affine": "bent"}, ValueError, "affine is"),
-        ({"wcs": "sky"}, TypeError, "template_wcs"),
+        ({"wcs": "sky"}, TypeError, "^wcs is an astropy"),
     ],
 )
 def test_what_makes_no_sense_is_named(change, error, words):
