@@ -11,6 +11,7 @@ from spalipy_astro.matching import Priors, StarField, match_stars
 from spalipy_astro.matching._acceptance import _on_few_lines
 from spalipy_astro.matching._bounds import Bounds
 from spalipy_astro.matching._growth import _account, _match
+from spalipy_astro.matching._search import _Search
 from spalipy_astro.registration._verify import good_box, verify
 
 SHAPE = (800, 1000)  # ny, nx
@@ -112,6 +113,24 @@ def test_regular_lattice_is_ambiguous():
     match = match_stars(*lists, priors=Priors(rotation=(-5, 5), max_shift=18, parity=1), **shapes)
     shift = lists[1].xy[match.template] - lists[0].xy[match.source]
     np.testing.assert_allclose(np.median(shift, axis=0), [7.0, -4.0], atol=0.02)
+
+
+def test_lattice_matched_at_twice_its_pitch_is_told_from_the_truth():
+    """Every second dot falls on another at half the scale: the search may find that first."""
+    rng = np.random.default_rng(6)
+    dots = lattice(rng, 0.0)
+    source, template = (field(noisy(rng, xy, 0.02), 0.02) for xy in (dots, dots + [7.0, -4.0]))
+    priors = Priors(rotation=(-5, 5), max_shift=18, parity=1)
+    search = _Search(source, template, Bounds(priors, source, template, SHAPE, SHAPE))
+    middle = dots[np.argmin(np.hypot(*(dots - dots.mean(axis=0)).T))]
+    target = template.xy[np.argmin(np.hypot(*(dots - middle).T))]
+    distance, nearest = template.tree().query(target + 0.5 * (dots - middle))
+    good = np.flatnonzero(distance < 1)
+    wrong = search._record((good, nearest[good]), 0.5, 1)
+    assert search.best is wrong
+    best = search.settle()
+    np.testing.assert_allclose(best.matrix, np.eye(2), atol=1e-3)
+    np.testing.assert_allclose(best.offset, [7.0, -4.0], atol=0.1)
 
 
 def test_irregular_lattice_is_told_by_its_irregularity():
