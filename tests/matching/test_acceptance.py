@@ -119,7 +119,9 @@ def test_lattice_matched_at_twice_its_pitch_is_told_from_the_truth():
     """Every second dot falls on another at half the scale: the search may find that first."""
     rng = np.random.default_rng(6)
     dots = lattice(rng, 0.0)
-    source, template = (field(noisy(rng, xy, 0.02), 0.02) for xy in (dots, dots + [7.0, -4.0]))
+    source, template = (
+        field(noisy(rng, xy, 0.02), 0.02) for xy in (dots, dots + np.array([7.0, -4.0]))
+    )
     priors = Priors(rotation=(-5, 5), max_shift=18, parity=1)
     search = _Search(source, template, Bounds(priors, source, template, SHAPE, SHAPE))
     middle = dots[np.argmin(np.hypot(*(dots - dots.mean(axis=0)).T))]
