@@ -43,6 +43,7 @@ _IN_PIECES = 0.5
 _UNLIKELY = 3.0  # sigma
 _ALIGNED = 0.7  # length of the mean of their directions
 _LONG = 0.4  # ellipticity of the pieces that trails and rings fall into
+_LONGEST = 0.8  # ellipticity: no optics draw stars out so far
 _BESIDE = 3.0
 _PAIRED = 200
 _SINGLE = 5.0  # chi2 per pixel: heaps of stars fit worse
@@ -153,7 +154,7 @@ def describes_stars(
     alike = float(np.mean(np.abs(width) < spread))
     wrong = fwhm > _RING and model_error > _RING_ERROR
     beside, aligned = _in_pieces(frame, fits, rows, fwhm)
-    wrong |= (beside and long) or aligned
+    wrong |= (beside and long) or aligned or profile.ellipticity > _LONGEST
     # ... less what chance may do to a few
     least = _LEAST_WIDE - np.sqrt(_LEAST_WIDE * (1 - _LEAST_WIDE) / len(rows))
     if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:

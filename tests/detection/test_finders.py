@@ -144,6 +144,14 @@ def test_auto_finds_trails_and_rings(name, seed):
     assert alignment.provenance["options"]["finder"] == "auto"
 
 
+@pytest.mark.parametrize(("length", "seed"), [(18, 3), (20, 1), (20, 10), (22, 38)])
+def test_stars_of_no_optics_are_objects(length, seed):
+    """The fit's profile may follow trails, drawn out as no optics do, and their pieces."""
+    profile = trail(length, np.random.default_rng(seed).uniform(0, 180))
+    (source, _), _, _ = pair_of(profile, n=45, faintest=25 + 1.5 * length, seed=seed)
+    assert detect_stars(source).meta["finder"] == "sources"
+
+
 def disks(rng, n, shape):
     """Draw inclined exponential disks, without a star among them."""
     image, (v, u) = np.zeros(shape), np.indices(shape)
