@@ -178,11 +178,15 @@ class OwnEquations(Equations):
                 linear = solution.affine(k)[1:] / self._scale[k]
                 now[3:] = solution.rough(lay.camera[k]) @ linear
             known.append(now)
+        place, last = np.full(seen.n_tracks, -1), -1
         for a, b in self._pairs(seen):
             (one, of_one), (two, of_two) = rows[self._free[a]], rows[self._free[b]]
-            common, at_one, at_two = np.intersect1d(
-                one, two, assume_unique=True, return_indices=True
-            )
+            if a != last:  # pairs come sorted by the first
+                place[:], last = -1, a
+                place[one] = np.arange(len(one))
+            at_one = place[two]
+            at_two = np.flatnonzero(at_one >= 0)
+            common, at_one = two[at_two], at_one[at_two]
             product = of_one[at_one].T @ (inverse[common, np.newaxis] * of_two[at_two])
             blocks[a, b] = blocks[a, b] - product if a == b else -product
         self.matrix = Blocks([len(v) for v in rough], blocks)
