@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro.errors import FormatError
-from spalipy_astro.fitting import Covariance, SplineSpace
+from spalipy_astro.fitting import N_TERMS, Covariance, SplineSpace
 
 __all__ = ["ErrorTerm", "error_at", "error_over"]
 
@@ -111,12 +111,19 @@ class ErrorTerm:
                 f"{_MAX_DEGREE}, and a shape two numbers above it, below {_MAX_COEFFICIENTS}."
             )
         space = SplineSpace(bounds, n_x, n_y, degree, tree["null_order"])
+        factor = np.array(tree["factor"], dtype=float)
         bending = tree.get("bending")  # files of earlier versions have none
-        covariance = Covariance(
-            space,
-            np.array(tree["factor"], dtype=float),
-            None if bending is None else np.array(bending, dtype=float),
-        )
+        bending = None if bending is None else np.array(bending, dtype=float)
+        if (
+            factor.ndim != 2
+            or len(factor) != space.size
+            or (bending is not None and bending.shape != (N_TERMS, factor.shape[1]))
+        ):
+            raise FormatError(
+                f"its errors have a factor of shape {factor.shape}, and a bending, that do not go "
+                f"with {space.size} coefficients."
+            )
+        covariance = Covariance(space, factor, bending)
         less = tree.get("less")
         return cls(
             covariance,

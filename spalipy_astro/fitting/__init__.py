@@ -1,5 +1,6 @@
 """Matched pairs to a transform and its errors."""
 
+from spalipy_astro.fitting._bending import N_TERMS
 from spalipy_astro.fitting._covariance import Covariance
 from spalipy_astro.fitting._fit import Fit, Pixels, fit_backward
 from spalipy_astro.fitting._linear import KINDS, fit_linear
@@ -9,6 +10,7 @@ from spalipy_astro.fitting._splinespace import SplineSpace
 
 __all__ = [
     "KINDS",
+    "N_TERMS",
     "Covariance",
     "Fit",
     "Pixels",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._blocks import Blocks, Factored
 from spalipy_astro.groups._equations import Equations, equations_of
 from spalipy_astro.groups._smoothness import PRIOR_COUNT, choose, least_excluded
@@ -121,16 +122,23 @@ class JointErrors:
             end = start + sizes[a] * sizes[b]
             blocks[int(a), int(b)] = np.array(tree["blocks"][start:end]).reshape(sizes[a], sizes[b])
             start = end
-        return cls(
-            Blocks(sizes, blocks),
-            float(tree["noise"]),
-            {
-                int(k): (np.array(columns, dtype=np.intp), np.array(slopes, dtype=float))
-                for k, columns, slopes in zip(
-                    tree["frames"], tree["columns"], tree["slopes"], strict=True
+        maps = {
+            int(k): (np.array(columns, dtype=np.intp), np.array(slopes, dtype=float))
+            for k, columns, slopes in zip(
+                tree["frames"], tree["columns"], tree["slopes"], strict=True
+            )
+        }
+        for k, (columns, slopes) in maps.items():
+            if slopes.ndim != 3 or columns.shape != slopes.shape[2:]:
+                raise FormatError(
+                    f"the errors of frame {k} have unknowns of shape {columns.shape} and "
+                    f"coefficients of shape {slopes.shape}."
                 )
-            },
-        )
+            if columns.size and not 0 <= columns.min() <= columns.max() < sum(sizes):
+                raise FormatError(f"the errors of frame {k} name unknowns that there are not.")
+        if len({slopes.shape[1] for _, slopes in maps.values()}) > 1:
+            raise FormatError("the errors of frames have different numbers of coefficients.")
+        return cls(Blocks(sizes, blocks), float(tree["noise"]), maps)
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,8 @@ class GroupAlignment:
         part = int(self.table["component"][i])
         if one is None or two is None or part != self.table["component"][j]:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
+        if not self._joint:  # a group that was put together from alignments
+            return one.then(two.inverse)
         n = len(self.alignments)
         return between(one, two, self._joint[part], range(n)[i], range(n)[j])
 

@@ -34,10 +34,13 @@ def read_group(path: str | os.PathLike[str]) -> Any:
     """Read what stands under "group" in an ASDF file; see `GroupAlignment.read`."""
     from spalipy_astro.io import read_tree, require_inverse
 
-    group = read_tree(path, what="a group", maker="GroupAlignment.write").get("group")
+    group: Any = read_tree(path, what="a group", maker="GroupAlignment.write").get("group")
+    name = repr(os.fspath(path))
     for alignment in getattr(group, "alignments", ()):
         if alignment is not None:
-            require_inverse(alignment, repr(os.fspath(path)))
+            require_inverse(alignment, name)
+            if group._joint and not alignment._errors:
+                raise FormatError(f"{name} has errors of a group, but not of all its alignments.")
     return group
 
 
@@ -66,6 +69,9 @@ def check_parts(tree: Mapping[str, Any]) -> None:
     placed = np.array([a is not None for a in alignments], bool)
     if component.dtype.kind not in "iu" or ((component >= 0) != placed).any():
         raise FormatError("its table has components that its alignments do not have.")
+    for part, joint in enumerate(tree.get("errors", ())):
+        if not set(np.flatnonzero(component == part).tolist()) <= set(joint["frames"]):
+            raise FormatError(f"it lacks errors of images of component {part}.")
     for column in ("i", "j"):
         ends = np.asarray(links[column])
         if len(ends) and (ends.dtype.kind not in "iu" or ends.min() < 0 or ends.max() >= n):

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from reproject import reproject_interp
 
 from spalipy_astro import Alignment, Coverage, ExportError, FormatError, find_alignment
-from spalipy_astro.alignment import output_of
+from spalipy_astro.alignment import ErrorTerm, output_of
 
 GRID = np.column_stack(
     [g.ravel() for g in np.meshgrid(np.linspace(-50, 400, 9), np.linspace(-50, 320, 7))]
@@ -367,3 +367,11 @@ def test_provenance_is_in_the_header(alignment, pair):
     assert aligned.meta["OBJECT"] == "M1"
     assert "CRPIX1" not in aligned.meta
     assert aligned.meta["ALGNNUM"] == alignment.summary()["n_used"]
+
+
+@pytest.mark.parametrize("part", ["factor", "bending"])
+def test_errors_that_do_not_go_together_are_refused(alignment, part):
+    tree = alignment._errors[0].to_tree()
+    assert ErrorTerm.from_tree(tree).covariance.factor.shape == np.shape(tree["factor"])
+    with pytest.raises(FormatError, match="do not go with"):
+        ErrorTerm.from_tree({**tree, part: np.zeros((0, 3))})

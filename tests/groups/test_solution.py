@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from astropy.utils.exceptions import AstropyUserWarning
 
-from spalipy_astro import align_group
+from spalipy_astro import FormatError, align_group
 from spalipy_astro.groups import _component, _tracks
 from spalipy_astro.groups._blocks import Blocks, Factored, levels_of
 from spalipy_astro.groups._component import solve_component
 from spalipy_astro.groups._graph import Link, chain, closing
+from spalipy_astro.groups._joint import JointErrors
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._tracks import join
 from spalipy_astro.registration import prepare
@@ -192,3 +193,18 @@ def test_error_between_frames_leaves_out_what_they_share(drawn):
     assert np.isclose(pair.inverse.error(x, y) * pair.scale, pair.error(300.0, 250.0), rtol=1e-6)
     moved = pair.cropped(source=np.s_[50:400, 100:500]) if pair.source_shape else pair
     assert np.isclose(moved.shifted(source=(5, 0)).error(305.0, 250.0), pair.error(300.0, 250.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"columns": [np.arange(3)]}, "unknowns of shape"),
+        ({"columns": [np.array([0, 9])]}, "that there are not"),
+    ],
+)
+def test_errors_of_files_that_do_not_go_together_are_refused(change, words):
+    tree = {"sizes": [2], "pairs": [[0, 0]], "blocks": np.eye(2).ravel(), "noise": 1.0}
+    tree |= {"frames": [4], "columns": [np.arange(2)], "slopes": [np.ones((1, 5, 2))]}
+    assert JointErrors.from_tree(tree).factors(4)[0].shape == (5, 2)
+    with pytest.raises(FormatError, match=words):
+        JointErrors.from_tree({**tree, **change})
