@@ -120,7 +120,7 @@ def rejected(reject: Reject | None, table: QTable) -> dict[int, str]:
     rules = _rules(reject)
     good = np.asarray(table["status"]) == "ok"
     if callable(reject):
-        bad = np.asarray(reject(table))
+        bad = np.asarray(reject(table.copy()))
         if bad.shape != (len(table),) or bad.dtype != bool:
             raise ValueError(
                 f"reject: a function returns True or False for each of {len(table)} rows; got "

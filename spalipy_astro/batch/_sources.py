@@ -26,7 +26,7 @@ __all__ = ["expand", "list_sources", "make_tasks", "masks_each", "stem_of"]
 _SUFFIXES = (".fits", ".fit", ".fts")
 _PACKED = (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma")
 _LONGEST = 200  # bytes of a name, to which a suffix comes
-_MADE = re.compile(r"_aligned\.fits$")
+_MADE = re.compile(r"(_aligned|^coadd(-\d+)?)\.fits$")
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
@@ -70,7 +70,11 @@ def expand(path: str | os.PathLike[str], *, name: str = "sources") -> list[str] 
             for entry in os.listdir(where)
             if not entry.startswith(".") and _is_named_fits(entry)
         )
-        found = [path for path in found if not (_MADE.search(path) and made_from(path))]
+        found = [
+            path
+            for path in found
+            if not (_MADE.search(os.path.basename(path)) and made_from(path))
+        ]
         if not found:
             raise FileNotFoundError(
                 f"{name}: the folder {where!r} contains no FITS files (names that end in "
@@ -108,6 +112,9 @@ def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
         files = expand(sources, name=name)
         if files is not None:
             return files
+        missing = not is_remote(sources) and not os.path.lexists(sources)
+        if missing and not _is_named_fits(os.fspath(sources)):
+            raise FileNotFoundError(f"{name}: there is no folder or file {os.fspath(sources)!r}.")
         raise _single(name, "one path", repr(os.fspath(sources)))
     if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
         return sources.files_filtered(include_path=True)

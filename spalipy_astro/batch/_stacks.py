@@ -13,7 +13,7 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import check_image, checked_call
+from spalipy_astro._checks import check_image, checked_call, positive_number
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_fits, read_image
@@ -23,6 +23,7 @@ __all__ = ["aligned_frames", "coadd_inputs", "stack_frames", "stack_weights"]
 _BY = ("depth", "noise", "exptime", "equal")
 _BYTES = 60  # per pixel of a strip: the frames, in double precision, their masks, and copies
 _OWN = ("ALGN", "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "COMMENT", "HISTORY")
+_GRID = ("NAXIS1", "NAXIS2", "BUNIT", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2")
 _TIMES = ("DATE-OBS", "DATE-BEG", "DATE-AVG", "DATE-END", "MJD-OBS", "MJD-BEG", "MJD-AVG")
 
 
@@ -181,7 +182,8 @@ def stack_frames(
         The table from `align_many` with ``output=``, or some rows of it; others than those that
         are ok are skipped.
     combine : {"mean", "median", "sum"}, optional
-        How pixels are combined.
+        How pixels are combined. A sum stands for all frames: where some have no good pixel, the
+        others are scaled up.
     sigma : float, optional
         Pixels farther than that from the median of all frames, in units of their scatter, are left
         out: cosmic rays, satellites, and stars where the frames follow a moving target. None: none.
@@ -194,7 +196,8 @@ def stack_frames(
     -------
     `~astropy.nddata.CCDData`
         With the WCS of the grid; masked where no frame has a good pixel. Its uncertainty is the
-        scatter of the frames over the root of their number. The header has what is the same in all
+        scatter of the frames over the root of their number, NaN where there is one frame only; for
+        a sum, that times their number. The header has what is the same in all
         frames, ``NCOMBINE``, their total ``EXPTIME``, and the first and the last time.
 
     Raises
@@ -202,12 +205,15 @@ def stack_frames(
     AlignmentError
         If no frame is ok.
     ValueError
-        If the batch did not write aligned images, or an option makes no sense.
+        If the batch did not write aligned images, frames differ in unit or grid, or an option makes
+        no sense.
     ImportError
         If ccdproc is not installed.
     """
     if combine not in ("mean", "median", "sum"):
         raise ValueError(f"combine is 'mean', 'median' or 'sum'; got {combine!r}.")
+    sigma = None if sigma is None else positive_number("sigma", sigma, "a positive number, or None")
+    mem_limit = positive_number("mem_limit", mem_limit, "a number of bytes")
     rows = _good_rows(table, "aligned", "align_many(..., output=FOLDER)")
     if not rows:
         raise AlignmentError(f"none of the {len(table)} sources was aligned; see their reasons.")
@@ -221,11 +227,17 @@ def stack_frames(
                 f"combine={combine!r} and weights of shape {share.shape}."
             )
         share = share[np.asarray(table["status"]) == "ok"]
+        if not (np.isfinite(share).all() and (share >= 0).all() and share.any()):
+            raise ValueError(
+                f"weights are numbers from 0 up, at least one of them larger; got {share.tolist()}."
+            )
     try:
         import ccdproc  # noqa: F401
     except ImportError as error:
         raise ImportError("stacks are made by ccdproc: pip install ccdproc") from error
-    paths = [row["aligned"] for row in rows]
+    paths = [str(row["aligned"]) for row in rows]
+    headers = [_header(path) for path in paths]
+    _check_grids(paths, headers)
     first = read_image(paths[0])
     ny, nx = first.shape
     height = max(1, int(mem_limit / (_BYTES * nx * len(paths))))
@@ -233,9 +245,9 @@ def stack_frames(
     mask = np.empty((ny, nx), bool)
     for start in range(0, ny, height):
         part = slice(start, min(start + height, ny))
-        strips = [_strip(path, part, first.unit, (ny, nx)) for path in paths]
+        strips = [_strip(path, part, first.unit) for path in paths]
         data[part], spread[part], mask[part] = _combined(strips, combine, sigma, share)
-    header = _common_header([_header(path) for path in paths])
+    header = _common_header(headers)
     return CCDData(
         data,
         unit=first.unit,
@@ -246,15 +258,21 @@ def stack_frames(
     )
 
 
-def _strip(path: str, part: slice, unit: Any, shape: tuple[int, int]) -> CCDData:
+def _check_grids(paths: list[str], headers: list[fits.Header]) -> None:
+    """Raise for frames of other batches: of another unit, shape, or place on the sky."""
+    for path, header in zip(paths[1:], headers[1:], strict=True):
+        for name in _GRID:
+            mine, first = header.get(name), headers[0].get(name)
+            if mine != first:
+                raise ValueError(
+                    f"{path} has {name} = {mine!r}, the first frame {first!r}; a stack takes the "
+                    "frames of one batch."
+                )
+
+
+def _strip(path: str, part: slice, unit: Any) -> CCDData:
     """Read some rows of an aligned image; bad pixels are NaN."""
     with open_fits(path) as hdus:
-        found = tuple(hdus[0].shape)
-        if found != shape:
-            raise ValueError(
-                f"{path} has the shape {found}, the first frame {shape}; a stack takes the frames "
-                "of one batch."
-            )
         data = np.array(hdus[0].section[part, :], np.float64)
         if "MASK" in hdus:
             data[np.asarray(hdus["MASK"].section[part, :], bool)] = np.nan
@@ -287,6 +305,11 @@ def _combined(
         method = {"mean": "average_combine", "median": "median_combine", "sum": "sum_combine"}
         out = getattr(combiner, method[combine])()
         spread = out.uncertainty.array
+        number = np.count_nonzero(~combiner.data_arr.mask, axis=0)
+        spread = np.where(number > 1, spread, np.nan)
+        if combine == "sum":
+            missing = len(strips) / number
+            out.data, spread = out.data * missing, spread * missing
     mask = np.asarray(out.mask, bool) | ~np.isfinite(out.data)
     return np.where(mask, np.nan, out.data), np.where(mask, np.nan, spread), mask
 

@@ -136,7 +136,13 @@ def _times(column: Any) -> NDArray[np.float64]:
     if not isinstance(column, Time):
         values = _plain(column, u.day, "time is MJD or JD, in days, or a unit of time")
         if values.dtype.kind in "SUO":
-            column = Time(values.astype(str), scale="utc")
+            try:
+                column = Time(values.astype(str), scale="utc")
+            except ValueError:
+                raise ValueError(
+                    "target: time as text is ISO, such as 2026-03-01T20:00:00; got "
+                    f"{str(values[0])!r}."
+                ) from None
         elif values.dtype.kind == "M":
             column = Time(values.astype("datetime64[us]"), scale="utc")
         else:

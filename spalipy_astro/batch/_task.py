@@ -566,4 +566,9 @@ def _resampled(
         return_weights=drizzled,
         **settings.resample,
     )
-    return to_hdus(found[0], weights=found[1]) if drizzled else to_hdus(found)
+    aligned, weights = found if drizzled else (found, None)
+    if "wcs" in settings.pixels and aligned.mask is not None and np.all(aligned.mask):
+        raise AlignmentError(
+            "the frame has no pixel on the grid of wcs=, which may be elsewhere on the sky."
+        )
+    return to_hdus(aligned, weights=weights)

@@ -186,6 +186,8 @@ def _positions(catalog: Any, name: str) -> Table:
             f"the {name} catalog is an array of shape {positions.shape} and type "
             f"{positions.dtype}; positions are numbers of shape (N, 2)."
         )
+    if np.ma.is_masked(catalog):
+        positions = np.where(np.ma.getmaskarray(catalog), np.nan, positions)
     return Table({"x": positions[:, 0], "y": positions[:, 1]})
 
 

@@ -148,7 +148,10 @@ def _work(options: argparse.Namespace, console: Console) -> int:
     results += [] if options.no_images else aligned
     results += [] if options.no_coadd else [folder / _COADD]
     results += [Path(options.report)] if options.report else []
+    own = {os.path.realpath(file) for file in files}
     for path in results:
+        if os.path.realpath(path) in own:
+            raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
         refuse_existing(path, overwrite=options.overwrite)
     if options.report and not Path(options.report).absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder for {options.report!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,7 +44,11 @@ def labels_of(name: str, labels: Sequence[Hashable] | None, n: int) -> list[int]
     """Return labels as numbers, in the order in which they first occur."""
     if labels is None:
         return None
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise TypeError(f"{name} is a list with a label per image; got {labels!r}.")
     labels = list(labels)
+    if not all(isinstance(label, Hashable) for label in labels):
+        raise TypeError(f"{name}: a label is a text or a number; got {labels!r}.")
     if len(labels) != n:
         raise ValueError(f"{name} has {len(labels)} labels for {n} images; give one per image.")
     number = {label: k for k, label in enumerate(dict.fromkeys(labels))}

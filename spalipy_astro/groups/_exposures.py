@@ -195,9 +195,11 @@ def _write_exposures(
     QTable
         A row for each file: ``source``, ``status``, ``reason``, ``n_images`` and ``file``.
     """
+    exposures = _exposures(placed, output)
+    if output.folder.exists() and not output.folder.is_dir():
+        raise ValueError(f"folder is one to write to; {os.fspath(output.folder)!r} is a file.")
     output.folder.mkdir(parents=True, exist_ok=True)
     clear_partial(output.folder)
-    exposures = _exposures(placed, output)
 
     def row(index: int, done: Done) -> dict[str, Any]:
         exposure = exposures[index]
@@ -231,6 +233,8 @@ def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: _Output) 
     by_source: dict[int, list[tuple[int, Sheet, Alignment]]] = {}
     for one in placed:
         by_source.setdefault(one[1].source, []).append(one)
+    every = (sheet.image for _, sheet, _ in placed)
+    own = {os.path.realpath(image) for image in every if isinstance(image, str | os.PathLike)}
     taken: set[str] = set()
     exposures = []
     for source, images in by_source.items():
@@ -240,6 +244,10 @@ def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: _Output) 
             name = f"{name}-{source}"
         taken.add(name.lower())
         path = output.folder / f"{name}_{'aligned' if output.resample else 'wcs'}.fits"
+        if os.path.realpath(path) in own:
+            raise ValueError(
+                f"folder: {path} would replace one of the images; write to another folder."
+            )
         rows, sheets, alignments = (list(part) for part in zip(*images, strict=True))
         exposures.append(_Exposure(rows, sheets, alignments, path))
     return exposures

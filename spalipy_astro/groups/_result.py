@@ -13,7 +13,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import checked_call, number, positive_number
+from spalipy_astro._checks import checked_call, number, positive_number, whole_number
 from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
@@ -220,14 +220,18 @@ class GroupAlignment:
         ValueError
             If they are not on one grid.
         """
+        n = len(self.alignments)
+        i, j = (
+            whole_number(name, k, f"a frame's number, 0 to {n - 1}", least=0, most=n - 1)
+            for name, k in (("i", i), ("j", j))
+        )
         one, two = self.alignments[i], self.alignments[j]
         part = int(self.table["component"][i])
         if one is None or two is None or part != self.table["component"][j]:
             raise ValueError(f"the frames {i} and {j} are not on one grid; see the table.")
         if not self._joint:  # a group that was put together from alignments
             return one.then(two.inverse)
-        n = len(self.alignments)
-        return between(one, two, self._joint[part], range(n)[i], range(n)[j])
+        return between(one, two, self._joint[part], i, j)
 
     @checked_call
     def coadd(

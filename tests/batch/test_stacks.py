@@ -168,3 +168,32 @@ def test_strips_do_not_change_a_stack(night):
 def test_senseless_stacks(night, options, words):
     with pytest.raises(ValueError, match=words):
         stack_frames(night[0], **options)
+
+
+def test_a_sum_stands_for_all_frames(batch):
+    pytest.importorskip("ccdproc")
+    table, _ = batch
+    mean, total = stack_frames(table, sigma=None), stack_frames(table, combine="sum", sigma=None)
+    np.testing.assert_allclose(total.data, 3 * mean.data, rtol=1e-5)
+    number = sum(~np.asarray(frame.mask) for frame in aligned_frames(table))
+    assert (number == 1).any()
+    assert np.isnan(total.uncertainty.array[number == 1]).all()
+    assert (total.uncertainty.array[number == 3] > 0).all()
+
+
+@pytest.mark.parametrize("weights", [[0, 0, 0, 0], [1, 1, -1, 1], [np.nan, 1, 1, 1]])
+def test_senseless_weights(batch, weights):
+    with pytest.raises(ValueError, match="weights are numbers from 0 up"):
+        stack_frames(batch[0], weights=weights)
+
+
+def test_frames_of_other_batches_are_not_stacked(batch, tmp_path):
+    pytest.importorskip("ccdproc")
+    table = batch[0][batch[0]["status"] == "ok"]
+    other = tmp_path / "other.fits"
+    with fits.open(table["aligned"][0]) as hdus:
+        hdus[0].header["BUNIT"] = "electron"
+        hdus.writeto(other)
+    table["aligned"] = [str(other), *table["aligned"][1:]]
+    with pytest.raises(ValueError, match=r"BUNIT = .* the first frame 'electron'"):
+        stack_frames(table)

@@ -192,3 +192,13 @@ def test_it_can_be_called_as_a_module(capsys):
         main(["align-group", "--help"])
     assert end.value.code == 0
     assert "python -m spalipy_astro align-group" in capsys.readouterr().out
+
+
+def test_frames_are_never_replaced(raw, tmp_path, capsys):
+    files = sorted(raw.glob("*.fits"))[:2]
+    own = tmp_path / "coadd.fits"
+    own.write_bytes(files[0].read_bytes())
+    arguments = [str(own), str(files[1]), "-o", str(tmp_path), "--overwrite"]
+    assert status_of(arguments) == 2
+    assert "one of the frames" in capsys.readouterr().err
+    assert own.read_bytes() == files[0].read_bytes()

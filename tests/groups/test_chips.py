@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -170,3 +172,13 @@ def test_misuse_of_write_images(group, paths, tmp_path):
     lone = align_group(paths[:2], hdu=("SCI", 2))
     with pytest.raises(ValueError, match="there is no sky, since the reference has no WCS"):
         lone.write_images(paths[:2], tmp_path, resample=False)
+
+
+def test_images_are_never_replaced(paths, tmp_path):
+    copies = [tmp_path / "x.fits", tmp_path / "x_aligned.fits"]
+    for copy, path in zip(copies, paths, strict=False):
+        copy.write_bytes(Path(path).read_bytes())
+    group = align_group(copies, hdu="all")
+    with pytest.raises(ValueError, match="would replace one of the images"):
+        group.write_images(copies, tmp_path, overwrite=True)
+    assert copies[1].read_bytes() == Path(paths[1]).read_bytes()

@@ -194,3 +194,10 @@ def test_canvas_has_no_seams(drawn):
 def test_misuse_is_explained(drawn, options, message):
     with pytest.raises(ValueError, match=message):
         align_group(drawn.scene(drawn.panels(1), 2), **options)
+
+
+@pytest.mark.parametrize(("i", "error"), [(9, ValueError), (-1, ValueError), ("a", TypeError)])
+def test_frames_that_there_are_not_have_nothing_between(drawn, i, error):
+    group = align_group(drawn.scene(drawn.panels(4)[:2], 5))
+    with pytest.raises(error, match=r"^i is a frame's number, 0 to 1"):
+        group.between(i, 0)

@@ -205,3 +205,13 @@ def test_what_makes_no_sense_is_named(change, error, words):
     arguments = {"source_xy": source, "template_xy": template, **change}
     with pytest.raises(error, match=words):
         fit_alignment(**arguments)
+
+
+def test_masked_positions_do_not_count():
+    source, template = make_pairs(20)
+    wrong = np.ma.array(source.copy(), mask=False)
+    wrong[:12] += 500.0
+    wrong[:12, 0] = np.ma.masked
+    alignment = fit_alignment(wrong, template, spline_order=0)
+    assert len(alignment.matches) == 8
+    assert miss(alignment, source, template) < 1e-8
