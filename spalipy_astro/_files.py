@@ -27,6 +27,7 @@ from spalipy_astro.errors import FormatError
 __all__ = [
     "absolute",
     "clear_partial",
+    "free_name",
     "is_remote",
     "open_binary",
     "refuse_existing",
@@ -281,6 +282,28 @@ def _start_of(pid: int) -> str | None:
 def _kind(mode: int) -> str:
     """Describe something that is not a regular file."""
     return next((words for test, words in _KINDS if test(mode)), "no regular file")
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """
+    Return a name that no other file has, with a number if it takes one.
+
+    Parameters
+    ----------
+    name : str
+    taken : set of str
+        The names so far, in lower case; the new one comes to them.
+
+    Returns
+    -------
+    str
+    """
+    free, again = name, 1
+    while free.lower() in taken:
+        again += 1
+        free = f"{name}-{again}"
+    taken.add(free.lower())
+    return free
 
 
 def is_remote(path: Any) -> bool:

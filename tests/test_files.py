@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from spalipy_astro import FormatError
-from spalipy_astro._files import refuse_existing, require_file, whole_file
+from spalipy_astro._files import free_name, refuse_existing, require_file, whole_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such names, links and pipes")
 
@@ -179,3 +179,9 @@ def test_a_name_is_a_name(tmp_path, monkeypatch, name):
     assert os.listdir() == [name]
     assert os.listdir(name) == ["x"]
     assert stat.S_ISDIR(os.stat(name).st_mode)
+
+
+def test_names_that_are_taken_get_a_number():
+    taken = {"a", "a-2"}
+    assert [free_name(name, taken) for name in ("A", "a", "b")] == ["A-3", "a-4", "b"]
+    assert taken == {"a", "a-2", "a-3", "a-4", "b"}

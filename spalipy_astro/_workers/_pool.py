@@ -294,13 +294,10 @@ class Processes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            # Processes without work take a quarter of a second to end: nobody need wait for that.
-            self.pool.shutdown(wait=False, cancel_futures=True)
-            self.stack.close()
-        else:
-            self.stack.close()  # what is in work is not wanted any more
-            self.pool.shutdown(wait=True, cancel_futures=True)
+        # That is the end of the workers, whatever they do. Those that are told to end take a
+        # quarter of a second, and it ends in an error to leave them at it while this process ends.
+        self.stack.close()
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(

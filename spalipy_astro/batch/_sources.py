@@ -16,7 +16,7 @@ from astropy.nddata import NDData
 from astropy.table import Table
 
 from spalipy_astro._checks import colors_go_last
-from spalipy_astro._files import absolute, is_remote, suffix_path
+from spalipy_astro._files import absolute, free_name, is_remote, suffix_path
 from spalipy_astro.batch._made import made_from
 from spalipy_astro.batch._task import Task, files_of
 from spalipy_astro.io import Extension, open_image
@@ -71,9 +71,7 @@ def expand(path: str | os.PathLike[str], *, name: str = "sources") -> list[str] 
             if not entry.startswith(".") and _is_named_fits(entry)
         )
         found = [
-            path
-            for path in found
-            if not (_MADE.search(os.path.basename(path)) and made_from(path))
+            path for path in found if not (_MADE.search(os.path.basename(path)) and made_from(path))
         ]
         if not found:
             raise FileNotFoundError(
@@ -228,12 +226,7 @@ def _place(
     name = _cut(stem_of(path))
     if name.lower() in taken or _is_of_another(folder / name, owner):
         name = _cut(f"{name}-{os.path.basename(os.path.dirname(whole))}") + f"-{owner[:8]}"
-    base, again = name, 1
-    while name.lower() in taken:  # a source that is given twice
-        again += 1
-        name = f"{base}-{again}"
-    taken.add(name.lower())
-    return owner, folder / name
+    return owner, folder / free_name(name, taken)  # a source may be given twice
 
 
 def _is_of_another(stem: Path, owner: str) -> bool:

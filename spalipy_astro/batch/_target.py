@@ -105,6 +105,8 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
         try:
             require_file(target)
             target = QTable.read(target)
+        except UnicodeDecodeError as error:
+            raise FormatError(f"target: {os.fspath(target)!r} is no table ({error}).") from error
         except (OSError, FormatError, IORegistryError, ValueError) as error:
             raise type(error)(f"target: {error}") from error
     if isinstance(target, SkyCoord) and target.obstime is not None and target.ndim == 1:

@@ -286,17 +286,18 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             )
         if settings.target is not None:
             alignment = _on_target(alignment, settings.target, source.image)
-        alignment = replace(
-            alignment, provenance={**alignment.provenance, **_notes(alignment, key, task.owner)}
-        )
-        check_matched(alignment.summary(), settings.min_matched)
+        figures = figures_of(alignment)
+        notes = _notes(alignment, figures, key, task.owner)
+        alignment = replace(alignment, provenance={**alignment.provenance, **notes})
+        check_matched(figures, settings.min_matched)
         if made.asdf is not None:
             with made.by_others(made.has_alignment, made.asdf, settings):
                 alignment.write(made.asdf, overwrite=settings.overwrite)
     else:
-        check_matched(alignment.summary(), settings.min_matched)
+        figures = figures_of(alignment)
+        check_matched(figures, settings.min_matched)
     if made.aligned is not None:
-        hdus = _resampled(alignment, source.image, settings, task.owner, made.key_of_image)
+        hdus = _resampled(alignment, figures, source.image, settings, task.owner, made.key_of_image)
         replaced = settings.overwrite or made.has_image()  # one that was cut short
         with (
             made.by_others(made.has_image, made.aligned, settings),
@@ -306,7 +307,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     first = settings.window is None  # of two steps; between them a common grid is found
     return Outcome(
         task.index,
-        figures=figures_of(alignment),
+        figures=figures,
         alignment=alignment if task.stem is None or settings.keep else None,
         union=_union(alignment) if first and settings.grid == "union" else None,
         outline=_outline(alignment) if first and settings.grid == "intersection" else None,
@@ -497,15 +498,15 @@ def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
     return _geometry.outline(alignment.transform, alignment.source_shape)
 
 
-def _notes(alignment: Alignment, key: str, owner: str) -> dict[str, Any]:
+def _notes(
+    alignment: Alignment, figures: Mapping[str, Any], key: str, owner: str
+) -> dict[str, Any]:
     """Return what an alignment's file has to tell a later run, which does not read the rest."""
     notes = {"batch": key, "source": owner, "union": _union(alignment)}
-    figures = {
-        name: FIGURES[name].kind(value)
-        for name, value in figures_of(alignment).items()
-        if np.isfinite(value)
+    known = {
+        name: FIGURES[name].kind(value) for name, value in figures.items() if np.isfinite(value)
     }
-    return {name: note for name, note in notes.items() if note} | {"figures": figures}
+    return {name: note for name, note in notes.items() if note} | {"figures": known}
 
 
 def _refuse_foreign(path: Path, settings: Settings) -> None:
@@ -542,13 +543,18 @@ def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignmen
 
 
 def _resampled(
-    alignment: Alignment, image: Any, settings: Settings, owner: str, key: str
+    alignment: Alignment,
+    figures: Mapping[str, Any],
+    image: Any,
+    settings: Settings,
+    owner: str,
+    key: str,
 ) -> list[Any]:
     """Put an image on the grid, and turn it into HDUs."""
     assert settings.window is not None
     image = _as_ccddata(image)
     offset, shape = settings.window
-    cards = cards_of(figures_of(alignment))
+    cards = cards_of(figures)
     if "target_shift" in alignment.provenance:
         dx, dy = alignment.provenance["target_shift"]
         cards["ALGNTGX"] = (dx, "[px] shift in x that holds the target")

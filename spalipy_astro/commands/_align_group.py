@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import free_name, refuse_existing, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import OWNER, expand, stem_of
 from spalipy_astro.commands._arguments import (
@@ -238,12 +238,7 @@ def _names(files: Sequence[str]) -> list[str]:
         base = stem
         if count[stem.lower()] > 1:  # of files in several folders
             base = f"{stem}-{os.path.basename(os.path.dirname(os.path.abspath(file)))}"
-        name, again = base, 1
-        while name.lower() in taken:
-            again += 1
-            name = f"{base}-{again}"
-        taken.add(name.lower())
-        names.append(name)
+        names.append(free_name(base, taken))
     return names
 
 
@@ -263,7 +258,7 @@ def _reference(text: str, files: Sequence[str]) -> int | str:
     )
 
 
-def _rows_by_file(group: GroupAlignment, files: Sequence[str]) -> Iterator[list[int]]:
+def _rows_by_file(group: GroupAlignment) -> Iterator[list[int]]:
     """Yield the rows of each file: one, or one for each of its images."""
     if "hdu" not in group.table.colnames:
         yield from ([k] for k in range(len(group.table)))
@@ -287,15 +282,18 @@ def _write_aligned(
 ) -> list[Path | str]:
     """Write the aligned images, tell of each frame, and return the file of each, "" for none."""
     made: list[Path | str] = [""] * len(group.table)
+    n_parts = int(group.table["component"].max(initial=-1)) + 1
+    grids = [group.canvas(component)[:2] for component in range(n_parts)]
     done = 0
-    for file, path, rows in zip(files, paths, _rows_by_file(group, files), strict=True):
+    for file, path, rows in zip(files, paths, _rows_by_file(group), strict=True):
         hdus: list[Any] = []
         for k in rows:
             alignment = group.alignments[k]
             if options.no_images or alignment is None or alignment.source_shape is None:
                 continue
             made[k] = path
-            image = _aligned(options, group, k, file, extension(options.source_ext))
+            grid = group.window(k) if options.trim else grids[group.table["component"][k]]
+            image = _aligned(options, group, k, file, grid)
             single = len(rows) == 1
             name = None if single else str(image.header.get("EXTNAME") or "SCI")
             hdus += to_hdus(image, name=name, ver=1 if single else rows.index(k) + 1)
@@ -311,14 +309,17 @@ def _write_aligned(
 
 
 def _aligned(
-    options: argparse.Namespace, group: GroupAlignment, k: int, file: str, hdu: Any
+    options: argparse.Namespace,
+    group: GroupAlignment,
+    k: int,
+    file: str,
+    grid: tuple[tuple[int, int], tuple[int, int]],
 ) -> Any:
-    """Return a frame on its canvas."""
+    """Return a frame on a grid of shape (ny, nx) that begins at an offset (x0, y0)."""
     alignment = group.alignments[k]
     assert alignment is not None
-    shape, offset = group.canvas(int(group.table["component"][k]))[:2]
-    if options.trim:
-        shape, offset = group.window(k)
+    shape, offset = grid
+    hdu = extension(options.source_ext)
     if "hdu" in group.table.colnames:
         hdu = int(group.table["hdu"][k])
     image = alignment.resample(

@@ -134,7 +134,6 @@ def coadd(
             last = colors_go_last(shape_of(image), alignment.source_shape)
             if match_background:
                 image, sky = without_sky(image, colors_last=last)
-                kept = sky if place == first else kept
             aligned = alignment.resample(
                 image,
                 shape=(rows.stop - rows.start, columns.stop - columns.start),
@@ -143,7 +142,10 @@ def coadd(
             )
             own = getattr(aligned, "unit", None)
             unit = own if unit is None else unit
-            planes = planes_of(aligned, unit_factor(own, unit, k), colors_last=last)
+            factor = unit_factor(own, unit, k)
+            if match_background and place == first:
+                kept = factor * sky
+            planes = planes_of(aligned, factor, colors_last=last)
             whole = options.get("method") == "nearest"
             edges = Edges.of(alignment, window, offset, feather, whole=whole)
             tile = Tile(window, *planes, edges)

@@ -15,7 +15,7 @@ from astropy.nddata import CCDData
 from astropy.table import QTable
 
 from spalipy_astro._checks import checked_call, path_of
-from spalipy_astro._files import clear_partial, whole_file
+from spalipy_astro._files import clear_partial, free_name, whole_file
 from spalipy_astro._workers import Told, check_progress, check_workers
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import stem_of
@@ -242,7 +242,7 @@ def _exposures(placed: Sequence[tuple[int, Sheet, Alignment]], output: _Output) 
         name = stem_of(image) if isinstance(image, str | os.PathLike) else f"{source:05d}"
         if name.lower() in taken:  # of another folder
             name = f"{name}-{source}"
-        taken.add(name.lower())
+        name = free_name(name, taken)
         path = output.folder / f"{name}_{'aligned' if output.resample else 'wcs'}.fits"
         if os.path.realpath(path) in own:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from inspect import signature
@@ -168,6 +168,7 @@ def align_group(
         reference = "best"
     elif named := " and ".join(name for name, value in given.sky.items() if value is not None):
         raise ValueError(f"{named}: only with a catalog of the sky as the reference.")
+    camera, chips, exposures = _listed(camera), _listed(chips), _listed(exposures)
     listed = list_sources(images, name="images")
     flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
     sheets: Iterable[Sheet] = each_sheet(listed, hdu, flags)
@@ -243,6 +244,11 @@ def _catalog_of(reference: Any) -> Any:
         "reference is 'best', the number of an image, or a catalog of the sky, with columns such "
         f"as ra and dec; got {reference!r}."
     )
+
+
+def _listed(labels: Any) -> Any:
+    """Put labels that come one by one into a list, since they are gone through more than once."""
+    return list(labels) if isinstance(labels, Iterator) else labels
 
 
 def _check(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import astropy.units as u
@@ -14,7 +15,6 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import checked_call, number, positive_number, whole_number
-from spalipy_astro._geometry import outline
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
@@ -22,7 +22,7 @@ from spalipy_astro.groups._exposures import write_images
 from spalipy_astro.groups._joint import JointErrors
 from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
 from spalipy_astro.groups._stored import check_parts, read_group, write_group
-from spalipy_astro.groups._tiles import window_of
+from spalipy_astro.groups._tiles import canvas_of, window_of
 from spalipy_astro.io import Extension
 
 if TYPE_CHECKING:
@@ -124,26 +124,22 @@ class GroupAlignment:
         """
         from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
 
+        members = self._members(component)
         shape, offset = self._window(component)
-        top = self._members(component)[0][1].original_wcs
+        top = members[0][1].original_wcs
         wcs = carried_wcs(top, offset, shape, meta={}, for_fits=True)
         return Canvas(shape, offset, wcs)
 
+    @cached_property
+    def _windows(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Shape and offset of each component's canvas."""
+        n_parts = int(np.max(self.table["component"], initial=-1)) + 1
+        return [canvas_of(a for _, a in self._members(part)) for part in range(n_parts)]
+
     def _window(self, component: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return shape and offset of a canvas."""
-        low, high = [], []
-        for _, alignment in self._members(component):
-            if alignment.source_shape is None:
-                xy = alignment.matches["x_source"], alignment.matches["y_source"]
-                image = np.column_stack(alignment.transform(*xy))
-            else:
-                image = outline(alignment.transform, alignment.source_shape)
-            low.append(image.min(axis=0))
-            high.append(image.max(axis=0))
-        first = np.floor(np.min(low, axis=0) + 0.5).astype(int)
-        last = np.ceil(np.max(high, axis=0) - 0.5).astype(int)
-        nx, ny = (last - first + 1).tolist()
-        return (ny, nx), (int(first[0]), int(first[1]))
+        """Return shape and offset of a canvas; raise where there is no such component."""
+        self._members(component)
+        return self._windows[component]
 
     def window(self, k: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """

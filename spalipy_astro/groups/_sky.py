@@ -124,7 +124,7 @@ def _scatter(frames: Sequence[StarFrame | None], links: Sequence[Link], plane: S
             float(np.median(gap2)) / (2 * np.log(2.0) * free) - float(np.median(own))
         )
         count += len(s)
-    return float(np.sqrt(max(excess / count, _EXACT**2)))
+    return float(np.sqrt(max(excess / max(count, 1), _EXACT**2)))
 
 
 def _epoch(frames: Sequence[StarFrame | None]) -> Any:

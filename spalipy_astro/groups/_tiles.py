@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import astropy.units as u
 import numpy as np
-from astropy.nddata import NDData, VarianceUncertainty
+from astropy.nddata import CCDData, NDData, VarianceUncertainty
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import mask_like
@@ -21,6 +22,7 @@ __all__ = [
     "Edges",
     "Tile",
     "Window",
+    "canvas_of",
     "planes_of",
     "stored",
     "unit_factor",
@@ -137,6 +139,23 @@ class Tile:
         return here, (slice(low[0] - y0, high[0] - y0), slice(low[1] - x0, high[1] - x0))
 
 
+def canvas_of(alignments: Iterable[Alignment]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return shape (ny, nx) and offset (x0, y0) of the grid that holds all of some frames."""
+    low, high = [], []
+    for alignment in alignments:
+        if alignment.source_shape is None:
+            xy = alignment.matches["x_source"], alignment.matches["y_source"]
+            image = np.column_stack(alignment.transform(*xy))
+        else:
+            image = outline(alignment.transform, alignment.source_shape)
+        low.append(image.min(axis=0))
+        high.append(image.max(axis=0))
+    first = np.floor(np.min(low, axis=0) + 0.5).astype(int)
+    last = np.ceil(np.max(high, axis=0) - 0.5).astype(int)
+    nx, ny = (last - first + 1).tolist()
+    return (ny, nx), (int(first[0]), int(first[1]))
+
+
 def window_of(alignment: Alignment, shape: tuple[int, int], offset: tuple[int, int]) -> Window:
     """
     Return the part of a canvas where a frame lies.
@@ -186,10 +205,16 @@ def without_sky(image: Any, *, colors_last: bool) -> tuple[Any, FloatArray]:
         ]
     )
     planes -= sky[:, np.newaxis, np.newaxis]  # views of the values
-    if isinstance(image, NDData):
+    if isinstance(image, CCDData):
         out = copy.copy(image)
         out.data = values
         return out, sky
+    if isinstance(image, NDData):  # which keeps the data that it was made with
+        parts = ("mask", "unit", "uncertainty", "wcs", "meta")
+        other = NDData(values, **{name: getattr(image, name) for name in parts})
+        if hasattr(image, "flags"):
+            other.flags = image.flags
+        return other, sky
     if isinstance(image, np.ma.MaskedArray):
         return np.ma.MaskedArray(values, image.mask), sky
     return values if not hasattr(image, "unit") else values * image.unit, sky

@@ -31,7 +31,7 @@ _MOMENTS = (
     ("MJD", "mjd", 0.5),
 )
 _CLOCKS = ("TIME-OBS", "UT", "UTC", "UTSTART", "UT-START", "UTC-OBS", "TIME-BEG")
-_CLOCK = re.compile(r"(\d\d?)(:\d\d:\d\d(?:\.\d*)?)")
+_CLOCK = re.compile(r"(\d\d?)(:\d\d)(:\d\d(?:\.\d*)?)?")
 _OLD_DATE = re.compile(r"(\d\d)/(\d\d)/(\d\d)")
 
 
@@ -96,5 +96,5 @@ def _with_clock(header: Mapping[str, Any], day: str, to_the_day: bool) -> str | 
     if not gap:
         clock = next((str(header[card]) for card in _CLOCKS if header.get(card)), "")
     if (time := _CLOCK.fullmatch(clock.strip())) is not None:
-        return f"{day}T{int(time[1]):02d}{time[2]}"
+        return f"{day}T{int(time[1]):02d}{time[2]}{time[3] or ':00'}"
     return f"{day}T00:00:00" if to_the_day else None

@@ -154,15 +154,8 @@ def judge_group(group: Any) -> Verdict:
         headline += f", in {n_parts} parts that do not overlap"
     facts, concerns = [], list(_lost(table))
     used = np.asarray(links["used"], bool)
-    shared = np.asarray(links["n_matched"])[used]
-    rms = np.asarray(table["rms"], float)[component >= 0]
-    least = float(np.asarray(links["log_odds"])[used].min())
-    facts.append(
-        f"{used.sum()} pairs of frames are linked by {shared.min()} to {shared.max()} stars that "
-        f"both show (median {np.median(shared):.0f}). Stars lie where the other frames have them "
-        f"to {np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the worst). "
-        + _odds(least, "For the least certain link, the odds")
-    )
+    if used.any():  # else a catalog alone holds them together
+        facts.append(_links(links[used], np.asarray(table["rms"], float)[component >= 0]))
     error = np.asarray(table["error"], float)[component >= 0]
     facts.append(
         f"Over its frame, a transform is known to {np.median(error):.2g} px (median of the "
@@ -200,6 +193,18 @@ def judge_group(group: Any) -> Verdict:
             "alone do not determine."
         )
     return Verdict(f"{'!' if concerns else '✓'} {headline}", facts, concerns)
+
+
+def _links(links: Table, rms: Any) -> str:
+    """Say how well the links of a group hold its frames together."""
+    shared = np.asarray(links["n_matched"])
+    least = float(np.asarray(links["log_odds"]).min())
+    return (
+        f"{len(links)} pairs of frames are linked by {shared.min()} to {shared.max()} stars that "
+        f"both show (median {np.median(shared):.0f}). Stars lie where the other frames have them "
+        f"to {np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the worst). "
+        + _odds(least, "For the least certain link, the odds")
+    )
 
 
 def _lost(table: Table) -> Iterator[str]:

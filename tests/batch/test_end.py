@@ -149,6 +149,15 @@ def test_an_exception_ends_the_workers_at_once():
     assert [worker.is_alive() for worker in workers] == [False]
 
 
+def test_no_worker_outlives_the_block():
+    # One that ends on its own while this process ends prints a traceback now and then.
+    with Processes(2) as processes:
+        assert dict(processes.run(abs, [-1, 2, -3])) == {0: 1, 1: 2, 2: 3}
+        workers = list(processes.pool._processes.values())
+    assert len(workers) == 2
+    assert [worker.is_alive() for worker in workers] == [False, False]
+
+
 def test_only_what_is_abandoned_is_removed(tmp_path):
     place, pid, start = _prefix().removeprefix(".spalipy_astro-").removesuffix("-").split(".")
     ended = subprocess.Popen([sys.executable, "-c", ""])

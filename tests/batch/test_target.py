@@ -10,7 +10,7 @@ from astropy.table import QTable, Table
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from spalipy_astro import AlignmentError
+from spalipy_astro import AlignmentError, FormatError
 from spalipy_astro.batch._target import target_of
 from spalipy_astro.io import mid_exposure
 
@@ -33,6 +33,8 @@ START = 60000.25
         ({"EXPSTART": START, "EXPTIME": 60.0, "DATE-OBS": "2000-01-01"}, START + 30 / 86400),
         ({"OBSMJD": str(START), "MJD-BEG": "unknown"}, START),
         ({"DATE-OBS": "30/11/98", "TIME-OBS": "12:00:00"}, 51147.5),
+        ({"DATE-OBS": "2023-02-25T06:00"}, START),
+        ({"DATE-OBS": "2023-02-25", "UT": "6:00"}, START),
         ({"DATE-OBS": "2023-02-25"}, None),
         ({"DATE-OBS": "yesterday"}, None),
         ({}, None),
@@ -187,3 +189,14 @@ def test_ways_to_write_positions_on_the_sky():
         found = target_of(way, wcs, None)
         np.testing.assert_allclose(found.xy, np.transpose([PLACES["x"], PLACES["y"]]), atol=1e-4)
         np.testing.assert_allclose(found.time, TIMES.mjd, atol=1e-8)
+
+
+def test_file_that_is_no_text_is_no_target(tmp_path):
+    binary = tmp_path / "target.csv"
+    binary.write_bytes(bytes(range(128, 256)))
+    with pytest.raises(FormatError, match=r"^target: .* is no table"):
+        target_of(binary, None, None)
+
+
+def test_time_without_seconds_is_not_midnight():
+    assert mid_exposure({"DATE-OBS": "2023-02-25T06:00"}, to_the_day=True) == pytest.approx(START)

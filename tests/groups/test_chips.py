@@ -182,3 +182,14 @@ def test_images_are_never_replaced(paths, tmp_path):
     with pytest.raises(ValueError, match="would replace one of the images"):
         group.write_images(copies, tmp_path, overwrite=True)
     assert copies[1].read_bytes() == Path(paths[1]).read_bytes()
+
+
+def test_each_source_has_a_file_of_its_own(paths, tmp_path):
+    names = ["p/a.fits", "p/a-2.fits", "q/a.fits"]
+    copies = [tmp_path / name for name in names]
+    for copy, path in zip(copies, paths, strict=True):
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(Path(path).read_bytes())
+    made = align_group(copies, hdu="all").write_images(copies, tmp_path / "out")
+    assert list(made["status"]) == ["ok"] * 3
+    assert len({*made["file"]}) == len(list((tmp_path / "out").glob("*.fits"))) == 3

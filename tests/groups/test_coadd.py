@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.modeling.models import AffineTransformation2D
-from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
 from astropy.table import QTable
 
 from spalipy_astro import Alignment, GroupAlignment
@@ -330,3 +330,31 @@ def test_images_that_do_not_fit_are_named(shifted):
     frames[1] = np.ones((3, 40, 60))
     with pytest.raises(ValueError, match=r"images\[1\] has 3 colors or planes, images\[0\] has 1"):
         shifted.coadd(frames)
+
+
+@pytest.mark.parametrize("units", [("Jy", "Jy", "Jy"), ("mJy", "Jy", "mJy")])
+def test_background_is_that_of_the_reference_in_any_unit(shifted, units):
+    images = [
+        CCDData((np.full(SHAPE, value) * u.Jy).to(unit))
+        for value, unit in zip((5.0, 12.0, 1.0), units, strict=True)
+    ]
+    canvas, _ = replace(shifted, reference=1).coadd(images)
+    assert canvas.unit == u.Unit(units[0])
+    assert canvas.data[20, 50] * canvas.unit.to(u.Jy) == pytest.approx(12.0, rel=1e-5)
+
+
+def test_nddata_is_combined_as_ccddata_is(shifted):
+    masks = np.zeros(SHAPE, bool)
+    masks[3, 4] = True
+    spread = np.full(SHAPE, 2.0)
+    found = [
+        shifted.coadd(
+            [
+                kind(i.data, mask=masks, uncertainty=StdDevUncertainty(spread), unit="adu")
+                for i in constant(5, 12, 1)
+            ]
+        )[0]
+        for kind in (CCDData, NDData)
+    ]
+    np.testing.assert_array_equal(found[0].data, found[1].data)
+    np.testing.assert_array_equal(found[0].uncertainty.array, found[1].uncertainty.array)

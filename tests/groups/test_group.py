@@ -201,3 +201,9 @@ def test_frames_that_there_are_not_have_nothing_between(drawn, i, error):
     group = align_group(drawn.scene(drawn.panels(4)[:2], 5))
     with pytest.raises(error, match=r"^i is a frame's number, 0 to 1"):
         group.between(i, 0)
+
+
+def test_labels_may_come_one_by_one(drawn):
+    lists = drawn.scene(drawn.panels(4)[:2], 5)
+    group = align_group(lists, camera=iter("ab"))
+    assert list(group.table["status"]) == ["ok", "ok"]

@@ -90,3 +90,14 @@ def test_what_is_no_such_catalog_is_refused(field, drawn):
     moving["pmra"], moving["pmdec"] = 1.0, 1.0
     with pytest.raises(CatalogError, match="proper motions but no reference epoch"):
         align_group(lists[:2], reference=moving, epoch=2020.0)
+
+
+def test_frames_that_only_the_catalog_connects_are_reported(drawn, tmp_path):
+    truths = [drawn.Truth(place) for place in ((0, 0), (1600, 100))]
+    lists, catalog, _ = drawn.sky_scene(truths, 3, density=70)
+    known = {"rotation": (-9, 9), "scale": (0.9, 1.1), "parity": 1}
+    group = align_group(lists, reference=catalog, **known)
+    assert list(group.table["component"]) == [0, 0]
+    assert len(group.links) == 0
+    group.report(tmp_path / "group.html")
+    assert "All 2 frames are connected" in (tmp_path / "group.html").read_text(encoding="utf-8")
