@@ -604,7 +604,14 @@ def test_a_unit_that_nobody_knows_is_written_back(tmp_path, caplog):
 def test_uncertainty_in_a_unit_of_its_own():
     """It is converted; one that cannot be is refused by name."""
     from astropy import units as u
-    from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+    from astropy.nddata import (
+        CCDData,
+        InverseVariance,
+        NDData,
+        StdDevUncertainty,
+        UnknownUncertainty,
+        VarianceUncertainty,
+    )
 
     from spalipy_astro.io import as_image
 
@@ -615,6 +622,13 @@ def test_uncertainty_in_a_unit_of_its_own():
     ):
         image = CCDData(pixels(), unit="electron", uncertainty=spread)
         assert_allclose(as_image(image).error, 3, rtol=1e-6)
+    image = CCDData(pixels(), unit="electron", uncertainty=UnknownUncertainty(plane(3)))
+    with pytest.raises(ImageError, match="is an UnknownUncertainty, which does not say"):
+        as_image(image)
+    gaps = plane(0.25)
+    gaps[0, 0] = 0  # no warning of a division
+    image = CCDData(pixels(), unit="electron", uncertainty=InverseVariance(gaps))
+    assert np.argwhere(as_image(image).error != 2).tolist() == [[0, 0]]
     wrong = NDData(pixels(), unit="electron")
     wrong._uncertainty = StdDevUncertainty(plane(3), unit="m")
     with pytest.raises(ImageError, match="unit m, its data electron"):
