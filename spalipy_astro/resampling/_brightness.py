@@ -23,9 +23,9 @@ def conserves_flux(data: Any) -> bool:
     Returns
     -------
     bool
-        False for what is per solid angle, per square parsec or per beam, for temperatures (also integrated over
-        velocities), for velocities, and for magnitudes and other logarithms; True otherwise, also
-        without a unit.
+        False for what is per solid angle, per square parsec or per beam, for temperatures (also
+        integrated over velocities), for velocities, and for magnitudes and other logarithms; True
+        otherwise, also without a unit.
     """
     unit = getattr(data, "unit", None)
     if unit is None:
