@@ -159,7 +159,7 @@ def _has_few(source: PixelSource, background: Background, rows: NDArray[np.int64
     with np.errstate(over="ignore", invalid="ignore"):
         around = (four.sum(axis=0, dtype=float) - 4 * high) / most
         middle = (light[strip, row, x].astype(float) - low) / least
-        return np.count_nonzero(~(around > 1.01 * (_SHARED * middle + 1))) < _FEWEST
+        return bool(np.count_nonzero(~(around > 1.01 * (_SHARED * middle + 1))) < _FEWEST)
 
 
 def _snr(source: PixelSource, background: Background, rows: NDArray[np.int64]) -> NDArray:
