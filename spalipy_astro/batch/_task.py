@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
-from spalipy_astro._checks import mask_like
+from spalipy_astro._checks import check_pixels, mask_like
 from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro._workers import describe, heard, no_collection, reuse_arrays
 from spalipy_astro.alignment import Alignment, output_of, resampled
@@ -451,6 +451,7 @@ def _image(task: Task, settings: Settings) -> Any:
             raise ImageError(f"the source is a catalog. {_NO_PIXELS}")
         return image
     if not isinstance(image, NDData):
+        check_pixels(image, name="the source")
         image = CCDData(np.ma.getdata(image), unit="adu", mask=np.ma.getmask(image))
         image.mask = None if image.mask is np.ma.nomask else image.mask
     if mask is not None:
