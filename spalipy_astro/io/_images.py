@@ -188,7 +188,15 @@ def _of_a_plane(wcs: Any, name: str) -> Any:
 
 def _in_unit_of(image: NDData, name: str) -> NDArray:
     """Return the standard deviation of the pixels of an image, in the unit of its pixels."""
-    spread = image.uncertainty.represent_as(StdDevUncertainty)
+    try:
+        with np.errstate(divide="ignore"):  # an inverse variance of 0 is that of a bad pixel
+            spread = image.uncertainty.represent_as(StdDevUncertainty)
+    except TypeError as unknown:
+        raise ImageError(
+            f"the uncertainty of the {name} is an {type(image.uncertainty).__name__}, which does "
+            "not say what its numbers are; make it a StdDevUncertainty, VarianceUncertainty or "
+            "InverseVariance, or leave it out."
+        ) from unknown
     error = np.asarray(spread.array)
     if spread.unit is None or image.unit is None or spread.unit == image.unit:
         return error

@@ -32,9 +32,9 @@ _TOLD = re.compile(
     rf"|{_EQUINOX.pattern}|{_UNIT.pattern}|MJD.*"
 )
 _ANGLES = {
-    **dict.fromkeys(("degree", "degrees", "degs", "deg.", "decimal degrees"), "deg"),
-    **dict.fromkeys(("arcseconds", "arcsecs", "arcsecond"), "arcsec"),
-    **dict.fromkeys(("radian", "radians"), "rad"),
+    **dict.fromkeys(("deg", "degree", "degrees", "degs", "deg.", "decimal degrees"), "deg"),
+    **dict.fromkeys(("arcsec", "arcseconds", "arcsecs", "arcsecond"), "arcsec"),
+    **dict.fromkeys(("rad", "radian", "radians"), "rad"),
 }
 _FILE = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "")
 
