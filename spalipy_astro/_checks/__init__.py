@@ -34,6 +34,7 @@ from spalipy_astro._checks._plain import (
     numbers_of_pixels,
     path_of,
 )
+from spalipy_astro._checks._room import check_room
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -52,6 +53,7 @@ __all__ = [
     "check_mask",
     "check_names",
     "check_pixels",
+    "check_room",
     "check_shape",
     "check_wcs",
     "check_whole_offset",

@@ -75,7 +75,9 @@ def test_argument_is_named(flaw):
         lambda: Alignment.from_transform(Shift(1) & Shift(2), wcs=wcs),
         lambda: sound.resample(np.ones((90, 100)), wcs=(wcs, (20, 30))),
     ):
-        with pytest.raises(ValueError, match=r"^wcs maps no pixels to the sky: .* (singular|not f)"):
+        with pytest.raises(
+            ValueError, match=r"^wcs maps no pixels to the sky: .* (singular|not f)"
+        ):
             call()
 
 
@@ -88,7 +90,7 @@ def test_header_is_refused_in_words(cards):
         header[keyword] = 0.0
     points = np.random.default_rng(1).uniform(0, 100, (9, 2))
     alignment = fit_alignment(points, points, wcs=tan(cdelt=[-1e-4, 1e-4]))
-    with pytest.raises(ValueError, match="^wcs: the header .* singular"):
+    with pytest.raises(ValueError, match=r"^wcs: the header .* singular"):
         alignment.resample(np.ones((90, 100)), wcs=(header, (20, 30)))
 
 
