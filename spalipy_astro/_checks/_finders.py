@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 __all__ = ["check_finder", "name_of_finder"]
@@ -29,7 +30,8 @@ def check_finder(finder: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is neither a word nor callable, or a class instead of one of its objects.
+        If it is neither a word nor callable, a class instead of one of its objects, or a function
+        that cannot be called as ``finder(data, mask=mask)``.
     ValueError
         If it is an unknown word.
     """
@@ -43,6 +45,17 @@ def check_finder(finder: Any) -> Any:
         )
     elif not callable(finder):
         raise TypeError(f"finder is {_RULE}; got {finder!r}.")
+    else:
+        try:
+            takes = signature(finder)
+        except ValueError:  # compiled functions do not tell what they take
+            return finder
+        try:
+            takes.bind(None, mask=None)
+        except TypeError:
+            raise TypeError(
+                f"finder is called as finder(data, mask=mask); got {name_of_finder(finder)}{takes}."
+            ) from None
     return finder
 
 

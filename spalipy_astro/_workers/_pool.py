@@ -37,9 +37,9 @@ _UNGUARDED = (
 )
 
 
-def check_workers(executor: Any, n_workers: Any) -> None:
+def check_workers(executor: Any, n_workers: Any) -> int | None:
     """
-    Raise for what `run` cannot take.
+    Return the number of workers as a plain one; raise for what `run` cannot take.
 
     Raises
     ------
@@ -48,8 +48,9 @@ def check_workers(executor: Any, n_workers: Any) -> None:
     """
     if not isinstance(executor, Executor) and executor not in ("processes", "threads"):
         raise ValueError(f"executor is 'processes', 'threads' or an Executor; got {executor!r}.")
-    if n_workers is not None:
-        whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
+    if n_workers is None:
+        return None
+    return whole_number("n_workers", n_workers, "a number of workers, or None", least=1)
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def align_many(
         ``flux_ratio`` a number up to 1 is a share of the median: ``{"fwhm": "3 sigma", "n_stars":
         0.5, "ellipticity": 0.4}``. What depends on the exposure time is compared with frames of
         the same one. Or a function that takes the table and returns True for each bad row.
-    target : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`, optional
+    target : Table, data frame, path or `~astropy.coordinates.SkyCoord`, optional
         Where a comet or an asteroid is: two rows or more with ``time`` (MJD, JD, ISO or
         `~astropy.time.Time`; UTC unless it says otherwise) and ``x``, ``y`` (template px) or a
         `~astropy.coordinates.SkyCoord`, or one with ``obstime``. It is interpolated to the middle
@@ -271,7 +271,8 @@ def align_many(
     """
     from spalipy_astro.resampling import check_method, drops_of
 
-    _check(executor, n_workers, min_matched, options)
+    n_workers = check_workers(executor, n_workers)
+    _check(min_matched, options)
     check_reject(reject)
     check_method(method, fill_value)
     shape = None if shape is None else check_shape(shape)
@@ -427,7 +428,7 @@ def align_many(
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
                     shown.tell(row_of(seen[row], outcomes[row], files))
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
-            window = common_window(grid, window, good)
+            window = common_window(grid, window, good, pixels.get("scale", 1))
             tasks = [
                 replace(task, alignment=outcomes[task.index].alignment)
                 for task in tasks
@@ -481,9 +482,8 @@ class _Work:
                 yield index, result
 
 
-def _check(executor: Any, n_workers: Any, min_matched: Any, options: Mapping[str, Any]) -> None:
+def _check(min_matched: Any, options: Mapping[str, Any]) -> None:
     """Raise for arguments that make no sense."""
-    check_workers(executor, n_workers)
     whole_number("min_matched", min_matched, "a number of stars", least=0)
     own = set(signature(align_many).parameters)
     known = set(signature(find_alignment).parameters) - {"source"}
@@ -527,7 +527,7 @@ def _prepare_template(
     template: Any, settings: Settings, options: Mapping[str, Any]
 ) -> tuple[Any, StarFrame]:
     """Find the stars of the template; return what to call it, too."""
-    label = type(template).__name__
+    label = f"{'a catalog' if is_catalog(template) else 'an image'} in memory"
     if isinstance(template, str | os.PathLike):
         label = os.fspath(template)
     template = open_side(template, name="template", hdu=settings.hdu, **settings.flags)
@@ -556,10 +556,12 @@ def _without_stars(
 
 def _require_frames(frames: Mapping[int, Any], outcomes: Mapping[int, Outcome]) -> None:
     """Raise, with their reasons, if no source has stars."""
+    if not outcomes and not frames:
+        raise TooFewStarsError("sources is empty: no frame can be the template.")
     if not frames:
         reasons = "; ".join(sorted({outcome.reason for outcome in outcomes.values()})[:3])
         raise TooFewStarsError(
-            f"none of {len(outcomes)} sources can be a template. Reasons are: {reasons or 'none'}"
+            f"none of {len(outcomes)} sources can be a template. Reasons are: {reasons}"
         )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, TypeAlias
 
+import astropy.units as u
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import number
 from spalipy_astro.batch._figures import FIGURES
 
 __all__ = ["Reject", "check_reject", "rejected"]
@@ -30,6 +31,7 @@ _HIGH_IS_BAD = (
     "rms",
     "flux_ratio_err",
 )
+_UNITS = {"fwhm": (u.pix,), "rms": (u.pix,), "fwhm_arcsec": (u.arcsec,), "exptime": (u.s,)}
 _COUNTS = ("n_matched", "n_stars")
 _SHARES = (*_COUNTS, "flux_ratio")  # of which a number up to 1 is a share of the median
 # what a longer exposure changes: frames are compared with those of the same one
@@ -171,31 +173,33 @@ def _rules(reject: Any) -> list[_Rule]:
         if column not in (*_LOW_IS_BAD, *_HIGH_IS_BAD):
             known = ", ".join(name for name in FIGURES if name in (*_LOW_IS_BAD, *_HIGH_IS_BAD))
             raise ValueError(f"reject: there is no quality {column!r}; there are {known}.")
-        plain = what if isinstance(what, str) else _number(what)
+        plain = what if isinstance(what, str) else _number(column, what)
         found = None if plain is None else _RULE.fullmatch(plain)
         if found is None:
             raise ValueError(
                 f"reject: {column} takes a number, '3 sigma', '1.5 median' or '80 %' (the best "
                 f"ones, which are kept); got {what!r}."
             )
-        number, kind = float(found["number"]), _KINDS.get((found["kind"] or "")[-1:].lower(), "")
-        if kind == "%" and not 0 < number <= 100:
+        value, kind = float(found["number"]), _KINDS.get((found["kind"] or "")[-1:].lower(), "")
+        if kind == "%" and not 0 < value <= 100:
             raise ValueError(f"reject: {column}: a share is from 0 to 100 %; got {what!r}.")
-        if not kind and column in _SHARES and number <= 1:
+        if not kind and column in _SHARES and value <= 1:
             kind = "median"
         elif not kind and column == "flux_ratio":
             raise ValueError(
                 "reject: flux_ratio takes a share of the night's median, up to 1, such as 0.5; got "
                 f"{what!r}."
             )
-        rules.append(_Rule(column, number, kind))
+        rules.append(_Rule(column, value, kind))
     return rules
 
 
-def _number(what: Any) -> str | None:
-    """Write a number of any kind; None if it is something else."""
-    is_number = isinstance(what, Real) and not isinstance(what, bool)
-    return repr(float(what)) if is_number else None
+def _number(column: str, what: Any) -> str | None:
+    """Write a number of any kind, in the unit of its column; None if it is something else."""
+    try:
+        return repr(number(column, what, "", *_UNITS.get(column, ())))
+    except (TypeError, ValueError):
+        return None
 
 
 def _clipped(values: NDArray[np.float64], sigmas: float, side: int, floor: float) -> float:

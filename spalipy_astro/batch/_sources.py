@@ -102,7 +102,7 @@ def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
     Raises
     ------
     TypeError
-        If they are no list, but one image or one catalog.
+        If they are no list, but one image or one catalog, or a mapping.
     FileNotFoundError
         If a folder or a pattern stands for no file.
     """
@@ -126,6 +126,11 @@ def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
     if isinstance(sources, list | tuple) and any(isinstance(row, list) for row in sources[:1]):
         if not isinstance(sources[0], fits.HDUList):
             raise _single(name, "one list of rows", "np.array(image)")
+    if isinstance(sources, Mapping):
+        raise TypeError(
+            f"{name} is a list of images, a folder or a pattern; got a {kind}, whose items are its "
+            "keys. Write list(images.values())."
+        )
     if not isinstance(sources, Iterable):
         raise TypeError(f"{name} is a list of images; got {sources!r}.")
     return sources

@@ -114,8 +114,21 @@ def coadd_inputs(
     return inputs, alignment.template_wcs, alignment.template_shape
 
 
+def _check_table(table: Any) -> None:
+    """Raise for what is not the table of a batch."""
+    if not isinstance(table, Table):
+        raise TypeError(
+            f"table is what align_many returns, or rows of it; got {type(table).__name__}."
+        )
+    if "status" not in table.colnames:
+        raise ValueError(
+            "table is what align_many returns, or rows of it; got one without the column 'status'."
+        )
+
+
 def _good_rows(table: Table, column: str, remedy: str) -> list[Any]:
     """Return the rows of aligned sources, if the column has their paths."""
+    _check_table(table)
     rows = [row for row in table if row["status"] == "ok"]
     if column not in table.colnames or not all(isinstance(row[column], str) for row in rows):
         raise ValueError(f"the table has no paths in a column {column!r}; that takes {remedy}.")
@@ -151,6 +164,7 @@ def stack_weights(table: Table, *, by: str = "depth") -> NDArray[np.float64]:
     """
     if by not in _BY:
         raise ValueError(f"by is one of {', '.join(_BY)}; got {by!r}.")
+    _check_table(table)
     good = np.asarray(table["status"]) == "ok"
     if by == "equal":
         return good.astype(float)

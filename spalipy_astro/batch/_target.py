@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import astropy.units as u
@@ -17,6 +18,7 @@ from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
 from spalipy_astro._files import require_file
+from spalipy_astro.catalogs import as_table, is_frame
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io import mid_exposure
 
@@ -83,7 +85,7 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
 
     Parameters
     ----------
-    target : `~astropy.table.Table`, path, or `~astropy.coordinates.SkyCoord` with ``obstime``
+    target : Table, data frame, mapping, path, or `~astropy.coordinates.SkyCoord` with ``obstime``
         With a column ``time`` (or ``mjd``, ``jd``, ``datetime_jd``, ``date``) and the columns ``x``
         and ``y`` (template px), or a column of `~astropy.coordinates.SkyCoord`, or ``ra`` and
         ``dec`` (deg, another unit, or sexagesimal).
@@ -111,6 +113,11 @@ def target_of(target: Any, wcs: Any, header: Mapping[str, Any] | None) -> Target
             raise type(error)(f"target: {error}") from error
     if isinstance(target, SkyCoord) and target.obstime is not None and target.ndim == 1:
         target = QTable({"time": target.obstime, "position": target})
+    if is_frame(target) or (isinstance(target, Mapping) and target):
+        try:
+            target = as_table(target, name="target")
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"target is a table, of columns of one length ({error}).") from error
     if not isinstance(target, Table):
         raise TypeError(
             "target is a table with the columns time and x, y (template px), or time and a "
@@ -139,7 +146,11 @@ def _times(column: Any) -> NDArray[np.float64]:
         values = _plain(column, u.day, "time is MJD or JD, in days, or a unit of time")
         if values.dtype.kind in "SUO":
             try:
-                column = Time(values.astype(str), scale="utc")
+                try:
+                    column = Time(values.astype(str), scale="utc")
+                except ValueError:  # with a zone of time
+                    moments = [datetime.fromisoformat(str(value)) for value in values.ravel()]
+                    column = Time(moments, scale="utc")
             except ValueError:
                 raise ValueError(
                     "target: time as text is ISO, such as 2026-03-01T20:00:00; got "

@@ -9,7 +9,7 @@ from spalipy_astro.catalogs._dialects import (
     unregister_dialect,
 )
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
-from spalipy_astro.catalogs._read import as_table, is_catalog
+from spalipy_astro.catalogs._read import as_table, is_catalog, is_frame
 from spalipy_astro.catalogs._sky import (
     SkyPlane,
     epoch_of,
@@ -30,6 +30,7 @@ __all__ = [
     "as_table",
     "epoch_of",
     "is_catalog",
+    "is_frame",
     "is_sky_catalog",
     "project_catalog",
     "read_catalog",

@@ -79,7 +79,10 @@ def is_catalog(thing: Any) -> bool:
         return _holds_table(path) and not image_hdus(path)
     if getattr(getattr(thing, "dtype", None), "names", None):
         return True
-    shape = np.shape(thing)
+    try:
+        shape = np.shape(thing)
+    except ValueError:  # rows of different lengths
+        return False
     return len(shape) == 2 and shape[1] == 2
 
 

@@ -180,8 +180,11 @@ def _work(options: argparse.Namespace, console: Console) -> int:
     made = _write_aligned(options, console, group, files, aligned)
     table = group.table.copy()
     table["aligned"] = [str(path) for path in made]
-    with whole_file(folder / _TABLE, overwrite=options.overwrite) as part:
-        table.write(part, format="ascii.ecsv")
+    with (
+        whole_file(folder / _TABLE, overwrite=options.overwrite) as part,
+        open(part, "w", encoding="utf-8", newline="") as stream,  # names of files, in any locale
+    ):
+        table.write(stream, format="ascii.ecsv")
     n_parts = int(table["component"].max()) + 1
     if n_parts > 1:
         console.note(

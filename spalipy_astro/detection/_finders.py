@@ -78,12 +78,20 @@ def ask_finder(
     ------
     CatalogError
         If its result has no positions.
+    TypeError
+        If it is neither a table nor None.
     """
     found = finder(light, mask=mask)
-    if found is None or len(found) == 0:
+    if found is None:
         return QTable(names=("x", "y", "flux"))
     try:
+        if len(found) == 0:
+            return QTable(names=("x", "y", "flux"))
         table = read_catalog(found)
+    except TypeError as error:
+        raise TypeError(
+            f"finder returns a table of stars, or None; got {type(found).__name__} ({error})."
+        ) from error
     except CatalogError as error:
         raise CatalogError(f"what the finder returns cannot be used: {error}") from error
     table.remove_column("row")

@@ -96,7 +96,7 @@ def write_images(
     from spalipy_astro.resampling import check_method
 
     check_method(method, np.nan)
-    check_workers(executor, n_workers)
+    n_workers = check_workers(executor, n_workers)
     progress = check_progress(progress)
     if grid not in ("frame", "canvas"):
         raise ValueError(f"grid is 'frame' or 'canvas'; got {grid!r}.")

@@ -161,7 +161,7 @@ def align_group(
     check_names("align_group()", options, {*own, *_OPTIONS})
     given = FindOptions(**options)
     check_hdu(hdu)
-    check_workers(executor, n_workers)
+    n_workers = check_workers(executor, n_workers)
     progress = check_progress(progress)
     catalog = _catalog_of(reference)
     if catalog is not None:

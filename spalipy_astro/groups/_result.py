@@ -161,6 +161,8 @@ class GroupAlignment:
         ValueError
             If the frame is not connected, or was a catalog.
         """
+        n = len(self.alignments)
+        k = whole_number("k", k, f"a frame's number, 0 to {n - 1}", least=0, most=n - 1)
         alignment = self.alignments[k]
         if alignment is None or alignment.source_shape is None:
             raise ValueError(f"the frame {k} has no place on a canvas; see the table.")
@@ -173,7 +175,10 @@ class GroupAlignment:
         """Return the frames of a component."""
         labels = np.asarray(self.table["component"])
         if not (labels >= 0).any():
-            raise ValueError("no two frames are connected: there is no common grid.")
+            raise ValueError(
+                "no two frames are connected: there is no common grid. The column 'reason' of "
+                f"the table tells why; of image 0: {self.table['reason'][0]}"
+            )
         if isinstance(component, bool) or component not in set(labels[labels >= 0].tolist()):
             raise ValueError(
                 f"component is a number from 0 to {labels.max()}, as in the table; got "

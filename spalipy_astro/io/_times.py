@@ -30,6 +30,7 @@ _MOMENTS = (
     ("OBSJD", "jd", 0.5),
     ("MJD", "mjd", 0.5),
 )
+_DAY = 1.01  # more than that, and the cards are not of one exposure
 _CLOCKS = ("TIME-OBS", "UT", "UTC", "UTSTART", "UT-START", "UTC-OBS", "TIME-BEG")
 _CLOCK = re.compile(r"(\d\d?)(:\d\d)(:\d\d(?:\.\d*)?)?")
 _OLD_DATE = re.compile(r"(\d\d)/(\d\d)/(\d\d)")
@@ -69,6 +70,7 @@ def mid_exposure(header: Mapping[str, Any], *, to_the_day: bool = False) -> floa
     scale = scale if scale in Time.SCALES and scale != "local" else "utc"
     exposure = exposure_time(header)
     exposure = 0.0 if math.isnan(exposure) else exposure  # at a moment, if it tells none
+    day: float | None = None
     for card, format, part in _MOMENTS:
         value = header.get(card)
         if format == "date":
@@ -82,10 +84,15 @@ def mid_exposure(header: Mapping[str, Any], *, to_the_day: bool = False) -> floa
             continue
         try:
             start = Time(value, format="isot" if format == "date" else format, scale=scale)
-            return float((start + TimeDelta(part * exposure, format="sec")).utc.mjd)
+            middle = float((start + TimeDelta(part * exposure, format="sec")).utc.mjd)
         except (TypeError, ValueError):
             continue
-    return None
+        if day is not None:
+            return middle if abs(middle - day) < _DAY else day
+        if format == "date" or value % 0.5:
+            return middle
+        day = middle  # midnight or noon: some write the day only, and the time in another card
+    return day
 
 
 def _with_clock(header: Mapping[str, Any], day: str, to_the_day: bool) -> str | None:

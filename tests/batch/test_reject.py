@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.table import QTable
@@ -121,6 +122,8 @@ def test_spellings_of_sigma(spelled):
         ("4", [5]),
         (np.float32(4), [5]),
         (np.int64(4), [5]),
+        (np.array(4.0), [5]),
+        (4 * u.pix, [5]),
     ],
 )
 def test_spellings_of_limits(rule, bad):
@@ -129,7 +132,7 @@ def test_spellings_of_limits(rule, bad):
 
 
 @pytest.mark.parametrize(
-    "rule", [np.bool_(True), np.array([1.0, 2.0]), "4 px", "sigma", "3 sigma 4"]
+    "rule", [np.bool_(True), np.array([1.0, 2.0]), "4 px", "sigma", "3 sigma 4", 4 * u.s]
 )
 def test_what_is_no_limit(rule):
     with pytest.raises(ValueError, match="fwhm takes a number"):
@@ -167,3 +170,9 @@ def test_frames_are_compared_with_those_of_their_exposure():
 def test_round_stars_are_no_outliers():
     table = of_columns(ellipticity=[0.01, 0.012, 0.011, 0.01, 0.03, 0.2])
     assert list(rejected({"ellipticity": "3 sigma"}, table)) == [5]
+
+
+def test_limits_have_the_unit_of_their_column():
+    table = of_columns(fwhm_arcsec=[1.0, 1.2, 3.0], exptime=[10.0, 60.0, 60.0])
+    assert list(rejected({"fwhm_arcsec": 2000 * u.mas}, table)) == [2]
+    assert list(rejected({"exptime": 0.5 * u.min}, table)) == [0]

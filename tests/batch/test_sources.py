@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData
 from astropy.table import Table
 
-from spalipy_astro import Alignment, align_many, detect_stars
+from spalipy_astro import Alignment, TooFewStarsError, align_many, detect_stars
 from spalipy_astro.batch import expand, stem_of
 from spalipy_astro.io import peek_alignment
 
@@ -132,6 +132,19 @@ def test_one_image_is_no_list(night, folders):
     for one in (3, None, object()):
         with pytest.raises(TypeError, match=r"^sources is a list"):
             align_many(one, template)
+    with pytest.raises(TypeError, match=r"^sources .*got a dict.*list\(images\.values\(\)\)"):
+        align_many({"a": frames[0]}, template)
+
+
+def test_what_is_no_image_is_a_row_that_says_so(night):
+    template, frames = night
+    odd = [None, 3, np.array([None, None]), np.zeros((9, 9), complex), [[1, 2], [3]]]
+    table = align_many([*odd, frames[0]], template, n_workers=np.float64(1))
+    assert list(table["status"]) == ["failed"] * 5 + ["ok"]
+    for reason in table["reason"][:5]:
+        assert "source is an image: a path, an HDU or HDUList" in reason
+    with pytest.raises(TooFewStarsError, match="sources is empty"):
+        align_many([], "best")
 
 
 def test_every_kind_of_image_is_a_source_and_a_template(night, folders):

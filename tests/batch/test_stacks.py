@@ -72,6 +72,12 @@ def test_what_cannot_be_stacked(batch, make_sky_pair):
         coadd_inputs(table[1:2])
     with pytest.raises(ValueError, match="files as sources"):
         coadd_inputs(align_many([template], template))
+    functions = (stack_frames, stack_weights, coadd_inputs, lambda one: list(aligned_frames(one)))
+    for function in functions:
+        with pytest.raises(TypeError, match=r"^table is what align_many returns.*got list"):
+            function(list(table["aligned"]))
+        with pytest.raises(ValueError, match=r"^table .*without the column 'status'"):
+            function(table["source", "aligned"])
 
 
 def test_a_source_that_is_another_one_now(batch, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -35,6 +37,12 @@ START = 60000.25
         ({"DATE-OBS": "30/11/98", "TIME-OBS": "12:00:00"}, 51147.5),
         ({"DATE-OBS": "2023-02-25T06:00"}, START),
         ({"DATE-OBS": "2023-02-25", "UT": "6:00"}, START),
+        # some write the day alone as MJD, and the time in another card
+        ({"MJD-OBS": 60000, "DATE-OBS": "2023-02-25T06:00:00", "EXPTIME": 60}, START + 30 / 86400),
+        ({"MJD-OBS": 60000.0, "JD": START + 2400000.5}, START),
+        ({"MJD-OBS": 60000.0, "DATE-OBS": "2023-02-25T00:00:00"}, 60000.0),
+        ({"MJD-OBS": 60000.0, "DATE-OBS": "2020-02-25T06:00:00"}, 60000.0),
+        ({"MJD-OBS": 60000.0, "EXPTIME": 20}, 60000.0 + 10 / 86400),
         ({"DATE-OBS": "2023-02-25"}, None),
         ({"DATE-OBS": "yesterday"}, None),
         ({}, None),
@@ -144,6 +152,32 @@ PLACES = {"x": [10.0, 30.0], "y": [5.0, -5.0]}
 def test_times_of_all_kinds(columns):
     found = target_of(QTable({**columns, **PLACES}), None, None)
     np.testing.assert_allclose(found.time, TIMES.mjd, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        ["2023-02-25T06:00:00+00:00", "2023-02-25T10:24:00+02:00"],
+        [moment.replace(tzinfo=UTC) for moment in TIMES.datetime],
+    ],
+)
+def test_zones_of_time(time):
+    found = target_of({"time": time, **PLACES}, None, None)
+    np.testing.assert_allclose(found.time, TIMES.mjd, rtol=0, atol=1e-6)
+
+
+def test_data_frames_and_mappings_are_tables():
+    pandas = pytest.importorskip("pandas")
+    columns = {"time": TIMES.isot, **PLACES}
+    frame = pandas.DataFrame(columns)
+    moments = frame.assign(time=pandas.to_datetime(frame["time"]).dt.tz_localize("UTC"))
+    for table in (columns, frame, moments):
+        target = target_of(table, None, None)
+        np.testing.assert_allclose(target.at(START + 0.025), [15.0, 2.5], atol=1e-4)
+    with pytest.raises(ValueError, match=r"^target is a table, of columns of one length"):
+        target_of({"time": TIMES.mjd, "x": [1.0], "y": [2.0, 3.0]}, None, None)
+    with pytest.raises(TypeError, match=r"^target is a table with the columns.*got dict"):
+        target_of({}, None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import shutil
 
@@ -94,6 +96,22 @@ def test_table_and_group_say_the_same(field):
         assert np.allclose(
             group.alignments[k].transform(50.0, 60.0), np.add(place, (50, 60)), atol=0.1
         )
+
+
+def test_names_of_files_are_written_in_any_locale(raw, tmp_path, monkeypatch):
+    paths = [shutil.copy(raw / f"panel{k}.fits", tmp_path / f"Böö ☄ {k}.fits") for k in range(2)]
+
+    def ascii_locale(file, mode="r", buffering=-1, encoding=None, *others, **options):
+        if encoding is None and "b" not in mode:
+            encoding = "ascii"
+        return io.open(file, mode, buffering, encoding, *others, **options)  # noqa: UP020
+
+    monkeypatch.setattr(builtins, "open", ascii_locale)
+    out = ["-o", str(tmp_path / "out"), "--no-images", "--no-coadd", "--spline-order", "0"]
+    assert align_group([*map(str, paths), *out]) == 0
+    monkeypatch.undo()
+    table = QTable.read(tmp_path / "out" / "group.ecsv", encoding="utf-8")
+    assert list(table["source"]) == list(map(str, paths))
 
 
 def test_images_are_on_the_canvas(field):

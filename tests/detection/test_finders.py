@@ -247,6 +247,9 @@ def test_finder_without_positions(stars):
     (source, _), _, _ = stars
     with pytest.raises(CatalogError, match="finder returns"):
         detect_stars(source, finder=lambda data, mask=None: Table({"a": [1.0, 2.0]}))
+    for odd in (lambda data, mask: 7, lambda data, mask: [None]):
+        with pytest.raises((TypeError, CatalogError), match="finder returns"):
+            detect_stars(source, finder=odd)
 
 
 def test_empty_sky_has_no_sources():
@@ -261,6 +264,8 @@ def test_empty_sky_has_no_sources():
         (7, TypeError, "got 7"),
         (None, TypeError, "got None"),
         (DAOStarFinder, TypeError, r"DAOStarFinder\(\.\.\.\)"),
+        (lambda data: None, TypeError, r"called as finder\(data, mask=mask\); got .*\(data\)"),
+        (lambda data, mask, fwhm: None, TypeError, r"called as .*\(data, mask, fwhm\)"),
     ],
 )
 def test_senseless_finders(stars, finder, error, words):

@@ -201,6 +201,17 @@ def test_frames_that_there_are_not_have_nothing_between(drawn, i, error):
     group = align_group(drawn.scene(drawn.panels(4)[:2], 5))
     with pytest.raises(error, match=r"^i is a frame's number, 0 to 1"):
         group.between(i, 0)
+    with pytest.raises(error, match=r"^k is a frame's number, 0 to 1"):
+        group.window(i)
+
+
+def test_where_nothing_is_connected_the_error_says_why():
+    group = align_group([np.zeros((60, 70), bool), np.full((60, 70), 5.0)])
+    assert list(group.table["status"]) == ["failed", "failed"]
+    with pytest.raises(ValueError, match=r"no two frames.*image 0: .*of type bool"):
+        group.coadd([np.zeros((60, 70))] * 2)
+    with pytest.raises(TypeError, match=r"^images .*got a dict"):
+        align_group({"a": np.zeros((60, 70)), "b": np.zeros((60, 70))})
 
 
 def test_labels_may_come_one_by_one(drawn):
