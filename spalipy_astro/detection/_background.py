@@ -94,9 +94,8 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
         values = np.ascontiguousarray(source.rows(rows))
         _compiled.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
         if floor is not None:
-            growth.append(
-                _clipped_row(values, float(floor), float(step), x_edges, level[k], noise[k])
-            )
+            cells = level[k], noise[k]
+            growth.append(_cut_row(values, floor, float(step), x_edges, *cells))
         elif k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
