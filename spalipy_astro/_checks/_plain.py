@@ -13,6 +13,8 @@ from astropy.table import Table
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 from numpy.typing import NDArray
 
+from spalipy_astro._checks._matrix import require_sound_wcs
+
 __all__ = [
     "check_hdu",
     "check_mask",
@@ -23,6 +25,8 @@ __all__ = [
     "numbers_of_pixels",
     "path_of",
 ]
+
+_SAME = 1e-6  # px; noise keeps any two exposures further apart
 
 
 def in_pixels(name: str, value: Any) -> Any:
@@ -94,12 +98,20 @@ def numbers_of_pixels(name: str, values: Any) -> NDArray[np.float64]:
 
 
 def is_template(table: Table) -> NDArray[np.bool_]:
-    """Tell which row of the table of a batch is its template, if one of the sources is."""
+    """
+    Tell which row of the table of a batch is its template, if one of the sources is.
+
+    It has the template's name, or, where arrays have none and paths are written in two ways, lies
+    on the template without a shift and without noise.
+    """
     template = table.meta.get("template")
-    if template is None or "source" not in table.colnames:
-        return np.zeros(len(table), bool)
-    same = [source == template for source in table["source"]]
-    return np.array(same, bool)
+    same = np.zeros(len(table), bool)
+    if template is not None and "source" in table.colnames:
+        same = np.array([source == template for source in table["source"]], bool)
+    if {"rms", "shift_x", "shift_y"} <= set(table.colnames):
+        off = [np.abs(np.asarray(table[name], float)) for name in ("rms", "shift_x", "shift_y")]
+        same |= np.max(off, axis=0) < _SAME
+    return same
 
 
 def path_of(name: str, value: Any) -> str:
@@ -154,9 +166,10 @@ def check_pixels(image: Any, *, name: str) -> None:
 
 
 def check_wcs(wcs: Any, *, name: str = "wcs") -> None:
-    """Raise TypeError for what is neither a WCS nor None."""
+    """Raise TypeError for what is neither a WCS nor None, ValueError for one that has a flaw."""
     if not (wcs is None or isinstance(wcs, BaseHighLevelWCS | BaseLowLevelWCS)):
         raise TypeError(
             f"{name} is an astropy.wcs.WCS or a gwcs.WCS; got {type(wcs).__name__}. Of a header it "
             "is WCS(header)."
         )
+    require_sound_wcs(wcs, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -127,6 +127,13 @@ class Alignment(Merits):
         shapes = self.source_shape, self.template_shape
         error = error_over(self._errors, self.transform, *shapes, stars)
         return {**self._summary, "error": error}
+
+    def _noted(self, notes: Mapping[str, Any]) -> Alignment:
+        """Return the same with more entries in `provenance`, on which nothing else depends."""
+        new = replace(self, provenance={**self.provenance, **notes})
+        known = ("_figures", "_wcs_pair", "flux_ratio")
+        vars(new).update({name: vars(self)[name] for name in known if name in vars(self)})
+        return new
 
     def __repr__(self) -> str:
         return f"<Alignment of {describe(self._figures)}>"

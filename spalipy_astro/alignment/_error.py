@@ -45,12 +45,19 @@ class ErrorTerm:
     scale: float
     less: ErrorTerm | None = None
 
-    def variance(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Return the variance along each axis at source pixels, shape (N,), in template px**2."""
+    def variance(
+        self, x: FloatArray, y: FloatArray, points: FloatArray | None = None
+    ) -> FloatArray:
+        """
+        Return the variance along each axis at source pixels, shape (N,), in template px**2.
+
+        ``points``, shape (N, 2), is where `transform` puts them, if that is known.
+        """
         if self.less is not None:
             difference = self._errors(x, y) - self.less._errors(x, y)
             return np.einsum("nk,nk->n", difference, difference)
-        return (self.covariance.error(self._points(x, y)) * self.scale) ** 2
+        points = self._points(x, y) if points is None else points
+        return (self.covariance.error(points) * self.scale) ** 2
 
     def _points(self, x: FloatArray, y: FloatArray) -> FloatArray:
         return np.column_stack([np.ravel(c) for c in self.transform(x, y)])
@@ -136,9 +143,7 @@ class ErrorTerm:
 def error_at(terms: Sequence[ErrorTerm], x: FloatArray, y: FloatArray) -> FloatArray:
     """Return the 1-sigma error along each axis at source pixels, in template px."""
     flat = np.ravel(x), np.ravel(y)
-    total = np.zeros(flat[0].size)
-    for term in terms:
-        total += term.variance(*flat)
+    total = sum((term.variance(*flat) for term in terms), np.zeros(flat[0].size))
     return np.sqrt(total).reshape(np.shape(x))
 
 
@@ -172,12 +177,20 @@ def error_over(
         no stars either, as for lists of two fields.
     """
     x, y = stars
+    images = None  # where the transform puts them
     if source_shape is not None:
         x, y = _geometry.spread(source_shape, _GRID)
         if template_shape is not None:
             # not source pixels that lie on the template: the inverse is the direct way
-            x_back, y_back = transform.inverse(*_geometry.spread(template_shape, _GRID))
+            grid = _geometry.spread(template_shape, _GRID)
+            x_back, y_back = transform.inverse(*grid)
             inside = _geometry.inside(x_back, y_back, source_shape)
             if inside.any():
                 x, y = x_back[inside], y_back[inside]
-    return float(np.sqrt(2 * np.mean(error_at(terms, x, y) ** 2))) if len(x) else np.nan
+                images = np.column_stack([np.ravel(c)[inside] for c in grid])
+    if not len(x):
+        return np.nan
+    variances = (
+        term.variance(x, y, images if term.transform is transform else None) for term in terms
+    )
+    return float(np.sqrt(2 * np.mean(sum(variances))))

@@ -428,7 +428,7 @@ def align_many(
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
                     shown.tell(row_of(seen[row], outcomes[row], files))
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
-            window = common_window(grid, window, good)
+            window = common_window(grid, window, good, pixels.get("scale", 1))
             tasks = [
                 replace(task, alignment=outcomes[task.index].alignment)
                 for task in tasks
@@ -527,7 +527,7 @@ def _prepare_template(
     template: Any, settings: Settings, options: Mapping[str, Any]
 ) -> tuple[Any, StarFrame]:
     """Find the stars of the template; return what to call it, too."""
-    label = type(template).__name__
+    label = f"{'a catalog' if is_catalog(template) else 'an image'} in memory"
     if isinstance(template, str | os.PathLike):
         label = os.fspath(template)
     template = open_side(template, name="template", hdu=settings.hdu, **settings.flags)

@@ -273,6 +273,9 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     made.refuse_foreign(settings)
     alignment = task.alignment or (made.alignment() if settings.reuse else None)
     resumed = made.aligned is None and alignment is not None
+    first = settings.window is None  # of two steps; between them a common grid is found
+    wants_union = first and settings.grid == "union"
+    union = None
     if alignment is None:
         stars = find_frame(settings, task, source.image) if task.frame is None else task.frame
         try:
@@ -287,8 +290,9 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         if settings.target is not None:
             alignment = _on_target(alignment, settings.target, source.image)
         figures = figures_of(alignment)
-        notes = _notes(alignment, figures, key, task.owner)
-        alignment = replace(alignment, provenance={**alignment.provenance, **notes})
+        union = _union(alignment) if wants_union else None
+        notes = _notes(union, figures, key, task.owner)
+        alignment = alignment._noted(notes)
         check_matched(figures, settings.min_matched)
         if made.asdf is not None:
             with made.by_others(made.has_alignment, made.asdf, settings):
@@ -304,12 +308,11 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
             write_hdus(hdus, part)
-    first = settings.window is None  # of two steps; between them a common grid is found
     return Outcome(
         task.index,
         figures=figures,
         alignment=alignment if task.stem is None or settings.keep else None,
-        union=_union(alignment) if first and settings.grid == "union" else None,
+        union=(union or _union(alignment)) if wants_union else None,
         outline=_outline(alignment) if first and settings.grid == "intersection" else None,
         seconds=time.perf_counter() - start,
         resumed=resumed,
@@ -500,10 +503,10 @@ def _outline(alignment: Alignment) -> NDArray[np.float64] | None:
 
 
 def _notes(
-    alignment: Alignment, figures: Mapping[str, Any], key: str, owner: str
+    union: Window | None, figures: Mapping[str, Any], key: str, owner: str
 ) -> dict[str, Any]:
     """Return what an alignment's file has to tell a later run, which does not read the rest."""
-    notes = {"batch": key, "source": owner, "union": _union(alignment)}
+    notes = {"batch": key, "source": owner, "union": union}
     known = {
         name: FIGURES[name].kind(value) for name, value in figures.items() if np.isfinite(value)
     }

@@ -167,7 +167,8 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
                 dict.fromkeys(f"{p.x}, {p.y}" for d in _dialects() for p in d.positions[-1:])
             )
             + ". Say which to take, as with columns={'x': 'XCEN', 'y': 'YCEN'}, and origin=1 if "
-            "the first pixel has the number 1."
+            "the first pixel has the number 1. A catalog of the sky has ra and dec, or a column of "
+            "SkyCoord; it is a template."
         )
     known = _lookup(table)
     position = _position(known, dialect)

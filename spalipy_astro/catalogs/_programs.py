@@ -32,7 +32,11 @@ SPALIPY = Dialect(
 SEXTRACTOR = Dialect(
     "sextractor",
     1,
-    tuple(_sextractor_position(kind) for kind in ("WIN", "PSF", "MODEL", "")),
+    (
+        *(_sextractor_position(kind) for kind in ("WIN", "PSF", "MODEL")),
+        Position("X_IMAGE_DBL", "Y_IMAGE_DBL"),
+        _sextractor_position(""),
+    ),
     flux=tuple(
         (f"FLUX_{kind}", f"FLUXERR_{kind}")
         for kind in "AUTO BEST PSF PETRO WIN APER ISOCOR ISO MODEL MAX".split()

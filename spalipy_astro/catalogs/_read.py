@@ -19,6 +19,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from spalipy_astro._files import is_remote, open_binary, require_file, suffix_path
 from spalipy_astro.catalogs._dialects import recognize
+from spalipy_astro.catalogs._skycolumns import sky_columns
 from spalipy_astro.catalogs._text import (
     TEXT_FORMATS,
     guess_text_format,
@@ -258,9 +259,14 @@ def _read(path: Path | str, format: str | None, columns: Any, hdu: int | str | N
 
 
 def _table_hdus(hdus: fits.HDUList) -> list[int]:
-    """Return the numbers of the HDUs that hold catalogs of stars; else that of the first table."""
+    """
+    Return the numbers of the HDUs that hold catalogs of stars; else that of the first table.
+
+    Catalogs with positions in pixels come before those that have them on the sky alone.
+    """
     tables = [number for number, unit in enumerate(hdus) if is_table_hdu(unit)]
     known = [k for k in tables if recognize(Table(names=hdus[k].columns.names)) is not None]
+    known = known or [k for k in tables if sky_columns(hdus[k].columns.names) is not None]
     return known or tables[:1]
 
 
@@ -313,7 +319,10 @@ def _of_hdu(unit: Any) -> Table:
     for column in unit.columns:
         if column.format[-1:] in "PQ":
             continue
-        table[column.name] = np.array(unit.data[column.name])
+        values = np.array(unit.data[column.name])
+        if column.null is not None and values.dtype.kind in "iu":
+            values = np.ma.masked_equal(values, column.null)
+        table[column.name] = values
         known = u.Unit(column.unit or "", parse_strict="silent")
         if column.unit and not isinstance(known, u.UnrecognizedUnit):
             table[column.name].unit = known

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spalipy_astro._checks import positive_number
 from spalipy_astro.catalogs._dialects import recognize
 from spalipy_astro.catalogs._read import as_table, is_catalog, is_frame
+from spalipy_astro.catalogs._skycolumns import GALACTIC, sky_columns
 from spalipy_astro.errors import CatalogError
 from spalipy_astro.io import mid_exposure
 from spalipy_astro.typing import CatalogLike
@@ -30,27 +31,6 @@ __all__ = ["SkyPlane", "epoch_of", "is_sky_catalog", "project_catalog"]
 
 FloatArray = NDArray[np.float64]
 
-_POSITIONS = (
-    ("ra", "dec"),
-    ("ra_icrs", "de_icrs"),
-    ("raj2000", "dej2000"),
-    ("alphawin_j2000", "deltawin_j2000"),
-    ("alpha_j2000", "delta_j2000"),
-    ("ramean", "decmean"),
-    ("radeg", "dedeg"),
-    ("radeg", "decdeg"),
-    ("ra_deg", "dec_deg"),
-    ("ra_j2000", "dec_j2000"),
-    ("raj2000", "decj2000"),
-    ("right_ascension", "declination"),
-    ("coord_ra", "coord_dec"),
-    ("s_ra", "s_dec"),
-    # computed by VizieR for every catalog: where it has no columns of its own in degrees
-    ("_raj2000", "_dej2000"),
-    ("_ra.icrs", "_de.icrs"),
-    ("_ra_icrs", "_de_icrs"),
-    ("_ra", "_de"),
-)
 _MOTIONS = (("pmra", "pmdec"), ("pmra", "pmde"), ("pm_ra_cosdec", "pm_dec"))
 _ERRORS = (("ra_error", "e_ra_icrs", "e_raj2000"), ("dec_error", "e_de_icrs", "e_dej2000"))
 _FLUXES = (
@@ -190,7 +170,8 @@ def project_catalog(
     catalog : `~astropy.table.Table`, path or `~astropy.coordinates.SkyCoord`
         Positions as a column of `~astropy.coordinates.SkyCoord`, or as columns ``ra`` and ``dec``
         (ICRS; degrees if they have no unit, text is sexagesimal with hours of right ascension; also
-        by the names that VizieR, SExtractor, Pan-STARRS and LSST use). Proper motions ``pmra``,
+        by the names that VizieR, SExtractor, Pan-STARRS and LSST use), or galactic ``glon`` and
+        ``glat``, ``l`` and ``b``. Proper motions ``pmra``,
         ``pmdec`` (with the factor cos dec; mas/yr if they have no unit) and ``ref_epoch`` (Julian
         years; of Gaia's tables at VizieR it is known), ``ra_error``, ``dec_error`` (mas), and
         ``flux`` or ``mag`` or Gaia's names of them are used where they are.
@@ -276,11 +257,7 @@ def _position_columns(table: Table) -> tuple[str, ...] | None:
     for name in table.colnames:
         if isinstance(table[name], SkyCoord):
             return (name,)
-    names = {name.lower(): name for name in table.colnames}
-    for lon, lat in _POSITIONS:
-        if lon in names and lat in names:
-            return names[lon], names[lat]
-    return None
+    return sky_columns(table.colnames)
 
 
 def _column(table: Table, name: str, unit: Any = None) -> FloatArray | None:
@@ -313,6 +290,10 @@ def _angles(table: Table, name: str, of_text: u.UnitBase) -> FloatArray:
     """Return a column of angles in degrees: sexagesimal where it is text that is no number."""
     column = table[name]
     if np.asarray(column).dtype.kind not in "SUO":
+        if getattr(column, "unit", None) == u.hour:  # of time, as which some write hours of angle
+            hours = _column(table, name.lower())
+            assert hours is not None  # as below
+            return 15 * hours
         values = _column(table, name.lower(), u.deg)
         assert values is not None  # the name is that of a column
         return values
@@ -335,6 +316,19 @@ def _angles(table: Table, name: str, of_text: u.UnitBase) -> FloatArray:
                 f"{told[0]!r}; write degrees, or hours or degrees, minutes and seconds."
             ) from error
     return out
+
+
+def _refuse_possible_radians(table: Table, columns: tuple[str, ...]) -> None:
+    """Raise CatalogError where LSST's names do not tell radians from degrees: it has used both."""
+    if columns[0].lower() != "coord_ra" or any(getattr(table[c], "unit", None) for c in columns):
+        return
+    lon, lat = (np.abs(_angles(table, name, u.deg)) for name in columns)
+    if np.all((lon <= 2 * np.pi) & (lat <= np.pi / 2) | np.isnan(lon) | np.isnan(lat)):
+        raise CatalogError(
+            f"columns {columns[0]} and {columns[1]} of the template catalog have no unit, and "
+            "their values may be radians, as in afw tables, or degrees; say which, as with "
+            f"table[{columns[0]!r}].unit = 'rad' and table[{columns[1]!r}].unit = 'rad'."
+        )
 
 
 def _text(value: Any) -> str:
@@ -375,9 +369,13 @@ def _sky_of(table: Table, epoch: float | None) -> SkyCoord:
         since = None if column.obstime is None else column.obstime.jyear
         sky = SkyCoord(sky.ra, sky.dec)
     else:
-        lon, lat = _angles(table, columns[0], u.hourangle), _angles(table, columns[1], u.deg)
+        galactic = tuple(name.lower() for name in columns) in GALACTIC
+        _refuse_possible_radians(table, columns)
+        lon = _angles(table, columns[0], u.deg if galactic else u.hourangle)
+        lat = _angles(table, columns[1], u.deg)
         bad = ~(np.abs(lat) <= 90)
-        sky = SkyCoord(lon, np.where(bad, np.nan, lat), unit=u.deg)
+        frame = "galactic" if galactic else "icrs"
+        sky = SkyCoord(lon, np.where(bad, np.nan, lat), unit=u.deg, frame=frame).icrs
         rates = _pair(table, _MOTIONS, u.mas / u.yr)
         since = _reference_epoch(table, columns[0].lower())
     if rates is None or epoch is None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path, PurePath
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from astropy.io import ascii
 from astropy.table import Table
@@ -37,6 +39,11 @@ _DAOPHOT_COLUMNS = {
     7: ("ID", "X", "Y", "MAG", "SHARP", "ROUND", "ROUND2"),
     9: ("ID", "X", "Y", "MAG", "MERR", "SKY", "NITER", "CHI", "SHARP"),
 }
+_RULE = re.compile(r"-+(?:[\t;|]-+)+")  # below names and units in the tables of VizieR
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_MISSING = [(word, "0") for word in ("", "null", "NULL", "INDEF", "N/A", "--")]
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _DAOPHOT_LEAST = ("ID", "X", "Y", "MAG")
 
 
@@ -56,6 +63,7 @@ def guess_text_format(path: PurePath, head: bytes) -> str | None:
     str or None
         A format of `read_text`; None where neither tells.
     """
+    head = head.removeprefix(codecs.BOM_UTF8)
     if head.startswith(b"# %ECSV"):
         return "ecsv"
     if _HEADED.match(head):
@@ -70,7 +78,7 @@ def guess_text_format(path: PurePath, head: bytes) -> str | None:
 
 def is_text(head: bytes) -> bool:
     """Tell whether a file that begins so is text, not binary data."""
-    return b"\0" not in head
+    return b"\0" not in head or head.startswith(_WIDE)
 
 
 def read_text(path: Path | str, format: str | None) -> Table:
@@ -99,10 +107,75 @@ def read_text(path: Path | str, format: str | None) -> Table:
         return _read_daophot(lines)
     if format == "ascii_head":
         _check_numbers(lines)
-    if format is None:
-        return ascii.read(lines)
+    if format in (None, "csv"):
+        return _read_guessed(lines, format)
     names = {"ascii_head": "sextractor", "iraf": "daophot"}
     return ascii.read(lines, format=names.get(format, format), guess=False)
+
+
+def _read_guessed(lines: list[str], format: str | None) -> Table:
+    """Read text of a form that no first line tells, with comments and words for missing values."""
+    plain = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    rules = [k for k, line in enumerate(plain) if k >= 2 and _RULE.fullmatch(line.strip())]
+    if rules:
+        return _read_vizier(plain, rules)
+    if plain and ";" in plain[0] and "," not in plain[0]:
+        cells = [[cell.strip() for cell in line.split(";")] for line in plain]
+        plain = [";".join(map(_with_point, row)) for row in cells]
+        return ascii.read(plain, format="csv", delimiter=";", guess=False, fill_values=_MISSING)
+    if format == "csv":
+        notes = [line.lstrip("# ") for line in lines if line.lstrip().startswith("#")]
+        if notes and plain and _are_numbers(plain[0].split(",")):  # the names are a comment, too
+            plain = [notes[-1], *plain]
+        lines = plain or lines
+        return ascii.read(lines, format=format, guess=False, fill_values=_MISSING)
+    return ascii.read(lines, fill_values=_MISSING)
+
+
+def _are_numbers(cells: list[str]) -> bool:
+    """Tell rows from names."""
+    try:
+        return bool([float(cell) for cell in cells])
+    except ValueError:
+        return False
+
+
+def _with_point(cell: str) -> str:
+    """Return a number with a decimal point where it has a comma."""
+    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
+
+
+def _read_vizier(lines: list[str], rules: list[int]) -> Table:
+    """
+    Read the first table of an answer of VizieR: names, units and a line of dashes above the rows.
+
+    Parameters
+    ----------
+    lines : list of str
+        Without comments and empty lines.
+    rules : list of int
+        Which of them are dashes.
+
+    Raises
+    ------
+    FormatError
+        If there are several tables.
+    """
+    if len(rules) > 1:
+        raise FormatError(f"it has {len(rules)} tables; leave all but one out.")
+    rule = rules[0]
+    separator = lines[rule].strip().strip("-")[0]
+    names, units, *rows = (
+        [cell.strip() for cell in line.split(separator)]
+        for line in (*lines[rule - 2 : rule], *lines[rule + 1 :])
+    )
+    text = ["\t".join(row) for row in (names, *rows)]
+    table = ascii.read(text, format="tab", guess=False, fill_values=_MISSING)
+    for name, told in zip(table.colnames, units, strict=False):
+        unit = u.Unit(told, parse_strict="silent")
+        if table[name].dtype.kind in "iuf" and not isinstance(unit, u.UnrecognizedUnit):
+            table[name].unit = unit
+    return table
 
 
 def _check_numbers(lines: list[str]) -> None:
@@ -125,15 +198,27 @@ def text_lines(path: Path | str) -> list[str]:
     That is what readers are given in place of a name: they take a name with a line break for the
     text, and a text of one line for a name.
     """
-    with open_binary(path) as file, get_readable_fileobj(file) as text:
-        words = text.read(_MAX_TEXT + 1)
-    if len(words) > _MAX_TEXT:
+    with open_binary(path) as file, get_readable_fileobj(file, encoding="binary") as text:
+        raw = text.read(_MAX_TEXT + 1)
+    if len(raw) > _MAX_TEXT:
         raise FormatError(
             f"{str(path)!r} has more than {_MAX_TEXT} characters, also unpacked; cut it, or read "
             "it in another way and give the table."
         )
-    lines = words.splitlines()
+    lines = _decoded(raw).splitlines()
     return [*lines, *[""] * (2 - len(lines))]
+
+
+def _decoded(raw: bytes) -> str:
+    """Return a text by its mark of byte order, else of UTF-8, else of Latin-1."""
+    if raw.startswith(_WIDE):
+        return raw.decode("utf-16")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if _CONTROLS.search(raw):  # no text at all
+            raise
+        return raw.decode("latin-1")
 
 
 def _read_daophot(lines: list[str]) -> Table:

@@ -8,6 +8,7 @@ surveys that use ``IVAR``. Which bits of flags are bad is what each observatory 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,9 +50,9 @@ _UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
     **dict.fromkeys(("VARIANCE", "VAR", "STAT"), VarianceUncertainty),
     **dict.fromkeys(("IVAR", "INVVAR", "WTM", "WGT"), InverseVariance),
 }
-_MASKS = ("MASK", "BPM", "BADPIX")
-_FLAGS = ("DQ", "DQM", "MSK", "FLAGS", "FLAG", "FLG", "QUAL")
-_WEIGHTS = ("WHT", "WEIGHT", "CONF", "EXPMAP")
+_MASKS = ("MASK", "BPM", "BADPIX", "BADPIXELS", "BADPIXMASK", "PIXMASK", "BAD_PIXEL_MASK")
+_FLAGS = ("DQ", "DQM", "MSK", "FLAGS", "FLAG", "FLG", "QUAL", "QUALITY", "DATA_QUALITY")
+_WEIGHTS = ("WHT", "WEIGHT", "CONF", "EXPMAP", "COVERAGE", "EXPOSURE", "GPM", "GOODPIX")
 _OTHERS = (
     "PSFIMAGE",
     *("SAMP", "TIME", "CTX", "CON", "AREA", "ERR_PSF"),
@@ -67,6 +68,14 @@ _KINDS = {
     "inversevariance": InverseVariance,
     "wtmap": InverseVariance,  # of NOIRLab's archive, such as DECam's
 }
+# HDUCLAS2 and HDUCLAS3 of ESO's pipelines, whatever the extensions are called
+_ESO_ROLES = {"ERROR": "uncertainty", "QUALITY": "flags"}
+_ESO_KINDS = {
+    "MSE": VarianceUncertainty,
+    "RMSE": StdDevUncertainty,
+    "INVMSE": InverseVariance,
+}
+_NUMBER = re.compile(r"^\d+ +")
 _PLANE_CARD = "MP_"  # of the LSST pipelines: MP_NAME = number of the bit
 _VALUE_NAME, _VALUE = "MSKNAM", "MSKVAL"  # of Pan-STARRS': MSKNAM00 = name, MSKVAL00 = bit
 # Planes that say what is seen in a pixel, or was done to it, not that it is bad.
@@ -106,7 +115,8 @@ class Companions:
         """Return what kind of uncertainty there is; None if that is not said."""
         hdu = self.uncertainty
         told = str(hdu.header.get("UTYPE", hdu.header.get("PRODTYPE"))).strip().lower()
-        return _KINDS.get(told, _UNCERTAINTIES.get(_name(hdu)))
+        named = _ESO_KINDS.get(_card(hdu, "HDUCLAS3"), _UNCERTAINTIES.get(_name(hdu)))
+        return _KINDS.get(told, named)
 
     def spread(self) -> NDUncertainty | None:
         """Return the uncertainty, in the unit that its header has."""
@@ -200,7 +210,8 @@ def is_companion(hdu: Any) -> bool:
         return False
     named = (_UNCERTAINTIES, _MASKS, _FLAGS, _WEIGHTS, _OTHERS)
     name = _name(hdu)
-    return any(name in names for names in named) or name.startswith("FLAGS_")
+    known = any(name in names for names in named) or name.startswith("FLAGS_")
+    return known or _role_by_class(hdu) is not None
 
 
 def companions_of(hdus: Any, index: int, shape: tuple[int, ...]) -> Companions:
@@ -251,7 +262,9 @@ def _belonging(hdus: Any, index: int) -> Iterator[Any]:
         if k == index or index not in images or not hdu.is_image or not is_companion(hdu):
             continue
         before = [image for image in images if image < k]
-        if numbered and hdu.ver in versions:
+        if (image := _card(hdu, "SCIDATA")) in {hdus[k].name for k in images}:  # ESO's way
+            belongs = image == chosen.name
+        elif numbered and hdu.ver in versions:
             belongs = hdu.ver == chosen.ver
         else:
             belongs = bool(before) and before[-1] == index
@@ -273,8 +286,18 @@ def _plane(hdu: Any) -> NDArray[Any]:
 
 
 def _name(hdu: Any) -> str:
-    """Return the name of a plane without that of its chip, as in Euclid's ``1-1.RMS``."""
-    return str(hdu.name).rpartition(".")[2]
+    """
+    Return the name of a plane without that of its chip.
+
+    As in Euclid's ``1-1.RMS`` and in ``CAMERA.CCD 1.1 UNCERT`` of TESS.
+    """
+    last = str(hdu.name).strip().rpartition(".")[2]
+    return _NUMBER.sub("", last).replace(" ", "_")
+
+
+def _card(hdu: Any, keyword: str) -> str:
+    """Return the text of a card, in capitals."""
+    return str(hdu.header.get(keyword, "")).strip().upper()
 
 
 def _role(hdu: Any) -> str | None:
@@ -286,7 +309,12 @@ def _role(hdu: Any) -> str | None:
         return "flags"
     if name in _MASKS:
         return "flags" if _named_bits(hdu.header) else "mask"
-    return "weight" if name in _WEIGHTS else None
+    return "weight" if name in _WEIGHTS else _role_by_class(hdu)
+
+
+def _role_by_class(hdu: Any) -> str | None:
+    """Return what a plane is to its image by the cards of ESO's pipelines."""
+    return _ESO_ROLES.get(_card(hdu, "HDUCLAS2")) if _card(hdu, "HDUCLASS") == "ESO" else None
 
 
 def _named_bits(plane: fits.Header) -> dict[str, int]:

@@ -9,7 +9,18 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-__all__ = ["bullets", "data_uri", "figure", "grid", "page", "paragraph", "section", "table"]
+__all__ = [
+    "bullets",
+    "data_uri",
+    "figure",
+    "grid",
+    "link",
+    "page",
+    "paragraph",
+    "part",
+    "section",
+    "table",
+]
 
 
 def page(title: str, body: str, version: str) -> str:
@@ -45,6 +56,11 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
+def link(text: str, anchor: str) -> str:
+    """Return a link to another place of the page."""
+    return f'<a href="#{anchor}">{escape(text)}</a>'
+
+
 def bullets(texts: Iterable[str]) -> str:
     """Return a list; nothing for an empty one."""
     items = "".join(f"<li>{escape(text)}</li>\n" for text in texts)
@@ -55,6 +71,13 @@ def section(title: str, *content: str) -> str:
     """Return a section with a heading around pieces of HTML; nothing if all are empty."""
     inside = "\n".join(piece for piece in content if piece)
     return f"<section>\n<h2>{escape(title)}</h2>\n{inside}\n</section>" if inside else ""
+
+
+def part(anchor: str, title: str, links: Iterable[str], *content: str) -> str:
+    """Return a part of a section that links lead to, with the links that lead on from there."""
+    inside = "\n".join(piece for piece in content if piece)
+    on = " · ".join(links)
+    return f'<article id="{anchor}">\n<h3>{escape(title)}</h3>\n{inside}\n<p>{on}</p>\n</article>'
 
 
 def grid(pieces: Sequence[str]) -> str:
@@ -78,6 +101,7 @@ def table(
     head: Sequence[str] | None = None,
     kinds: Mapping[int, str] | None = None,
     marks: Sequence[str] | None = None,
+    anchors: Sequence[tuple[str, str]] | None = None,
 ) -> str:
     """
     Return a table that scrolls by itself where it is too wide.
@@ -95,6 +119,8 @@ def table(
         Classes of columns, by their number.
     marks : sequence of str, optional
         Classes of rows.
+    anchors : sequence of (str, str), optional
+        Of each row, the anchor that it is, and that to which its first cell is a link.
     """
     kinds = kinds or {}
 
@@ -116,8 +142,10 @@ def table(
             kind = kinds.get(i, "")
             if head is not None and i == len(row) - 1 < len(head) - 1:
                 kind, more = "words", f' colspan="{len(head) - i}"'
-            cells += f"<{tag}{more}{attribute(kind)}>{escape(cell)}</{tag}>"
-        lines.append(f"<tr{attribute(marks[number] if marks else '')}>{cells}</tr>")
+            shown = link(cell, anchors[number][1]) if anchors and i == 0 else escape(cell)
+            cells += f"<{tag}{more}{attribute(kind)}>{shown}</{tag}>"
+        named = f' id="{anchors[number][0]}"' if anchors else ""
+        lines.append(f"<tr{named}{attribute(marks[number] if marks else '')}>{cells}</tr>")
     lines.append("</tbody>")
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}"><table>\n'

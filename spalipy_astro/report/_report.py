@@ -18,9 +18,14 @@ from spalipy_astro._checks import (
     plane_of,
     shape_of,
 )
-from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import Extension, open_image
 from spalipy_astro.report import _html
+from spalipy_astro.report._frames import (
+    alignments_of,
+    name_of_template,
+    parts_of_frames,
+    rows_of_frames,
+)
 from spalipy_astro.report._page import Figures, check_path, provenance_of, verdict_of, write_page
 from spalipy_astro.report._told import told_of
 from spalipy_astro.report._verdict import judge, judge_sequence
@@ -31,11 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["report_alignment", "report_sequence"]
 
-_COLUMNS = (
-    *("frame", "status", "error, px", "stars", "rms, px", "log-odds", "shift x, px", "shift y, px"),
-    *("rotation, deg", "scale", "parity", "time, s"),
-)
 _QUALITY = {
+    "error": "error",
     "fwhm": "fwhm",
     "ellipticity": "ellipticity",
     "flux": "flux_ratio",
@@ -131,6 +133,9 @@ def report_sequence(
     """
     Write a page about many frames: what became of them in words, their drift, a row for each.
 
+    Each row is a link to what there is to say about its frame, with a picture of its residuals,
+    for the first hundred frames; links lead on to the next frame and back to the table.
+
     Parameters
     ----------
     table : `~astropy.table.Table`
@@ -164,13 +169,16 @@ def report_sequence(
         for name in ("shape", "offset")
         if name in table.meta
     }
-    about = {"template": str(table.meta.get("template", "unknown")), **known}
-    first = _first_alignment(table)
-    made = provenance_of(told_of(first.provenance), {}) if first is not None else ""
+    about = {"template": name_of_template(table), **known}
+    alignments = list(alignments_of(table))
+    first = next((each for each in alignments if each is not None), None)
+    told = told_of(first.provenance) if first is not None else {}
+    made = provenance_of({k: v for k, v in told.items() if not k.startswith("quality")}, {})
     body = [
         verdict_of(title, judge_sequence(table)),
         _html.section("Drift", _html.grid(list(_drifts(figures, table)))),
-        _html.section("Frames", _rows_of_frames(table)),
+        _html.section("Frames", rows_of_frames(table)),
+        _html.section("Each frame", *parts_of_frames(figures, table, alignments)),
         _html.section(
             "Provenance", _html.table(list(about.items()), label="Template and grid"), made
         ),
@@ -264,7 +272,8 @@ def _drifts(figures: Figures, table: Table) -> Iterator[str]:
         ("shift", "Shift of the frames' centers on the template."),
         ("rotation", "Rotation; a step is a meridian flip or a new setup."),
         ("scale", "Scale, against its median in parts per million; it follows the focus."),
-        ("rms", "Residuals; peaks are clouds, trails or bad focus."),
+        ("error", "Expected error of the transform: what the alignment is good to."),
+        ("rms", "Scatter of single stars, most of them faint; peaks are clouds or bad focus."),
         ("stars", "Stars; their number drops with clouds, twilight and airmass."),
         ("fwhm", "Sharpness: seeing and focus."),
         ("ellipticity", "Roundness: tracking, wind, and the mount."),
@@ -272,13 +281,18 @@ def _drifts(figures: Figures, table: Table) -> Iterator[str]:
         ("depth", "Flux of the faintest stars that can be seen; smaller is deeper."),
         ("background", "Sky: twilight and the Moon."),
     ):
-        if quantity in _QUALITY and _QUALITY[quantity] not in table.colnames:
+        if quantity in _QUALITY and not _is_known(table, _QUALITY[quantity]):
             continue
         yield figures.draw(
             partial(figures.plotting.plot_drift, table, quantity=quantity),
             alt=f"{quantity} of each of {len(table)} frames",
             caption=words,
         )
+
+
+def _is_known(table: Table, name: str) -> bool:
+    """Whether a column has anything to draw: a finder of the user's may not tell all."""
+    return name in table.colnames and bool(np.isfinite(np.asarray(table[name], float)).any())
 
 
 def _summary(alignment: Alignment) -> str:
@@ -322,46 +336,3 @@ def _frames(alignment: Alignment, source: Any, template: Any) -> str:
         if any(values):
             rows.append((card, *values))
     return _html.table(rows, label="The two frames", head=("", "source", "template"))
-
-
-def _rows_of_frames(table: Table) -> str:
-    """Return the table with a row for each frame."""
-    rows: list[tuple[str, ...]] = []
-    marks = []
-    for row in table:
-        name, status = str(row["source"]), str(row["status"])
-        marks.append("" if status == "ok" else "failed")
-        if status != "ok":
-            rows.append((name, f"✗ {status}", str(row["reason"])))
-            continue
-        figures = (
-            f"{row['error']:.2g}" if "error" in table.colnames else "–",
-            f"{row['n_matched']}",
-            f"{row['rms']:.3f}",
-            f"{row['log_odds']:.0f}",
-            f"{row['shift_x']:+.2f}",
-            f"{row['shift_y']:+.2f}",
-            f"{row['rotation']:.4f}",
-            f"{row['scale']:.6f}",
-            f"{row['parity']:+d}",
-            f"{row['time']:.1f}",
-        )
-        rows.append((name, "✓ ok (before)" if row["resumed"] else "✓ ok", *figures))
-    kinds = {0: "name", 1: "short", **dict.fromkeys(range(2, len(_COLUMNS)), "number")}
-    return _html.table(rows, label="All frames", head=_COLUMNS, kinds=kinds, marks=marks)
-
-
-def _first_alignment(table: Table) -> Alignment | None:
-    """Return the alignment of the first frame that has one, if it can be had."""
-    from spalipy_astro.alignment import Alignment
-
-    good = np.asarray(table["status"]) == "ok"
-    if "alignment" in table.colnames:
-        found = [each for each in table["alignment"][good] if each is not None]
-        return found[0] if found else None
-    for path in table["asdf"][good] if "asdf" in table.colnames else ():
-        try:
-            return Alignment.read(str(path))
-        except (OSError, AlignmentError):  # moved or replaced since
-            return None
-    return None

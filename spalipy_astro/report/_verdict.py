@@ -97,7 +97,8 @@ def judge_sequence(table: Table) -> Verdict:
     elif n_good == 0:
         headline = f"✗ None of {n} frames was aligned"
     else:
-        headline = f"! {n_good} of {n} frames were aligned, {n - n_good} were not"
+        was = "was" if n - n_good == 1 else "were"
+        headline = f"! {n_good} of {n} frames were aligned, {n - n_good} {was} not"
     n_rejected = int((np.asarray(table["status"]) == "rejected").sum())
     if n_rejected:
         failed = n - n_good - n_rejected
@@ -119,8 +120,7 @@ def judge_sequence(table: Table) -> Verdict:
                 f"transform, median of the frames; {error.max():.2g} px in the worst)."
             )
         facts.append(
-            f"Of the aligned frames, {int(stars.min())} to {int(stars.max())} stars match the "
-            f"template (median {np.median(stars):.0f}). Single stars scatter by "
+            f"{_stars(stars)} of each aligned frame match the template. Single stars scatter by "
             f"{np.median(rms):.2g} px (rms, median of the frames; {rms.max():.2g} px in the "
             "worst). " + _odds(_least_odds(table, good), "For the least certain one, the odds")
         )
@@ -130,6 +130,14 @@ def judge_sequence(table: Table) -> Verdict:
             f"turned by {_span(np.asarray(table['rotation'], float)[good], 3)} degrees."
         )
     return Verdict(headline, facts, list(_sequence_concerns(table)))
+
+
+def _stars(numbers: Any) -> str:
+    """Say how many stars there are, of one frame or of many."""
+    low, high = int(numbers.min()), int(numbers.max())
+    if low == high:
+        return f"{low} stars"
+    return f"{low} to {high} stars (median {np.median(numbers):.0f})"
 
 
 def _finite(table: Table, name: str, rows: Any) -> Any:
@@ -377,7 +385,8 @@ def _motion(s: Any) -> str:
 def _span(values: Any, digits: int) -> str:
     """Return the range of values."""
     low, high = (round(float(v), digits) + 0.0 for v in (np.min(values), np.max(values)))
-    return f"{low:+.{digits}f} to {high:+.{digits}f}"
+    first, last = f"{low:+.{digits}f}", f"{high:+.{digits}f}"
+    return first if first == last else f"{first} to {last}"
 
 
 def _overlap(alignment: Alignment) -> tuple[float | None, Any]:

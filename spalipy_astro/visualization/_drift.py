@@ -22,6 +22,7 @@ _QUANTITIES = {
     "shift": (("shift_x", "x", USED, "o", "-"), ("shift_y", "y", CLIPPED, "s", "--")),
     "rotation": (("rotation", "", USED, "o", "-"),),
     "scale": (("scale", "", USED, "o", "-"),),
+    "error": (("error", "", USED, "o", "-"),),
     "rms": (("rms", "", USED, "o", "-"),),
     "stars": (("n_matched", "matched", OTHER, "D", "-"), ("n_stars", "usable", USED, "o", "--")),
     "fwhm": (("fwhm", "", USED, "o", "-"),),
@@ -30,12 +31,13 @@ _QUANTITIES = {
     "depth": (("depth", "", USED, "o", "-"),),
     "flux": (("flux_ratio", "", USED, "o", "-"),),
 }
-_TRIVIAL = ("rms", "n_matched")  # of the template on itself
+_TRIVIAL = ("error", "rms", "n_matched")  # of the template on itself
 _LABELS = {
     "shift": "shift of the center (px)",
     "rotation": "rotation (deg)",
     "scale": "scale, from its median (ppm)",
-    "rms": "residual, rms (px)",
+    "error": "error of the transform (px)",
+    "rms": "residual of a star, rms (px)",
     "stars": "stars",
     "fwhm": "FWHM of the stars (px)",
     "ellipticity": "ellipticity, 1 - b/a",
@@ -62,8 +64,8 @@ def plot_drift(
     ax : `~matplotlib.axes.Axes`, optional
         Where to draw; new ones by default.
     quantity : str, optional
-        What to draw: ``"shift"``, ``"rotation"``, ``"scale"``, ``"rms"``, ``"stars"``, ``"fwhm"``,
-        ``"ellipticity"``, ``"background"``, ``"depth"`` or ``"flux"``.
+        What to draw: ``"shift"``, ``"rotation"``, ``"scale"``, ``"error"``, ``"rms"``, ``"stars"``,
+        ``"fwhm"``, ``"ellipticity"``, ``"background"``, ``"depth"`` or ``"flux"``.
     against : array_like, optional
         The abscissa, one number for each frame, such as the time; by default the number of the
         frame, from 0.
@@ -73,7 +75,7 @@ def plot_drift(
     `~matplotlib.axes.Axes`
         Lines connect neighbors that were aligned. Crosses on the lower edge are frames that were
         not; open circles are frames that were rejected. The template, which matches itself, has
-        no residuals and no matched stars in the figure.
+        no error, no residuals and no matched stars in the figure.
 
     Raises
     ------
@@ -189,10 +191,12 @@ def plot_sequence(table: Table, *, against: ArrayLike | None = None) -> Figure:
        >>> table = align_many(night, night[0], progress=False)
        >>> figure = plot_sequence(table)
     """
-    quantities = ("shift", "rotation", "scale", "rms", "fwhm", "ellipticity", "flux", "depth")
-    figure, axes = new_figure(4, 2, size=(10, 11), sharex=True)
-    for ax, quantity in zip(axes.flat, quantities, strict=True):
-        plot_drift(table, ax, quantity=quantity, against=against)
+    left = ("shift", "rotation", "stars", "fwhm", "flux")
+    right = ("error", "scale", "rms", "ellipticity", "depth")
+    figure, axes = new_figure(5, 2, size=(10, 13), sharex=True)
+    for column, quantities in zip(axes.T, (left, right), strict=True):
+        for ax, quantity in zip(column, quantities, strict=True):
+            plot_drift(table, ax, quantity=quantity, against=against)
     for ax in axes[:-1].flat:
         ax.set_xlabel("")
     return figure

@@ -275,10 +275,12 @@ def _steps_of_fits(wcs: WCS, template: CoordinateFrame, shape: tuple[int, int] |
     """Give the steps of a pipeline from template pixels to the sky of a FITS WCS."""
     try:
         wcs_to_celestial_frame(wcs)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # astropy multiplies the radius of a body, or None
+        known = isinstance(error, ValueError)
+        reason = str(error) if known else "it is that of a body whose radii are not told."
         warnings.warn(
-            f"The sky of the template is left out: {error} The alignment ends at the pixels of the "
-            "template.",
+            f"The sky of the template is left out: {reason} The alignment ends at the pixels of "
+            "the template.",
             AstropyUserWarning,
             stacklevel=3,
         )

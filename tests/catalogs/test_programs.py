@@ -47,6 +47,7 @@ TABLES = {
     "spalipy": {"x": X, "y": Y, "flux": FLUX},
     "spalipy (magnitudes)": {"x": X, "y": Y, "mag": MAG},
     "sextractor (model)": {"XMODEL_IMAGE": X + 1, "YMODEL_IMAGE": Y + 1, "FLUX_MODEL": FLUX},
+    "sextractor (double)": {"X_IMAGE_DBL": X + 1, "Y_IMAGE_DBL": Y + 1, "FLUX_AUTO": FLUX},
     "astrometry.net (corr)": {
         **{"field_x": X + 1, "field_y": Y + 1, "index_x": X + 1.2, "index_y": Y + 0.7},
         **{"field_ra": X, "field_dec": 0.1 * Y, "FLUX": FLUX},
@@ -273,6 +274,51 @@ def test_damaged_compressed_text(pack, cut, tmp_path):
     path.write_bytes(pack.compress((tmp_path / "stars.csv").read_bytes())[:cut])
     with pytest.raises(FormatError, match=r"packed\.csv.*(unpack|marker)"):
         read_catalog(path)
+
+
+def lines_of(cell="{}", between=","):
+    """A csv file of our columns."""
+    rows = [("x", "y", "flux"), *zip(X, Y, FLUX, strict=True)]
+    return "".join(between.join(cell.format(value) for value in row) + "\n" for row in rows)
+
+
+FORMS = {
+    "excel": b"\xef\xbb\xbf" + lines_of().replace("\n", "\r\n").encode(),
+    "utf-16": lines_of().encode("utf-16"),
+    "latin-1": "# Sternwarte K\xf6ln\n".encode("latin-1") + lines_of().encode(),
+    "comments": b"# made by hand\n\n" + lines_of().encode(),
+    "named by a comment": b"# " + lines_of().encode(),
+    "semicolons": lines_of(between=";").encode(),
+    "decimal commas": lines_of(between="; ").replace(".", ",").encode(),
+    "spaces": lines_of(between=" , ").encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_texts_of_other_programs(form, suffix, tmp_path):
+    path = tmp_path / f"stars{suffix}"
+    path.write_bytes(FORMS[form])
+    assert is_catalog(path)
+    check(read_catalog(path), "spalipy")
+
+
+@pytest.mark.parametrize("word", ["", "null", "NULL", "INDEF", "N/A", "--", "nan"])
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_words_for_missing_values(word, suffix, tmp_path):
+    path = tmp_path / f"stars{suffix}"
+    path.write_text(f"{lines_of()}{word},{word},5.0\n17.5,4.5,{word}\n")
+    stars = read_catalog(path)
+    assert len(stars) == N
+    check(stars, "spalipy")
+
+
+def test_integers_that_are_null(tmp_path):
+    """TNULL: a star at (-99, -99) would be one that nobody has seen."""
+    cells = np.array([10, -99, 30, 40], "i4")
+    columns = [fits.Column(name, "J", array=cells, null=-99) for name in ("x", "y")]
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "stars.fits")
+    assert read_catalog(tmp_path / "stars.fits")["x"].tolist() == [10, 30, 40]
 
 
 def test_values_that_are_no_numbers(tmp_path):

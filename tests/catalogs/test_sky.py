@@ -13,7 +13,7 @@ from astropy.time import Time
 from astropy.wcs import WCS
 from numpy.testing import assert_allclose
 
-from spalipy_astro import CatalogError, NoMatchError, detect_stars, find_alignment
+from spalipy_astro import CatalogError, FormatError, NoMatchError, detect_stars, find_alignment
 from spalipy_astro.catalogs import epoch_of, is_sky_catalog, project_catalog
 
 SHAPE = (400, 500)
@@ -177,7 +177,11 @@ def test_fields_without_stars_in_common_are_refused():
         find_alignment(source, catalog)
 
 
-NAMES = [("RA", "DEC"), ("RAJ2000", "DEJ2000"), ("ALPHA_J2000", "DELTA_J2000"), ("ra", "dec")]
+NAMES = [
+    *(("RA", "DEC"), ("RAJ2000", "DEJ2000"), ("ALPHA_J2000", "DELTA_J2000"), ("ra", "dec")),
+    *(("X_WORLD", "Y_WORLD"), ("raStack", "decStack"), ("sky_centroid.ra", "sky_centroid.dec")),
+    ("RightAscension", "Declination"),
+]
 
 
 @pytest.mark.parametrize("names", NAMES)
@@ -360,3 +364,78 @@ def test_units_of_fits_tables(tmp_path):
     plane = project_catalog(tmp_path / "sky.fits")
     sky = plane.wcs.pixel_to_world(plane.table["x"], plane.table["y"])
     assert_allclose(sky.ra.rad, [1.0, 1.001], atol=1e-12)
+
+
+@pytest.mark.parametrize("names", [("GLON", "GLAT"), ("_Glon", "_Glat"), ("l", "b")])
+def test_galactic_columns(names):
+    sky = SkyCoord([10.0, 10.01, 10.01], [5.0, 5.0, 5.1], unit="deg")
+    table = Table(dict(zip(names, (sky.galactic.l, sky.galactic.b), strict=True)))
+    assert is_sky_catalog(table)
+    plane = project_catalog(table)
+    found = plane.wcs.pixel_to_world(plane.table["x"], plane.table["y"])
+    assert found.separation(sky).arcsec.max() < 1e-6
+
+
+def test_right_ascensions_in_hours_of_time():
+    plane = project_catalog(Table({"ra": [1.0, 1.01] * u.h, "dec": [5.0, 5.1] * u.deg}))
+    sky = plane.wcs.pixel_to_world(plane.table["x"], plane.table["y"])
+    assert_allclose(sky.ra.deg, [15.0, 15.15], atol=1e-9)
+
+
+def test_radians_or_degrees_of_lsst():
+    """Tables of afw have radians, those of the data releases degrees; files may lose the unit."""
+    table = Table({"coord_ra": [0.9, 0.901], "coord_dec": [-0.5, -0.501]})
+    with pytest.raises(CatalogError, match=r"coord_ra and coord_dec .* may be radians"):
+        project_catalog(table)
+    table["coord_ra"].unit = table["coord_dec"].unit = "deg"
+    sky = project_catalog(table).wcs.pixel_to_world(0, 0)
+    assert abs(sky.ra.deg - 0.9) < 0.01
+    plane = project_catalog(Table({"coord_ra": [53.1, 53.2], "coord_dec": [-28.0, -28.1]}))
+    assert abs(plane.wcs.pixel_to_world(0, 0).dec.deg + 28) < 0.2
+
+
+VIZIER = """#
+#   VizieR Astronomical Server vizier.cds.unistra.fr
+#INFO\t-out.form=| -Separated-Values
+#Name: I/355/gaiadr3
+
+{names}
+{units}
+{rule}
+{rows}
+
+#END#
+"""
+
+
+@pytest.mark.parametrize("separator", ["\t", ";", "|"])
+@pytest.mark.parametrize("text", [False, True], ids=["degrees", "sexagesimal"])
+def test_texts_of_vizier(separator, text, tmp_path):
+    """Below the names are units and a line of dashes; missing values are blanks."""
+    wcs = make_wcs(83.0, -0.02)
+    source, catalog = make_scene(wcs)
+    if text:
+        angles, units = sexagesimal(catalog).values(), ('"h:m:s"', '"d:m:s"')
+    else:
+        angles, units = (catalog["ra"], catalog["dec"]), ("deg", "deg")
+    rows = [*zip(["  "] * len(catalog), *angles, catalog["phot_g_mean_mag"], strict=True)]
+    lines = [("e_B", "_RAJ2000", "_DEJ2000", "Vmag"), ("mas", *units, "mag"), ("-" * 9,) * 4]
+    names, units, rule = map(separator.join, lines)
+    told = "\n".join(separator.join(map(str, row)) for row in rows)
+    path = tmp_path / "sky.tsv"
+    path.write_text(VIZIER.format(names=names, units=units, rule=rule, rows=told))
+    assert is_sky_catalog(path)
+    assert worst(find_alignment(source, path), wcs) < 0.1
+    path.write_text(VIZIER.format(names=names, units=units, rule=rule, rows=told) * 2)
+    with pytest.raises(FormatError, match=r"sky\.tsv.*it has 2 tables"):
+        project_catalog(path)
+
+
+def test_reference_catalogs_of_scamp(tmp_path):
+    """The first of its tables holds a header."""
+    sky = [150.0, 150.1] * u.deg, [2.0, 2.1] * u.deg
+    head = fits.table_to_hdu(Table({"Field Header Card": ["SIMPLE  =                    T"]}))
+    stars = fits.table_to_hdu(Table({"X_WORLD": sky[0], "Y_WORLD": sky[1], "MAG": [12.0, 13.0]}))
+    fits.HDUList([fits.PrimaryHDU(), head, stars]).writeto(tmp_path / "ref.cat")
+    assert is_sky_catalog(tmp_path / "ref.cat")
+    assert len(project_catalog(tmp_path / "ref.cat").table) == 2

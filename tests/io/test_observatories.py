@@ -21,6 +21,7 @@ from spalipy_astro import find_alignment
 from spalipy_astro.errors import FormatError, ImageError
 from spalipy_astro.io import (
     image_hdus,
+    image_names,
     read_image,
     read_mask,
     read_uncertainty,
@@ -603,7 +604,14 @@ def test_a_unit_that_nobody_knows_is_written_back(tmp_path, caplog):
 def test_uncertainty_in_a_unit_of_its_own():
     """It is converted; one that cannot be is refused by name."""
     from astropy import units as u
-    from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+    from astropy.nddata import (
+        CCDData,
+        InverseVariance,
+        NDData,
+        StdDevUncertainty,
+        UnknownUncertainty,
+        VarianceUncertainty,
+    )
 
     from spalipy_astro.io import as_image
 
@@ -614,6 +622,13 @@ def test_uncertainty_in_a_unit_of_its_own():
     ):
         image = CCDData(pixels(), unit="electron", uncertainty=spread)
         assert_allclose(as_image(image).error, 3, rtol=1e-6)
+    image = CCDData(pixels(), unit="electron", uncertainty=UnknownUncertainty(plane(3)))
+    with pytest.raises(ImageError, match="is an UnknownUncertainty, which does not say"):
+        as_image(image)
+    gaps = plane(0.25)
+    gaps[0, 0] = 0  # no warning of a division
+    image = CCDData(pixels(), unit="electron", uncertainty=InverseVariance(gaps))
+    assert np.argwhere(as_image(image).error != 2).tolist() == [[0, 0]]
     wrong = NDData(pixels(), unit="electron")
     wrong._uncertainty = StdDevUncertainty(plane(3), unit="m")
     with pytest.raises(ImageError, match="unit m, its data electron"):
@@ -682,6 +697,50 @@ def test_planes_by_the_names_of_other_pipelines(tmp_path, name):
     assert not image.mask[SEEN]
 
 
+@pytest.mark.parametrize("name", ["QUALITY", "Data Quality", "BadPixMask", "bad pixel mask", "GPM"])
+def test_names_of_bad_pixels(tmp_path, name):
+    bad = np.zeros(SHAPE, "u1")
+    bad[BAD] = 1
+    hdus = [fits.PrimaryHDU(pixels()), fits.ImageHDU(1 - bad if name == "GPM" else bad, name=name)]
+    fits.HDUList([*hdus, fits.ImageHDU(bad, name="OBJECT MASK")]).writeto(tmp_path / "a.fits")
+    assert np.argwhere(read_image(tmp_path / "a.fits").mask).tolist() == [list(BAD)]
+
+
+def test_planes_of_tess(tmp_path):
+    """Camera and chip stand before the kind of plane, with a blank between."""
+    names = ("CAMERA.CCD 1.2 cal", "CAMERA.CCD 1.2 uncert")
+    hdus = [
+        fits.ImageHDU(plane(value), name=name) for value, name in zip((7, 2), names, strict=True)
+    ]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "a.fits")
+    assert image_hdus(tmp_path / "a.fits") == [1]
+    image = read_image(tmp_path / "a.fits")
+    assert image.data[0, 0] == 7
+    assert image.uncertainty.array[0, 0] == 2
+
+
+@pytest.mark.parametrize("kind", ["RMSE", "MSE", "INVMSE"])
+def test_planes_told_by_cards_of_eso(tmp_path, kind):
+    """HDUCLAS2 says what a plane is and SCIDATA whose, in whatever order and by any name."""
+    hdus = [fits.PrimaryHDU()]
+    for chip, value in (("A", 2), ("B", 3)):
+        hdus.append(fits.ImageHDU(pixels(), fits.Header({"HDUCLASS": "ESO"}), name=chip))
+        hdus[-1].header.update({"HDUCLAS2": "DATA", "ERRDATA": f"E{chip}"})
+        for name, clas in (("E", "ERROR"), ("Q", "QUALITY")):
+            bad = flags(value, 0, "i4") if name == "Q" else plane(value)
+            cards = {"HDUCLASS": "ESO", "HDUCLAS2": clas, "SCIDATA": chip}
+            cards["HDUCLAS3"] = kind if name == "E" else "FLAG32BIT"
+            hdus.insert(1, fits.ImageHDU(bad, fits.Header(cards), name=f"{name}{chip}"))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    assert [name for name, _ in image_names(tmp_path / "a.fits").values()] == ["A", "B"]
+    for chip, value in (("A", 2), ("B", 3)):
+        image = read_image(tmp_path / "a.fits", hdu=chip)
+        assert image.uncertainty.uncertainty_type == {"R": "std", "M": "var", "I": "ivar"}[kind[0]]
+        assert image.uncertainty.array[0, 0] == value
+        assert image.flags[BAD] == value
+        assert image.mask[BAD]
+
+
 def test_uncertainties_whose_kind_is_in_other_letters(tmp_path):
     hdus = [fits.PrimaryHDU(pixels()), _extension(plane(4), "UNCERT", {"UTYPE": "INVERSEVARIANCE"})]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
@@ -737,6 +796,7 @@ ALTERNATE = {f"{key}A": value for key, value in sky().items()}
     "cards",
     [
         {**sky(), "CUNIT1": "degree", "CUNIT2": "DEGREES"},
+        {**sky(), "CUNIT1": "DEG", "CUNIT2": "Deg"},
         {key: str(value) for key, value in sky().items()},
         {**sky(), "EQUINOX": "J2000.0"},
         {**sky(), "DATE-OBS": "31/12/98", "MJD-OBS": "unknown"},
@@ -745,7 +805,17 @@ ALTERNATE = {f"{key}A": value for key, value in sky().items()}
         {**LINEAR, **ALTERNATE},
         {**sky(), **{f"{key}A": value for key, value in LINEAR.items()}},
     ],
-    ids=["units", "text", "equinox", "dates", "alternate", "axes", "sky-in-A", "linear-in-A"],
+    ids=[
+        "units",
+        "capital-units",
+        "text",
+        "equinox",
+        "dates",
+        "alternate",
+        "axes",
+        "sky-in-A",
+        "linear-in-A",
+    ],
 )
 @pytest.mark.parametrize("where", ["image", "primary"])
 def test_wcs_in_odd_cards(tmp_path, cards, where):

@@ -113,7 +113,7 @@ def quick(monkeypatch):
 def test_the_page_needs_nothing_but_itself(written, written_batch):
     for path in (written, written_batch):
         page = Page(path)
-        assert all(address.startswith("data:") for address in page.addresses())
+        assert all(address.startswith(("data:", "#")) for address in page.addresses())
         assert not re.search(r"@import|url\(|https?://", page.source)
         (policy,) = (m["content"] for m in page.all("meta") if "http-equiv" in m)
         assert policy.startswith("default-src 'none'; img-src data:;")
@@ -304,13 +304,45 @@ def test_chance_in_words(alignment):
 
 def test_a_batch(written_batch, table):
     page = Page(written_batch)
-    assert "! 2 of 3 frames were aligned, 1 were not" in page.text
+    assert "! 2 of 3 frames were aligned, 1 was not" in page.text
     assert "1 frame not aligned: the source cannot be searched for stars" in page.text
     rows = page.source.count("<tr")
     assert rows > 3
-    assert page.source.count('<tr class="failed">') == 1
+    assert page.source.count('class="failed">') == 1
     assert str(table["reason"][1]) in page.text
     assert f"{table['rms'][0]:.3f}" in page.text
+    assert "option threshold" in page.text
+
+
+def test_links_lead_from_the_table_to_each_frame_and_back(written_batch, table):
+    page = Page(written_batch)
+    links = [a["href"] for a in page.all("a")]
+    anchors = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(set(anchors)) == len(anchors) == 2 * len(table)
+    assert {f"#{anchor}" for anchor in anchors} == set(links)
+    rows = [re.search(f'<tr id="row-{k}".*?</tr>', page.source)[0] for k in range(3)]
+    parts = [
+        re.search(f'<article id="frame-{k}">.*?</article>', page.source, re.S)[0] for k in range(3)
+    ]
+    for k, (row, part) in enumerate(zip(rows, parts, strict=True)):
+        assert re.findall('href="(.*?)"', row) == [f"#frame-{k}"]
+        near = [f"#frame-{j}" for j in (k - 1, k + 1) if 0 <= j < 3]
+        assert re.findall('href="(.*?)"', part) == [f"#row-{k}", *near]
+    assert f"by {table['alignment'][0].summary()['n_used']} stars" in parts[0]
+    assert "<img" in parts[0]
+    assert "cannot be searched for stars" in parts[1]
+    assert "This frame is the template." in parts[2]
+    assert "frame template.fits" in page.text  # the provenance, where the array has no name
+
+
+def test_frames_whose_alignments_are_in_files(alignment, tmp_path, quick):
+    table = _made_up(3)
+    alignment.write(tmp_path / "0.asdf")
+    table["asdf"] = [str(tmp_path / "0.asdf"), str(tmp_path / "moved.asdf"), ""]
+    _report.report_sequence(table, tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert page.text.count("✓ The frames match") == 1
+    assert page.text.count("moved.asdf") == 1
     assert "option threshold" in page.text
 
 
@@ -368,6 +400,9 @@ def test_rejected_frames_and_the_template():
         "1 frame rejected: fwhm is 5, above the limit of 4",
     ]
     assert "99999" not in " ".join(verdict.facts)
+    table["source"][0] = "again"
+    table["shift_x"][0] = table["shift_y"][0] = 0.0
+    assert judge_sequence(table).facts == verdict.facts
 
 
 def test_what_is_told_of_the_making():

@@ -15,7 +15,11 @@ TWICE = AffineTransformation2D(2 * np.eye(2), [0.5, 0.5])  # output pixels of 2 
 
 
 @pytest.mark.parametrize(
-    "unit", ["MJy/sr", "Jy/beam", "K", "erg/(s cm2 arcsec2)", "1/deg2", "mag", "K km/s", "km/s"]
+    "unit",
+    [
+        *("MJy/sr", "Jy/beam", "K", "erg/(s cm2 arcsec2)", "1/deg2", "mag", "K km/s", "km/s"),
+        *("solLum/pc2", "1/kpc2"),
+    ],
 )
 def test_brightness_keeps_its_value(unit):
     image = CCDData(np.full((20, 30), 7.0), unit=unit)

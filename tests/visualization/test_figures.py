@@ -74,6 +74,7 @@ def _sequence():
         "shift_y": np.linspace(3, -2, 12),
         "rotation": np.linspace(0.1, 0.4, 12),
         "scale": 1 + 1e-6 * np.arange(12),
+        "error": np.linspace(0.01, 0.02, 12),
         "rms": rng.uniform(0.1, 0.2, 12),
         "fwhm": np.where(np.arange(12) == 6, 6.0, 3.0),
         "ellipticity": rng.uniform(0.05, 0.1, 12),
@@ -376,7 +377,7 @@ def test_coverage_of_large_frames_is_thinned_out():
 
 
 @pytest.mark.parametrize(
-    "quantity", ["shift", "rotation", "scale", "rms", "stars", "fwhm", "flux", "depth"]
+    "quantity", ["shift", "rotation", "scale", "error", "rms", "stars", "fwhm", "flux", "depth"]
 )
 def test_drift(quantity):
     table = _sequence()
@@ -398,16 +399,22 @@ def test_drift(quantity):
     np.testing.assert_allclose(lines[0].get_ydata(), expected)
 
 
-def test_the_template_does_not_match_itself_in_a_drift():
+@pytest.mark.parametrize("known_by", ["name", "place"])
+def test_the_template_does_not_match_itself_in_a_drift(known_by):
     table = _sequence()
-    table["source"] = np.arange(len(table))
-    table.meta["template"] = 0
+    if known_by == "name":
+        table["source"] = np.arange(len(table))
+        table.meta["template"] = 0
+    else:  # arrays have no name, and a path can be written in two ways
+        table["shift_x"][0] = table["shift_y"][0] = 0
+        table["rms"][0] = 2e-11
     drawn = {
         quantity: visualization.plot_drift(table, quantity=quantity).lines[0].get_ydata()
-        for quantity in ("rms", "shift")
+        for quantity in ("error", "rms", "stars", "shift")
     }
-    assert np.isnan(drawn["rms"][0])
-    assert np.isfinite(drawn["rms"][1])
+    for quantity in ("error", "rms", "stars"):
+        assert np.isnan(drawn[quantity][0])
+        assert np.isfinite(drawn[quantity][1])
     assert np.isfinite(drawn["shift"][0])
 
 
@@ -431,7 +438,7 @@ def test_drift_against_time():
 @pytest.mark.parametrize("rows", [slice(None), slice(4, 5), slice(0, 0), slice(0, 1)])
 def test_overview_of_a_sequence(rows):
     figure = visualization.plot_sequence(_sequence()[rows])
-    assert len(figure.axes) == 8
+    assert len(figure.axes) == 10
     figure.canvas.draw()
 
 

@@ -272,6 +272,12 @@ def test_sky_without_frame_is_left_out():
     assert wcs.output_frame.name == "template_detector"
 
 
+def test_sky_of_a_body_without_radii_is_left_out():
+    with pytest.warns(AstropyUserWarning, match="is left out: it is that of a body whose radii"):
+        wcs, _ = build_wcs(make_transform(), make("CAR", lon="MALN-", lat="MALT-")())
+    assert wcs.output_frame.name == "template_detector"
+
+
 def test_cube_template():
     header = make_header("TAN")
     header.update({"NAXIS": 3, "NAXIS3": 7, "CTYPE3": "FREQ", "CRVAL3": 1e9})
