@@ -43,10 +43,11 @@ def align_group(arguments: Sequence[str] | None, *, prog: str) -> int:
     return run(parser, parser.parse_intermixed_args(arguments), _work)
 
 
-def parser_of_align_group(prog: str = "align-group") -> argparse.ArgumentParser:
+def parser_of_align_group(prog: str = "align-group") -> Parser:
     """Return the parser of ``align-group``, or of how it is called otherwise."""
     parser = Parser(
         prog=prog,
+        then="the same command with --overwrite does all of the work anew",
         usage=f"{prog} FILE [FILE ...] -o DIR [OPTION ...]",
         description="Align images that overlap each other, such as the panels of a mosaic, "
         "dithers, or the chips of a camera, without a template and without a WCS.",

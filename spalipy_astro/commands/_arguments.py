@@ -56,7 +56,7 @@ KEPT = {None: None, "flux": True, "brightness": False}
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
-def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
+def parser_of_align_fits(prog: str = "align-fits") -> Parser:
     """Return the parser of ``align-fits``, or of how it is called otherwise."""
     parser = Parser(
         prog=prog,
@@ -177,7 +177,7 @@ def parser_of_align_fits(prog: str = "align-fits") -> argparse.ArgumentParser:
     return parser
 
 
-def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> argparse.ArgumentParser:
+def parser_of_align_fits_simple(prog: str = "align-fits-simple") -> Parser:
     """Return the parser of ``align-fits-simple``, or of how it is called otherwise."""
     parser = Parser(
         prog=prog,

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None, *, prog: str) -> int:
     return run(parser, options, options.run)
 
 
-def _parser(prog: str = _PROGRAM) -> argparse.ArgumentParser:
+def _parser(prog: str = _PROGRAM) -> Parser:
     """Return the parser; the function that does a command's work is its ``run``."""
     parser = Parser(prog=prog, description="Registration of astronomical images by their stars.")
     quiet = {"verbose": 0, "quiet": False, "json": False, "log_file": None}

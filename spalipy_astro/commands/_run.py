@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from spalipy_astro.commands._console import Console, in_options
-from spalipy_astro.commands._signals import Ended, Heard, told
+from spalipy_astro.commands._signals import CONTINUES, Ended, Heard, told
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.version import __version__
 
@@ -20,7 +20,7 @@ __all__ = ["STATUS", "Parser", "UsageError", "add_telling", "run"]
 STATUS = (
     "Exit status: 0 all went well; 1 the work failed, of several sources for at least one; 2 the "
     "command was not understood; 130 interrupted by Ctrl-C; 143 ended by SIGTERM, 129 by SIGHUP. "
-    "Files are written whole or not at all, and after an interruption the same command continues."
+    "Files are written whole or not at all, and after an interruption "
 )
 _UNKNOWN = "unrecognized arguments: "
 _EXPECTED = (AlignmentError, ImportError, MemoryError, OSError, ValueError)
@@ -31,11 +31,21 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors take two lines, and that has an option ``--version``."""
+    """
+    A parser whose errors take two lines, and that has an option ``--version``.
 
-    def __init__(self, **options: Any) -> None:
+    Parameters
+    ----------
+    then : str, optional
+        What does the rest of the work after an interruption.
+    **options
+        As for `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, *, then: str = CONTINUES, **options: Any) -> None:
         # of an abbreviation nobody knows what it will mean: --scale would be --scale-flux
-        super().__init__(epilog=STATUS, allow_abbrev=False, **options)
+        super().__init__(epilog=f"{STATUS}{then}.", allow_abbrev=False, **options)
+        self.then = then
         self.add_argument(
             "--version", action="version", version=f"{self.prog} (spalipy_astro) {__version__}"
         )
@@ -65,7 +75,7 @@ def add_telling(parser: argparse.ArgumentParser) -> None:
 
 
 def run(
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     options: argparse.Namespace,
     work: Callable[[argparse.Namespace, Console], int],
 ) -> int:
@@ -74,7 +84,7 @@ def run(
 
     Parameters
     ----------
-    parser : `argparse.ArgumentParser`
+    parser : Parser
         It says what was not understood, and ends the process.
     options : `argparse.Namespace`
     work : callable
@@ -104,10 +114,10 @@ def run(
         except UsageError as error:
             words = str(error)
         except (KeyboardInterrupt, Ended):
-            return _ended(signals, console)
+            return _ended(signals, console, parser.then)
         except Exception as error:
             if signals.just_now:  # in an import it comes out as an error of another kind
-                return _ended(signals, console)
+                return _ended(signals, console, parser.then)
             if isinstance(error, _EXPECTED):
                 console.error(f"{type(error).__name__}: {error or 'no reason is known'}")
                 return 1
@@ -121,8 +131,8 @@ def run(
     return parser.error(in_options(words))
 
 
-def _ended(signals: Heard, console: Console) -> int:
+def _ended(signals: Heard, console: Console, then: str) -> int:
     """Say that a signal ended the command; return the exit status."""
     number = signals.number or signal.SIGINT
-    console.error(told(number))
+    console.error(told(number, then))
     return 128 + number

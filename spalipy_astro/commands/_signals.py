@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import Any
 
-__all__ = ["Ended", "Heard", "end_at_once", "told"]
+__all__ = ["CONTINUES", "Ended", "Heard", "end_at_once", "told"]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _PATIENCE = 3.0  # s: sooner, a second signal does not disturb what tidies up after the first
@@ -20,10 +20,13 @@ class Ended(BaseException):
     """A signal that asks for the end: no error, which a frame could have."""
 
 
-def told(number: int) -> str:
-    """Say that a signal ended the command."""
+CONTINUES = "the same command continues"
+
+
+def told(number: int, then: str = CONTINUES) -> str:
+    """Say that a signal ended the command, and what to do then."""
     end = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-    return f"{end}; files are whole, and the same command continues"
+    return f"{end}; files are whole, and {then}"
 
 
 class _AtOnce:

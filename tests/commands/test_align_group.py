@@ -6,6 +6,7 @@ import builtins
 import io
 import json
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -220,3 +221,20 @@ def test_frames_are_never_replaced(raw, tmp_path, capsys):
     assert status_of(arguments) == 2
     assert "one of the frames" in capsys.readouterr().err
     assert own.read_bytes() == files[0].read_bytes()
+
+
+def test_an_interruption_is_told_with_what_to_do_then(raw, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("spalipy_astro.commands._align_group._write_aligned", interrupted)
+    command = [str(raw), "-o", str(tmp_path / "out"), "--spline-order", "0"]
+    assert align_group(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        "align-group: interrupted; files are whole, and the same command with --overwrite does all "
+        "of the work anew"
+    )
+    monkeypatch.undo()
+    assert align_group(command) == 1  # the group was written
+    assert align_group([*command, "--overwrite", "--no-images", "--no-coadd"]) == 0
