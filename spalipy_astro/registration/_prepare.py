@@ -248,14 +248,22 @@ def _is_negative(image: Image, options: Mapping[str, Any], n_stars: int) -> bool
     pixels lie below the sky than above it.
     """
     step = max(1, int(np.sqrt(image.data.size / _LOOKED_AT)))
-    values = np.asarray(image.data[::step, ::step], float)
-    good = np.isfinite(values)
+    some = image.data[::step, ::step]
+    good = np.isfinite(some)
     if image.mask is not None:
         good &= ~image.mask[::step, ::step]
-    values = values[good]
+    values = np.sort(some[good]).astype(float)
     if not values.size:
         return False
-    values = values - np.median(values)
+    n = len(values)
+    sky = (values[(n - 1) // 2] + values[n // 2]) / 2
+    # The median deviation lies between the distances of the quartiles: most images need no more.
+    sides = sky - values[n // 4], values[-1 - n // 4] - sky
+    bright = n - np.searchsorted(values, sky + 1.01 * _FAR * max(sides), side="right")
+    dark = np.searchsorted(values, sky - 0.99 * _FAR * min(sides))
+    if dark <= _DARKER * bright or dark < _LEAST:
+        return False
+    values = values - sky
     reach = _FAR * max(float(np.median(np.abs(values))), np.finfo(float).tiny)
     dark, bright = np.count_nonzero(values < -reach), np.count_nonzero(values > reach)
     if dark <= _DARKER * bright or dark < _LEAST:
