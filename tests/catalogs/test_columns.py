@@ -47,7 +47,7 @@ KINDS += ["pandas", "pandas nullable", "pandas objects"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_position_do_not_count(kind):
-    source, template = table(XY + [5.25, -7], kind), table(XY, kind)
+    source, template = table(np.add(XY, (5.25, -7)), kind), table(XY, kind)
     tolerance = 0.6 if "integers" in kind else 1e-6
     alignments = [
         find_alignment(source, template, spline_order=0),
