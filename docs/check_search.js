@@ -4,10 +4,10 @@ const { readFileSync } = require("fs");
 const vm = require("vm");
 const html = process.argv[2] || "docs/_build/html";
 const wanted = {
-  comet: /comet/,
-  RGB: /color/,
-  color: /color/,
-  mosaic: /mosaic/,
+  comet: /^tutorials\/comet/,
+  RGB: /^howto\/color/,
+  color: /^howto\/color/,
+  mosaic: /^howto\/mosaics/,
   troubleshooting: /^troubleshooting\/index/,
   FAQ: /^troubleshooting\/faq/,
   "slow first run": /^troubleshooting\/not_compiled/,
@@ -15,7 +15,7 @@ const wanted = {
   folder: /^howto\/sequences/,
   "bad pixels": /^howto\/masks/,
   "difference imaging": /difference/,
-  satellite: /star_flags|masks/,
+  satellite: /^howto\/masks/,
   astroalign: /^howto\/from_astroalign/,
   SWarp: /^howto\/ccdproc_and_swarp/,
   "no transform matches": /^troubleshooting\/no_match/,

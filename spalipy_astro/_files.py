@@ -380,7 +380,7 @@ def _system(url: str) -> tuple[Any, str]:
         return cast(tuple[Any, str], url_to_fs(url))
     except ImportError as error:
         raise ImportError(
-            f"{url!r} is not on this machine; to read it: pip install 'spalipy_astro[remote]' "
+            f"{url!r} is not on this machine; to read it: pip install fsspec aiohttp "
             f"(s3:// also needs s3fs). {error}"
         ) from error
     except ValueError as error:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", *_TIFF)
-_HINT = "pip install 'spalipy_astro[pictures]'"
+_HINT = "pip install pillow tifffile"
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:

@@ -194,7 +194,7 @@ def drizzle(
     except ImportError as error:
         raise ImportError(
             "method='drizzle' needs the package drizzle, which is not installed; install it with "
-            "'pip install spalipy_astro[drizzle]', or choose another method."
+            "'pip install drizzle', or choose another method."
         ) from error
     drops = options.drops
     weights, unit_of_weights = weights_of(drops, planes), 1.0
