@@ -32,7 +32,7 @@ from spalipy_astro.batch._identity import (
     state_of_source,
 )
 from spalipy_astro.batch._made import KEY, OWNER, header_of, is_remnant, notes_of
-from spalipy_astro.batch._target import Target
+from spalipy_astro.batch._target import Target, on_target
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
 from spalipy_astro.io import (
@@ -291,7 +291,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
                 seconds=time.perf_counter() - start,
             )
         if settings.target is not None:
-            alignment = _on_target(alignment, settings.target, source.image)
+            alignment = on_target(alignment, settings.target, source.image)
         figures = figures_of(alignment)
         union = _union(alignment) if wants_union else None
         notes = _notes(union, figures, key, task.owner)
@@ -541,29 +541,6 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
             f"{path} exists, but was not made from the current source with this template and these "
             "options; overwrite=True replaces it, another output folder keeps it"
         )
-
-
-def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
-    """Raise where a frame does not show what it is to stand on."""
-    if alignment.source_shape is None:
-        return
-    x, y = target.at(target.reference) - (dx, dy)
-    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
-    if not _geometry.inside(u, v, alignment.source_shape):
-        raise AlignmentError(
-            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
-            f"{y:.1f}) px of the template."
-        )
-
-
-def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
-    """Move an aligned frame with a target; what moves has the template's sky."""
-    dx, dy = target.shift(image.meta)
-    _require_target(alignment, target, dx, dy)
-    moved = alignment.shifted(template=(dx, dy))
-    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
-    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
-    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
 
 
 def _resampled(
