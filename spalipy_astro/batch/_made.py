@@ -13,10 +13,13 @@ from astropy.io import fits
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import is_fits, peek_alignment
 
-__all__ = ["KEY", "OWNER", "header_of", "made_from", "notes_of"]
+__all__ = ["KEY", "OWNER", "header_of", "is_remnant", "made_from", "notes_of"]
 
 KEY, OWNER = "ALGNKEY", "ALGNSRC"
 """Cards of aligned images: what all that an image was made from is called, and whose it is."""
+
+
+_MOST = 2**20  # bytes of a file that are searched for what it was made from
 
 
 def header_of(path: str | os.PathLike[str]) -> fits.Header:
@@ -36,6 +39,39 @@ def notes_of(path: str | os.PathLike[str]) -> tuple[Mapping[str, Any], Mapping[s
         return peek_alignment(path)
     except (AlignmentError, OSError):
         return {}, {}
+
+
+def is_remnant(path: str | os.PathLike[str], key: str) -> bool:
+    """
+    Tell whether a file is what damage has left of one that was made from the same inputs.
+
+    Parameters
+    ----------
+    path : path-like
+    key : str
+        What all that the file was made from is called.
+
+    Returns
+    -------
+    bool
+        True, if it cannot be read, for an empty file or one of zeros, one with the key in it, and
+        an ASDF file of this package that ends before it says what it was made from.
+    """
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read(_MOST)
+    except OSError:
+        return False
+    if not text.strip(b"\0"):  # so much is left where a machine went down
+        return True
+    if notes_of(path)[1] or header_of(path):
+        return False
+    if key.encode("ascii") in text:
+        return True
+    cut = text.startswith(b"#ASDF") and b"\n..." not in text and b"provenance:" not in text
+    return cut and b"spalipy_astro" in text
 
 
 def made_from(path: str | os.PathLike[str]) -> str:

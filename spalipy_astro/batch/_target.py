@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,17 +12,20 @@ import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io.registry import IORegistryError
+from astropy.nddata import CCDData
 from astropy.table import QTable, Table
 from astropy.time import Time
 from astropy.wcs.utils import skycoord_to_pixel
 from numpy.typing import NDArray
 
+from spalipy_astro import _geometry
 from spalipy_astro._files import require_file
+from spalipy_astro.alignment import Alignment
 from spalipy_astro.catalogs import as_table, is_frame
 from spalipy_astro.errors import AlignmentError, FormatError
 from spalipy_astro.io import mid_exposure
 
-__all__ = ["Target", "target_of"]
+__all__ = ["Target", "on_target", "target_of"]
 
 _BEYOND = 0.1  # of the table's span, by which it is extrapolated
 _TIMES = ("time", "mjd", "jd", "datetime_jd", "date", "datetime", "obstime")
@@ -210,3 +213,33 @@ def _positions(target: Table, names: Mapping[str, str], wcs: Any) -> NDArray[np.
             "target: positions on the sky need a template with a celestial WCS; give x and y."
         )
     return np.column_stack(skycoord_to_pixel(sky, wcs.celestial))
+
+
+def on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
+    """
+    Move an aligned frame with a target; what moves has the template's sky.
+
+    Raises
+    ------
+    AlignmentError
+        If the frame does not show the target.
+    """
+    dx, dy = target.shift(image.meta)
+    _require_target(alignment, target, dx, dy)
+    moved = alignment.shifted(template=(dx, dy))
+    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
+    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
+    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
+
+
+def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
+    """Raise where a frame does not show what it is to stand on."""
+    if alignment.source_shape is None:
+        return
+    x, y = target.at(target.reference) - (dx, dy)
+    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
+    if not _geometry.inside(u, v, alignment.source_shape):
+        raise AlignmentError(
+            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
+            f"{y:.1f}) px of the template."
+        )

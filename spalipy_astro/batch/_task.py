@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +31,8 @@ from spalipy_astro.batch._identity import (
     lasting,
     state_of_source,
 )
-from spalipy_astro.batch._made import KEY, OWNER, header_of, notes_of
-from spalipy_astro.batch._target import Target
+from spalipy_astro.batch._made import KEY, OWNER, header_of, is_remnant, notes_of
+from spalipy_astro.batch._target import Target, on_target
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.errors import AlignmentError, FormatError, ImageError, NoMatchError
 from spalipy_astro.io import (
@@ -44,6 +45,8 @@ from spalipy_astro.io import (
     write_hdus,
 )
 from spalipy_astro.registration import StarFrame, find_alignment, prepare
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "DETECTION",
@@ -270,7 +273,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         check_matched(figures, settings.min_matched)
         seconds = time.perf_counter() - start
         return Outcome(task.index, figures=figures, union=union, seconds=seconds, resumed=True)
-    made.refuse_foreign(settings)
+    remnants = made.refuse_foreign(settings)
     alignment = task.alignment or (made.alignment() if settings.reuse else None)
     resumed = made.aligned is None and alignment is not None
     first = settings.window is None  # of two steps; between them a common grid is found
@@ -288,7 +291,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
                 seconds=time.perf_counter() - start,
             )
         if settings.target is not None:
-            alignment = _on_target(alignment, settings.target, source.image)
+            alignment = on_target(alignment, settings.target, source.image)
         figures = figures_of(alignment)
         union = _union(alignment) if wants_union else None
         notes = _notes(union, figures, key, task.owner)
@@ -296,13 +299,16 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         check_matched(figures, settings.min_matched)
         if made.asdf is not None:
             with made.by_others(made.has_alignment, made.asdf, settings):
-                alignment.write(made.asdf, overwrite=settings.overwrite)
+                # an alignment that is there, and was not taken, cannot be read
+                replaced = settings.reuse and made.has_alignment()
+                replaced = replaced or settings.overwrite or made.asdf in remnants
+                alignment.write(made.asdf, overwrite=replaced)
     else:
         figures = figures_of(alignment)
         check_matched(figures, settings.min_matched)
     if made.aligned is not None:
         hdus = _resampled(alignment, figures, source.image, settings, task.owner, made.key_of_image)
-        replaced = settings.overwrite or made.has_image()  # one that was cut short
+        replaced = settings.overwrite or made.aligned in remnants or made.has_image()
         with (
             made.by_others(made.has_image, made.aligned, settings),
             whole_file(made.aligned, overwrite=replaced) as part,
@@ -377,11 +383,25 @@ class _Made:
         except (AlignmentError, OSError):
             return None
 
-    def refuse_foreign(self, settings: Settings) -> None:
-        """Raise for files that were not made from the same inputs, or are no regular files."""
-        for path, is_this in ((self.aligned, self.has_image), (self.asdf, self.has_alignment)):
-            if path is not None and not is_this():
+    def refuse_foreign(self, settings: Settings) -> list[Path]:
+        """
+        Raise for files that were not made from the same inputs, or are no regular files.
+
+        What damage has left of files of the same making is returned: it is to be replaced.
+        """
+        remnants = []
+        for path, is_this, key in (
+            (self.aligned, self.has_image, self.key_of_image),
+            (self.asdf, self.has_alignment, self.key),
+        ):
+            if path is None or is_this():
+                continue
+            if not settings.overwrite and is_remnant(path, key):
+                log.warning("%s is damaged, and is made again", path)
+                remnants.append(path)
+            else:
                 _refuse_foreign(path, settings)
+        return remnants
 
     @contextmanager
     def by_others(
@@ -521,29 +541,6 @@ def _refuse_foreign(path: Path, settings: Settings) -> None:
             f"{path} exists, but was not made from the current source with this template and these "
             "options; overwrite=True replaces it, another output folder keeps it"
         )
-
-
-def _require_target(alignment: Alignment, target: Target, dx: float, dy: float) -> None:
-    """Raise where a frame does not show what it is to stand on."""
-    if alignment.source_shape is None:
-        return
-    x, y = target.at(target.reference) - (dx, dy)
-    u, v = (np.asarray(t, float) for t in alignment.transform.inverse(x, y))
-    if not _geometry.inside(u, v, alignment.source_shape):
-        raise AlignmentError(
-            f"the target is not on this frame: at the middle of its exposure it is at ({x:.1f}, "
-            f"{y:.1f}) px of the template."
-        )
-
-
-def _on_target(alignment: Alignment, target: Target, image: CCDData) -> Alignment:
-    """Move an aligned frame with a target; what moves has the template's sky."""
-    dx, dy = target.shift(image.meta)
-    _require_target(alignment, target, dx, dy)
-    moved = alignment.shifted(template=(dx, dy))
-    steps = [*alignment.provenance.get("steps", []), f"target({dx:.4f}, {dy:.4f})"]
-    provenance = {**moved.provenance, "steps": steps, "target_shift": [dx, dy]}
-    return replace(moved, original_wcs=alignment.original_wcs, provenance=provenance)
 
 
 def _resampled(

@@ -203,8 +203,11 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
 def values_of(column: Any) -> FloatArray:
     """Return a column as plain numbers: NaN where masked, the first of a vector of apertures."""
     try:
+        if not hasattr(column, "dtype"):  # times and positions on the sky can be filled, too
+            raise TypeError(f"it holds {type(column).__name__}")
         if hasattr(column, "filled"):
-            column = column.astype(float).filled(np.nan)
+            numbers = column if column.dtype.kind == "O" else column.astype(float)
+            column = numbers.filled(np.nan)
         values = np.asarray(getattr(column, "value", column), dtype=float)
     except (TypeError, ValueError) as error:
         name = getattr(getattr(column, "info", None), "name", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ _FEW = 8  # aliases that cannot do harm; a file of ours has one
 _MAX_NODES = 10**6
 _OTHERS = {".fits", ".fit", ".fts", ".fz", ".gz", ".csv", ".ecsv", ".txt", ".json", ".xml", ".vot"}
 _OTHERS |= {".h5", ".hdf5", ".png", ".jpg", ".jpeg", ".pdf", ".svg"}
+_MAGIC, _FIELDS = b"\xd3BLK", 48  # of a block: how it begins, and the least bytes of its header
+_END = b"#ASDF BLOCK INDEX"
 _INDEX = 4096  # bytes at the end of a file, where the list of its blocks is
 
 
@@ -70,7 +73,8 @@ def peek_alignment(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[s
     with open(path, "rb") as stream:
         text, end, _ = stream.read(_MAX_TEXT).partition(b"\n...")
         stream.seek(max(0, os.path.getsize(path) - _INDEX))
-        is_whole = end and text.startswith(b"#ASDF") and b"#ASDF BLOCK INDEX" in stream.read()
+        is_whole = end and text.startswith(b"#ASDF") and _END in stream.read()
+        is_whole = is_whole and _blocks_are_whole(stream, len(text))
     if not is_whole or len(_ALIAS.findall(text)) > _FEW:
         raise FormatError(f"{name} is not a whole file of an alignment.")
     # of the text only the two parts that are asked for: the rest takes most of the time
@@ -80,6 +84,28 @@ def peek_alignment(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[s
         return dict(known["summary"]), dict(known["provenance"])
     except Exception as error:  # of yaml, or it is about something else
         raise FormatError(f"{name} cannot be read as an alignment ({reason_of(error)}).") from error
+
+
+def _blocks_are_whole(stream: BinaryIO, start: int) -> bool:
+    """Tell whether the blocks behind a text are all there, as their checksums say."""
+    stream.seek(start)
+    data = stream.read()
+    place = data.find(_MAGIC)
+    while place >= 0 and data.startswith(_MAGIC, place):
+        head = place + len(_MAGIC)
+        size = int.from_bytes(data[head : head + 2], "big")
+        fields = data[head + 2 : head + 2 + size]
+        if len(fields) < _FIELDS:
+            return False
+        allocated, used = (int.from_bytes(fields[k : k + 8], "big") for k in (8, 16))
+        checksum = fields[32:48]
+        block = data[head + 2 + size : head + 2 + size + used]
+        if len(block) < used or (
+            any(checksum) and hashlib.md5(block, usedforsecurity=False).digest() != checksum
+        ):
+            return False
+        place = head + 2 + size + allocated
+    return data.startswith(_END, place) if place >= 0 else True
 
 
 def check_aliases(stream: BinaryIO) -> None:

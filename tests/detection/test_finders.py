@@ -322,3 +322,18 @@ def test_the_shape_of_objects(length, degrees):
     # noise around them makes objects a little rounder
     assert 0.55 < meta["ellipticity"] < 1.05 * (1 - short / long)
     assert 1 < meta["fwhm"] / (2.3548 * np.sqrt(long * short)) < 1.6
+
+
+@pytest.mark.parametrize("kind", ["sources", "photutils"])
+def test_real_pair_by_other_finders(real_pair, kind):
+    pair = real_pair("sdss_r_night2")
+    finders = {"photutils": DAOStarFinder(threshold=30, fwhm=4.0)}
+    images = (np.asarray(image.data)[:700, :700] for image in (pair.source, pair.template))
+    alignment = find_alignment(*images, finder=finders.get(kind, kind))
+    here = (pair.source_xy < 690).all(axis=1) & (pair.template_xy < 690).all(axis=1)
+    found = np.column_stack(alignment.transform(*pair.source_xy[here].T))
+    miss = found - pair.template_xy[here]
+    rms = np.sqrt(np.mean(np.sum(miss**2, axis=1)))
+    # the reference is a cubic fitted to these very stars
+    assert rms < 1.25 * float(pair.row["rms_poly_px"])
+    assert len(miss) > 20
