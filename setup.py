@@ -12,6 +12,7 @@ FOLDER = "spalipy_astro/_compiled"
 SOURCES = {
     "_detection": ["mesh", "peaks", "psf", "starfit"],
     "_resampling": ["interpolation", "positions"],
+    "_splines": ["splines"],
 }
 
 # Nothing that would change results: no fused multiplications, which not every processor has, and no

@@ -32,6 +32,7 @@ MODULES = {
         "source_extent",
         "spline_tile",
     ],
+    "_splines": ["spline_basis", "spline_points"],
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
@@ -162,6 +163,31 @@ def test_resampling(twins, field, method, dtype, scale):
     assert bool(twins["average_tile"]) == (scale < 1 and method != "nearest")
 
 
+@pytest.mark.parametrize("degree", [1, 3, 5])
+def test_splines(twins, degree):
+    """At points and on knots, beyond the ends, at the last knot and where nothing is defined."""
+    rng = np.random.default_rng(3)
+    coefficients = rng.normal(size=(2, 8, 11))
+    spline = SplineDistortion2D(*coefficients, bounds=((0, 110), (-20, 70)), degree=degree)
+    x = np.append(rng.uniform(-60, 170, 300), [0, 110, 1e300, np.nan, np.inf, 55, -np.inf, 20])
+    y = np.append(rng.uniform(-60, 170, 300), [-20, 70, 3, 4, 5, np.nan, 7, -1e300])
+    u, v = spline(x, y)
+    jacobian = spline.jacobian(x, y)
+    assert twins["spline_points"] == 2
+    for values in (u, v, *jacobian.reshape(-1, 4).T):
+        assert np.isfinite(values[:303]).all()
+        assert np.isnan(values[303:307]).all()
+    # on a grid, which other loops evaluate
+    across, down = np.arange(-30.0, 140, 7), np.arange(-40.0, 90, 9)
+    grid = [t.ravel() for t in np.meshgrid(across, down)]
+    order = rng.permutation(grid[0].size)
+    expected = spline(across, down[:, np.newaxis])
+    for one, two in zip(spline(*(t[order] for t in grid)), expected, strict=True):
+        np.testing.assert_allclose(one, two.ravel()[order], rtol=0, atol=1e-11)
+    assert twins["spline_basis"]
+    assert all(t.shape == (0,) for t in spline(np.empty(0), np.empty(0)))
+
+
 @pytest.mark.parametrize("radius", [0, 2.5])
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32, np.uint64])
 def test_flags(twins, dtype, radius):
@@ -180,6 +206,43 @@ def test_small_images(twins, shape):
         out = resample(image, Identity(2), method=method)
         np.testing.assert_allclose(out, image, atol=1e-5)
         assert resample(image, Identity(2), method=method, shape=(1, 1)).shape == (1, 1)
+
+
+class TestSplineArguments:
+    """What would be read or written beyond an array is an error."""
+
+    axis = (6, 0.0, 2.0, np.eye(4), np.ones((3, 4)))
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"first": np.empty(4, np.int64)}, "first must have the shape"),
+            ({"weights": np.empty((5, 3))}, "weights must have the shape"),
+            ({"axis": (3, 0.0, 2.0, np.eye(4), np.ones((3, 4)))}, "4 functions or more, got 3"),
+            ({"axis": (9, 0.0, 2.0, np.eye(9), np.ones((8, 9)))}, "order 1 to 8, got 9"),
+            ({"axis": (6, 0.0, 2.0, np.eye(4), np.ones((4, 4)))}, r"axis\[4\] must have the shape"),
+            ({"nu": 2}, "nu must be 0 or 1"),
+        ],
+    )
+    def test_basis(self, arguments, words):
+        plain = {
+            "t": np.zeros(5),
+            "axis": self.axis,
+            "nu": 0,
+            "first": np.empty(5, np.int64),
+            "weights": np.empty((5, 4)),
+        }
+        compiled("spline_basis")(*plain.values())
+        with pytest.raises(ValueError, match=words):
+            compiled("spline_basis")(*{**plain, **arguments}.values())
+
+    @pytest.mark.parametrize("term", [(1, 0, 0), (-1, 0, 0), (0, 2, 0), (0, 0, -1)])
+    def test_terms(self, term):
+        out = np.empty((1, 5))
+        known = np.zeros(5), np.zeros(5), self.axis, self.axis, np.ones((1, 6, 6))
+        compiled("spline_points")(*known, np.zeros((1, 3), np.int64), out)
+        with pytest.raises(IndexError, match="spline_points"):
+            compiled("spline_points")(*known, np.array([term], np.int64), out)
 
 
 class TestArguments:

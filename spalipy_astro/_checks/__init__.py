@@ -11,6 +11,7 @@ from spalipy_astro._checks._colors import (
     with_planes_first,
 )
 from spalipy_astro._checks._finders import check_finder, name_of_finder
+from spalipy_astro._checks._matrix import flaw_of_wcs, require_sound_wcs, words_of_wcslib
 from spalipy_astro._checks._options import (
     check_names,
     choice,
@@ -33,6 +34,7 @@ from spalipy_astro._checks._plain import (
     numbers_of_pixels,
     path_of,
 )
+from spalipy_astro._checks._room import check_room
 from spalipy_astro._checks._shapes import (
     check_frames,
     check_image,
@@ -51,6 +53,7 @@ __all__ = [
     "check_mask",
     "check_names",
     "check_pixels",
+    "check_room",
     "check_shape",
     "check_wcs",
     "check_whole_offset",
@@ -58,6 +61,7 @@ __all__ = [
     "choice",
     "colors_go_last",
     "detection_options",
+    "flaw_of_wcs",
     "frame_of",
     "in_data_units",
     "in_pixels",
@@ -73,10 +77,12 @@ __all__ = [
     "plane_of",
     "positive_number",
     "refuse_single_scale",
+    "require_sound_wcs",
     "rotation_range",
     "scale_range",
     "shape_of",
     "whole_number",
     "with_colors_last",
     "with_planes_first",
+    "words_of_wcslib",
 ]

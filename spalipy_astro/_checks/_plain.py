@@ -13,6 +13,8 @@ from astropy.table import Table
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 from numpy.typing import NDArray
 
+from spalipy_astro._checks._matrix import require_sound_wcs
+
 __all__ = [
     "check_hdu",
     "check_mask",
@@ -164,9 +166,10 @@ def check_pixels(image: Any, *, name: str) -> None:
 
 
 def check_wcs(wcs: Any, *, name: str = "wcs") -> None:
-    """Raise TypeError for what is neither a WCS nor None."""
+    """Raise TypeError for what is neither a WCS nor None, ValueError for one that has a flaw."""
     if not (wcs is None or isinstance(wcs, BaseHighLevelWCS | BaseLowLevelWCS)):
         raise TypeError(
             f"{name} is an astropy.wcs.WCS or a gwcs.WCS; got {type(wcs).__name__}. Of a header it "
             "is WCS(header)."
         )
+    require_sound_wcs(wcs, name)

@@ -2,8 +2,8 @@
 The loops over pixels, in C.
 
 They are compiled when the package is installed. Where there was no compiler, functions of the same
-names in ``_detection_numpy`` and ``_resampling_numpy`` take their place: these say what each does,
-and the tests compare the two.
+names in ``_detection_numpy``, ``_resampling_numpy`` and ``_splines_numpy`` take their place: these
+say what each does, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = [
     "mesh_row",
     "psf_equations",
     "source_extent",
+    "spline_basis",
+    "spline_points",
     "spline_tile",
     "strip_peaks",
 ]
@@ -36,3 +38,6 @@ flags_tile = choose("_resampling", "flags_tile")
 interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
 spline_tile = choose("_resampling", "spline_tile")
+
+spline_basis = choose("_splines", "spline_basis")
+spline_points = choose("_splines", "spline_points")

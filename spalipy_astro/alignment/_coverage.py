@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _geometry
-from spalipy_astro._checks import check_shape
+from spalipy_astro._checks import check_room, check_shape
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -30,8 +30,9 @@ def coverage_of(alignment: Alignment, shape: tuple[int, int] | None) -> NDArray[
     """Return the bits of `Coverage` for each pixel of the template; see `Alignment.coverage`."""
     shape = alignment.template_shape if shape is None else shape
     if shape is None:
-        raise ValueError("the template was a catalog and has no shape; give one.")
+        raise ValueError("shape is not known of this alignment's template; give one, (ny, nx).")
     shape = check_shape(shape)
+    check_room("shape", shape, 1)
     out = np.zeros(shape, np.uint8)
     if alignment.source_shape is not None:
         inside = _geometry.footprint(alignment.transform.inverse, alignment.source_shape, shape)

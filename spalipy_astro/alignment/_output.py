@@ -12,6 +12,7 @@ from astropy.units import Quantity
 
 from spalipy_astro import _geometry
 from spalipy_astro._checks import (
+    check_room,
     check_shape,
     check_whole_offset,
     colors_go_last,
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "check_grid", "finer_shape", "output_of", "resampled"]
 
+_NO_SHAPES = (
+    "output={!r} needs the shapes of two images, of which this alignment does not know both: a "
+    "catalog has none, and pairs or a model have those of source_shape= and template_shape=."
+)
 Window = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -44,6 +49,8 @@ class Output(NamedTuple):
         Of the grid whose pixels the offset counts.
     pixel : float
         Area of a pixel in its middle, template px squared.
+    asked : str
+        The argument that says how large it is.
     """
 
     backward: Model
@@ -51,6 +58,7 @@ class Output(NamedTuple):
     shape: tuple[int, int]
     wcs: Any
     pixel: float = 1.0
+    asked: str = "shape"
 
 
 def check_grid(
@@ -88,7 +96,9 @@ def check_grid(
             )
         from spalipy_astro.wcs import celestial_grid
 
-        celestial_grid(wcs)
+        _, its_shape = celestial_grid(wcs)
+        if its_shape is not None:
+            check_room("wcs", check_shape(its_shape))
     return scale
 
 
@@ -116,33 +126,38 @@ def output_of(
         raise ValueError(f"output={output!r} finds its own grid; leave shape and offset out.")
     if wcs is not None:
         return _on_sky(alignment, wcs, offset, shape)
+    asked = "shape"
     if output == "union":
         offset, shape = union(alignment)
     elif output == "intersection":
         offset, shape = intersection(alignment)
     elif shape is None:
-        shape = alignment.template_shape
+        asked, shape = "template_shape", alignment.template_shape
     if shape is None:
         raise ValueError(
-            "the template was a catalog and has no shape; give the output's as shape=(ny, nx)."
+            "shape is not known of this alignment's template: a catalog has none, and "
+            "template_shape= was not given where pairs or a model were. Give the output's, "
+            "shape=(ny, nx)."
         )
+    if output != "template":
+        asked = f"output={output!r}"
     backward = alignment.transform.inverse
     if scale == 1:
-        return Output(backward, offset, shape, alignment.original_wcs)
+        return Output(backward, offset, shape, alignment.original_wcs, asked=asked)
     return _finer(alignment, scale, offset, shape)
 
 
 def union(alignment: Alignment) -> Window:
     """Return offset ``(x, y)`` and shape of the window that holds both frames."""
     if alignment.source_shape is None or alignment.template_shape is None:
-        raise ValueError("output='union' needs the shapes of two images; one was a catalog.")
+        raise ValueError(_NO_SHAPES.format("union"))
     return _geometry.union(alignment.transform, alignment.source_shape, alignment.template_shape)
 
 
 def intersection(alignment: Alignment) -> Window:
     """Return offset ``(x, y)`` and shape of the largest window that lies on both frames."""
     if alignment.source_shape is None or alignment.template_shape is None:
-        raise ValueError("output='intersection' needs the shapes of two images; one was a catalog.")
+        raise ValueError(_NO_SHAPES.format("intersection"))
     outline = _geometry.outline(alignment.transform, alignment.source_shape)
     window = _geometry.intersection([outline], alignment.template_shape)
     if window is None:
@@ -164,9 +179,10 @@ def _finer(
     start = ((1 / scale - 1) / 2 + offset[0], (1 / scale - 1) / 2 + offset[1])
     grid = Grid(start, 1 / scale)
     size = finer_shape(shape, scale)
+    check_room("scale", size)
     backward = regrid_backward(alignment.transform.inverse, SAME, grid)
     wcs = regrid_wcs(alignment.original_wcs, grid, size)
-    return Output(backward, (0, 0), size, wcs, scale**-2)
+    return Output(backward, (0, 0), size, wcs, scale**-2, "scale")
 
 
 def _on_sky(
@@ -193,7 +209,7 @@ def _on_sky(
     u, v = onto_template(np.array([x - 0.5, x + 0.5, x, x]), np.array([y, y, y - 0.5, y + 0.5]))
     pixel = abs((u[1] - u[0]) * (v[3] - v[2]) - (u[3] - u[2]) * (v[1] - v[0]))
     backward = invertible(onto_template | alignment.transform.inverse, shape)
-    return Output(backward, offset, shape, wcs, float(pixel))
+    return Output(backward, offset, shape, wcs, float(pixel), "wcs")
 
 
 def resampled(
@@ -230,7 +246,7 @@ def resampled(
     image
         And its footprint and its weights, if these are asked for.
     """
-    from spalipy_astro.resampling import conserves_flux, resample
+    from spalipy_astro.resampling import bytes_of_pixel, conserves_flux, resample
 
     conserve_flux = conserves_flux(data) if conserve_flux is None else conserve_flux
     photometry = Photometry.of(alignment, conserve_flux=conserve_flux, pixel=output.pixel)
@@ -242,6 +258,7 @@ def resampled(
             "sky of its own. Align the planes one by one, or leave it out."
         )
     changed = scale_flux or match_background
+    check_room(output.asked, output.shape, bytes_of_pixel(data, options.get("uncertainty")))
     found = resample(
         data,
         output.backward,

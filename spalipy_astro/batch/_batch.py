@@ -428,7 +428,7 @@ def align_many(
                     outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
                     shown.tell(row_of(seen[row], outcomes[row], files))
             good = [outcome for outcome in outcomes.values() if not outcome.reason]
-            window = common_window(grid, window, good)
+            window = common_window(grid, window, good, pixels.get("scale", 1))
             tasks = [
                 replace(task, alignment=outcomes[task.index].alignment)
                 for task in tasks

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spalipy_astro import _geometry
+from spalipy_astro._checks import check_room
 from spalipy_astro.alignment import check_grid, finer_shape
 from spalipy_astro.batch._task import Outcome, Window
 from spalipy_astro.errors import AlignmentError
@@ -71,7 +72,11 @@ def window_of_template(
                 "find_alignment(template, catalog), or leave wcs out."
             ) from None
     shape = template.shape if shape is None else shape
-    return None if shape is None else ((0, 0), shape)
+    if shape is None:
+        return None
+    asked = "wcs" if "wcs" in pixels else "grid_scale" if "scale" in pixels else "shape"
+    check_room(asked, finer_shape(shape, pixels.get("scale", 1)))
+    return (0, 0), shape
 
 
 def shape_of_grid(window: Window, pixels: Mapping[str, Any]) -> tuple[int, int]:
@@ -79,7 +84,9 @@ def shape_of_grid(window: Window, pixels: Mapping[str, Any]) -> tuple[int, int]:
     return finer_shape(window[1], pixels.get("scale", 1))
 
 
-def common_window(grid: str, template: Window | None, frames: Sequence[Outcome]) -> Window | None:
+def common_window(
+    grid: str, template: Window | None, frames: Sequence[Outcome], scale: float = 1
+) -> Window | None:
     """
     Return the grid that is asked for of the frames that are aligned.
 
@@ -89,6 +96,8 @@ def common_window(grid: str, template: Window | None, frames: Sequence[Outcome])
     template : Window or None
         The template's.
     frames : sequence of Outcome
+    scale : float, optional
+        Pixels of the aligned images per pixel of the template along each axis.
 
     Returns
     -------
@@ -99,6 +108,8 @@ def common_window(grid: str, template: Window | None, frames: Sequence[Outcome])
     ------
     AlignmentError
         If the frames have no pixel in common.
+    ValueError
+        If there is no memory for a grid that holds them all.
     """
     if grid == "template" or template is None:
         return template
@@ -107,6 +118,7 @@ def common_window(grid: str, template: Window | None, frames: Sequence[Outcome])
         low = np.min([offset for offset, _ in windows], axis=0)
         high = np.max([(x + nx, y + ny) for (x, y), (ny, nx) in windows], axis=0)
         width, height = (int(n) for n in high - low)
+        check_room("grid='union'", finer_shape((height, width), scale))
         return (int(low[0]), int(low[1])), (height, width)
     outlines = [frame.outline for frame in frames if frame.outline is not None]
     window = _geometry.intersection(outlines, template[1])

@@ -11,6 +11,7 @@ __all__ = ["is_mosaic", "lone_phase", "luminance"]
 
 _STRIP = 64
 _PIECE = 128
+_MOST_OTHERS = 0.01  # good pixels among those of the colors that a plane of one does not have
 
 
 def is_mosaic(source: PixelSource) -> bool:
@@ -51,9 +52,11 @@ def lone_phase(source: PixelSource) -> tuple[int, int] | None:
     for first in starts:
         good = np.isfinite(source.rows(np.array([first, first + 1])))[:, : nx // 2 * 2]
         share += good.reshape(2, -1, 2).mean(axis=1) / len(starts)
-    y, x = np.unravel_index(share.argmax(), share.shape)
-    others = share.sum() - share[y, x]
-    return (int(y), int(x)) if share[y, x] > 0.3 and others < 0.01 else None
+        y, x = np.unravel_index(share.argmax(), share.shape)
+        others = share.sum() - share[y, x]
+        if others >= _MOST_OTHERS:  # it does not become less
+            return None
+    return (int(y), int(x)) if share[y, x] > 0.3 else None
 
 
 def luminance(source: PixelSource, saturation: float) -> tuple[PixelSource, float]:

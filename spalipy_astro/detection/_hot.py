@@ -59,6 +59,8 @@ def find_hot_pixels(source: PixelSource, background: Background) -> NDArray[np.b
     ny, nx = source.shape
     starts = np.linspace(0, ny - _STRIP, max(min(_LOOK // (nx * (_STRIP - 2)), ny // _STRIP), 1))
     rows = starts.astype(np.int64)[:, np.newaxis] + np.arange(_STRIP)
+    if _has_few(source, background, rows):
+        return None
     look = _Neighbors(_snr(source, background, rows.ravel()))
     bright = look.peak & (look.middle > _SURE)
     # where two strips meet, the rows are no neighbors
@@ -130,6 +132,34 @@ def with_hot_pixels(
     }
     order = np.argsort(-columns["flux"], kind="stable")
     return QTable({name: values[order] for name, values in columns.items()}, meta=table.meta)
+
+
+def _has_few(source: PixelSource, background: Background, rows: NDArray[np.int64]) -> bool:
+    """
+    Tell quickly that strips of rows, shape (N, `_STRIP`), have no more than a few hot pixels.
+
+    That is certain where, whatever sky and noise of the frame are taken, the neighbors of the
+    bright pixels have more light than those of a hot one.
+    """
+    low, high = float(background.level.min()), float(background.level.max())
+    least, most = float(background.noise.min()), float(background.noise.max())
+    if not (np.isfinite(high - low) and 0 < least <= most < np.inf):
+        return False
+    light = source.rows(rows.ravel()).reshape(*rows.shape, -1)
+    strip, row, x = np.nonzero(light[:, 1:-1] > low + 0.99 * _SURE * least)
+    if len(x) > light.size // 8:
+        return False
+    row += 1
+    right = np.minimum(x + 1, light.shape[2] - 1)
+    places = ((row - 1, x), (row + 1, x), (row, np.maximum(x - 1, 0)), (row, right))
+    # pixels that are bad, or beyond the edge, have no light
+    four = np.array([light[strip, y, k] for y, k in places])
+    four[2, x == 0] = four[3, right == x] = low
+    four[~np.isfinite(four)] = low
+    with np.errstate(over="ignore", invalid="ignore"):
+        around = (four.sum(axis=0, dtype=float) - 4 * high) / most
+        middle = (light[strip, row, x].astype(float) - low) / least
+        return bool(np.count_nonzero(~(around > 1.01 * (_SHARED * middle + 1))) < _FEWEST)
 
 
 def _snr(source: PixelSource, background: Background, rows: NDArray[np.int64]) -> NDArray:

@@ -100,8 +100,9 @@ class PixelSource:
         """Return the percentiles 16, 50 and 84; 0 if there are no values."""
         if values.size == 0:
             return 0.0, 0.0, 0.0
-        low, middle, high = np.percentile(values, (16, 50, 84))
-        return float(low), float(middle), float(high)
+        values = np.sort(values)  # numpy takes less time for this than for a part of it
+        low, middle, high = (_percentile(values, share) for share in (0.16, 0.5, 0.84))
+        return low, middle, high
 
     def without_wild_pixels(self, levels: tuple[float, float, float]) -> PixelSource:
         """Mask numbers that no light can be: another program's mark of a bad pixel, a flipped bit.
@@ -159,6 +160,15 @@ class PixelSource:
             return np.asarray(values, dtype=np.float32)
         with np.errstate(over="ignore"):
             return np.asarray(values, dtype=np.float32)
+
+
+def _percentile(ordered: NDArray[np.float64], share: float) -> float:
+    """Return a percentile of sorted values, between two of which it is linear."""
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    part, width = place - below, high - low
+    return float(high - width * (1 - part) if part >= 0.5 else low + width * part)
 
 
 def _squares(

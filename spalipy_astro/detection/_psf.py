@@ -115,16 +115,37 @@ class Profile:
 @lru_cache(maxsize=8)
 def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], float]:
     """Make the table of a profile; the last few are kept."""
-    step = profile.fwhm**2 / _STEPS_PER_FWHM2
-    q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
-    out = np.empty(len(q))
-    # a number of entries that rounding does not change: the profile must be continuous
-    near = int(_STEPS_PER_FWHM2 * max(_INTEGRATED_FWHM, 2 / profile.fwhm) ** 2) + 1
-    along, across, weights = _COARSE_RULE if profile.fwhm > 1.5 else _FINE_RULE
-    rr = (np.sqrt(q[:near]) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    rr, weights, far, step = _places(profile.fwhm, reach)
+    near = rr.shape[1]
+    out = np.empty(near + len(far))
     out[:near] = weights @ profile._intensity(rr)
-    out[near:] = profile._far(q[near:])
+    out[near:] = profile._far(far)
     return out, step
+
+
+@lru_cache(maxsize=2)
+def _places(fwhm: float, reach: float) -> tuple[NDArray, NDArray, NDArray, float]:
+    """
+    Return the squared radii for which a table is made; profiles of one width share them.
+
+    Returns
+    -------
+    near : ndarray, shape (K, N)
+        Those at the nodes of a rule over a pixel, for the first N entries.
+    weights : ndarray, shape (K,)
+        Of that rule.
+    far : ndarray, shape (M,)
+        Those of the other entries.
+    step : float
+        From entry to entry.
+    """
+    step = fwhm**2 / _STEPS_PER_FWHM2
+    q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
+    # a number of entries that rounding does not change: the profile must be continuous
+    near = int(_STEPS_PER_FWHM2 * max(_INTEGRATED_FWHM, 2 / fwhm) ** 2) + 1
+    along, across, weights = _COARSE_RULE if fwhm > 1.5 else _FINE_RULE
+    rr = (np.sqrt(q[:near]) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    return rr, weights, q[near:], step
 
 
 def fit_profile(

@@ -1,6 +1,7 @@
 """Matched pairs to a transform and its errors."""
 
 from spalipy_astro.fitting._bending import N_TERMS
+from spalipy_astro.fitting._consensus import agreement, consensus
 from spalipy_astro.fitting._covariance import Covariance
 from spalipy_astro.fitting._fit import Fit, Pixels, fit_backward
 from spalipy_astro.fitting._linear import KINDS, fit_linear
@@ -17,7 +18,9 @@ __all__ = [
     "Posterior",
     "SplineSpace",
     "System",
+    "agreement",
     "choose_smoothing",
+    "consensus",
     "fit_backward",
     "fit_linear",
     "solve",

@@ -105,6 +105,7 @@ def fit_backward(
     clip: float = CLIP,
     parity: int | None = None,
     pixels: Pixels = ((1.0, 1.0), (1.0, 1.0)),
+    among: BoolArray | None = None,
 ) -> Fit:
     """
     Fit the map from template to source positions.
@@ -134,6 +135,8 @@ def fit_backward(
     pixels : pair of (width, height), optional
         Sizes of the source's and of the template's pixels, for maps that cannot shear; square and
         equal by default.
+    among : ndarray of bool, shape (N,), optional
+        Pairs that may be used; the others are clipped, whatever their residuals.
 
     Returns
     -------
@@ -155,6 +158,21 @@ def fit_backward(
     likelihood. The high order lets smooth optical distortions through almost unsmoothed; the low
     order reduces the fit to an affine map if there is no distortion.
     """
+    if among is not None and not among.all():
+        some = fit_backward(
+            source_xy[among],
+            template_xy[among],
+            source_err=_of_rows(source_err, among),
+            template_err=_of_rows(template_err, among),
+            affine=affine,
+            spline_order=spline_order,
+            smoothing=smoothing,
+            polynomial=polynomial,
+            clip=clip,
+            parity=parity,
+            pixels=pixels,
+        )
+        return _with_the_others(some, source_xy, template_xy, among, (source_err, template_err))
     n = len(source_xy)
     if affine == "auto":
         affine = _kind_for(source_xy, template_xy, pixels)
@@ -225,6 +243,30 @@ class _Rule:
         return matrix * before / after[:, np.newaxis], offset / after
 
 
+def _of_rows(err: ArrayLike | None, rows: BoolArray) -> FloatArray | None:
+    """Return the errors of some pairs."""
+    return None if err is None else np.broadcast_to(np.asarray(err, float), rows.shape)[rows]
+
+
+def _with_the_others(
+    fit: Fit,
+    source_xy: FloatArray,
+    template_xy: FloatArray,
+    among: BoolArray,
+    errors: tuple[ArrayLike | None, ArrayLike | None],
+) -> Fit:
+    """Return the fit of some pairs as one of all, of which the others are clipped."""
+    used = np.zeros(len(among), dtype=bool)
+    used[among] = fit.used
+    area = abs(float(np.linalg.det(fit.matrix)))
+    return replace(
+        fit,
+        used=used,
+        sigma=np.sqrt(_variance_of(len(among), area, *errors) + fit.floor**2),
+        residuals=source_xy - np.column_stack(fit.backward(*template_xy.T)),
+    )
+
+
 def _kind_for(source_xy: FloatArray, template_xy: FloatArray, pixels: Pixels) -> str:
     """Choose the kind of a linear map by the number of pairs."""
     n = len(source_xy)
@@ -252,14 +294,23 @@ def _pair_variance(
     template_err: ArrayLike | None,
 ) -> FloatArray:
     """Variance of source minus mapped template position along one axis, source px**2."""
-    n = len(source_xy)
+    n, area = len(source_xy), 1.0
+    if template_err is not None:
+        matrix, _ = fit_linear(template_xy, source_xy, kind="affine" if n > 3 else "similarity")
+        area = abs(float(np.linalg.det(matrix)))
+    return _variance_of(n, area, source_err, template_err)
+
+
+def _variance_of(
+    n: int, area: float, source_err: ArrayLike | None, template_err: ArrayLike | None
+) -> FloatArray:
+    """Variance of a pair along one axis, by how many source px2 a template px2 becomes."""
     if source_err is None and template_err is None:
         return np.full(n, 1e-8)  # next to nothing: the floor takes up the scatter
     # of the side without errors the floor takes up the scatter, and the weights are the other's
     variance = np.zeros(n) if source_err is None else np.asarray(source_err, float) ** 2
     if template_err is not None:
-        matrix, _ = fit_linear(template_xy, source_xy, kind="affine" if n > 3 else "similarity")
-        variance = variance + abs(np.linalg.det(matrix)) * np.asarray(template_err, float) ** 2
+        variance = variance + area * np.asarray(template_err, float) ** 2
     return variance
 
 

@@ -12,7 +12,7 @@ from astropy.io import fits
 from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import colors_go_last, shape_of
+from spalipy_astro._checks import check_room, colors_go_last, shape_of
 from spalipy_astro._files import scratch_folder
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.groups._sources import Sheet, image_of
@@ -35,6 +35,7 @@ FloatArray = NDArray[np.float64]
 COMBINE = ("mean", "median", "sum", "min", "max", "first", "last")
 """How pixels that several frames show can be combined."""
 
+_PIXEL = 12  # bytes of a pixel of the canvas: its data and its footprint
 _ROWS, _COLUMNS = 128, 1024  # of a block of the canvas
 _COPIES = 6  # of a block's pixels, in double precision, while they are combined
 _COMPARED = 100_000  # pixels of an overlap from which the difference of two backgrounds is taken
@@ -121,6 +122,7 @@ def coadd(
     ValueError
         If images differ in their number of colors, or in units that cannot be converted.
     """
+    check_room("the canvas of these frames", shape, _PIXEL)
     with ExitStack() as stack:
         tiles: list[Tile] = []
         headers: list[Any] = []

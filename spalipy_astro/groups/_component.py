@@ -18,7 +18,7 @@ from spalipy_astro.groups._alignments import alignments_of
 from spalipy_astro.groups._blocks import levels_of
 from spalipy_astro.groups._cameras import Undetermined, cameras_of
 from spalipy_astro.groups._graph import Link, chain, closing
-from spalipy_astro.groups._joint import JointErrors, Solved, solve_group
+from spalipy_astro.groups._joint import JointErrors, place_group, solve_group
 from spalipy_astro.groups._layout import Labels, frame_of, start
 from spalipy_astro.groups._solution import Solution
 from spalipy_astro.groups._tracks import Tracks, join, merge
@@ -97,17 +97,16 @@ def solve_component(
     layout = solution.layout
     bent = spline_order > 0 and not set(layout.camera.values()) <= layout.straight
     tracks = _tracks_of(kept, frames)
-    _solve(solution, frames, tracks, bent=bent and not layout.own)
-    for extra in (_COARSE, _FINE):
-        at = {k: solution.apply(k, frame_of(frames, k).stars.xy) for k in placed}
-        err = {k: frame_of(frames, k).stars.search_err * solution.scale(k) for k in placed}
-        tracks = join(at, err, extra)
-        if bent and layout.own and extra == _COARSE:
-            space = _space_for(solution, tracks)
-            bent = space is not None
-            if space is not None:
-                solution.layout = replace(layout, space=space)
-        solved = _solve(solution, frames, tracks, bent=bent)
+    place_group(solution, *_seen(frames, tracks), bent=bent and not layout.own)
+    tracks = _joined(solution, frames, _COARSE)
+    if bent and layout.own:
+        space = _space_for(solution, tracks)
+        bent = space is not None
+        if space is not None:
+            solution.layout = replace(layout, space=space)
+    place_group(solution, *_seen(frames, tracks), bent=bent)
+    tracks = _joined(solution, frames, _FINE)
+    solved = solve_group(solution, *_seen(frames, tracks), bent=bent)
     tracks = tracks.only(solved.used)
     alignments = alignments_of(solution, solved, frames, tracks, root, labels, kept, options)
     after = [(link, _gap(solution, frames, link)) for link in kept]
@@ -130,7 +129,7 @@ def _place(
         if not dropped:
             break
         solution = start(frames, placed, root, Labels())
-        _solve(solution, frames, _tracks_of(kept, frames), bent=False)
+        place_group(solution, *_seen(frames, _tracks_of(kept, frames)), bent=False)
         better = {}
         for k in placed:
             affine, middle = solution.affine(k), solution.layout.middle[k]
@@ -192,8 +191,17 @@ def _tracks_of(links: Sequence[Link], frames: Sequence[StarFrame | None]) -> Tra
     return merge(frame, star, np.concatenate(pairs))
 
 
-def _solve(
-    solution: Solution, frames: Sequence[StarFrame | None], tracks: Tracks, *, bent: bool
-) -> Solved:
-    xy, err = tracks.positions({k: frame_of(frames, k).stars for k in solution.layout.exposure})
-    return solve_group(solution, tracks.frame, tracks.track, xy, err, bent=bent)
+def _joined(solution: Solution, frames: Sequence[StarFrame | None], extra: float) -> Tracks:
+    """Return the tracks of the stars that lie at one place, where maps are off by so many px."""
+    names = sorted(solution.layout.exposure)
+    at = {k: solution.apply(k, frame_of(frames, k).stars.xy) for k in names}
+    err = {k: frame_of(frames, k).stars.search_err * solution.scale(k) for k in names}
+    return join(at, err, extra)
+
+
+def _seen(
+    frames: Sequence[StarFrame | None], tracks: Tracks
+) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Return frame, track, position and error of each observation."""
+    stars = {k: frame_of(frames, k).stars for k in np.unique(tracks.frame).tolist()}
+    return tracks.frame, tracks.track, *tracks.positions(stars)

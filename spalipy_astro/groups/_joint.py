@@ -16,13 +16,16 @@ from spalipy_astro.groups._equations import Equations, equations_of
 from spalipy_astro.groups._smoothness import PRIOR_COUNT, choose, least_excluded
 from spalipy_astro.groups._solution import Solution
 
-__all__ = ["JointErrors", "Solved", "solve_group"]
+__all__ = ["JointErrors", "Solved", "place_group", "solve_group"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 _CLIP = 17.0  # squared distance in units of its variance: one good star in 5000 is lost
 _START = (1e8, 1e2)  # weights of the penalties before they are known
+_STRICT = 2  # the round from which on what is used must agree
+_CHOICES = (1, 3)  # rounds before which it is chosen how smooth distortions are
+_LAST = 8  # rounds at most
 _ENOUGH = 16  # frames whose distortions show how smooth those of all are
 
 
@@ -163,6 +166,26 @@ class Solved:
     each: dict[int, FloatArray]
 
 
+def place_group(
+    solution: Solution,
+    frame: IntArray,
+    track: IntArray,
+    positions: FloatArray,
+    errors: FloatArray,
+    *,
+    bent: bool,
+) -> None:
+    """
+    Improve all maps, so well that stars can be told from their neighbors by them.
+
+    Parameters
+    ----------
+    solution, frame, track, positions, errors, bent
+        As for `solve_group`.
+    """
+    _Rounds(solution, frame, track, positions, errors).run(bent=bent, draft=True)
+
+
 def solve_group(
     solution: Solution,
     frame: IntArray,
@@ -178,7 +201,7 @@ def solve_group(
     Parameters
     ----------
     solution : Solution
-        To start from.
+        To start from. Where it has distortions that were solved for, its maps are good already.
     frame, track : ndarray of int, shape (N,)
         Of each observation of a star.
     positions : ndarray, shape (N, 2)
@@ -199,52 +222,137 @@ def solve_group(
     penalized splines; they are zero where the likelihood is largest without them. Where each frame
     has its own, sixteen neighbors tell how smooth they are.
     """
-    used = np.bincount(track)[track] > 1
-    if bent:
-        solution.bent = True
-    else:
-        solution.straighten()
-    smoothing = _START
-    # weights that followed the solution would let frames shrink, step by step
-    sigma = _on_grid(solution, frame, errors)
-    weight = sigma**-2.0
-    for iteration in range(8):
-        if solution.bent and iteration in (1, 3):
-            best = choose(_sample(solution, frame, track, positions, weight, used))
-            if best is None:
-                solution.straighten()
-            else:
-                smoothing = best
-        seen = frame[used], track[used], positions[used], weight[used]
-        equations = equations_of(solution, *seen)
-        penalty = equations.penalty(smoothing)
-        factored = Factored(equations.matrix, penalty)
-        step = factored.solve(equations.right - penalty[:, np.newaxis] * equations.known)
-        equations.apply(step)
-        before = used
-        used = _clip(solution, frame, track, positions, sigma, used, gentle=iteration < 2)
-        if iteration > 3 and np.array_equal(before, used):
-            break
+    rounds = _Rounds(solution, frame, track, positions, errors)
+    used, step = rounds.run(bent=bent)
     if bent and not solution.bent and not solution.layout.own:
         # what a camera may have that its frames do not show is uncertain of all of them
         solution.bent = True
-        equations = equations_of(solution, frame[used], track[used], positions[used], weight[used])
-        smoothing = least_excluded(equations)
-        penalty = equations.penalty(smoothing)
-        factored = Factored(equations.matrix, penalty)
-    solution.smoothing = smoothing if solution.bent else (np.inf, np.inf)
-    return _described(solution, equations, factored, penalty, used)
+        equations = rounds.equations(used)
+        solution.smoothing = least_excluded(equations)
+        step = _Step(equations, solution.smoothing)
+    return _described(solution, step, used)
 
 
-def _described(
-    solution: Solution,
-    equations: Equations,
-    factored: Factored,
-    penalty: FloatArray,
-    used: NDArray[np.bool_],
-) -> Solved:
+class _Step:
+    """The equations with their penalties, factored."""
+
+    def __init__(self, equations: Equations, smoothing: tuple[float, float]) -> None:
+        self.equations, self.penalty = equations, equations.penalty(smoothing)
+        self.factored = Factored(equations.matrix, self.penalty)
+
+    def take(self) -> None:
+        """Add what solves the equations to the solution that they are about."""
+        known = self.penalty[:, np.newaxis] * self.equations.known
+        self.equations.apply(self.factored.solve(self.equations.right - known))
+
+
+class _Rounds:
+    """Rounds of a solution: a step of all maps, then the choice of observations that agree."""
+
+    def __init__(
+        self,
+        solution: Solution,
+        frame: IntArray,
+        track: IntArray,
+        xy: FloatArray,
+        errors: FloatArray,
+    ) -> None:
+        self._solution, self._frame, self._track, self._xy = solution, frame, track, xy
+        self._mine = {int(k): np.flatnonzero(frame == k) for k in np.unique(frame)}
+        # weights that followed the solution would let frames shrink, step by step
+        self._sigma = errors.copy()  # px of the grid
+        for k, mine in self._mine.items():
+            self._sigma[mine] *= solution.scale(k)
+        self._weight = self._sigma**-2.0
+
+    def run(self, *, bent: bool, draft: bool = False) -> tuple[NDArray[np.bool_], _Step]:
+        """Return which observations are used in the end, and the last step."""
+        solution, smoothing = self._solution, _START
+        used = np.bincount(self._track)[self._track] > 1
+        n, last = 0, _LAST
+        if bent and solution.bent and solution.distortions:
+            n, smoothing = max(_CHOICES), solution.smoothing
+            used = self._agreeing(used, gentle=False)
+        elif draft and solution.layout.own:  # whose maps are linear: no step is needed twice
+            last = _STRICT + 1
+        if bent:
+            solution.bent = True
+        else:
+            solution.straighten()
+        while True:
+            if solution.bent and n in _CHOICES:
+                best = choose(self._sample(used))
+                if best is None:
+                    solution.straighten()
+                else:
+                    smoothing = best
+            step = _Step(self.equations(used), smoothing)
+            step.take()
+            before, used = used, self._agreeing(used, gentle=n < _STRICT)
+            n += 1
+            if n == last or (n > max(_CHOICES) + 1 and np.array_equal(before, used)):
+                solution.smoothing = smoothing if solution.bent else (np.inf, np.inf)
+                return used, step
+            del step  # the most of the memory of a large group
+
+    def equations(self, used: NDArray[np.bool_], fixed: int | None = None) -> Equations:
+        """Return the equations by some of the observations."""
+        return equations_of(
+            self._solution,
+            self._frame[used],
+            self._track[used],
+            self._xy[used],
+            self._weight[used],
+            fixed,
+        )
+
+    def _sample(self, used: NDArray[np.bool_]) -> Equations:
+        """Return the equations of as many frames as show how smooth distortions are."""
+        lay, frame, track = self._solution.layout, self._frame, self._track
+        names, count = np.unique(frame[used], return_counts=True)
+        if not lay.own or len(names) <= _ENOUGH:
+            return self.equations(used)
+        # those that share most stars with the one of most stars, itself among them
+        hub = names[int(np.argmax(count))]
+        hers = np.zeros(int(track.max()) + 1, bool)
+        hers[track[used & (frame == hub)]] = True
+        shared = np.bincount(frame[used & hers[track]], minlength=int(names[-1]) + 1)[names]
+        near = names[np.argsort(-shared, kind="stable")[:_ENOUGH]]
+        good = used & np.isin(frame, near)
+        good &= np.bincount(track[good], minlength=len(hers))[track] > 1
+        has_gauge = any(lay.exposure[int(k)] == lay.fixed_exposure for k in near)
+        return self.equations(good, fixed=None if has_gauge else int(hub))
+
+    def _agreeing(self, used: NDArray[np.bool_], *, gentle: bool) -> NDArray[np.bool_]:
+        """Return the observations that agree with their tracks; the worst of a track goes first."""
+        track, image = self._track, np.empty_like(self._xy)
+        for k, mine in self._mine.items():
+            image[mine] = self._solution.apply(k, self._xy[mine])
+        limit = None
+        while True:
+            weight = np.where(used, self._weight, 0.0)
+            total = np.bincount(track, weight)
+            sums = np.column_stack([np.bincount(track, weight * v) for v in image.T])
+            mean = sums / np.maximum(total, 1e-300)[:, np.newaxis]
+            gap2 = np.sum((image - mean[track]) ** 2, axis=1)
+            share = np.clip(1 - weight / np.maximum(total[track], 1e-300), 1e-3, 1.0)
+            distance2 = np.where(used, gap2 / (self._sigma**2 * share), 0.0)
+            if limit is None:
+                typical = float(np.median(distance2[used])) / (2 * np.log(2.0)) if used.any() else 1
+                limit = _CLIP * max(1.0, typical) * (4.0 if gentle else 1.0)
+            worst = np.zeros(len(total))
+            np.maximum.at(worst, track, distance2)
+            good = used & ~((distance2 > limit) & (distance2 >= worst[track] * (1 - 1e-9)))
+            good &= np.bincount(track, good)[track] > 1
+            if np.array_equal(good, used):
+                return used
+            used = good
+
+
+def _described(solution: Solution, step: _Step, used: NDArray[np.bool_]) -> Solved:
     """Return the errors of a solution, and write into it how free it is and how noisy."""
-    inverse = factored.inverse_blocks()
+    equations, penalty = step.equations, step.penalty
+    inverse = step.factored.inverse_blocks()
     axes = equations.right.shape[1]
     diagonal = np.concatenate([np.zeros(0), *(np.diag(block) for block in inverse)])
     free = axes * (len(penalty) - float(penalty @ diagonal))
@@ -257,64 +365,3 @@ def _described(
     maps = {k: equations.maps(k) for k in sorted(solution.layout.exposure)}
     errors = JointErrors(Blocks(equations.matrix.sizes, blocks), solution.noise, maps)
     return Solved(used, equations, errors, errors.each(inverse))
-
-
-def _on_grid(solution: Solution, frame: IntArray, errors: FloatArray) -> FloatArray:
-    """Return errors of positions in px of the grid."""
-    names, place = np.unique(frame, return_inverse=True)
-    return errors * np.array([solution.scale(int(k)) for k in names])[place]
-
-
-def _sample(
-    solution: Solution,
-    frame: IntArray,
-    track: IntArray,
-    xy: FloatArray,
-    weight: FloatArray,
-    used: NDArray[np.bool_],
-) -> Equations:
-    """Return the equations of as many frames as show how smooth distortions are."""
-    names, count = np.unique(frame[used], return_counts=True)
-    if not solution.layout.own or len(names) <= _ENOUGH:
-        return equations_of(solution, frame[used], track[used], xy[used], weight[used])
-    # those that share most stars with the one of most stars, itself among them
-    hub = names[int(np.argmax(count))]
-    hers = np.isin(track, track[used & (frame == hub)])
-    shared = np.array([np.count_nonzero(used & hers & (frame == k)) for k in names])
-    near = names[np.argsort(-shared, kind="stable")[:_ENOUGH]]
-    good = used & np.isin(frame, near)
-    good &= np.bincount(track[good], minlength=track.max() + 1)[track] > 1
-    seen = frame[good], track[good], xy[good], weight[good]
-    lay = solution.layout
-    has_gauge = any(lay.exposure[int(k)] == lay.fixed_exposure for k in near)
-    return equations_of(solution, *seen, fixed=None if has_gauge else int(hub))
-
-
-def _clip(
-    solution: Solution,
-    frame: IntArray,
-    track: IntArray,
-    xy: FloatArray,
-    sigma: FloatArray,
-    used: NDArray[np.bool_],
-    *,
-    gentle: bool,
-) -> NDArray[np.bool_]:
-    """Return the observations that agree with their tracks; the worst of a track goes first."""
-    image = np.empty_like(xy)
-    for k in np.unique(frame):
-        mine = frame == k
-        image[mine] = solution.apply(int(k), xy[mine])
-    weight = np.where(used, sigma**-2.0, 0.0)
-    total = np.bincount(track, weight)
-    sums = np.column_stack([np.bincount(track, weight * v) for v in image.T])
-    mean = sums / np.maximum(total, 1e-300)[:, np.newaxis]
-    gap2 = np.sum((image - mean[track]) ** 2, axis=1)
-    share = np.clip(1 - weight / np.maximum(total[track], 1e-300), 1e-3, 1.0)
-    distance2 = np.where(used, gap2 / (sigma**2 * share), 0.0)
-    typical = float(np.median(distance2[used])) / (2 * np.log(2.0)) if used.any() else 1.0
-    limit = _CLIP * max(1.0, typical) * (4.0 if gentle else 1.0)
-    worst = np.zeros(len(total))
-    np.maximum.at(worst, track, distance2)
-    good = used & ~((distance2 > limit) & (distance2 >= worst[track] * (1 - 1e-9)))
-    return good & (np.bincount(track, good)[track] > 1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from spalipy_astro.catalogs import Stars
@@ -144,8 +146,22 @@ def merge(frame: IntArray, star: IntArray, pairs: IntArray) -> Tracks:
     -------
     Tracks
     """
-    members: list[dict[int, int]] = [{int(f): n} for n, f in enumerate(frame)]
-    group = list(range(len(frame)))
+    n, n_frames = len(frame), int(frame.max(initial=-1)) + 1
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    track = connected_components(graph, directed=False)[1].astype(np.intp)
+    # where all that is connected is of different frames, the order of the pairs makes no difference
+    place = np.sort(track * n_frames + frame)
+    mixed = np.zeros(n, bool)
+    mixed[place[1:][place[1:] == place[:-1]] // n_frames] = True
+    rest = np.flatnonzero(mixed[track])
+    track[rest] = n + _in_order(frame, rest, pairs[mixed[track[pairs[:, 0]]]])
+    return Tracks(frame, star, track).only(np.ones(n, bool))
+
+
+def _in_order(frame: IntArray, some: IntArray, pairs: IntArray) -> IntArray:
+    """Join some of the observations by pairs; return a number for each that its track shares."""
+    members = {n: {f: n} for n, f in zip(some.tolist(), frame[some].tolist(), strict=True)}
+    group = {n: n for n in members}
     for a, b in pairs.tolist():
         one, two = group[a], group[b]
         if one == two or members[one].keys() & members[two].keys():
@@ -155,5 +171,4 @@ def merge(frame: IntArray, star: IntArray, pairs: IntArray) -> Tracks:
         members[one].update(members[two])
         for n in members[two].values():
             group[n] = one
-    everything = Tracks(frame, star, np.array(group, dtype=np.intp))
-    return everything.only(np.ones(len(frame), bool))
+    return np.array(list(group.values()), dtype=np.intp)

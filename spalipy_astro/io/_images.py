@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,12 @@ from astropy.units import UnitConversionError
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import colors_go_last, frame_of, luminance
+from spalipy_astro._checks import colors_go_last, flaw_of_wcs, frame_of, luminance
 from spalipy_astro.errors import ImageError
 
 __all__ = ["Image", "as_image"]
+
+log = logging.getLogger(__name__)
 
 _ROWS = 64  # rows of an image that are looked at for their scatter
 _BENT = 1.652  # median size of a second difference of white noise, in standard deviations
@@ -111,7 +114,7 @@ def as_image(image: Any, *, name: str = "image", mask: Any = None) -> Image:
         data, merged, error = luminance(data, merged, error)
     if error is not None:
         _check_scatter(data, merged, error, name)
-    return Image(data, merged, error, _of_a_plane(wcs))
+    return Image(data, merged, error, _of_a_plane(wcs, name))
 
 
 def _united(planes: list[NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -172,8 +175,11 @@ def _check_scatter(
         )
 
 
-def _of_a_plane(wcs: Any) -> Any:
-    """Return the WCS of one plane of a cube."""
+def _of_a_plane(wcs: Any, name: str) -> Any:
+    """Return the WCS of one plane of a cube; None, with a warning, where it has a flaw."""
+    if flaw := flaw_of_wcs(wcs):
+        log.warning("%s: its WCS is left out, it has no sky: %s", name, flaw)
+        return None
     low = getattr(wcs, "low_level_wcs", wcs)
     if not isinstance(low, WCS) or low.naxis <= 2:
         return wcs

@@ -9,6 +9,7 @@ from typing import Any
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from spalipy_astro._checks import flaw_of_wcs, words_of_wcslib
 from spalipy_astro.io._headers import inherited
 from spalipy_astro.io._planes import is_companion
 
@@ -74,6 +75,8 @@ def read_wcs(hdus: Any, index: int, name: str) -> WCS | None:
         version = next((v for v in versions if _is_sky(header, v)), versions[0])
         # WCS.fix warns of each trifle that it puts right
         wcs = WCS(header, hdus, key=version or " ", fix=False)
+        if flaw := flaw_of_wcs(wcs):
+            raise ValueError(flaw)
         wcs.wcs.alt = " "  # it is the one that the image has from here on
         wcs.wcs.fix()
         if wcs.naxis > 2:
@@ -81,8 +84,7 @@ def read_wcs(hdus: Any, index: int, name: str) -> WCS | None:
         wcs.wcs.set()
         wcs.to_header(relax=True)  # what cannot be written cannot be relied on
     except Exception as error:  # wcslib and astropy raise all sorts of things here
-        told = " ".join(str(error).split()) or type(error).__name__
-        log.warning("%s: its WCS is left out, it has no sky: %s", name, told)
+        log.warning("%s: its WCS is left out, it has no sky: %s", name, words_of_wcslib(error))
         return None
     return wcs if wcs.has_celestial and wcs.naxis == 2 else None
 

@@ -170,10 +170,11 @@ def _on_few_lines(xy: FloatArray) -> BoolArray:
         return np.zeros(n, bool)
     normal = np.column_stack((-along[:, 1], along[:, 0])) / size[:, np.newaxis]
     start = np.sum(normal * points[first], axis=1)
-    members = np.abs(normal @ points.T - start[:, np.newaxis]) < _LINE_WIDTH
-    count = members.sum(axis=1)
+    distance = normal @ points.T
+    distance -= start[:, np.newaxis]
+    count = np.count_nonzero(np.abs(distance, out=distance) < _LINE_WIDTH, axis=1)
     mean = (m - 2) * min(2 * _LINE_WIDTH * length / area, 1.0)
-    surplus = len(size) * pdtrc(count - 3, mean) < _CHANCE
+    surplus = len(size) * pdtrc(np.arange(m + 1) - 3, mean)[count] < _CHANCE
     lines = np.flatnonzero(surplus & (count >= 4))
     if not len(lines):
         return np.zeros(n, bool)

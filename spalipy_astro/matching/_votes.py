@@ -44,23 +44,20 @@ def pattern_votes(fields: Sequence[StarField], *, parity: int | None = None) -> 
     lie half a cell apart, since equal codes differ by their noise; the grid with more votes counts.
     """
     n = len(fields)
-    codes = [_codes(field) for field in fields]
-    owner = np.repeat(np.arange(n), [len(c) for c in codes])
+    keys = [_keys(field) for field in fields]
+    owner = np.repeat(np.arange(n), [key.shape[-1] for key in keys])
     votes = np.zeros((n, n), dtype=np.intp)
     if not len(owner):
         return votes
-    every = np.concatenate(codes)
-    mirror = every * np.tile((1, -1), every.shape[1] // 2)
-    for shift in (0.0, 0.5):
-        cells, place = np.unique(_cells(every, shift), return_inverse=True)
+    for own, mirrored in np.concatenate(keys, axis=-1):  # of each grid
+        cells, place = np.unique(own, return_inverse=True)
         plain = _members(owner, place, (n, len(cells)))
         wanted = []
         if parity != -1:
             wanted.append(plain)
         if parity != 1:
-            keys = _cells(mirror, shift)
-            place = np.minimum(np.searchsorted(cells, keys), len(cells) - 1)
-            there = cells[place] == keys
+            place = np.minimum(np.searchsorted(cells, mirrored), len(cells) - 1)
+            there = cells[place] == mirrored
             wanted.append(_members(owner[there], place[there], plain.shape))
         kept = _thinned(np.max([lists.getnnz(axis=0) for lists in (plain, *wanted)], axis=0))
         shared = sum((plain[:, kept] @ lists[:, kept].T).toarray() for lists in wanted)
@@ -70,10 +67,16 @@ def pattern_votes(fields: Sequence[StarField], *, parity: int | None = None) -> 
     return votes
 
 
-def _codes(field: StarField) -> NDArray[np.float64]:
-    """Return the codes of a list's quads. Its neighbors, found for that, are not kept."""
+def _keys(field: StarField) -> NDArray[np.int64]:
+    """
+    Return the cells of the codes of a list's quads, shape (2, 2, N).
+
+    On both grids, as they are and mirrored. No more is kept of a list, nor its neighbors.
+    """
     levels = StarLevels(field.xy)
-    return find_patterns(levels, k=4, neighbors=_NEIGHBORS, last=_LEVELS).codes
+    codes = find_patterns(levels, k=4, neighbors=_NEIGHBORS, last=_LEVELS).codes
+    mirror = codes * np.tile((1, -1), codes.shape[1] // 2)
+    return np.array([[_cells(c, shift) for c in (codes, mirror)] for shift in (0.0, 0.5)])
 
 
 def _cells(codes: NDArray[np.float64], shift: float) -> NDArray[np.int64]:

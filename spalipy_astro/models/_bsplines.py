@@ -9,24 +9,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spalipy_astro import _compiled
+
 __all__ = ["TensorSpline", "dense_basis", "find_grids", "uniform_basis"]
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.intp]
-
-_CHUNK = 65_536  # scattered points evaluated at once: bounds the gathered weights to some MB
+IntArray = NDArray[np.int64]
+Axis = tuple[int, float, float, FloatArray, FloatArray]
 
 
 @lru_cache
-def _pieces(degree: int) -> FloatArray:
+def _pieces(degree: int) -> tuple[FloatArray, FloatArray]:
     """
     Return the polynomials that the functions of a uniform basis are made of within one interval.
 
     Returns
     -------
-    ndarray, shape (degree + 1, degree + 1, 1)
+    values : ndarray, shape (degree + 1, degree + 1)
         The factor of ``u**k`` in the ``j``-th function that is not zero, at ``[k, j]``, with u from
         0 to 1.
+    slopes : ndarray, shape (degree, degree + 1)
+        The same of their derivatives by u.
     """
     pieces = np.ones((1, 1))
     for p in range(1, degree + 1):
@@ -36,19 +39,15 @@ def _pieces(degree: int) -> FloatArray:
             pieces[1:, j] -= lower[:, j]
             pieces[:-1, j + 1] += (p - j - 1) * lower[:, j]
             pieces[1:, j + 1] += lower[:, j]
-    pieces = pieces[:, :, np.newaxis]
-    pieces.setflags(write=False)
-    return pieces
+    slopes = np.arange(1, degree + 1)[:, np.newaxis] * pieces[1:]
+    for array in (pieces, slopes):
+        array.setflags(write=False)
+    return pieces, slopes
 
 
-def _polynomials(factors: FloatArray, u: FloatArray) -> FloatArray:
-    """Evaluate polynomials, factors of shape (K, N, 1), at points of shape (M,): shape (N, M)."""
-    # One row a function while they are made: numpy is several times as fast along rows.
-    values = np.repeat(factors[-1], u.size, axis=1)
-    for factor in factors[-2::-1]:
-        values *= u
-        values += factor
-    return values
+def _axis(n: int, lo: float, hi: float, degree: int) -> Axis:
+    """Return a basis as the loops take it."""
+    return n, float(lo), (float(hi) - float(lo)) / (n - degree), *_pieces(degree)
 
 
 def uniform_basis(
@@ -101,24 +100,10 @@ def uniform_basis(
     """
     if nu not in (0, 1):
         raise ValueError(f"nu is the order of the derivative, 0 or 1; got {nu!r}.")
-    t = np.asarray(t, dtype=float)
-    step = (hi - lo) / (n - degree)
-    u = (np.where(np.isfinite(t), t, np.nan) - lo) / step
-    # A point on an inner knot belongs to the interval on its right, the last knot to the last one.
-    first = np.fmin(np.fmax(u, 0), n - degree - 1).astype(np.intp)  # NaN: the first
-    u -= first
-    inside = np.clip(u, 0.0, 1.0)
-    pieces = _pieces(degree)
-    weights = None if nu == 1 else _polynomials(pieces, inside)
-    excess = u - inside
-    if weights is not None and not np.any(excess):  # NaN is something
-        return first, np.ascontiguousarray(weights.T)
-    powers = np.arange(1, degree + 1)[:, np.newaxis, np.newaxis]
-    slopes = _polynomials(powers * pieces[1:], inside)
-    if weights is None:
-        return first, np.ascontiguousarray(slopes.T) / step
-    weights += excess * slopes
-    return first, np.ascontiguousarray(weights.T)
+    t = np.ascontiguousarray(t, dtype=float)
+    first, weights = np.empty(t.size, np.int64), np.empty((t.size, degree + 1))
+    _compiled.spline_basis(t, _axis(n, lo, hi, degree), nu, first, weights)
+    return first, weights
 
 
 def dense_basis(
@@ -218,10 +203,6 @@ class TensorSpline:
         self.bounds = bounds
         self.degree = degree
 
-    def _basis(self, axis: int, t: FloatArray, nu: int) -> tuple[IntArray, FloatArray]:
-        """Evaluate the basis along x (axis 0) or y (axis 1)."""
-        return uniform_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
-
     def _dense_basis(self, axis: int, t: FloatArray, nu: int) -> FloatArray:
         """Evaluate all functions of the basis along x (axis 0) or y (axis 1)."""
         return dense_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
@@ -262,15 +243,13 @@ class TensorSpline:
                 self._on_grid(grid.slow, grid.fast, grid.x_is_fast, term).reshape(shape)
                 for term in terms
             ]
+        if grids is None:
+            return [value.reshape(shape) for value in self._at(x, y, terms)]
         values = [np.empty(x.size) for _ in terms]
-        for grid in grids or []:
+        for grid in grids:
             for value, term in zip(values, terms, strict=True):
                 on_grid = self._on_grid(grid.slow, grid.fast, grid.x_is_fast, term)
                 value[grid.part] = on_grid.ravel()
-        for start in range(0, 0 if grids else x.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            for value, chunk in zip(values, self._at(x[part], y[part], terms), strict=True):
-                value[part] = chunk
         return [value.reshape(shape) for value in values]
 
     def _on_grid(
@@ -294,19 +273,21 @@ class TensorSpline:
 
     def _at(
         self, x: FloatArray, y: FloatArray, terms: Sequence[tuple[FloatArray, int, int]]
-    ) -> list[FloatArray]:
-        """Evaluate terms at scattered points, shape (N,), by gathering their coefficients."""
-        order = self.degree + 1
-        bases_x = {nu: self._basis(0, x, nu) for nu in {term[1] for term in terms}}
-        bases_y = {nu: self._basis(1, y, nu) for nu in {term[2] for term in terms}}
-        gathered: dict[int, FloatArray] = {}
-        values = []
-        for coeff, nu_x, nu_y in terms:
-            first_x, weights_x = bases_x[nu_x]
-            first_y, weights_y = bases_y[nu_y]
-            if id(coeff) not in gathered:
-                windows = np.lib.stride_tricks.sliding_window_view(coeff, (order, order))
-                gathered[id(coeff)] = windows[first_y, first_x]
-            rows = np.matmul(gathered[id(coeff)], weights_x[:, :, np.newaxis])[..., 0]
-            values.append(np.einsum("ni,ni->n", rows, weights_y))
+    ) -> FloatArray:
+        """Evaluate terms at scattered points, shape (N,): one row for each."""
+        planes = {id(coeff): coeff for coeff, _, _ in terms}
+        places = {name: k for k, name in enumerate(planes)}
+        along_x, along_y = (
+            _axis(n, *bounds, self.degree)
+            for n, bounds in zip(self.shape[::-1], self.bounds, strict=True)
+        )
+        values = np.empty((len(terms), x.size))
+        _compiled.spline_points(
+            *(np.ascontiguousarray(t, dtype=float) for t in (x, y)),
+            along_x,
+            along_y,
+            np.array(list(planes.values()), dtype=float),
+            np.array([(places[id(coeff)], *nus) for coeff, *nus in terms], dtype=np.int64),
+            values,
+        )
         return values

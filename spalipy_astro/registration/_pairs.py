@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from spalipy_astro._checks import check_shape, check_wcs, checked_call
 from spalipy_astro.alignment import Alignment, rescaled
 from spalipy_astro.catalogs import Stars, as_table, translate
 from spalipy_astro.errors import CatalogError, TooFewStarsError
-from spalipy_astro.fitting import Fit, fit_backward
+from spalipy_astro.fitting import KINDS, Fit, agreement, consensus, fit_backward
 from spalipy_astro.matching import StarField
 from spalipy_astro.models import jacobian_determinant
 from spalipy_astro.registration._findoptions import FindOptions
@@ -26,8 +27,13 @@ from spalipy_astro.typing import CatalogLike
 __all__ = ["fit_alignment"]
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 _LEAST_ERROR = 1e-9  # of the width of the field: a smaller error is a rounding error
+_CLEARLY = np.log(100.0)  # odds against chance, and by which some pairs must do better than all
+_MOST, _CLOSE = 0.75, 0.02  # share of all pairs, and share of the field: what needs no second look
+_FEW = 6  # pairs below which there may be no such odds
+_ROUNDS = 4  # of fits to pairs that agree with the last one
 
 
 @checked_call
@@ -78,17 +84,25 @@ def fit_alignment(
     Returns
     -------
     Alignment
-        Wrong pairs are clipped as by `find_alignment`: ``matches["used"]`` tells. Its ``summary()``
-        has no figures of a search: ``log_odds``, ``n_expected`` and ``hypotheses``.
+        Wrong pairs are clipped, even if they are the most: ``matches["used"]`` tells. Its
+        ``summary()`` has no figures of a search: ``log_odds``, ``n_expected`` and ``hypotheses``.
 
     Raises
     ------
     CatalogError
-        If positions or errors are none, or the transform through them folds the plane over.
+        If positions or errors are none, no more pairs agree on a transform than would by chance, or
+        it folds the plane over.
     TooFewStarsError
         If there are fewer pairs than the kind of transform takes.
     TypeError, ValueError
         If both lists are not of one length, or an argument is invalid.
+
+    Notes
+    -----
+    Where a fit of all pairs leaves a large scatter, the set of pairs is sought that agree on a
+    linear map more closely than chance explains (a contrario RANSAC; Moisan & Stival 2004,
+    doi:10.1023/B:VISI.0000013094.38752.54), and the transform is fitted to it and what agrees with
+    that. The same pairs give the same result.
 
     Examples
     --------
@@ -136,12 +150,7 @@ def fit_alignment(
         "pixels": (given.source_pixels or SQUARE, given.template_pixels or SQUARE),
         **given.fit,
     }
-    s, t = one.stars, two.stars
-    if relative is None:
-        fit = fit_backward(s.xy, t.xy, source_err=s.err, template_err=t.err, **options)
-    else:
-        fit = _fit_by_weights(s.xy, t.xy, relative, options)
-    _check_fold(fit, t.xy)
+    fit = _fit_what_agrees(one.stars, two.stars, relative, options)
     two = replace(two, wcs=wcs)
     times = {"fit": time.perf_counter() - start}
     found = alignment_of(fit, None, one, two, times=times, options=given.fit)
@@ -241,24 +250,75 @@ def _frame(
     return StarFrame(stars, StarField(xy, stars.search_err), shape, None, len(side), unit=unit)
 
 
-def _fit_by_weights(
-    source_xy: FloatArray, template_xy: FloatArray, relative: FloatArray, options: Any
+def _fit_what_agrees(
+    source: Stars, template: Stars, relative: FloatArray | None, options: Mapping[str, Any]
 ) -> Fit:
-    """Fit pairs whose errors are known but for a factor: it is that of the residuals."""
-    width = float(np.ptp(source_xy, axis=0).max()) or 1.0
-    wide = fit_backward(source_xy, template_xy, source_err=relative * width, **options)
-    distance2 = np.sum(wide.residuals**2, axis=1) / relative**2
-    factor = np.sqrt(float(np.median(distance2)) / (2 * np.log(2.0)))
-    errors = np.maximum(relative * factor, _LEAST_ERROR * width)
-    return fit_backward(source_xy, template_xy, source_err=errors, **options)
-
-
-def _check_fold(fit: Fit, template_xy: FloatArray) -> None:
-    """Raise CatalogError for a map that folds the plane over at its own stars."""
-    determinant = jacobian_determinant(fit.backward, *template_xy.T)
-    if np.any(np.sign(determinant) != np.sign(np.linalg.det(fit.matrix))):
+    """Fit all pairs, or those that agree, if a fit of all does not show their transform."""
+    n = len(source)
+    extent = np.ptp(source.xy, axis=0)
+    of_all = _fit(source, template, relative, options)
+    folds = _folds(of_all, template.xy)
+    if n <= KINDS[of_all.kind]:
+        return of_all
+    # ln of how many transforms chance would have that as many pairs follow as closely
+    alarms, kept, scatter = agreement(of_all.residuals, extent, of_all.freedom)
+    if not folds and kept.mean() > _MOST and scatter < _CLOSE * extent.max():
+        return of_all  # the others are too few to agree better
+    widths = [np.asarray(sizes, dtype=float) for sizes in options["pixels"]]
+    kinds = tuple(dict.fromkeys((of_all.kind, "similarity", "affine")))
+    best, among, radius = consensus(source.xy * widths[0], template.xy * widths[1], kinds)
+    if min(best, alarms) > (0.0 if n < _FEW else -_CLEARLY):
         raise CatalogError(
-            f"the transform through {len(template_xy)} pairs folds the plane over between them; "
+            f"of {n} pairs no more agree on a transform than pairs of different stars would by "
+            "chance. Are the rows of both lists the same stars, in the same order? find_alignment "
+            "matches lists that are not."
+        )
+    # a distortion is dearer than a linear map, but nearer to what agrees on one
+    near = np.hypot(*of_all.residuals[among].T * max(widths[0])).max(initial=0.0) <= radius
+    if not folds and (near or among.all() or best > alarms - _CLEARLY):
+        return of_all
+    for _ in range(_ROUNDS):
+        fit = _fit(source, template, relative, options, among)
+        more = among | agreement(fit.residuals, extent, fit.freedom).agree
+        if np.array_equal(more, among):
+            break
+        among = more
+    if _folds(fit, template.xy[fit.used]):
+        raise CatalogError(
+            f"the transform through {n} pairs folds the plane over between them; "
             "affine='similarity' or spline_order=0 fits one that cannot. Are these pairs the same "
             "stars?"
         )
+    return fit
+
+
+def _fit(
+    source: Stars,
+    template: Stars,
+    relative: FloatArray | None,
+    options: Mapping[str, Any],
+    among: BoolArray | None = None,
+) -> Fit:
+    """Fit pairs, by their errors or by weights."""
+    if relative is None:
+        return fit_backward(
+            source.xy,
+            template.xy,
+            source_err=source.err,
+            template_err=template.err,
+            among=among,
+            **options,
+        )
+    # the errors are known but for a factor: it is that of the residuals
+    width = float(np.ptp(source.xy, axis=0).max()) or 1.0
+    wide = fit_backward(source.xy, template.xy, source_err=relative * width, among=among, **options)
+    distance2 = np.sum(wide.residuals**2, axis=1) / relative**2
+    median = float(np.median(distance2 if among is None else distance2[among]))
+    errors = np.maximum(relative * np.sqrt(median / (2 * np.log(2.0))), _LEAST_ERROR * width)
+    return fit_backward(source.xy, template.xy, source_err=errors, among=among, **options)
+
+
+def _folds(fit: Fit, template_xy: FloatArray) -> bool:
+    """Tell whether a map folds the plane over at stars."""
+    determinant = jacobian_determinant(fit.backward, *template_xy.T)
+    return bool(np.any(np.sign(determinant) != np.sign(np.linalg.det(fit.matrix))))

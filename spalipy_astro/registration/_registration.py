@@ -19,12 +19,14 @@ from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import (
     check_names,
     check_pixels,
+    check_room,
     checked_call,
     detection_options,
     in_data_units,
     refuse_single_scale,
+    shape_of,
 )
-from spalipy_astro.alignment import Alignment, check_grid, rescaled
+from spalipy_astro.alignment import Alignment, check_grid, finer_shape, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
 from spalipy_astro.detection import find_stars
 from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
@@ -127,7 +129,9 @@ def align(
     known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
     check_names("align()", options, known)
     check_method(method, fill_value)
-    check_grid(output, grid_scale, wcs, names=("output", "grid_scale"))
+    finer = check_grid(output, grid_scale, wcs, names=("output", "grid_scale"))
+    if len(size := shape_of(template)) > 1:
+        check_room("grid_scale", finer_shape((size[-2], size[-1]), finer))
     refuse_single_scale(options)
     drops_of(method, pixfrac=pixfrac, kernel=kernel, weights=weights, return_weights=return_weights)
     hdu = options.get("hdu")

@@ -5,6 +5,7 @@ from spalipy_astro.resampling._drops import DRIZZLE_KERNELS, drops_of
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._resample import (
     METHODS,
+    bytes_of_pixel,
     check_method,
     resample,
     resample_flags,
@@ -14,6 +15,7 @@ __all__ = [
     "DRIZZLE_KERNELS",
     "METHODS",
     "Kernel",
+    "bytes_of_pixel",
     "check_method",
     "conserves_flux",
     "drops_of",

@@ -22,6 +22,7 @@ from astropy.units import Quantity, UnitConversionError, dimensionless_unscaled
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro._checks import (
+    check_room,
     check_shape,
     in_pixels,
     is_finite_pair,
@@ -39,7 +40,7 @@ from spalipy_astro.resampling._pixelmap import PixelMap
 from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 from spalipy_astro.typing import ImageLike
 
-__all__ = ["METHODS", "resample", "resample_flags"]
+__all__ = ["METHODS", "bytes_of_pixel", "resample", "resample_flags"]
 
 METHODS = (*KERNELS, "adaptive", "exact", "drizzle")
 """Names of the methods of `resample`."""
@@ -234,6 +235,7 @@ def resample(
         )
     planes = _planes(data, mask, uncertainty)
     shape = planes.data.shape[-2:] if shape is None else check_shape(shape)
+    check_room("shape", shape, _bytes_of(planes))
     pixelmap = PixelMap(backward, shape, offset)
     options = Options(
         method,
@@ -399,6 +401,31 @@ def _in_unit_of(data: Any, fill_value: Any) -> Any:
         raise ValueError(
             f"fill_value is in the unit of the data, {unit or 'none'}; got {fill_value!r}."
         ) from None
+
+
+def bytes_of_pixel(data: Any, uncertainty: Any = None) -> int:
+    """
+    Return how much memory a pixel of a resampled image takes.
+
+    Parameters
+    ----------
+    data, uncertainty
+        As for `resample`.
+
+    Returns
+    -------
+    int
+        Bytes of its data, uncertainty and mask, in all planes; 0 for dask arrays.
+    """
+    return _bytes_of(_planes(data, None, uncertainty))
+
+
+def _bytes_of(planes: Planes) -> int:
+    """Return the bytes of a resampled pixel in all planes."""
+    if is_dask(planes.data):
+        return 0
+    spread = 0 if planes.spread is None else float_type(planes.spread.dtype).itemsize
+    return int(np.prod(planes.data.shape[:-2])) * (planes.dtype.itemsize + spread + 1)
 
 
 def _is_positive(number: Any) -> bool:

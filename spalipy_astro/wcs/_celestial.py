@@ -16,6 +16,7 @@ from astropy.wcs.wcsapi import BaseLowLevelWCS, HighLevelWCSWrapper
 from gwcs.coordinate_frames import CelestialFrame
 from numpy.typing import NDArray
 
+from spalipy_astro._checks import flaw_of_wcs, require_sound_wcs, words_of_wcslib
 from spalipy_astro.models import NumericalInverse2D
 from spalipy_astro.wcs._pipeline import has_units, sky_transform, unwrap_wcs
 
@@ -47,7 +48,7 @@ def celestial_grid(given: Any) -> tuple[WCS | gwcs.WCS, Shape | None]:
     TypeError
         If it is something else.
     ValueError
-        If it has no two celestial axes.
+        If it has no two celestial axes, or its matrix is singular.
     """
     shape = None
     if isinstance(given, tuple):
@@ -58,6 +59,7 @@ def celestial_grid(given: Any) -> tuple[WCS | gwcs.WCS, Shape | None]:
         given = _of_header(given)
     wcs = given.low_level_wcs if isinstance(given, HighLevelWCSWrapper) else given
     if isinstance(wcs, WCS):
+        require_sound_wcs(wcs)
         if not wcs.has_celestial:
             kinds = ", ".join(wcs.wcs.ctype)
             raise ValueError(f"wcs is a grid on the sky, with two celestial axes; got {kinds}.")
@@ -143,10 +145,13 @@ def invertible(backward: Model, shape: Shape) -> Model:
 def _of_header(header: Header) -> WCS:
     """Read the WCS of a header."""
     try:
-        return WCS(header)
+        flaw = flaw_of_wcs(WCS(header, fix=False))  # zeros are put right to 1 deg per px
+        if not flaw:
+            return WCS(header)
     except Exception as error:  # wcslib and astropy raise all sorts of things here
-        told = " ".join(str(error).split()) or type(error).__name__
+        told = words_of_wcslib(error)
         raise ValueError(f"wcs: the header has no WCS that can be read: {told}") from error
+    raise ValueError(f"wcs: the header maps no pixels to the sky: {flaw}. Give its pixel scale.")
 
 
 def _has_sky(wcs: gwcs.WCS) -> bool:

@@ -92,3 +92,22 @@ def test_every_second_pixel_is_unknown():
     image = render(xy, flux, 3.0, rng)
     image[np.indices(SHAPE).sum(axis=0) % 2 == 1] = np.nan
     assert masked(image) is None
+
+
+@pytest.mark.parametrize("number", [0, 60, 300, 5000])
+def test_a_quick_look_decides_as_a_long_one(monkeypatch, number):
+    """Next to edges, on a slope and among bad pixels, too."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:200, :260]
+    image = rng.normal(100 + 0.05 * x, 10)
+    for left, top in rng.uniform(0, 200, (15, 2)):
+        image += 900 * np.exp(-((x - left) ** 2 + (y - top) ** 2) / 4)
+    places = rng.integers(0, 200, (2, number))
+    image[places[0], places[1]] += rng.uniform(0, 900, number)
+    image[:, [0, -1]] += rng.choice([0, 500], (200, 2), p=[0.9, 0.1])
+    bad = rng.random(image.shape) < 0.1
+    image[bad] = rng.choice([np.nan, np.inf, -np.inf], bad.sum())
+    quick = masked(image)
+    assert (quick is None) == (number == 0)
+    monkeypatch.setattr("spalipy_astro.detection._hot._has_few", lambda *arguments: False)
+    np.testing.assert_array_equal(quick, masked(image))

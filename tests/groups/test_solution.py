@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
 from spalipy_astro import FormatError, align_group
@@ -11,9 +12,9 @@ from spalipy_astro.groups import _component, _tracks
 from spalipy_astro.groups._blocks import Blocks, Factored, levels_of
 from spalipy_astro.groups._component import solve_component
 from spalipy_astro.groups._graph import Link, chain, closing
-from spalipy_astro.groups._joint import JointErrors
-from spalipy_astro.groups._layout import Labels
-from spalipy_astro.groups._tracks import join
+from spalipy_astro.groups._joint import JointErrors, place_group, solve_group
+from spalipy_astro.groups._layout import Labels, start
+from spalipy_astro.groups._tracks import join, merge
 from spalipy_astro.registration import prepare
 
 
@@ -169,6 +170,47 @@ def test_frames_joined_in_turn_give_the_same_tracks(drawn, monkeypatch):
     monkeypatch.setattr(_tracks, "_MOST_PAIRS", 0)
     assert sets(join(at, err, 0.1)) == expected
     assert len(expected) > 140
+
+
+def test_pairs_that_come_first_decide_what_is_one_star():
+    frame, star = np.array([0, 1, 2, 1, 0, 2]), np.array([0, 0, 0, 1, 1, 1])
+    pairs = np.array([(0, 1), (2, 3), (1, 2), (4, 5)])  # a chain with two stars of frame 1
+
+    def sets(tracks):
+        pairs = list(zip(tracks.frame.tolist(), tracks.star.tolist(), strict=True))
+        numbers = tracks.track.tolist()
+        return {
+            frozenset(p for p, n in zip(pairs, numbers, strict=True) if n == m) for m in numbers
+        }
+
+    last = frozenset({(0, 1), (2, 1)})
+    assert sets(merge(frame, star, pairs)) == {
+        frozenset({(0, 0), (1, 0)}),
+        frozenset({(2, 0), (1, 1)}),
+        last,
+    }
+    again = merge(frame, star, pairs[[2, 0, 1, 3]])
+    assert sets(again) == {frozenset({(0, 0), (1, 0), (2, 0)}), last}
+
+
+def test_a_star_that_many_frames_show_elsewhere_is_left_out_of_those():
+    rng = np.random.default_rng(11)
+    sky, n = rng.uniform(20, 480, (60, 2)), 20
+    seen = sky + rng.normal(0, 0.03, (n, 60, 2))
+    angle = 2 * np.pi * np.arange(9) / 9
+    seen[:9, 7] += 0.9 * np.column_stack((np.cos(angle), np.sin(angle)))  # more than rounds
+    table = {"flux": np.ones(60), "x_err": np.full(60, 0.03)}
+    frames = [prepare(Table({"x": xy[:, 0], "y": xy[:, 1], **table})) for xy in seen]
+    solution = start(frames, {k: np.eye(3, 2, -1) for k in range(n)}, 0, Labels())
+    frame, track = np.repeat(np.arange(n), 60), np.tile(np.arange(60), n)
+    errors = np.full(len(frame), 0.03)
+    for solve in (place_group, solve_group):
+        solved = solve(solution, frame, track, seen.reshape(-1, 2), errors, bent=False)
+    left = np.flatnonzero(~solved.used)
+    assert frame[left].tolist() == list(range(9))
+    assert set(track[left]) == {7}
+    gap = solution.apply(13, sky) - solution.apply(4, sky)
+    assert np.hypot(*gap.T).max() < 0.04
 
 
 def test_error_between_frames_leaves_out_what_they_share(drawn):

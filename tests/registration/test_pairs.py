@@ -215,3 +215,56 @@ def test_masked_positions_do_not_count():
     alignment = fit_alignment(wrong, template, spline_order=0)
     assert len(alignment.matches) == 8
     assert miss(alignment, source, template) < 1e-8
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("how", ["anywhere", "exchanged"])
+@pytest.mark.parametrize(("n", "share"), [(8, 0.5), (40, 0.5), (60, 0.7), (300, 0.5)])
+def test_half_of_the_pairs_may_be_wrong(n, share, how, mirrored):
+    rng = np.random.default_rng(n)
+    source, template = make_pairs(n, "similarity", seed=4, mirrored=mirrored)
+    noisy = template + rng.normal(0, 0.05, template.shape)
+    wrong = rng.permutation(n)[: round(share * n)]
+    if how == "exchanged":
+        noisy[wrong] = noisy[np.roll(wrong, 1)]
+    else:
+        noisy[wrong] = rng.uniform(template.min(), template.max(), (len(wrong), 2))
+    alignment = fit_alignment(source, noisy, source_err=0.05)
+    right = np.setdiff1d(np.arange(n), wrong)
+    assert miss(alignment, source[right], template[right]) < 0.4
+    used = alignment.matches["source_row"][alignment.matches["used"]]
+    assert not set(used) & set(wrong)
+    assert len(used) >= 0.8 * len(right)
+    assert len(alignment.matches) == n
+    np.testing.assert_allclose(alignment.matches["sigma"], 0.05 * 1.3, rtol=0.6)
+
+
+def test_distortion_of_pairs_half_of_which_are_wrong():
+    rng = np.random.default_rng(5)
+    source, template = make_pairs(300, "similarity", seed=5)
+    u = (source - 500) / 500
+    template = template + 5 * u * np.sum(u**2, axis=1)[:, np.newaxis]
+    noisy = template + rng.normal(0, 0.05, template.shape)
+    wrong = rng.permutation(300)[:150]
+    noisy[wrong] = noisy[np.roll(wrong, 1)]
+    alignment = fit_alignment(source, noisy)
+    inner = np.setdiff1d(np.flatnonzero(np.abs(u).max(axis=1) < 0.9), wrong)
+    assert miss(alignment, source[inner], template[inner]) < 0.2
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [12, 100])
+def test_pairs_of_different_stars_are_refused(n, weighted):
+    rng = np.random.default_rng(1)
+    source, template = rng.uniform(0, 1000, (2, n, 2))
+    options = {"weights": np.ones(n)} if weighted else {}
+    with pytest.raises(CatalogError, match=f"of {n} pairs no more agree"):
+        fit_alignment(source, template, **options)
+
+
+def test_weighted_pairs_half_of_which_are_wrong():
+    source, template = make_pairs(60, "affine")
+    noisy = template.copy()
+    noisy[:30] = noisy[np.roll(np.arange(30), 7)]
+    alignment = fit_alignment(source, noisy, weights=np.linspace(1, 9, 60), spline_order=0)
+    assert miss(alignment, source, template) < 1e-6

@@ -1,0 +1,90 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The compiled loops of splines: arrays checked, and handed to C."""
+
+include "arrays.pxi"
+
+
+cdef extern from "src/splines.h" nogil:
+    const int MOST_FUNCTIONS
+
+    ctypedef struct Basis:
+        Py_ssize_t number, order
+        double low, step
+        const double *values
+        const double *slopes
+
+    void c_spline_basis "spline_basis"(
+        const Basis *, const double *, Py_ssize_t, int, int64_t *, double *)
+    int c_spline_points "spline_points"(
+        const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
+        Py_ssize_t, const int64_t *, Py_ssize_t, double *)
+
+
+cdef enum:
+    LARGEST = 1 << 30
+
+cdef tuple DOUBLE = ("float64",)
+cdef tuple INTEGER = ("int64",)
+
+
+cdef int set_basis(Basis *basis, Arrays arrays, tuple axis, str name) except -1:
+    """Enter a basis along an axis."""
+    number, low, step, pieces, slopes = axis
+    cdef Py_buffer *values = arrays.take(pieces, f"{name}[3]", DOUBLE, 2)
+    cdef Py_buffer *changes = arrays.take(slopes, f"{name}[4]", DOUBLE, 2)
+    basis.number, basis.low, basis.step, basis.order = number, low, step, values.shape[0]
+    if not 1 <= basis.order <= MOST_FUNCTIONS:
+        raise ValueError(f"{name} must be of order 1 to {MOST_FUNCTIONS}, got {basis.order}")
+    if not basis.order <= basis.number < LARGEST:
+        raise ValueError(f"{name} must have {basis.order} functions or more, got {number}")
+    expect(values, f"{name}[3]", (basis.order, basis.order))
+    expect(changes, f"{name}[4]", (basis.order - 1, basis.order))
+    basis.values, basis.slopes = <const double *>values.buf, <const double *>changes.buf
+    return 0
+
+
+def spline_basis(object t, tuple axis, int nu, object first, object weights):
+    """Evaluate a spline basis at points; see `spalipy_astro._compiled`."""
+    cdef Basis basis
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *points = arrays.take(t, "t", DOUBLE, 1)
+    cdef Py_buffer *numbers = arrays.take(first, "first", INTEGER, 1, writable=True)
+    cdef Py_buffer *functions = arrays.take(weights, "weights", DOUBLE, 2, writable=True)
+    set_basis(&basis, arrays, axis, "axis")
+    if nu != 0 and nu != 1:
+        raise ValueError(f"nu must be 0 or 1, got {nu}")
+    expect(numbers, "first", (points.shape[0],))
+    expect(functions, "weights", (points.shape[0], basis.order))
+    with nogil:
+        c_spline_basis(
+            &basis, <const double *>points.buf, points.shape[0], nu, <int64_t *>numbers.buf,
+            <double *>functions.buf)
+
+
+def spline_points(
+    object x, object y, tuple along_x, tuple along_y, object coefficients, object terms, object out
+):
+    """Evaluate splines at points; see `spalipy_astro._compiled`."""
+    cdef Basis basis_x, basis_y
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *planes = arrays.take(coefficients, "coefficients", DOUBLE, 3)
+    cdef Py_buffer *which = arrays.take(terms, "terms", INTEGER, 2)
+    cdef Py_buffer *values = arrays.take(out, "out", DOUBLE, 2, writable=True)
+    set_basis(&basis_x, arrays, along_x, "along_x")
+    set_basis(&basis_y, arrays, along_y, "along_y")
+    if basis_x.order != basis_y.order:
+        raise ValueError(
+            f"both axes must have the same order, got {basis_x.order} and {basis_y.order}")
+    expect(ys, "y", (xs.shape[0],))
+    expect(planes, "coefficients", (None, basis_y.number, basis_x.number))
+    expect(which, "terms", (None, 3))
+    expect(values, "out", (which.shape[0], xs.shape[0]))
+    cdef int status
+    with nogil:
+        status = c_spline_points(
+            &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf, xs.shape[0],
+            <const double *>planes.buf, planes.shape[0], <const int64_t *>which.buf,
+            which.shape[0], <double *>values.buf)
+    check(status, "spline_points")

@@ -1,0 +1,104 @@
+"""
+The loops of splines in numpy: what they do, and what runs where nothing is compiled.
+
+The operations are those of the compiled loops, in their order, so that both give the same bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["spline_basis", "spline_points"]
+
+Array = NDArray[Any]
+Basis = tuple[int, float, float, Array, Array]
+
+
+def spline_basis(t: Array, axis: Basis, nu: int, first: Array, weights: Array) -> None:
+    """
+    Evaluate the functions of a uniform B-spline basis that are not zero at some points.
+
+    Parameters
+    ----------
+    t : (N,) array
+        The points. At those that are not finite the weights are NaN.
+    axis : (number, low, step, pieces, slopes)
+        How many functions there are, where the first interval begins and how long each is; the
+        polynomials that the functions, and their slopes, are made of within one, with u from 0 to
+        1: the factor of ``u**k`` in the ``j``-th one at ``[k, j]``, (order, order) and
+        (order - 1, order). Beyond the ends functions continue along their tangents.
+    nu : {0, 1}
+        Order of the derivative.
+    first : (N,) array of int64
+        The number of the first function.
+    weights : (N, order) array
+        Values, or derivatives, of that function and the next ones.
+    """
+    number, low, step, pieces, slopes = axis
+    u = (np.where(np.isfinite(t), t, np.nan) - low) / step
+    # A point on an inner knot belongs to the interval on its right, the last knot to the last one.
+    first[...] = np.fmin(np.fmax(u, 0), number - len(pieces)).astype(np.int64)  # NaN: the first
+    u -= first
+    inside = np.clip(u, 0.0, 1.0)
+    changes = _polynomials(slopes, inside)
+    changes[:, np.isnan(u)] = np.nan  # constants, too
+    if nu == 1:
+        weights[...] = changes.T / step
+        return
+    weights[...] = (_polynomials(pieces, inside) + (u - inside) * changes).T
+
+
+def _polynomials(factors: Array, u: Array) -> Array:
+    """Evaluate polynomials, factors of shape (K, N), at points of shape (M,): shape (N, M)."""
+    if not len(factors):  # the slopes of steps
+        return np.zeros((factors.shape[1], u.size))
+    values = np.repeat(factors[-1][:, np.newaxis], u.size, axis=1)
+    for factor in factors[-2::-1]:
+        values *= u
+        values += factor[:, np.newaxis]
+    return values
+
+
+def spline_points(
+    x: Array,
+    y: Array,
+    along_x: Basis,
+    along_y: Basis,
+    coefficients: Array,
+    terms: Array,
+    out: Array,
+) -> None:
+    """
+    Evaluate tensor-product splines, or first derivatives of them, at scattered points.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+        The points. Values at those that are not finite are NaN.
+    along_x, along_y : (number, low, step, pieces, slopes)
+        The bases, as for `spline_basis`, of the same order.
+    coefficients : (planes, n_y, n_x) array
+        Those of the splines.
+    terms : (T, 3) array of int64
+        What to evaluate: a plane, and the orders of the derivatives along x and y.
+    out : (T, N) array
+        The values.
+    """
+    order = len(along_x[3])
+    found = {}
+    for axis, (t, basis) in enumerate(((x, along_x), (y, along_y))):
+        for nu in {*terms[:, 1 + axis].tolist()}:
+            first, weights = np.empty(t.size, np.int64), np.empty((t.size, order))
+            spline_basis(t, basis, nu, first, weights)
+            found[axis, nu] = first, weights.T
+    for value, (plane, nu_x, nu_y) in zip(out, terms.tolist(), strict=True):
+        (left, weights_x), (low, weights_y) = found[0, nu_x], found[1, nu_y]
+        value[...] = 0.0
+        for j, weights in enumerate(weights_x):
+            line = np.zeros(x.size)
+            for k in range(order):
+                line += weights_y[k] * coefficients[plane, low + k, left + j]
+            value += weights * line
