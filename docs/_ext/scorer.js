@@ -3,7 +3,8 @@
 var Scorer = {
   score: ([docname, title, anchor, descr, score, filename, kind]) => {
     const shown = docname.startsWith("gallery/"); // an example; the how-to says more
-    if (kind === "index") return score + (shown ? 90 : 100);
+    if (kind === "index" && docname !== "troubleshooting/glossary") return score + (shown ? 90 : 100);
+    if (docname === "troubleshooting/glossary" && anchor) return score - 15; // a term; other pages say more
     // an object whose name was typed is what is looked for
     if (kind === "object") return score;
     if (shown) return score + 6;

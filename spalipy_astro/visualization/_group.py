@@ -26,6 +26,7 @@ FloatArray = NDArray[np.float64]
 _NUMBERED = 60  # frames up to which each has its number
 _LABELED = 12  # links up to which each has its number of stars
 _ARROWS = 1500
+_FEW = 200  # stars that are all shown
 
 
 def plot_group(group: Any, ax: Axes | None = None, *, component: int = 0) -> Axes:
@@ -119,9 +120,10 @@ def plot_group_residuals(group: Any, ax: Axes | None = None, *, component: int =
     Returns
     -------
     `~matplotlib.axes.Axes`
-        An arrow for each star in each frame (or some of them, evenly chosen), from where the other
-        frames have it. If neighboring arrows agree, a distortion was missed. The scale is in the
-        corner.
+        An arrow for each star in each frame, from where the other frames have it. Of many stars
+        the best measured quarter is shown, since the noise of the others would hide it, and of very
+        many some, evenly chosen. If neighboring arrows agree, a distortion was missed. The scale is
+        in the corner.
 
     Raises
     ------
@@ -135,8 +137,8 @@ def plot_group_residuals(group: Any, ax: Axes | None = None, *, component: int =
        >>> from spalipy_astro import align_group
        >>> from spalipy_astro.example import example_pair
        >>> from spalipy_astro.visualization import plot_group_residuals
-       >>> frame = example_pair()[1].data
-       >>> parts = [frame[:420, :620], frame[320:, 100:700], frame[150:600, 480:]]
+       >>> evening, morning = (frame.data for frame in example_pair())
+       >>> parts = [morning[:420, :620], evening[100:520, 200:800], morning[150:600, 480:]]
        >>> ax = plot_group_residuals(align_group(parts))
     """
     ax = axes_or_new(ax)
@@ -147,17 +149,19 @@ def plot_group_residuals(group: Any, ax: Axes | None = None, *, component: int =
         used = np.asarray(matches["used"], bool)
         columns = (np.asarray(matches[name])[used] for name in ("x_template", "y_template"))
         gaps = (-np.asarray(matches[name])[used] for name in ("dx", "dy"))
-        parts.append(np.column_stack((*columns, *gaps)))
+        parts.append(np.column_stack((*columns, *gaps, np.asarray(matches["sigma"])[used])))
         ax.plot(*_rim(group.alignments[k]).T, color=USED, linewidth=0.5, alpha=0.6)
     found = np.concatenate(parts)
     if len(found):
+        shown = max(_FEW, len(found) // 4)
+        if len(found) > shown:
+            found = found[np.sort(np.argsort(found[:, 4], kind="stable")[:shown])]
         found = found[:: max(1, -(-len(found) // _ARROWS))]
-        typical = float(np.sqrt(np.mean(np.sum(found[:, 2:] ** 2, axis=1))))
+        typical = float(np.sqrt(np.mean(np.sum(found[:, 2:4] ** 2, axis=1))))
         length = round_number(typical)
-        scale = 0.04 * max(nx, ny) / (typical or 1.0)
-        arrows = ax.quiver(
-            *found.T, angles="xy", scale_units="xy", scale=1 / scale, width=0.0018, color="black"
-        )
+        scale = 0.03 * max(nx, ny) / (typical or 1.0)
+        style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1 / scale}
+        arrows = ax.quiver(*found[:, :4].T, width=0.0018, color="black", **style)
         ax.quiverkey(arrows, 0.85, 0.96, length, f"{length:g} px", labelpos="E", coordinates="axes")
     edge = 0.03 * max(nx, ny)
     ax.set(xlim=(x0 - edge, x0 + nx + edge), ylim=(y0 - edge, y0 + ny + edge))

@@ -143,6 +143,24 @@ def test_arrows_go_from_where_the_others_have_a_star():
     assert np.allclose(arrows.U[: len(first)], -first["dx"])
 
 
+def test_of_many_stars_the_best_measured_quarter_has_arrows():
+    n = 500
+    rng = np.random.default_rng(3)
+    names = ("x_template", "y_template", "dx", "dy")
+    matches = QTable({name: rng.normal(size=n) for name in names})
+    matches["used"], matches["sigma"] = True, rng.permutation(n) + 1.0
+    group = group_of()
+    there = next(k for k, alignment in enumerate(group.alignments) if alignment is not None)
+    alignments = list(group.alignments)
+    alignments[there] = replace(alignments[there], matches=matches)
+    for k, alignment in enumerate(alignments):
+        if k != there and alignment is not None:
+            alignments[k] = replace(alignment, matches=alignment.matches[:0])
+    ax = plot_group_residuals(replace(group, alignments=alignments))
+    (arrows,) = (c for c in ax.collections if hasattr(c, "U"))
+    assert np.allclose(arrows.U, -matches["dx"][matches["sigma"] <= 200])
+
+
 def test_a_group_without_images_or_links(tmp_path):
     path = tmp_path / "none.html"
     group_of((-1, -1, -1, -1)).report(path)
