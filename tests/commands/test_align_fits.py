@@ -312,7 +312,8 @@ def test_what_cannot_be_written_does_not_lose_the_image(folder, capsys, monkeypa
         return find_alignment(*sides, **options)
 
     monkeypatch.setattr("spalipy_astro.commands._align_fits.find_alignment", find)
-    command = ["source.fits", "out.fits", "-tf", "template.fits", option, "no/folder/x.html"]
+    name = "no/folder/x.png" if option == "--plot" else "no/folder/x.html"
+    command = ["source.fits", "out.fits", "-tf", "template.fits", option, name]
     assert align_fits(command) == 1
     assert capsys.readouterr().err.startswith("align-fits: ")
     verify("out.fits")
