@@ -165,6 +165,15 @@ def _night(results: Mapping[str, Any]) -> str:
     return _grid(["program", "CPU / frame", "wall / frame", "peak RSS"], rows)
 
 
+def _dithers(results: Mapping[str, Any]) -> str:
+    rows = (
+        [program, needs, *(f"{px:.3f} px" for px in distances), _seconds(cpu)]
+        for program, needs, *distances, cpu in results["dithers"]
+    )
+    pairs = [f"{minutes} min, {kind}" for minutes in (26, 13) for kind in ("median", "rms")]
+    return _grid(["program", "needs", *pairs, "CPU time"], rows)
+
+
 def _setting(results: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     return f"Measured in {results['measured']} on {results['machine']}. Versions: {versions}.\n"
@@ -178,6 +187,7 @@ _TABLES = {
     "resampling": _resampling,
     "whole alignment": _whole_alignment,
     "night": _night,
+    "dithers": _dithers,
 }
 
 
