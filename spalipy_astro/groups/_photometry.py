@@ -164,7 +164,10 @@ def with_fluxes(
     placed: Sequence[tuple[int, Sheet, Alignment]],
 ) -> list[tuple[int, Sheet, Alignment]]:
     """Leave out frames that were placed without a star in common with others, and say so."""
+    kept = [one for one in placed if len(one[2].matches)]
+    if not kept:  # what lacks fluxes is told of when they are resampled
+        return list(placed)
     for k, _, alignment in placed:
         if not len(alignment.matches):
             log.warning("scale_flux: image %d is left out, since no star tells its flux scale.", k)
-    return [one for one in placed if len(one[2].matches)]
+    return kept

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.modeling.models import AffineTransformation2D
-from astropy.nddata import CCDData, NDData, StdDevUncertainty, VarianceUncertainty
+from astropy.nddata import CCDData, InverseVariance, NDData, StdDevUncertainty, VarianceUncertainty
 from astropy.table import QTable
 
 from spalipy_astro import Alignment, GroupAlignment
@@ -100,6 +100,24 @@ def test_errors_of_what_is_combined(shifted):
         assert canvas.uncertainty.array[20, 50] == pytest.approx(sigma)
     frames[1].uncertainty = None
     assert shifted.coadd(frames)[0].uncertainty is None
+
+
+@pytest.mark.parametrize("combine", ["mean", "median", "sum", "max"])
+def test_inverse_variances_of_zero_are_bad_pixels(shifted, combine):
+    """They are where weight maps have no data; no warning of a division comes of them."""
+    images = constant(2, 4, 9)
+    for image in images:
+        image.uncertainty = InverseVariance(np.full(SHAPE, 0.25))
+    images[0].uncertainty.array[20, 50] = 0.0
+    images[0].data[20, 50] = 1e6
+    options = {"match_background": False, "method": "nearest", "feather": 0}
+    canvas, footprint = shifted.coadd(images, combine=combine, **options)
+    assert footprint[20, 50] == 2
+    assert footprint[20, 49] == 3
+    value, error = {"sum": (13.0, 8**0.5), "max": (9.0, 2.0)}.get(combine, (6.5, 2**0.5))
+    assert canvas.data[20, 50] == pytest.approx(value)
+    assert canvas.uncertainty.array[20, 50] == pytest.approx(error)
+    assert np.isfinite(canvas.uncertainty.array[footprint > 0]).all()
 
 
 def test_masked_and_missing_pixels_do_not_count(shifted):
