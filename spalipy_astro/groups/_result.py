@@ -243,7 +243,7 @@ class GroupAlignment:
         images: Iterable[Any],
         *,
         combine: str = "mean",
-        match_background: bool = True,
+        match_background: bool | str = True,
         scale_flux: bool = False,
         component: int = 0,
         hdu: Extension | None = None,
@@ -263,9 +263,9 @@ class GroupAlignment:
         combine : {"mean", "median", "sum", "min", "max", "first", "last"}, optional
             What to make of pixels that several frames show; "first" and "last" in the order of the
             images. Bad pixels do not count.
-        match_background : bool, optional
-            Whether to subtract one number per frame (and color) so that frames agree where they
-            overlap; the reference keeps its background.
+        match_background : bool or "plane", optional
+            Whether to subtract one number (or a plane, for gradients of the sky) per frame and
+            color, so that frames agree where they overlap; the reference keeps its background.
         scale_flux : bool, optional
             Whether to bring all frames to the fluxes of the reference, by the stars that they
             share; for exposures of different length, and clouds. Chips without are left out.
@@ -303,9 +303,9 @@ class GroupAlignment:
 
         Notes
         -----
-        Backgrounds are matched by the medians of the differences in all overlaps, by least
-        squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
-        kernel, count only where no other frame has a better one. For
+        Backgrounds are matched by the medians of the differences in all overlaps (of planes in 16
+        cells of each), by least squares. Pixels within 3 px of a frame's edge, where the kernel is
+        incomplete, count only where no other frame has a better one. For
         `reproject.mosaicking.reproject_and_coadd` see ``coadd_inputs``.
         """
         from spalipy_astro.groups._coadd import COMBINE, coadd
