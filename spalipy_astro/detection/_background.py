@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from spalipy_astro import _compiled
 from spalipy_astro.detection._pixels import PixelSource
@@ -19,6 +21,10 @@ _SURPLUS = 1.15  # of the noise that neighbors alone let expect: less is not wor
 _CORRELATED = 0.1
 _REPEATED = 0.5  # share of equal neighbors
 _FEWEST = 400  # differences of pixels that tell their width
+_FEWEST_CUT = 0.05  # share of pixels at the smallest value, from which the sky is cut off there
+_MOST_CUT = 0.9
+_NEAR_CUT = 0.08  # least share of the others that are in the lower half of the way to their median
+_STAR = 4.0  # times the noise above a sky that is cut off, where it ends
 
 
 @dataclass(frozen=True)
@@ -26,13 +32,14 @@ class Background:
     """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``.
 
     ``growth`` is by how much neighboring pixels have been found to have noise in common: 1 if they
-    have none.
+    have none; ``cut`` whether the sky is cut off at the smallest value.
     """
 
     level: NDArray[np.float32]
     noise: NDArray[np.float32]
     cell: tuple[float, float]
     growth: float = 1.0
+    cut: bool = False
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise at pixel positions."""
@@ -67,6 +74,8 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     histogram of a quarter of its pixels, and its noise the root mean square of those below it:
     star light, which only adds, spoils neither even in crowded fields.  Where neighboring pixels
     have noise in common, as after resampling, the noise is that of a star's worth of pixels.
+    Where the sky is cut off, as in pictures whose negative pixels became 0, that lower side is
+    missing, and both follow from the other.
     """
     ny, nx = source.shape
     my, mx = max(1, round(ny / cell)), max(1, round(nx / cell))
@@ -74,7 +83,8 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     x_edges = np.round(np.linspace(0, nx, mx + 1)).astype(np.int64)
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
-    growth = []
+    growth: list[float] = []
+    floor = _find_floor(source)
     # few values are spread over the step between them, so that center and width do not stick to one
     step = np.float32(_find_step(source))
     for k in range(my):
@@ -83,21 +93,25 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
         rows = rows[rows % 8 // 2 == 1] if len(rows) >= 16 else rows
         values = np.ascontiguousarray(source.rows(rows))
         _compiled.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
-        if k % max(1, my // 6) == 0:
+        if floor is not None:
+            cells = level[k], noise[k]
+            growth.append(_cut_row(values, floor, float(step), x_edges, *cells))
+        elif k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
         raise ImageError(
             "no cell of the image has enough good pixels to estimate the sky; unmask pixels "
             "or give a larger image"
         )
-    noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
+    if floor is None:
+        noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
     common = np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
     noise *= common
     level, noise = _smooth(level), _smooth(noise)
     # a simulated sky may be without noise
-    floor = max(1e-6 * float(np.abs(level).max()), 1e-6)
-    noise = np.maximum(noise, np.float32(floor))
-    return Background(level, noise, (ny / my, nx / mx), float(common))
+    least = max(1e-6 * float(np.abs(level).max()), 1e-6)
+    noise = np.maximum(noise, np.float32(least))
+    return Background(level, noise, (ny / my, nx / mx), float(common), floor is not None)
 
 
 def with_common_noise(source: PixelSource, background: Background, fwhm: float) -> Background:
@@ -118,7 +132,9 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     kernel = gaussian_kernel(fwhm).astype(np.float64)
     overlap = np.correlate(kernel, kernel, "full")[len(kernel) :] / np.sum(kernel**2)
     parts = windows(source, background)
-    factor = _filtered_noise(parts, overlap) * _filtered_noise([part.T for part in parts], overlap)
+    cut = background.cut
+    factor = _filtered_noise(parts, overlap, cut)
+    factor *= _filtered_noise([part.T for part in parts], overlap, cut)
     surplus = np.sqrt(factor) / background.growth
     if surplus > _SURPLUS:
         surplus = min(surplus, _noise_below(parts, kernel) / background.growth)
@@ -167,14 +183,17 @@ def windows(source: PixelSource, background: Background) -> list[NDArray]:
     return parts
 
 
-def in_common(parts: list[NDArray], step: int) -> float:
-    """Return how much pixels of windows have in common with those a step away along x."""
-    widths = np.array([_difference_width(part, step) for part in parts])
+def in_common(parts: list[NDArray], step: int, cut: bool = False) -> float:
+    """Return how much pixels of windows have in common with those a step away along x.
+
+    ``cut`` tells that the sky is cut off at the smallest value, as in `Background`.
+    """
+    widths = np.array([_difference_width(part, step, cut) for part in parts])
     widths = widths[np.isfinite(widths)]
     return 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
 
 
-def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
+def _filtered_noise(parts: list[NDArray], overlap: NDArray, cut: bool) -> float:
     """Return by what the variance of a sum along x exceeds that of independent pixels.
 
     ``overlap`` is that of the filter with itself shifted by 1, 2, ... pixels. Most images have
@@ -182,19 +201,21 @@ def _filtered_noise(parts: list[NDArray], overlap: NDArray) -> float:
     """
     factor = 1.0
     for step, weight in enumerate(overlap, 1):
-        common = in_common(parts, step)
+        common = in_common(parts, step, cut)
         if common < _CORRELATED:
             break
         factor += 2 * common * weight
     return factor
 
 
-def _difference_width(plane: NDArray, step: int) -> float:
+def _difference_width(plane: NDArray, step: int, cut: bool) -> float:
     """Return the width of the differences of pixels a step apart along x; NaN of too few."""
     difference = plane[:, step:] - plane[:, :-step]
     difference = difference[np.isfinite(difference)]
     if len(difference) < _FEWEST:
         return np.nan
+    if cut:  # most may be 0
+        return float(np.sqrt(np.mean(difference[np.abs(difference) < _STAR] ** 2)))
     return 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
 
 
@@ -226,6 +247,73 @@ def _find_step(source: PixelSource) -> float:
     if np.count_nonzero(steps) <= len(steps) / 2:
         return 0.0
     return float(np.median([step for step in steps if step > 0]))
+
+
+def _find_floor(source: PixelSource) -> float | None:
+    """Find the value at which a sky was cut off, as where negative pixels became 0; None if none.
+
+    It is the smallest, and many pixels have it, but not so many that nothing is left of the sky,
+    which goes on right above it: dead pixels may be 0, too.
+    """
+    rows = source.rows(np.arange(0, source.shape[0], max(1, source.shape[0] // 64)))
+    values = rows[np.isfinite(rows)]
+    if not values.size:
+        return None
+    floor = values.min()
+    others = values[values > floor]
+    if not _FEWEST_CUT < 1 - len(others) / len(values) < _MOST_CUT:
+        return None
+    middle = np.median(others)
+    near = np.mean(others <= floor + 0.5 * (middle - floor)) > _NEAR_CUT
+    # of whole numbers, the median may be the next
+    following = source.data.dtype.kind in "iu" and middle - floor < 1.5 / source.scale
+    return float(floor) if near or following else None
+
+
+def _cut_row(
+    values: NDArray, floor: float, step: float, edges: NDArray, level: NDArray, noise: NDArray
+) -> float:
+    """Overwrite level and noise of those cells of a row whose sky is cut off at a floor.
+
+    The sky is normal where it is not cut off: how many pixels are at the floor, and the value below
+    which half of the others are, tell its mean and width, and these the mean and the scatter of
+    what is left of it. Returned is by how much neighbors have their noise in common.
+    """
+    growth = []
+    for j, (start, stop) in enumerate(pairwise(edges)):
+        part = values[:, start:stop]
+        good = np.sort(part[np.isfinite(part)])
+        cut = np.searchsorted(good, floor, "right")
+        if not 0.01 * len(good) < cut < _MOST_CUT * len(good) or len(good) < _FEWEST:
+            continue
+        middle = good[cut + (len(good) - cut) // 2]
+        upper = np.searchsorted(good, middle, "right") / len(good)
+        low, high = ndtri(cut / len(good)), ndtri(min(upper, 1 - 0.5 / len(good)))
+        width = (middle - floor) / (high - low)
+        above, density = 1 - cut / len(good), np.exp(-0.5 * low**2) / np.sqrt(2 * np.pi)
+        first = width * (density - low * above)
+        second = width**2 * ((1 + low**2) * above - low * density)
+        # of digitized values, half a step is below the floor
+        mean = first + 0.5 * step * above
+        level[j] = floor + mean
+        noise[j] = np.sqrt(max(second + step * first + 0.25 * step**2 * above - mean**2, 0))
+        sky = np.where(part < level[j] + _STAR * noise[j], part, np.nan)
+        growth.append(_common_variance(sky))
+    return float(np.median(growth)) if growth else np.nan
+
+
+def _common_variance(sky: NDArray) -> float:
+    """As `_common_noise`, from the variance of the differences: of any distribution."""
+    factor = 1.0
+    variance = np.nanvar(sky)
+    if not variance > 0:
+        return np.nan
+    # rows come as pairs of neighbors
+    for difference in (np.diff(sky, axis=1), sky[1::2] - sky[: len(sky) // 2 * 2 : 2]):
+        known = difference[np.isfinite(difference)]
+        correlation = 1 - 0.5 * np.mean(known**2) / variance if known.size else 0.0
+        factor *= 1 + 1.3 * (correlation if correlation > _CORRELATED else 0.0)
+    return float(np.sqrt(factor))
 
 
 def _dither(shape: tuple[int, ...], step: np.float32) -> NDArray[np.float32]:

@@ -113,5 +113,6 @@ def _is_sloping(source: PixelSource, background: Background) -> bool:
     if background.growth < _GROWTH:
         return False
     parts = windows(source, background)
-    common = in_common(parts, _FAR), in_common([part.T for part in parts], _FAR)
+    cut = background.cut
+    common = in_common(parts, _FAR, cut), in_common([part.T for part in parts], _FAR, cut)
     return 0.5 * sum(common) > _SLOPING

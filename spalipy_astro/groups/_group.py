@@ -143,7 +143,9 @@ def align_group(
     -----
     Quads of all frames stand in one index (Lang et al. 2010, AJ, 139, 1782,
     doi:10.1088/0004-6256/139/5/1782). Pairs with quads in common are matched as by
-    `find_alignment`, with the same odds. A link that contradicts the others is dropped. Each star
+    `find_alignment`, with the same odds. While parts of the group stay apart, pairs with few or
+    none are tried, too, except for those that are a degree apart by WCSs with which all links
+    agree. A link that contradicts the others is dropped. Each star
     then is one unknown position that all its frames observe, and all maps follow from one
     least-squares solution; the weights of the penalties of the distortions come from restricted
     maximum likelihood. The time grows with the number of frames where each overlaps a few others,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.groups._graph import Link, parts_of
+from spalipy_astro.groups._pointings import Pointings
 from spalipy_astro.groups._work import Done, Work
 from spalipy_astro.matching import Priors, StarField, match_stars, pattern_votes
 from spalipy_astro.registration import StarFrame
@@ -60,13 +61,14 @@ def find_links(
     Returns
     -------
     list of Link
-        Those with the most stars first. Pairs with many quads in common are tried; then, while
-        frames stay apart, those with few or none.
+        Those with the most stars first. Pairs with many quads in common are tried, whatever a WCS
+        says; then, while frames stay apart, those with few or none that it does not have far apart.
     """
     work = Work() if work is None else work
     known = [k for k, frame in enumerate(frames) if frame is not None]
     if len(known) < 2:
         return []
+    number = np.array(known, dtype=np.intp)
     there = [frame for frame in frames if frame is not None]
     lists = _Lists(
         [frame.stars.xy for frame in there],
@@ -87,12 +89,15 @@ def find_links(
     promising = (count >= least) & (place < partners)
     links = _try(lists, rows[promising], columns[promising], known, work)
     rest = np.flatnonzero(~promising & (place < _LAST_PARTNERS))
+    pointings = Pointings(frames)
     while True:
         part = parts_of(len(frames), links)[known]
         rest = rest[part[rows[rest]] != part[columns[rest]]]
-        if not len(rest):
+        worth = ~pointings.apart(links, number[rows[rest]], number[columns[rest]])
+        if not worth.any():
             return sorted(links, key=lambda link: (-len(link.stars_i), link.i, link.j))
-        some, rest = rest[:_AT_ONCE], rest[_AT_ONCE:]
+        some = rest[worth][:_AT_ONCE]
+        rest = rest[~np.isin(rest, some)]
         links += _try(lists, rows[some], columns[some], known, work)
 
 

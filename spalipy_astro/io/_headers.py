@@ -50,6 +50,7 @@ _SPELLINGS = {
 _WORD = re.compile(r"(?<![A-Za-z0-9_.])(?:[eE]-(?!\d)|[A-Za-z_]+)")
 _PER = re.compile(r"\s+per\s+", re.IGNORECASE)
 _TWO_WORDS = re.compile(r"\b(data|digital)\s+(number|unit)s?\b", re.IGNORECASE)
+_ENCLOSED = re.compile(r"\s*[\[({]([^\[\](){}]+)[\])}]\s*")
 _NOTE = re.compile(r"\s*\([A-Za-z*]+\)\s*$")  # as in "K (Tb)"
 
 
@@ -156,6 +157,8 @@ def unit_of(text: str) -> u.UnitBase | None:
     `~astropy.units.UnitBase` or None
         None if it is not understood.
     """
+    if (inner := _ENCLOSED.fullmatch(text)) is not None:
+        text = inner[1]
     plain = _TWO_WORDS.sub("DN", _PER.sub("/", _NOTE.sub("", text)))
     # the M of radio astronomers, who have no small letters, is that of the usual unit
     prefix = "M" if re.search(r"\bsr\b", plain, re.IGNORECASE) else "m"

@@ -26,12 +26,22 @@ _MOMENTS = (
     ("MJD_OBS", "mjd", 0.5),
     ("OBSMJD", "mjd", 0.5),
     ("DATE-OBS", "date", 0.5),
+    ("DATE_OBS", "date", 0.5),
+    ("UTDATE", "date", 0.5),
     ("JD", "jd", 0.5),
     ("OBSJD", "jd", 0.5),
     ("MJD", "mjd", 0.5),
 )
 _DAY = 1.01  # more than that, and the cards are not of one exposure
-_CLOCKS = ("TIME-OBS", "UT", "UTC", "UTSTART", "UT-START", "UTC-OBS", "TIME-BEG")
+# by the names of the FITS standard; UT1 is within a second of UTC
+_SCALES = {
+    **{name: name for name in ("tai", "tt", "tdb", "tcb", "tcg")},
+    **{"tdt": "tt", "et": "tt", "iat": "tai"},
+}
+_CLOCKS = (
+    *("TIME-OBS", "UT", "UTC", "UTSTART", "UT-START", "UTC-OBS", "TIME-BEG"),
+    *("TIME_OBS", "UT-STR", "UTC-STR", "UTTIME", "UTIME"),
+)
 _CLOCK = re.compile(r"(\d\d?)(:\d\d)(:\d\d(?:\.\d*)?)?")
 _OLD_DATE = re.compile(r"(\d\d)/(\d\d)/(\d\d)")
 
@@ -66,8 +76,8 @@ def mid_exposure(header: Mapping[str, Any], *, to_the_day: bool = False) -> floa
     float or None
         MJD (UTC).
     """
-    scale = str(header.get("TIMESYS", "UTC")).strip().lower()
-    scale = scale if scale in Time.SCALES and scale != "local" else "utc"
+    system, _, _ = str(header.get("TIMESYS", "UTC")).partition("(")  # of "TT(BIPM08)"
+    scale = _SCALES.get(system.strip().lower(), "utc")
     exposure = exposure_time(header)
     exposure = 0.0 if math.isnan(exposure) else exposure  # at a moment, if it tells none
     day: float | None = None

@@ -47,6 +47,12 @@ START = 60000.25
         ({"DATE-OBS": "yesterday"}, None),
         ({}, None),
         ({"MJD-OBS": Time(START, format="mjd").tai.mjd, "TIMESYS": "TAI"}, START),
+        ({"MJD-OBS": Time(START, format="mjd").tt.mjd, "TIMESYS": "TT(BIPM08)"}, START),
+        ({"MJD-OBS": Time(START, format="mjd").tt.mjd, "TIMESYS": "ET"}, START),
+        ({"MJD-OBS": START, "TIMESYS": "UTC(NIST)"}, START),
+        ({"MJD-OBS": START, "TIMESYS": "UT1"}, START),  # within a second, which no table need tell
+        ({"DATE_OBS": "2023-02-25", "TIME_OBS": "06:00:00"}, START),
+        ({"UTDATE": "2023-02-25", "UTTIME": "06:00:00.0"}, START),
     ],
 )
 def test_middle_of_the_exposure(cards, mjd):

@@ -241,3 +241,39 @@ def test_large_numbers_that_are_light():
     light = ndimage.gaussian_filter(points, 1.4) + 1e-9 * rng.normal(size=points.shape)
     away, _ = distances(usable(find_stars(light)), places)
     assert np.count_nonzero(away < 0.3) >= 25
+
+
+@pytest.mark.parametrize("at", [-1.0, 0.0, 0.3])
+@pytest.mark.parametrize("kind", ["float", "smoothed", "integer"])
+def test_a_sky_that_is_cut_off(at, kind):
+    """Negative pixels made 0, as of pictures: half of the noise is not there to see it."""
+    image, xy = sky(3, 3.0, n=12)
+    image -= SKY
+    if kind == "smoothed":
+        image = ndimage.gaussian_filter(image, 1.0)
+    width = 1.4826 * np.median(np.abs(image - np.median(image)))
+    image = np.clip(image - at * width, 0, None)
+    if kind == "integer":
+        image = np.round(image / 2).astype("u2")
+    table = find_stars(image)
+    away, _ = distances(usable(table), xy)
+    assert np.count_nonzero(away < 0.3) >= 11
+    assert np.count_nonzero(away > 3) <= 4  # what is left of the noise is not normal
+
+
+@pytest.mark.parametrize("mean", [0.3, 0.5, 2.0])
+def test_counts_of_few_photons_have_hardly_any_stars(mean):
+    image = np.random.default_rng(3).poisson(mean, (300, 300))
+    assert len(find_stars(image)) <= 15
+    background = estimate_background(PixelSource(image))
+    assert np.median(background.level) == pytest.approx(mean, rel=0.15)
+    assert np.median(background.noise) == pytest.approx(np.sqrt(mean), rel=0.15)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+def test_dead_pixels_cut_no_sky_off(dtype):
+    rng = np.random.default_rng(2)
+    image = rng.normal(SKY, NOISE, (200, 200))
+    image[rng.random(image.shape) < 0.07] = 0
+    background = estimate_background(PixelSource(image.astype(dtype)))
+    assert not background.cut

@@ -577,6 +577,8 @@ def test_units_in_spellings_of_observatories():
         "MJy/sr": u.MJy / u.sr,
         "MJY/SR": u.MJy / u.sr,
         "JY/BEAM": u.Jy / u.beam,
+        "(MJy/sr)": u.MJy / u.sr,
+        "[ADU]": u.adu,
         "mJy/beam": u.mJy / u.beam,
         "MJY/BEAM": u.mJy / u.beam,
         "nJy": u.nJy,
