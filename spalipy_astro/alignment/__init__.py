@@ -3,7 +3,7 @@
 from spalipy_astro.alignment._alignment import Alignment
 from spalipy_astro.alignment._coverage import Coverage
 from spalipy_astro.alignment._derive import rescaled
-from spalipy_astro.alignment._error import ErrorTerm
+from spalipy_astro.alignment._error import ErrorTerm, error_over
 from spalipy_astro.alignment._flux import flux_ratio
 from spalipy_astro.alignment._output import check_grid, finer_shape, output_of, resampled
 from spalipy_astro.alignment._summary import (
@@ -23,6 +23,7 @@ __all__ = [
     "box_of",
     "center_of",
     "check_grid",
+    "error_over",
     "figures_of",
     "finer_shape",
     "flux_ratio",

@@ -37,6 +37,7 @@ from spalipy_astro.commands._arguments import (
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._grid import drizzle_of, grid_of, pixels_of
 from spalipy_astro.commands._night import levels_of, night_options, write_stack
+from spalipy_astro.commands._outputs import check_figure, check_page
 from spalipy_astro.commands._run import UsageError, run
 from spalipy_astro.commands._sky import on_its_window, sky_options, write_wcs
 from spalipy_astro.errors import AlignmentError
@@ -142,7 +143,7 @@ def _align_several(options: argparse.Namespace, console: Console) -> int:
         console.frame(row, done, total or len(options.source_fits))
 
     if options.report:
-        refuse_existing(options.report, overwrite=options.overwrite)
+        check_page("--report", options.report, overwrite=options.overwrite)
     find = find_options(options)
     shape = options.output_shape
     template: Any = options.template_fits
@@ -203,12 +204,15 @@ def _align_one(options: argparse.Namespace, console: Console) -> None:
         output /= f"{stem_of(source)}_aligned.fits"
     units = _units(options.source_ext, source)
     marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
-    results = [output]
-    others = (options.transform, options.plot, options.report)
-    results += [_marked(path, mark) for path in others if path for mark in marks]
-    for path in results:
+    transforms = [_marked(options.transform, mark) for mark in marks if options.transform]
+    for path in [output, *transforms]:
         refuse_existing(path, overwrite=options.overwrite)
         require_folder(path)
+    for mark in marks:
+        if options.plot:
+            check_figure("--plot", _marked(options.plot, mark), overwrite=options.overwrite)
+        if options.report:
+            check_page("--report", _marked(options.report, mark), overwrite=options.overwrite)
     find = find_options(options)
     templates = _templates(options, find, len(units))
     hdus: list[Any] = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from spalipy_astro._files import free_name, refuse_existing, whole_file
+from spalipy_astro._files import free_name, refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.batch import OWNER, expand, stem_of
 from spalipy_astro.commands._arguments import (
@@ -26,6 +26,7 @@ from spalipy_astro.commands._arguments import (
     selection_of,
 )
 from spalipy_astro.commands._console import Console
+from spalipy_astro.commands._outputs import check_page
 from spalipy_astro.commands._run import Parser, UsageError, run
 from spalipy_astro.groups import COMBINE, GroupAlignment
 from spalipy_astro.groups import align_group as solve
@@ -154,11 +155,21 @@ def _work(options: argparse.Namespace, console: Console) -> int:
         if os.path.realpath(path) in own:
             raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
         refuse_existing(path, overwrite=options.overwrite)
-    if options.report and not Path(options.report).absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder for {options.report!r}")
+    if not (options.no_coadd or options.overwrite):
+        # how many parts there will be nobody knows yet
+        for path in sorted(folder.glob(f"{Path(_COADD).stem}-[0-9]*.fits")):
+            refuse_existing(path, overwrite=False)
+    if options.workers < 1:
+        raise UsageError(f"--workers is a number from 1; got {options.workers}")
+    if options.report:
+        if os.path.realpath(options.report) in {os.path.realpath(path) for path in results[:-1]}:
+            raise UsageError(f"--report is {options.report}, which is a file of the group's own")
+        check_page("--report", options.report, overwrite=options.overwrite)
     camera: Any = options.camera
     if camera not in (None, "shared"):
         camera = Alignment.read(camera)
+    folder.mkdir(parents=True, exist_ok=True)
+    require_folder(folder / _GROUP)
 
     def tell(done: int, total: int | None, row: Mapping[str, Any]) -> None:
         what = "pairs of frames" if row.get("step") == "pairs" else "stars of frames"
@@ -176,7 +187,6 @@ def _work(options: argparse.Namespace, console: Console) -> int:
         spline_order=options.spline_order,
         **selection_of(options),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     group.write(folder / _GROUP, overwrite=options.overwrite)
     made = _write_aligned(options, console, group, files, aligned)
     table = group.table.copy()
@@ -333,7 +343,8 @@ def _aligned(
         method=options.method or "lanczos3",
         conserve_flux=KEPT[options.keep],
         fill_value=options.cval,
-        scale_flux=options.scale_flux,
+        # nothing tells the flux scale of a chip that the geometry has placed
+        scale_flux=options.scale_flux and len(alignment.matches) > 0,
     )
     image.header[OWNER] = ("align-group", "what has made it")
     return image

@@ -10,6 +10,7 @@ from typing import Any
 from spalipy_astro.batch import expand
 from spalipy_astro.commands._grid import add_grid, check_grid_options
 from spalipy_astro.commands._night import add_night, check_night
+from spalipy_astro.commands._outputs import PICTURES
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
 from spalipy_astro.fitting import KINDS
@@ -53,7 +54,6 @@ WITHOUT_EFFECT = (
 
 KEPT = {None: None, "flux": True, "brightness": False}
 """What ``--keep`` says, as ``conserve_flux`` has it."""
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def parser_of_align_fits(prog: str = "align-fits") -> Parser:
@@ -374,7 +374,7 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("one of -tf/--template-fits, -tc/--template-cat and --apply is required")
     if template and options.apply:
         raise UsageError("--apply needs no template: the file contains its grid")
-    if Path(options.output_filename).suffix.lower() in _PICTURES:
+    if Path(options.output_filename).suffix.lower() in PICTURES:
         raise UsageError(
             f"aligned images are FITS files, and {options.output_filename} has the name of a "
             "picture; give it another suffix"

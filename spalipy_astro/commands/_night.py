@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 from astropy.table import Table
 
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import whole_file
 from spalipy_astro.batch import stack_frames
+from spalipy_astro.commands._outputs import check_fits
 from spalipy_astro.commands._run import UsageError
 from spalipy_astro.io import to_hdus, write_hdus
 
@@ -58,10 +58,12 @@ def check_night(options: argparse.Namespace, *, several: bool) -> None:
         if not (column.strip() and equals and limit.strip()):
             raise UsageError(f"--reject takes QUALITY=LIMIT, as fwhm=3sigma; got {rule!r}")
     if options.stack:
-        refuse_existing(options.stack, overwrite=options.overwrite)
-        parent = Path(options.stack).absolute().parent
-        if not parent.is_dir():
-            raise UsageError(f"--stack: there is no folder {os.fspath(parent)!r} to write to")
+        if find_spec("ccdproc") is None:
+            raise ImportError("--stack needs ccdproc: pip install ccdproc")
+        try:
+            check_fits("--stack", options.stack, overwrite=options.overwrite)
+        except FileNotFoundError as error:
+            raise UsageError(f"--stack: {error}") from error
 
 
 def levels_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
-from spalipy_astro._files import is_remote, refuse_existing, whole_file
+from spalipy_astro._files import is_remote, refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.commands._run import UsageError
 from spalipy_astro.io import Extension, image_hdus, write_with_wcs
@@ -91,6 +91,7 @@ def check_sky(options: argparse.Namespace, *, several: bool) -> None:
                 f"{options.write_wcs}"
             )
         refuse_existing(options.write_wcs, overwrite=options.overwrite)
+        require_folder(options.write_wcs)
 
 
 def _suffix(name: str) -> str:

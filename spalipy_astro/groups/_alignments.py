@@ -29,7 +29,7 @@ from spalipy_astro.groups._tracks import Tracks
 from spalipy_astro.models import SplineDistortion2D
 from spalipy_astro.registration import StarFrame
 
-__all__ = ["alignments_of", "between", "distortion_of"]
+__all__ = ["alignments_of", "between", "distortion_of", "errors_of", "model_of"]
 
 FloatArray = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def distortion_of(layout: Layout, k: int, coefficients: FloatArray) -> SplineDis
     )
 
 
-def _model(solution: Solution, k: int) -> Model:
+def model_of(solution: Solution, k: int) -> Model:
     """Return the map of a frame as a model: distortion, then affine."""
     layout = solution.layout
     a, middle = solution.affine(k), layout.middle[k]
@@ -123,7 +123,7 @@ def alignments_of(
         frame, mine = frame_of(frames, k), np.flatnonzero(tracks.frame == k)
         mine = mine[np.argsort(tracks.star[mine])]
         star = tracks.star[mine]
-        transform = _model(solution, k)
+        transform = model_of(solution, k)
         offsets = others[mine] - image[mine]
         matches = QTable(
             {
@@ -170,13 +170,13 @@ def alignments_of(
             template_shape=top.shape,
             original_wcs=top.wcs,
             _summary=summary,
-            _errors=_errors(solution, solved, labels, k),
+            _errors=errors_of(solution, solved, labels, k),
             provenance=provenance(options),
         )
     return found
 
 
-def _errors(solution: Solution, solved: Solved, labels: Labels, k: int) -> tuple[ErrorTerm, ...]:
+def errors_of(solution: Solution, solved: Solved, labels: Labels, k: int) -> tuple[ErrorTerm, ...]:
     """Return the errors of a frame's map: of its own, and of the camera that was given."""
     layout = solution.layout
     covariance = Covariance(layout.in_pixels(k), solved.each[k])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,13 @@ _PIXEL = 12  # bytes of a pixel of the canvas: its data and its footprint
 _ROWS, _COLUMNS = 128, 1024  # of a block of the canvas
 _COPIES = 6  # of a block's pixels, in double precision, while they are combined
 _COMPARED = 100_000  # pixels of an overlap from which the difference of two backgrounds is taken
+_CELLS = 4  # of an overlap along each axis, where backgrounds are planes
+_LEAST = 9  # pixels that show their scatter
+_FLAT = 1e-6  # share of the best determined slope, below which one is not determined
+_SIGNIFICANT = 5.0  # sigma
+_MEDIAN_ERROR = (
+    1.86  # standard error of a median, times the root of the number, per median deviation
+)
 _MEDIAN = np.pi / 2  # variance of a median of many normal values over that of their mean
 _OWN = (
     *("ALGN", "FLXSCALE", "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "BSCALE", "BZERO"),
@@ -80,7 +88,7 @@ def coadd(
     offset: tuple[int, int],
     *,
     combine: str,
-    match_background: bool,
+    match_background: bool | str,
     first: int,
     mem_limit: float,
     feather: float | None = None,
@@ -99,8 +107,8 @@ def coadd(
         Grid position of its pixel [0, 0].
     combine : str
         One of `COMBINE`.
-    match_background : bool
-        Whether to subtract one number per image (and color), so that overlaps agree.
+    match_background : bool or "plane"
+        Whether to subtract one number, or a plane, per image (and color), so that overlaps agree.
     first : int
         Place of the image whose background is kept.
     mem_limit : float
@@ -122,6 +130,8 @@ def coadd(
     ValueError
         If images differ in their number of colors, or in units that cannot be converted.
     """
+    if not (isinstance(match_background, bool | np.bool_) or match_background == "plane"):
+        raise ValueError(f"match_background is True, False or 'plane'; got {match_background!r}.")
     check_room("the canvas of these frames", shape, _PIXEL)
     with ExitStack() as stack:
         tiles: list[Tile] = []
@@ -162,9 +172,13 @@ def coadd(
                 tile = stored(tile, folder, k)
             tiles.append(tile)
             headers.append(getattr(aligned, "meta", None) or {})
-        level = np.zeros((len(tiles), len(tiles[0].data)))
+        level = np.zeros((len(tiles), len(tiles[0].data), 3))
+        if match_background == "plane":
+            level = _planes(tiles, first)
+        elif match_background:
+            level[..., 0] = _levels(tiles, first)
         if match_background:
-            level = _levels(tiles, first) - kept
+            level[..., 0] -= kept
         data, variance, footprint = _combined(tiles, level, shape, combine, mem_limit)
     if last:
         data = np.moveaxis(data, 0, -1)
@@ -190,27 +204,109 @@ def _levels(tiles: Sequence[Tile], first: int) -> FloatArray:
     """
     n_colors = len(tiles[0].data)
     rows, values = [np.eye(len(tiles))[first]], [np.zeros(n_colors)]
+    for a, b, _, weight, difference in _differences(tiles, 1):
+        row = np.zeros(len(tiles))
+        row[a], row[b] = weight, -weight
+        rows.append(row)
+        values.append(weight * np.median(difference, axis=1))
+    return np.linalg.lstsq(np.array(rows), np.array(values))[0]
+
+
+def _planes(tiles: Sequence[Tile], first: int) -> FloatArray:
+    """
+    Return the background of each image above that of one of them, as a plane.
+
+    The same with the medians in the cells of a grid over each overlap. Slopes, and what goes
+    together of them, are left flat unless they stand out from the noise: from a small overlap they
+    would be made up for the rest of a frame.
+
+    Returns
+    -------
+    ndarray, shape (n, n_colors, 3)
+        As `_plane_on` takes them.
+    """
+    n, n_colors = len(tiles), len(tiles[0].data)
+    rows, values, scatter = [np.zeros((n, 3))], [np.zeros(n_colors)], []
+    for a, b, (y, x), weight, difference in _differences(tiles, _CELLS):
+        row = np.zeros((n, 3))
+        for k, sign in ((a, weight), (b, -weight)):
+            row[k] = sign * np.array([1.0, *_of_tile(tiles[k], y, x)])
+        median = np.median(difference, axis=1)
+        rows.append(row)
+        values.append(weight * median)
+        if difference.shape[1] >= _LEAST:
+            scatter.append(np.median(np.abs(difference - median[:, np.newaxis]), axis=1))
+    design, target = np.array(rows), np.array(values)
+    free = np.arange(n) != first
+    levels, slopes = design[:, free, 0], design[:, free, 1:].reshape(len(design), -1)
+    apart = np.linalg.pinv(levels)
+    left, size, modes = np.linalg.svd(slopes - levels @ (apart @ slopes), full_matrices=False)
+    along = left.T @ (target - levels @ (apart @ target))
+    noise = _MEDIAN_ERROR * np.median(scatter or [np.full(n_colors, np.inf)], axis=0)
+    good = (np.abs(along) > _SIGNIFICANT * noise) & (size > _FLAT * size.max(initial=1))[:, None]
+    slope = modes.T @ np.where(good, along / np.maximum(size, np.finfo(float).tiny)[:, None], 0.0)
+    found = np.zeros((n, n_colors, 3))
+    found[free, :, 0] = apart @ (target - slopes @ slope)
+    found[free, :, 1:] = np.moveaxis(slope.reshape(-1, 2, n_colors), 1, 2)
+    return found
+
+
+def _of_tile(tile: Tile, y: Any, x: Any) -> tuple[Any, Any]:
+    """Return places on the canvas as they lie on a tile, from -1 to 1 along x and y."""
+    return tuple(
+        (2 * v - s.start - s.stop + 1) / (s.stop - s.start)
+        for v, s in zip((x, y), tile.window[::-1], strict=True)
+    )
+
+
+def _plane_on(tile: Tile, level: FloatArray, here: Window) -> FloatArray:
+    """Return a background, shape (n_colors, 3), on a part of the canvas, a plane per color."""
+    if not level[:, 1:].any():
+        return level[:, :1, np.newaxis]
+    x, y = _of_tile(tile, *(np.arange(s.start, s.stop) for s in here))
+    c, along_x, along_y = (part[:, np.newaxis, np.newaxis] for part in level.T)
+    return np.asarray(c + along_x * x + along_y * y[:, np.newaxis])
+
+
+def _differences(
+    tiles: Sequence[Tile], cells: int
+) -> Iterator[tuple[int, int, FloatArray, float, FloatArray]]:
+    """Yield of each cell of each overlap both tiles, its middle, weight, and values per color."""
     for b, two in enumerate(tiles):
         for a, one in enumerate(tiles[:b]):
             if (both := one.cut(*two.window)) is None:
                 continue
-            here, on_one = both
-            on_two = tuple(
-                slice(s.start - t.start, s.stop - t.start)
-                for s, t in zip(here, two.window, strict=True)
-            )
-            area = (here[0].stop - here[0].start) * (here[1].stop - here[1].start)
-            step = max(1, area // _COMPARED)  # whole rows are read from files
-            difference = one.data[:, *on_one][:, ::step] - two.data[:, *on_two][:, ::step]
-            good = np.isfinite(difference).all(axis=0)
-            if not good.any():
-                continue
-            weight = np.sqrt(step * np.count_nonzero(good))
-            row = np.zeros(len(tiles))
-            row[a], row[b] = weight, -weight
-            rows.append(row)
-            values.append(weight * np.median(difference[:, good].astype(float), axis=1))
-    return np.linalg.lstsq(np.array(rows), np.array(values))[0]
+            for here in _cells(both[0], cells):
+                on_one, on_two = (
+                    tuple(
+                        slice(s.start - t.start, s.stop - t.start)
+                        for s, t in zip(here, tile.window, strict=True)
+                    )
+                    for tile in (one, two)
+                )
+                area = (here[0].stop - here[0].start) * (here[1].stop - here[1].start)
+                step = max(1, area // _COMPARED)  # whole rows are read from files
+                difference = one.data[:, *on_one][:, ::step] - two.data[:, *on_two][:, ::step]
+                good = np.isfinite(difference).all(axis=0)
+                if not good.any():
+                    continue
+                weight = np.sqrt(step * np.count_nonzero(good))
+                y, x = (v.mean() for v in np.nonzero(good))
+                middle = np.array([here[0].start + step * y, here[1].start + x])
+                yield a, b, middle, weight, difference[:, good].astype(float)
+
+
+def _cells(window: Window, number: int) -> Iterator[Window]:
+    """Cut a window into so many pieces along each axis, or fewer of 3 px at least."""
+    ends = [
+        np.linspace(s.start, s.stop, max(1, min(number, (s.stop - s.start) // 3)) + 1)
+        .astype(int)
+        .tolist()
+        for s in window
+    ]
+    for y0, y1 in pairwise(ends[0]):
+        for x0, x1 in pairwise(ends[1]):
+            yield slice(y0, y1), slice(x0, x1)
 
 
 def _combined(
@@ -241,7 +337,7 @@ def _combined(
             )
             weight[place, 0, rows, columns] = tiles[k].edges.weight(on_tile)
             pixels = tiles[k].data[:, *on_tile]
-            values[place, :, rows, columns] = pixels - level[k][:, np.newaxis, np.newaxis]
+            values[place, :, rows, columns] = pixels - _plane_on(tiles[k], level[k], here)
             if spread is not None:
                 spread[place, :, rows, columns] = tiles[k].variance[:, *on_tile]  # type: ignore[index]
         good = np.isfinite(values)

@@ -17,6 +17,7 @@ from spalipy_astro.fitting import SplineSpace
 from spalipy_astro.groups._alignments import alignments_of
 from spalipy_astro.groups._blocks import levels_of
 from spalipy_astro.groups._cameras import Undetermined, cameras_of
+from spalipy_astro.groups._geometry import Lone, by_geometry
 from spalipy_astro.groups._graph import Link, chain, closing
 from spalipy_astro.groups._joint import JointErrors, place_group, solve_group
 from spalipy_astro.groups._layout import Labels, frame_of, start
@@ -52,6 +53,10 @@ class Component:
         The distortion of each camera that frames share.
     errors : JointErrors
         Of all maps.
+    by_geometry : frozenset of int
+        Frames without stars in common with others, placed by the geometry of the chips.
+    refused : dict of int to str
+        Why others of that kind could not be placed so.
     """
 
     reference: int
@@ -60,6 +65,8 @@ class Component:
     dropped: list[Link]
     cameras: dict[int, Alignment | Undetermined]
     errors: JointErrors
+    by_geometry: frozenset[int]
+    refused: dict[int, str]
 
 
 def solve_component(
@@ -68,6 +75,7 @@ def solve_component(
     root: int,
     *,
     labels: Labels,
+    lone: Mapping[int, Lone],
     spline_order: int,
     options: Mapping[str, Any],
 ) -> Component:
@@ -83,6 +91,8 @@ def solve_component(
         The reference.
     labels : Labels
         What frames share.
+    lone : mapping of int to Lone
+        Frames that no link connects; chips among them are placed by their geometry.
     spline_order : int
         0 if there are to be no distortions.
     options : mapping
@@ -111,7 +121,18 @@ def solve_component(
     alignments = alignments_of(solution, solved, frames, tracks, root, labels, kept, options)
     after = [(link, _gap(solution, frames, link)) for link in kept]
     cameras = cameras_of(solution, solved, frames)
-    return Component(root, alignments, after, dropped, cameras, solved.errors)
+    members = np.unique(tracks.frame).tolist()
+    solved, more, refused = by_geometry(solution, solved, frames, labels, lone, members, alignments)
+    return Component(
+        root,
+        {**alignments, **more},
+        after,
+        dropped,
+        cameras,
+        solved.errors,
+        frozenset(more),
+        refused,
+    )
 
 
 def _place(

@@ -17,14 +17,14 @@ from astropy.table import QTable
 
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_hdu, check_names, checked_call
-from spalipy_astro._geometry import spread
 from spalipy_astro._workers import Told, check_progress, check_workers
-from spalipy_astro.alignment import Alignment, provenance
+from spalipy_astro.alignment import Alignment, error_over, provenance
 from spalipy_astro.batch import list_sources
 from spalipy_astro.catalogs import is_sky_catalog
 from spalipy_astro.groups._cameras import Undetermined, labels_of, read_cameras, without_misfits
 from spalipy_astro.groups._component import Component, solve_component
 from spalipy_astro.groups._frames import find_frames
+from spalipy_astro.groups._geometry import Lone
 from spalipy_astro.groups._graph import Link, parts_of
 from spalipy_astro.groups._layout import Labels
 from spalipy_astro.groups._pairs import find_links
@@ -45,6 +45,7 @@ _OPTIONS = (
     *("scale", "rotation", "parity", "spline_order"),
     *("position", "radius", "pixel_scale", "epoch"),
 )
+_UNMATCHED = "its stars could not be matched with those of any other frame."
 
 
 @checked_call
@@ -88,7 +89,9 @@ def align_group(
         stars. By default each frame has its own distortion relative to the reference.
     chips, exposures : sequence, optional
         Labels per frame of the chip and of the exposure, both or none: chips have a fixed
-        geometry, and each exposure has one pointing. Each chip has its own distortion.
+        geometry, and each exposure has one pointing. Each chip has its own distortion. An image
+        of such a chip that has no star in common with any other, or no stars at all, is placed by
+        the geometry that other exposures show and the pointing that its other chips show.
     hdu : int, str or (str, int), optional
         Extension of files; by default the first image. With ``"all"`` every image of a file is one
         of the group, with a row of its own and a column ``hdu``. If a file has several, they are
@@ -184,7 +187,7 @@ def align_group(
         _check(total, reference, camera, chips, exposures)
     modules = (find_frames.__module__,)
     with working(n_workers, executor, client, progress, most=total, modules=modules) as work:
-        seen, frames, reasons = find_frames(sheets, given.detection, work, total=total)
+        seen, frames, reasons, lone = find_frames(sheets, given.detection, work, total=total)
         n = len(seen)
         labels, names = _check(n, reference, camera, chips, exposures)
         links = find_links(frames, given.priors, work)
@@ -195,6 +198,10 @@ def align_group(
         frames = [*frames, sky.frame]
         links = sorted([*links, *sky.links], key=lambda a: (-len(a.stars_i), a.i, a.j))
     part = parts_of(len(frames), links)
+    linked = {k for link in links for k in (link.i, link.j)}
+    for k, frame in enumerate(frames):
+        if frame is not None and frame.shape is not None and k not in linked:
+            lone[k] = Lone(frame.shape, _UNMATCHED)
     order = list(range(int(part.max()) + 1))
     if reference != "best":
         order.sort(key=lambda name: name != part[int(reference)])  # its grid is the group's
@@ -205,16 +212,20 @@ def align_group(
         if not mine:
             continue
         top = reference if reference in members else _best(members, mine)
-        components.append(
-            solve_component(
-                frames,
-                mine,
-                int(top),
-                labels=labels,
-                spline_order=given.spline_order,
-                options=given.recorded,
-            )
+        component = solve_component(
+            frames,
+            mine,
+            int(top),
+            labels=labels,
+            lone=lone,
+            spline_order=given.spline_order,
+            options=given.recorded,
         )
+        components.append(component)
+        for k in component.by_geometry:
+            reasons[k] = f"placed by the geometry of the chips: {lone.pop(k).reason}"
+        for k, reason in component.refused.items():
+            reasons[k] = reason
     if components and reference not in ("best", components[0].reference):
         log.warning(
             "reference: image %s is connected with no other one; the grid is that of image %d.",
@@ -292,12 +303,9 @@ def _best(members: Sequence[int], links: Sequence[Link]) -> int:
 
 
 def _error_of(alignment: Alignment) -> float:
-    """Return the rms error that is expected over a frame, grid px."""
-    if alignment.source_shape is None:
-        x, y = alignment.matches["x_source"], alignment.matches["y_source"]
-    else:
-        x, y = spread(alignment.source_shape, 9)
-    return float(np.sqrt(2 * np.mean(alignment.error(x, y) ** 2)))
+    """Return the rms error that is expected over a whole frame, grid px."""
+    stars = np.asarray(alignment.matches["x_source"]), np.asarray(alignment.matches["y_source"])
+    return error_over(alignment._errors, alignment.transform, alignment.source_shape, None, stars)
 
 
 def _result(
@@ -338,7 +346,7 @@ def _result(
     ok = [a is not None for a in alignments]
     for k in range(n):
         if not ok[k] and not reasons[k]:
-            reasons[k] = "its stars could not be matched with those of any other frame."
+            reasons[k] = _UNMATCHED
     table = QTable(
         {
             "source": [sheet.label for sheet in sheets],
@@ -347,7 +355,7 @@ def _result(
             "component": component,
             "links": count,
             "n_matched": [0 if a is None else len(a.matches) for a in alignments],
-            "rms": [np.nan if a is None else a.summary()["rms"] for a in alignments],
+            "rms": [np.nan if a is None else a.summary().get("rms", np.nan) for a in alignments],
             "error": [np.nan if a is None else _error_of(a) for a in alignments],
             **quality_columns(alignments, quality),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,8 +15,11 @@ from scipy.sparse.csgraph import connected_components
 
 from spalipy_astro.alignment import Alignment, flux_ratio
 from spalipy_astro.batch import quality_of
+from spalipy_astro.groups._sources import Sheet
 
-__all__ = ["on_one_scale", "quality_columns"]
+__all__ = ["on_one_scale", "quality_columns", "with_fluxes"]
+
+log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
@@ -154,3 +158,16 @@ def quality_columns(
         name: np.array([row.get(name, 0 if name == "n_stars" else np.nan) for row in rows])
         for name in _QUALITY
     }
+
+
+def with_fluxes(
+    placed: Sequence[tuple[int, Sheet, Alignment]],
+) -> list[tuple[int, Sheet, Alignment]]:
+    """Leave out frames that were placed without a star in common with others, and say so."""
+    kept = [one for one in placed if len(one[2].matches)]
+    if not kept:  # what lacks fluxes is told of when they are resampled
+        return list(placed)
+    for k, _, alignment in placed:
+        if not len(alignment.matches):
+            log.warning("scale_flux: image %d is left out, since no star tells its flux scale.", k)
+    return kept

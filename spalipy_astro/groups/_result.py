@@ -20,6 +20,7 @@ from spalipy_astro.errors import FormatError
 from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._exposures import write_images
 from spalipy_astro.groups._joint import JointErrors
+from spalipy_astro.groups._photometry import with_fluxes
 from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
 from spalipy_astro.groups._stored import check_parts, read_group, write_group
 from spalipy_astro.groups._tiles import canvas_of, window_of
@@ -64,15 +65,17 @@ class GroupAlignment:
         with no other.
     table : `~astropy.table.QTable`
         A row per frame: ``source`` (name or index), ``status`` ("ok" or "failed"), ``reason``
-        (empty if ok), ``component`` (0 is that of the reference, 1 the largest other one; -1 if
-        failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames show,
-        too), ``rms`` (their distances from where the other frames have them, grid px), ``error``
-        (rms error of the transform that is expected over the frame, grid px; large where the frames
-        do not determine the maps, as for a shared camera that was never turned); and the quality of
-        the frame, as in the table of `align_many`: ``n_stars``, ``fwhm``, ``fwhm_arcsec``,
-        ``ellipticity``, ``orientation``, ``background``, ``noise``, ``depth``, ``flux_ratio`` (its
-        stars' fluxes over those in the reference of its component) with ``flux_ratio_err``, and
-        ``exptime``. With ``hdu="all"`` ``hdu`` tells which image of the
+        (empty if ok, but for chips without stars in common with others, which were placed by the
+        geometry of the chips), ``component`` (0 is that of the reference, 1 the largest other one;
+        -1 if failed), ``links`` (pairs that were verified), ``n_matched`` (stars that other frames
+        show, too), ``rms`` (their distances from where the other frames have them, grid px),
+        ``error`` (rms error of the transform that is expected over the whole frame, grid px; large
+        where the frames do not determine the maps, as for a shared camera that was never turned;
+        `Alignment.summary` has it over the part that lies on the reference, if one does); and the
+        quality of the frame, as in the table of `align_many`: ``n_stars``, ``fwhm``,
+        ``fwhm_arcsec``, ``ellipticity``, ``orientation``, ``background``, ``noise``, ``depth``,
+        ``flux_ratio`` (its stars' fluxes over those in the reference of its component) with
+        ``flux_ratio_err``, and ``exptime``. With ``hdu="all"`` ``hdu`` tells which image of the
         source it is.
     links : `~astropy.table.QTable`
         A row per verified pair: ``i``, ``j``, ``n_matched``, ``log_odds``, ``rms_before`` (about
@@ -240,7 +243,7 @@ class GroupAlignment:
         images: Iterable[Any],
         *,
         combine: str = "mean",
-        match_background: bool = True,
+        match_background: bool | str = True,
         scale_flux: bool = False,
         component: int = 0,
         hdu: Extension | None = None,
@@ -260,12 +263,12 @@ class GroupAlignment:
         combine : {"mean", "median", "sum", "min", "max", "first", "last"}, optional
             What to make of pixels that several frames show; "first" and "last" in the order of the
             images. Bad pixels do not count.
-        match_background : bool, optional
-            Whether to subtract one number per frame (and color) so that frames agree where they
-            overlap; the reference keeps its background.
+        match_background : bool or "plane", optional
+            Whether to subtract one number (or a plane, for gradients of the sky) per frame and
+            color, so that frames agree where they overlap; the reference keeps its background.
         scale_flux : bool, optional
             Whether to bring all frames to the fluxes of the reference, by the stars that they
-            share; for exposures of different length, and clouds.
+            share; for exposures of different length, and clouds. Chips without are left out.
         component : int, optional
             Which component, as in the table; the largest one by default.
         hdu : int, str or (str, int), optional
@@ -300,9 +303,9 @@ class GroupAlignment:
 
         Notes
         -----
-        Backgrounds are matched by the medians of the differences in all overlaps, by least
-        squares. Pixels within 3 px of a frame's edge, where the interpolation lacks a part of its
-        kernel, count only where no other frame has a better one. For
+        Backgrounds are matched by the medians of the differences in all overlaps (of planes in 16
+        cells of each), by least squares. Pixels within 3 px of a frame's edge, where the kernel is
+        incomplete, count only where no other frame has a better one. For
         `reproject.mosaicking.reproject_and_coadd` see ``coadd_inputs``.
         """
         from spalipy_astro.groups._coadd import COMBINE, coadd
@@ -316,6 +319,7 @@ class GroupAlignment:
             if not 0 <= feather < np.inf:
                 raise ValueError(f"feather is {meaning}; got {given!r}.")
         placed = self._images(images, component, hdu)
+        placed = with_fluxes(placed) if scale_flux else placed
         canvas = self.canvas(component)
         names = [k for k, _, _ in placed]
         total, footprint = coadd(

@@ -242,10 +242,13 @@ def planes_of(
     spread = getattr(aligned, "uncertainty", None) if isinstance(aligned, NDData) else None
     variance = None
     if spread is not None and spread.array is not None:
-        variance = np.array(spread.represent_as(VarianceUncertainty).array)
+        with np.errstate(divide="ignore", over="ignore"):  # bad pixels have an inverse of zero
+            variance = np.array(spread.represent_as(VarianceUncertainty).array)
         variance = np.broadcast_to(variance, data.shape) * factor**2
     if mask is not None:
         data[np.broadcast_to(mask, data.shape)] = np.nan
+    if variance is not None:
+        variance[np.isnan(data)] = np.nan  # not infinite, which no product with zero may be
     if factor != 1:
         data = data * factor
 

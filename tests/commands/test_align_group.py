@@ -238,3 +238,37 @@ def test_an_interruption_is_told_with_what_to_do_then(raw, tmp_path, capsys, mon
     monkeypatch.undo()
     assert align_group(command) == 1  # the group was written
     assert align_group([*command, "--overwrite", "--no-images", "--no-coadd"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--report", "{out}/page.fits"], "HTML page"),
+        (["--report", "{out}/no/page.html"], "there is no folder"),
+        (["--report", "{out}/"], "is a folder"),
+        (["--report", "{out}/group.ecsv"], "the group's own"),
+        (["--workers", "0"], "--workers is a number from 1"),
+        (["-o", "{out}/taken.txt/x"], "taken.txt"),
+    ],
+)
+def test_outputs_are_checked_before_the_first_frame(
+    raw, tmp_path, capsys, monkeypatch, option, words
+):
+    """Else what took an hour is lost, or half of it is there."""
+    pytest.importorskip("matplotlib")
+
+    def too_late(*_, **__):
+        raise AssertionError("frames were worked on")
+
+    monkeypatch.setattr("spalipy_astro.commands._align_group.solve", too_late)
+    (tmp_path / "taken.txt").write_text("")
+    given = [text.format(out=tmp_path) for text in option]
+    assert status_of([str(raw), "-o", str(tmp_path), *given]) in (1, 2)
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_canvas_of_each_part_is_checked_too(raw, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("spalipy_astro.commands._align_group.solve", None)
+    (tmp_path / "coadd-1.fits").write_bytes(b"mine")
+    assert status_of([str(raw), "-o", str(tmp_path)]) == 1
+    assert "coadd-1.fits exists already" in " ".join(capsys.readouterr().err.split())
