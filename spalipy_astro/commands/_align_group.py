@@ -115,6 +115,15 @@ def parser_of_align_group(prog: str = "align-group") -> Parser:
     )
     add("--combine", choices=COMBINE, default="mean", help="how (default: %(default)s)")
     add(
+        "--match-plane",
+        dest="match_background",
+        action="store_const",
+        const="plane",
+        default=True,
+        help="match gradients of the sky, too, as of moonlight: a plane for each frame (default: "
+        "a number for each frame)",
+    )
+    add(
         "--no-match-background",
         dest="match_background",
         action="store_false",

@@ -272,3 +272,20 @@ def test_the_canvas_of_each_part_is_checked_too(raw, tmp_path, capsys, monkeypat
     (tmp_path / "coadd-1.fits").write_bytes(b"mine")
     assert status_of([str(raw), "-o", str(tmp_path)]) == 1
     assert "coadd-1.fits exists already" in " ".join(capsys.readouterr().err.split())
+
+
+def test_gradients_are_matched_when_asked(raw, tmp_path):
+    frames = [tmp_path / f"{k}.fits" for k in (0, 1)]
+    for k, path in enumerate(frames):
+        with fits.open(raw / f"panel{k}.fits") as hdus:
+            hdus[0].data = hdus[0].data + np.float32(k) * np.arange(NX, dtype="f4")
+            hdus.writeto(path)
+    spread = {}
+    for option in ([], ["--match-plane"]):
+        out = tmp_path / f"out{len(option)}"
+        command = [*map(str, frames), "-o", str(out), "--no-images", "--spline-order", "0"]
+        assert align_group([*command, "--reference", "0", *option]) == 0
+        canvas = CCDData.read(out / "coadd.fits", unit="adu").data
+        spread[len(option)] = np.ptp(np.nanmedian(canvas[20:-20], axis=0)[10:-10])
+    assert spread[0] > 60
+    assert spread[1] < 15
