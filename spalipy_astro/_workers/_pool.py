@@ -220,13 +220,16 @@ def _written(function: Function, folder: Path) -> str:
     return path
 
 
-def _begin(life: Connection) -> None:
+def _begin(life: Connection, folder: Path) -> None:
     """
     Begin the life of a worker process, which ends with the one that it works for.
 
     That one holds the other end of the pipe, and the system closes it whatever ends the process.
-    Ctrl-C in a terminal goes to all processes: it is for the first one to act on it.
+    Ctrl-C in a terminal goes to all processes: it is for the first one to act on it. Temporary
+    files of libraries (astropy makes one to see whether files can be mapped) go to the folder,
+    which the next run removes if this process is killed before it can.
     """
+    tempfile.tempdir = str(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with, args=(life,), daemon=True).start()
 
@@ -302,7 +305,10 @@ class Processes:
 
     def _start(self) -> ProcessPoolExecutor:
         pool = ProcessPoolExecutor(
-            self.n_workers, mp_context=self.context, initializer=_begin, initargs=(self.life,)
+            self.n_workers,
+            mp_context=self.context,
+            initializer=_begin,
+            initargs=(self.life, self.folder),
         )
         # `run` will notice where the pool is broken
         with suppress(BrokenProcessPool), _without_interrupts():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -156,6 +157,15 @@ def test_no_worker_outlives_the_block():
         workers = list(processes.pool._processes.values())
     assert len(workers) == 2
     assert [worker.is_alive() for worker in workers] == [False, False]
+
+
+def test_temporary_files_of_libraries_are_where_they_are_removed():
+    # A worker that was killed while astropy had one left it for ever.
+    with Processes(1) as processes:
+        ((_, (_, path)),) = processes.run(tempfile.mkstemp, [".probe"])
+        assert Path(path).parent == processes.folder
+        assert Path(path).is_file()
+    assert not Path(path).exists()
 
 
 def test_only_what_is_abandoned_is_removed(tmp_path):

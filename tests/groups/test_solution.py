@@ -86,7 +86,7 @@ def solved(drawn, truths, seed, root, **options):
     lists = drawn.scene(truths, seed, density=120, error=options.pop("error", 0.03))
     frames = [prepare(table) for table in lists]
     links = known_links(lists, frames)
-    options = {"labels": Labels(), "spline_order": 5, "options": {}, **options}
+    options = {"labels": Labels(), "lone": {}, "spline_order": 5, "options": {}, **options}
     return solve_component(frames, links, root, **options), links
 
 
@@ -148,7 +148,7 @@ def test_errors_that_add_up_along_a_chain_cost_no_links(drawn):
     links = known_links(lists, frames)
     _, dropped = closing(links, chain(0, links), frames)
     assert dropped  # by the chain alone
-    part = solve_component(frames, links, 0, labels=Labels(), spline_order=0, options={})
+    part = solve_component(frames, links, 0, labels=Labels(), lone={}, spline_order=0, options={})
     assert not part.dropped
 
 
