@@ -44,9 +44,7 @@ _CELLS = 4  # of an overlap along each axis, where backgrounds are planes
 _LEAST = 9  # pixels that show their scatter
 _FLAT = 1e-6  # share of the best determined slope, below which one is not determined
 _SIGNIFICANT = 5.0  # sigma
-_MEDIAN_ERROR = (
-    1.86  # standard error of a median, times the root of the number, per median deviation
-)
+_MEDIAN_ERROR = 1.86  # of a median, times the root of the number, per median absolute deviation
 _MEDIAN = np.pi / 2  # variance of a median of many normal values over that of their mean
 _OWN = (
     *("ALGN", "FLXSCALE", "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "BSCALE", "BZERO"),
