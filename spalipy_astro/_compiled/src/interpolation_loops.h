@@ -185,7 +185,7 @@ INLINE int NAME(interpolate)(
     return DONE;
 }
 
-CLONES
+MORE_CLONES
 int NAME(interpolate_tile)(
     const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
     REAL *out)
