@@ -514,11 +514,18 @@ def _supported(
     matched stars around it as the prior, must be better than even.
     """
     pool = np.flatnonzero(counted)
+    supported = np.ones(len(matched), bool)
     if len(pool) <= 2 * _SUPPORT or not len(matched):
-        return np.ones(len(matched), bool)
+        return supported
+    evidence = match_ratios(ratios[matched])
+    least = 0.5 / (_SUPPORT + 1)  # the prior where no neighbor has a partner
+    doubtful = np.flatnonzero(evidence * least <= 1 - least)
+    if not len(doubtful):
+        return supported
     has_partner = np.zeros(len(predicted), bool)
     has_partner[matched] = True
-    _, near = cKDTree(predicted[pool]).query(predicted[matched], k=_SUPPORT + 1)
+    _, near = cKDTree(predicted[pool]).query(predicted[matched[doubtful]], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
-    return match_ratios(ratios[matched]) * prior > 1 - prior
+    supported[doubtful] = evidence[doubtful] * prior > 1 - prior
+    return supported
