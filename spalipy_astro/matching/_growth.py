@@ -281,7 +281,7 @@ class _PairFit:
     def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the images of points, and their errors along each axis."""
         design = self.space.at(xy)
-        error = design.error(self.posterior.factor)
+        error = np.sqrt(design.variance(self.posterior.factor))
         return self.mean + design.evaluate(self.posterior.coefficients), error
 
 
@@ -344,8 +344,7 @@ def _fit_pairs(
         system = System(design, values, robust / noise2, _NOISE_PRIOR)
         smoothing = smoothness.choose(system, len(known), bend, 0.5 * scale, fresh=attempt > 0)
         posterior = solve(system, smoothing)
-        error = design.error(posterior.factor)
-        share = error**2 / (noise2 * max(posterior.noise, 1e-12))
+        share = design.variance(posterior.factor) / (noise2 * max(posterior.noise, 1e-12))
         residuals = values - design.evaluate(posterior.coefficients)
         # Studentized, since a flexible map follows a false pair and leaves it a small residual.
         free = np.clip(1 - share * robust, 1e-4, 1.0)
