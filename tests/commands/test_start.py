@@ -10,6 +10,8 @@ import threading
 import time
 
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from spalipy_astro.commands import _signals, main
 from spalipy_astro.commands._signals import Ended, Heard
@@ -65,11 +67,24 @@ def test_what_a_start_imports():
     assert not {"numpy", "scipy", "astropy"} & set(done.stdout.split())
 
 
-def test_a_plain_run_needs_no_gwcs():
-    code = "import sys, spalipy_astro.commands._align_fits; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    unneeded = {"gwcs", "matplotlib", "photutils", "reproject", "scipy.optimize", "scipy.stats"}
-    assert not unneeded & set(done.stdout.split())
+UNNEEDED = "gwcs matplotlib photutils reproject scipy.fft scipy.ndimage scipy.optimize scipy.stats"
+
+
+def test_a_plain_run_needs_no_gwcs(tmp_path, make_sky_pair):
+    pair = make_sky_pair(n_stars=40, source_shape=(120, 150), template_shape=(130, 140))
+    sky = WCS(naxis=2)
+    sky.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    for name in ("source", "template"):
+        data = getattr(pair, name).data
+        fits.PrimaryHDU(data, sky.to_header()).writeto(tmp_path / f"{name}.fits")
+    code = (
+        "import sys; from spalipy_astro.commands import align_fits; status = align_fits(); "
+        "print(*sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "source.fits", "out.fits", "-tf", "template.fits"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert fits.getheader(tmp_path / "out.fits")["CTYPE1"] == "RA---TAN"
+    assert not set(UNNEEDED.split()) & set(done.stdout.split())
 
 
 @pytest.fixture
