@@ -308,7 +308,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
                 # an alignment that is there, and was not taken, cannot be read
                 replaced = settings.reuse and made.has_alignment()
                 replaced = replaced or settings.overwrite or made.asdf in remnants
-                alignment.write(made.asdf, overwrite=replaced)
+                _write(alignment, made.asdf, overwrite=replaced)
     else:
         figures = figures_of(alignment)
         check_matched(figures, settings.min_matched)
@@ -420,6 +420,13 @@ class _Made:
             if not is_this():
                 _refuse_foreign(path, settings)
                 raise
+
+
+def _write(alignment: Alignment, path: Path, *, overwrite: bool) -> None:
+    """Write an alignment with a template whose WCS is known to be one that can be written."""
+    from spalipy_astro.io import write_alignment  # gwcs comes in with it
+
+    write_alignment(alignment, path, overwrite=overwrite, validate=False)
 
 
 class _Source:

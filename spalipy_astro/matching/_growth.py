@@ -281,7 +281,7 @@ class _PairFit:
     def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the images of points, and their errors along each axis."""
         design = self.space.at(xy)
-        error = design.error(self.posterior.factor)
+        error = np.sqrt(design.variance(self.posterior.factor))
         return self.mean + design.evaluate(self.posterior.coefficients), error
 
 
@@ -344,8 +344,7 @@ def _fit_pairs(
         system = System(design, values, robust / noise2, _NOISE_PRIOR)
         smoothing = smoothness.choose(system, len(known), bend, 0.5 * scale, fresh=attempt > 0)
         posterior = solve(system, smoothing)
-        error = design.error(posterior.factor)
-        share = error**2 / (noise2 * max(posterior.noise, 1e-12))
+        share = design.variance(posterior.factor) / (noise2 * max(posterior.noise, 1e-12))
         residuals = values - design.evaluate(posterior.coefficients)
         # Studentized, since a flexible map follows a false pair and leaves it a small residual.
         free = np.clip(1 - share * robust, 1e-4, 1.0)
@@ -514,11 +513,18 @@ def _supported(
     matched stars around it as the prior, must be better than even.
     """
     pool = np.flatnonzero(counted)
+    supported = np.ones(len(matched), bool)
     if len(pool) <= 2 * _SUPPORT or not len(matched):
-        return np.ones(len(matched), bool)
+        return supported
+    evidence = match_ratios(ratios[matched])
+    least = 0.5 / (_SUPPORT + 1)  # the prior where no neighbor has a partner
+    doubtful = np.flatnonzero(evidence * least <= 1 - least)
+    if not len(doubtful):
+        return supported
     has_partner = np.zeros(len(predicted), bool)
     has_partner[matched] = True
-    _, near = cKDTree(predicted[pool]).query(predicted[matched], k=_SUPPORT + 1)
+    _, near = cKDTree(predicted[pool]).query(predicted[matched[doubtful]], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
-    return match_ratios(ratios[matched]) * prior > 1 - prior
+    supported[doubtful] = evidence[doubtful] * prior > 1 - prior
+    return supported
