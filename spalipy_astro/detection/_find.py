@@ -32,6 +32,8 @@ _BRIGHTER = 2.5
 _LEAST_GOOD = 0.2
 # A sky lower than that many times its noise has been subtracted, or is that of the electronics.
 _LOW_SKY = 3.0
+# Ellipticity of stars that are trailed, by 4 px and more: no elliptical profile describes them.
+_TRAILED = 0.18
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 # As many objects of a segmentation make an alignment.
@@ -95,8 +97,11 @@ def find_stars(
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
         image), ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative
-        error of the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a
-        function).
+        error of the PSF, from the residuals), ``aperture_correction`` with
+        ``aperture_correction_err`` (the light in apertures over that of the fits, a factor that
+        ``flux`` contains; 1 where it differs by chance), ``wings`` (share of the light beyond
+        apertures, by the profile) and ``finder`` ("stars", "sources" or the
+        name of a function).
 
     Raises
     ------
@@ -354,7 +359,7 @@ def _measure(
 
     Return them, and whether the PSF describes them.
     """
-    from spalipy_astro.detection._apertures import missed_light
+    from spalipy_astro.detection._apertures import light_in_wings, missed_light
     from spalipy_astro.detection._finders import describes_stars
     from spalipy_astro.detection._trails import on_trails
 
@@ -383,12 +388,16 @@ def _measure(
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
-    more = missed_light(frame, fits.position, fits.flux, clean, profile)
+    elongated = profile.ellipticity > _TRAILED
+    more, more_err = missed_light(frame, fits.position, fits.flux, clean, profile, always=elongated)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
         "ellipticity": profile.ellipticity,
         "orientation": profile.orientation,
+        "aperture_correction": more,
+        "aperture_correction_err": more_err,
+        "wings": light_in_wings(profile),
         "finder": "stars",
     }
     columns = {
