@@ -16,7 +16,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from spalipy_astro import _compiled
 from spalipy_astro._compiled import starcolumns
 from spalipy_astro.detection import find_stars
-from spalipy_astro.models import SplineDistortion2D
+from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
@@ -41,7 +41,7 @@ MODULES = {
         "source_extent",
         "spline_tile",
     ],
-    "_splines": ["spline_basis", "spline_points"],
+    "_splines": ["spline_basis", "spline_equations", "spline_points", "spline_variance"],
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
@@ -250,6 +250,34 @@ def test_splines(twins, degree):
     assert all(t.shape == (0,) for t in spline(np.empty(0), np.empty(0)))
 
 
+@pytest.mark.parametrize("degree", [0, 1, 3, 5])
+def test_fits_of_splines(twins, degree):
+    """Sums over cells are those of the functions, all of them, at the points."""
+    rng = np.random.default_rng(4)
+    spline = TensorSpline((8, 11), ((0.0, 110.0), (-20.0, 70.0)), degree)
+    x, y = rng.uniform(-10, 120, 40), rng.uniform(-30, 80, 40)
+    values, weights = rng.normal(size=(40, 3)), rng.uniform(0, 2, 40)
+    x[0], y[0], x[1], y[1], weights[2:4] = 110, 70, 0, -20, 0
+    x[2] = np.nan  # of no weight
+    units = np.eye(88).reshape(88, 8, 11)
+    functions = np.array(spline.evaluate(x, y, [(unit, 0, 0) for unit in units])).T
+    matrix, right = spline.normal_equations(x, y, values, weights)
+    counted = weights > 0
+    weighted = functions[counted] * weights[counted, np.newaxis]
+    np.testing.assert_allclose(matrix, weighted.T @ functions[counted], atol=1e-12)
+    np.testing.assert_allclose(right, weighted.T @ values[counted], atol=1e-12)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    factor = rng.normal(size=(88, 5))
+    variance = spline.variance(x, y, factor @ factor.T)
+    np.testing.assert_allclose(variance, np.sum((functions @ factor) ** 2, axis=1), rtol=1e-10)
+    assert twins["spline_equations"] == twins["spline_variance"] == 1
+    none = np.empty(0)
+    matrix, right = spline.normal_equations(none, none, np.empty((0, 2)), none)
+    assert not matrix.any()
+    assert not right.any()
+    assert spline.variance(none, none, matrix).shape == (0,)
+
+
 @pytest.mark.parametrize("radius", [0, 2.5])
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32, np.uint64])
 def test_flags(twins, dtype, radius):
@@ -305,6 +333,30 @@ class TestSplineArguments:
         compiled("spline_points")(*known, np.zeros((1, 3), np.int64), out)
         with pytest.raises(IndexError, match="spline_points"):
             compiled("spline_points")(*known, np.array([term], np.int64), out)
+
+    @pytest.mark.parametrize(
+        ("name", "arguments", "words"),
+        [
+            ("spline_equations", {"roots": np.ones(4)}, "roots must have the shape"),
+            ("spline_equations", {"values": np.ones((4, 2))}, "values must have the shape"),
+            ("spline_equations", {"matrix": np.ones((36, 35))}, "matrix must have the shape"),
+            ("spline_equations", {"right": np.ones((36, 3))}, "right must have the shape"),
+            ("spline_equations", {"along_y": (6, 0.0, 2.0, np.eye(3), np.ones((2, 3)))}, "order"),
+            ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
+            ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
+            ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
+        ],
+    )
+    def test_fits(self, name, arguments, words):
+        plain = {"x": np.zeros(5), "y": np.zeros(5), "along_x": self.axis, "along_y": self.axis}
+        if name == "spline_equations":
+            plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
+            plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        else:
+            plain |= {"covariance": np.ones((36, 36)), "out": np.empty(5)}
+        compiled(name)(*plain.values())
+        with pytest.raises(ValueError, match=words):
+            compiled(name)(*{**plain, **arguments}.values())
 
 
 class TestArguments:

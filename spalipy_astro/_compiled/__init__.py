@@ -24,8 +24,10 @@ __all__ = [
     "psf_equations",
     "source_extent",
     "spline_basis",
+    "spline_equations",
     "spline_points",
     "spline_tile",
+    "spline_variance",
     "strip_peaks",
 ]
 
@@ -46,4 +48,6 @@ source_extent = choose("_resampling", "source_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
 spline_basis = choose("_splines", "spline_basis")
+spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")
+spline_variance = choose("_splines", "spline_variance")
