@@ -13,6 +13,7 @@ from spalipy_astro import _compiled
 __all__ = ["PixelSource", "find_pile_up", "find_saturation"]
 
 _STRIP = 64  # rows
+_CACHED = 2**17  # px
 _WILD = 1e9  # in widths of the sky's distribution
 _GAP = 1e3  # by how many times they exceed all others
 _MOST_WILD = 0.02  # share of the pixels
@@ -119,7 +120,8 @@ class PixelSource:
         if not high > low:
             return self
         # both of some rows while they are in the processor's cache
-        strips = [self.data[k : k + _STRIP] for k in range(0, self.shape[0], _STRIP)]
+        step = max(_CACHED // self.shape[1], 1)
+        strips = [self.data[k : k + step] for k in range(0, self.shape[0], step)]
         ends = [[f.reduce(rows, axis=None) for f in (np.fmax, np.fmin)] for rows in strips]
         top, bottom = float(np.fmax.reduce(ends)[0]), float(np.fmin.reduce(ends)[1])
         reach = _WILD * (high - low)
