@@ -23,7 +23,14 @@ from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
-    "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
+    "_detection": [
+        "bright_lines",
+        "difference_widths",
+        "fit_batch",
+        "mesh_row",
+        "psf_equations",
+        "strip_peaks",
+    ],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
@@ -142,6 +149,21 @@ def test_detection(twins, field, kind):
     image = np.nan_to_num(field).astype(np.uint16) if kind == "integers" else field
     assert len(find_stars(image, error=error)) > 40
     assert all(twins[name] for name in MODULES["_detection"])
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
+def test_lines_of_pixels(twins, shape):
+    """As in numpy; a line down an image, to the right by 7 of 40 columns, is found in its place."""
+    image = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    levels = int(np.ceil(np.log2(max(shape))))
+    value, place = np.empty(levels, np.float32), np.empty((levels, 3), np.int64)
+    _compiled.bright_lines(image, 2, 4, value, place)
+    if shape == (16, 40):
+        rows = np.arange(16)
+        image[rows, 11 + rows // 2] += 6
+        _compiled.bright_lines(image, 2, 4, value, place)
+        assert place[3].tolist() == [0, 7, 11]
+        assert value[3] == pytest.approx(16 * 6, abs=15)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.45])
@@ -338,6 +360,18 @@ class TestArguments:
     def test_types(self, dtype):
         with pytest.raises((TypeError, ValueError), match=r"x (must be of type float64|cannot)"):
             self.extent(self.x.astype(dtype))
+
+    def test_lines(self):
+        image, value = np.zeros((9, 5), np.float32), np.zeros(3, np.float32)
+        lines, place = compiled("bright_lines"), np.zeros((3, 3), np.int64)
+        with pytest.raises(ValueError, match="up to the 9 rows of the image, got 3"):
+            lines(image, 2, 4, value, place)
+        with pytest.raises(ValueError, match="less than the 5 columns of the image, got 4 and 2"):
+            lines(image[:8], 4, 2, value, place)
+        with pytest.raises(ValueError, match="got 2 and 5"):
+            lines(image[:8], 2, 5, value, place)
+        with pytest.raises(ValueError, match=r"place must have the shape \(3, 3\), got \(2, 3\)"):
+            lines(image[:8], 2, 4, value, place[:2])
 
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):

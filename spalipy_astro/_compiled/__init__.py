@@ -13,6 +13,7 @@ from spalipy_astro._compiled._choice import choose
 __all__ = [
     "accept_uncertainties",
     "average_tile",
+    "bright_lines",
     "difference_widths",
     "fit_batch",
     "flags_tile",
@@ -28,6 +29,7 @@ __all__ = [
     "strip_peaks",
 ]
 
+bright_lines = choose("_detection", "bright_lines")
 difference_widths = choose("_detection", "difference_widths")
 fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro._lines import on_lines
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
-from spalipy_astro.detection._apertures import missed_light
+from spalipy_astro.detection._apertures import light_in_wings, missed_light
 from spalipy_astro.detection._background import estimate_background, with_common_noise
 from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
 from spalipy_astro.detection._exposure import Exposure
@@ -48,6 +48,8 @@ _BRIGHTER = 2.5
 _LEAST_GOOD = 0.2
 # A sky lower than that many times its noise has been subtracted, or is that of the electronics.
 _LOW_SKY = 3.0
+# Ellipticity of stars that are trailed, by 4 px and more: no elliptical profile describes them.
+_TRAILED = 0.18
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 # As many objects of a segmentation make an alignment.
@@ -111,8 +113,11 @@ def find_stars(
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
         image), ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative
-        error of the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a
-        function).
+        error of the PSF, from the residuals), ``aperture_correction`` with
+        ``aperture_correction_err`` (the light in apertures over that of the fits, a factor that
+        ``flux`` contains; 1 where it differs by chance), ``wings`` (share of the light beyond
+        apertures, by the profile) and ``finder`` ("stars", "sources" or the
+        name of a function).
 
     Raises
     ------
@@ -148,8 +153,6 @@ def find_stars(
     >>> print(sorted(stars["x"].round(1).tolist()))
     [30.2, 70.5, 110.8, 130.1]
     """
-    # imported where stars are sought: whoever opens an alignment need not wait for them
-
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
     if gain is not None and not gain > 0:
@@ -380,12 +383,16 @@ def _measure(
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
-    more = missed_light(frame, fits.position, fits.flux, clean, profile)
+    elongated = profile.ellipticity > _TRAILED
+    more, more_err = missed_light(frame, fits.position, fits.flux, clean, profile, always=elongated)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
         "ellipticity": profile.ellipticity,
         "orientation": profile.orientation,
+        "aperture_correction": more,
+        "aperture_correction_err": more_err,
+        "wings": light_in_wings(profile),
         "finder": "stars",
     }
     columns = {
