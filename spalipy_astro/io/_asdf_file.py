@@ -224,6 +224,21 @@ def require_writable(wcs: Any, *, name: str = "template") -> None:
 
 
 @contextmanager
+def _configured() -> Iterator[asdf.config.AsdfConfig]:
+    """Give the configuration of asdf to change, in this thread and until the end of the block."""
+    # Before the block, at whose end asdf forgets what it has found there: it would go through the
+    # extensions of all packages again for each file, which takes longer than to read it.
+    _extensions()
+    with asdf.config_context() as config:
+        yield config
+
+
+def _extensions() -> list[Any]:
+    """Return the extensions of all packages, which asdf looks for when it is first asked."""
+    return asdf.get_config().extensions
+
+
+@contextmanager
 def _without_schemas() -> Iterator[None]:
     """
     Have asdf write, in this thread, without a look at the schemas: they are empty.
@@ -231,16 +246,15 @@ def _without_schemas() -> Iterator[None]:
     asdf has no switch for that, and parses the schemas again for each file. That of the whole file
     stays, from which it takes the order of what the file begins with.
     """
-    schemas = _empty_schemas()  # not within: what asdf looks up there is forgotten at its end
-    with asdf.config_context() as config:
-        config.add_resource_mapping(schemas)
+    with _configured() as config:
+        config.add_resource_mapping(_empty_schemas())
         yield
 
 
 @cache
 def _empty_schemas() -> Mapping[str, bytes]:
     """Return an empty schema in place of each that a package has for its tags."""
-    tags = (tag for extension in asdf.get_config().extensions for tag in extension.tags)
+    tags = (tag for extension in _extensions() for tag in extension.tags)
     return {uri: b"{}" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
 
 
@@ -320,7 +334,7 @@ def read_tree(
         # by its absolute name, in which asdf finds nobody's home
         with (
             open_binary(path if is_remote(path) else Path(path).absolute()) as stream,
-            asdf.config_context() as config,
+            _configured() as config,
             warnings.catch_warnings(),
         ):
             check_aliases(stream)
@@ -375,7 +389,7 @@ def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
         Whatever asdf raises for damaged files.
     """
     check_aliases(stream)
-    with asdf.config_context() as config, warnings.catch_warnings():
+    with _configured() as config, warnings.catch_warnings():
         config.validate_on_read = False  # arrays of the tree may lie in other extensions
         warnings.simplefilter("ignore", AsdfConversionWarning)
         with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:

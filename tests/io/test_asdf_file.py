@@ -147,3 +147,14 @@ def test_what_asdf_does_not_know_is_not_written_without_schemas(alignment, tmp_p
     with pytest.raises(ExportError, match=r"Waves[\s\S]*portable=True"):
         write_alignment(replace(alignment, transform=unknown), tmp_path / "b.asdf", validate=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_asdf_looks_for_the_extensions_of_all_packages_once(raw, tmp_path, monkeypatch):
+    """That takes longer than to read or write a file."""
+    look, seen = asdf._entry_points.get_extensions, []
+    monkeypatch.setattr("asdf._entry_points.get_extensions", lambda: seen.append(1) or look())
+    with asdf.config_context() as config:
+        config.reset_extensions()  # as in a new process
+        for name in ("b.asdf", "c.asdf"):
+            write_alignment(Alignment.read(tmp_path / "a.asdf"), tmp_path / name, validate=False)
+    assert len(seen) == 1
