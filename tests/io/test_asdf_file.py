@@ -14,6 +14,7 @@ from astropy.table import QTable
 
 from spalipy_astro import Alignment, ExportError, FormatError
 from spalipy_astro.io import write_alignment
+from spalipy_astro.io._asdf_file import from_tree, to_tree
 
 
 @pytest.fixture
@@ -158,3 +159,14 @@ def test_asdf_looks_for_the_extensions_of_all_packages_once(raw, tmp_path, monke
         for name in ("b.asdf", "c.asdf"):
             write_alignment(Alignment.read(tmp_path / "a.asdf"), tmp_path / name, validate=False)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kind", [QTable, QTable.as_array])
+def test_matches_are_read_from_a_table_and_from_an_array(alignment, kind):
+    tree = {**to_tree(alignment), "matches": kind(alignment.matches)}
+    matches = from_tree(tree).matches
+    assert type(matches) is QTable
+    assert matches.colnames == alignment.matches.colnames
+    for name in matches.colnames:
+        assert matches[name].tobytes() == alignment.matches[name].tobytes()
+        assert matches[name].flags.c_contiguous
