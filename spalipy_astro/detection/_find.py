@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import QTable
@@ -12,15 +12,31 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_finder, name_of_finder
+from spalipy_astro._lines import on_lines
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
+from spalipy_astro.detection._apertures import light_in_wings, missed_light
+from spalipy_astro.detection._background import estimate_background, with_common_noise
+from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
+from spalipy_astro.detection._exposure import Exposure
+from spalipy_astro.detection._finders import ask_finder, describes_stars, less_sky
+from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+from spalipy_astro.detection._peaks import Peaks, find_peaks
+from spalipy_astro.detection._pixels import PixelSource
+from spalipy_astro.detection._probe import (
+    first_flux,
+    fit_all,
+    measure_profile,
+    neighbor_lists,
+    noise_law,
+    window_radius,
+)
+from spalipy_astro.detection._psf import Profile
+from spalipy_astro.detection._slopes import without_slopes
+from spalipy_astro.detection._sources import find_objects
+from spalipy_astro.detection._starfit import Fits
+from spalipy_astro.detection._stripes import without_stripes
+from spalipy_astro.detection._trails import find_trails, on_trails
 from spalipy_astro.errors import ImageError
-
-if TYPE_CHECKING:
-    from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._peaks import Peaks
-    from spalipy_astro.detection._pixels import PixelSource
-    from spalipy_astro.detection._psf import Profile
-    from spalipy_astro.detection._starfit import Fits
 
 __all__ = ["find_stars"]
 
@@ -32,6 +48,8 @@ _BRIGHTER = 2.5
 _LEAST_GOOD = 0.2
 # A sky lower than that many times its noise has been subtracted, or is that of the electronics.
 _LOW_SKY = 3.0
+# Ellipticity of stars that are trailed, by 4 px and more: no elliptical profile describes them.
+_TRAILED = 0.18
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 # As many objects of a segmentation make an alignment.
@@ -95,8 +113,11 @@ def find_stars(
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
         image), ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative
-        error of the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a
-        function).
+        error of the PSF, from the residuals), ``aperture_correction`` with
+        ``aperture_correction_err`` (the light in apertures over that of the fits, a factor that
+        ``flux`` contains; 1 where it differs by chance), ``wings`` (share of the light beyond
+        apertures, by the profile) and ``finder`` ("stars", "sources" or the
+        name of a function).
 
     Raises
     ------
@@ -132,16 +153,6 @@ def find_stars(
     >>> print(sorted(stars["x"].round(1).tolist()))
     [30.2, 70.5, 110.8, 130.1]
     """
-    # imported where stars are sought: whoever opens an alignment need not wait for them
-    from spalipy_astro.detection._background import estimate_background
-    from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
-    from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._finders import ask_finder, less_sky
-    from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
-    from spalipy_astro.detection._slopes import without_slopes
-    from spalipy_astro.detection._stripes import without_stripes
-    from spalipy_astro.detection._trails import find_trails
-
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
     if gain is not None and not gain > 0:
@@ -256,11 +267,6 @@ def _with_finder(
     frame: Exposure, finder: str, threshold: float, fwhm: float | None, fixed_gain: bool
 ) -> QTable:
     """Find stars with the PSF, or objects by segmentation where it does not describe them."""
-    from spalipy_astro.detection._background import with_common_noise
-    from spalipy_astro.detection._peaks import find_peaks
-    from spalipy_astro.detection._probe import measure_profile
-    from spalipy_astro.detection._sources import find_objects
-
     if finder == "sources":
         return find_objects(frame, threshold)
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
@@ -277,8 +283,6 @@ def _with_finder(
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     """Check the arrays and wrap them."""
-    from spalipy_astro.detection._pixels import PixelSource
-
     if isinstance(data, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(data)
         mask = hidden if mask is None else hidden | np.asarray(mask, dtype=bool)
@@ -354,10 +358,6 @@ def _measure(
 
     Return them, and whether the PSF describes them.
     """
-    from spalipy_astro.detection._apertures import missed_light
-    from spalipy_astro.detection._finders import describes_stars
-    from spalipy_astro.detection._trails import on_trails
-
     fwhm = profile.fwhm
     order = np.argsort(-peaks.snr, kind="stable")
     pixel = np.column_stack((peaks.x, peaks.y))[order]
@@ -383,12 +383,16 @@ def _measure(
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
-    more = missed_light(frame, fits.position, fits.flux, clean, profile)
+    elongated = profile.ellipticity > _TRAILED
+    more, more_err = missed_light(frame, fits.position, fits.flux, clean, profile, always=elongated)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
         "ellipticity": profile.ellipticity,
         "orientation": profile.orientation,
+        "aperture_correction": more,
+        "aperture_correction_err": more_err,
+        "wings": light_in_wings(profile),
         "finder": "stars",
     }
     columns = {
@@ -413,10 +417,6 @@ def _fit(
 
     Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
     """
-    from spalipy_astro.detection._probe import first_flux, fit_all, window_radius
-    from spalipy_astro.detection._starfit import Fits
-    from spalipy_astro.detection._trails import on_trails
-
     fwhm = profile.fwhm
     radius = window_radius(fwhm)
     noise = frame.background.at(*pixel.T)[1]
@@ -442,8 +442,6 @@ def _position_errors(
     frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
 ) -> tuple[NDArray, dict[str, Any]]:
     """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
-    from spalipy_astro.detection._probe import noise_law
-
     clean = flag & ~StarFlag.NEIGHBOR == 0
     inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
     # a wrong PSF shifts all stars equally, except for their position within the pixel
@@ -471,8 +469,6 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
 
 def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
     """Find sources on a trail, except for stars that stand out from it, and chains of dashes."""
-    from spalipy_astro._lines import on_lines
-
     out = np.zeros(len(fits), dtype=bool)
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
@@ -516,8 +512,6 @@ def _is_extended(fits: Fits) -> NDArray:
 
 def _is_blended(fits: Fits, reach: float) -> NDArray:
     """Tell stars with another, of at least a twentieth of their flux, close by."""
-    from spalipy_astro.detection._probe import neighbor_lists
-
     pointer, other = neighbor_lists(fits.position, reach)
     me = np.repeat(np.arange(len(fits)), np.diff(pointer))
     out = np.zeros(len(fits), dtype=bool)

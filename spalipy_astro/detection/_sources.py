@@ -219,8 +219,8 @@ def _measure(
     flag = _flags(frame, field, segments.data, whole, catalog, position)
     # the light of a neighbor that was taken apart wrongly moves both
     width = np.atleast_1d(catalog.fwhm.value)
-    shape, more = _shape(frame, catalog, position, flux, flag)
-    meta |= shape
+    shape, (more, more_err) = _shape(frame, catalog, position, flux, flag)
+    meta |= shape | {"aperture_correction": more, "aperture_correction_err": more_err}
     flux, flux_err = more * flux, more * flux_err
     errors = np.hypot(errors, _APART * width[:, None] * ((flag & StarFlag.BLENDED) > 0)[:, None])
     keep = (flux > 0) & np.isfinite(position).all(axis=1) & np.isfinite(errors).all(axis=1)
@@ -234,8 +234,8 @@ def _measure(
 
 def _shape(
     frame: Exposure, catalog: Any, position: NDArray, flux: NDArray, flag: NDArray
-) -> tuple[dict[str, float], float]:
-    """Measure the shape of bright objects; also return their light over that in segments."""
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """Measure the shape of bright objects; also their light over that in segments, its error."""
     from spalipy_astro.detection._apertures import missed_light
     from spalipy_astro.detection._psf import Profile
 
@@ -243,7 +243,7 @@ def _shape(
     some = np.flatnonzero(clean if clean.any() else flux > 0)
     some = some[np.argsort(-flux[some], kind="stable")[:_BRIGHT]]
     if not len(some):
-        return {}, 1.0
+        return {}, (1.0, 0.0)
     moments = np.atleast_3d(catalog.covariance.value).reshape(-1, 2, 2)[some]
     xx, xy, yy = (float(np.nanmedian(moments[:, i, j])) for i, j in ((0, 0), (0, 1), (1, 1)))
     mean, half = (xx + yy) / 2, float(np.hypot((xx - yy) / 2, xy))
@@ -256,7 +256,7 @@ def _shape(
     }
     stretch = np.log(short / long) * np.array([np.cos(2 * angle), np.sin(2 * angle)])
     profile = Profile(shape["fwhm"], 0.0, (float(stretch[0]), float(stretch[1])))
-    return shape, missed_light(frame, position, flux, clean, profile)
+    return shape, missed_light(frame, position, flux, clean, profile, always=True)
 
 
 def _table(columns: dict[str, NDArray], meta: dict[str, Any]) -> QTable:
