@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import Lock, local
 from typing import Any
 
@@ -35,7 +37,7 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     with _lock:
-        libraries = _libraries()
+        libraries = _libraries(len(sys.modules))
         if _users == 0:
             _before.clear()
         for library in libraries:
@@ -57,8 +59,9 @@ def one_blas_thread() -> Iterator[None]:
                     _free(library)
 
 
-def _libraries() -> list[Any]:
-    """Return the BLAS libraries of this process."""
+@lru_cache(maxsize=1)
+def _libraries(n_modules: int) -> list[Any]:
+    """Return the BLAS libraries of this process, to which an import may add others."""
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 

@@ -16,14 +16,21 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from spalipy_astro import _compiled
 from spalipy_astro._compiled import starcolumns
 from spalipy_astro.detection import find_stars
-from spalipy_astro.models import SplineDistortion2D
+from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
-    "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
+    "_detection": [
+        "bright_lines",
+        "difference_widths",
+        "fit_batch",
+        "mesh_row",
+        "psf_equations",
+        "strip_peaks",
+    ],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
@@ -32,7 +39,7 @@ MODULES = {
         "source_extent",
         "spline_tile",
     ],
-    "_splines": ["spline_basis", "spline_points"],
+    "_splines": ["spline_basis", "spline_equations", "spline_points", "spline_variance"],
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
@@ -144,6 +151,21 @@ def test_detection(twins, field, kind):
     assert all(twins[name] for name in MODULES["_detection"])
 
 
+@pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
+def test_lines_of_pixels(twins, shape):
+    """As in numpy; a line down an image, to the right by 7 of 40 columns, is found in its place."""
+    image = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    levels = int(np.ceil(np.log2(max(shape))))
+    value, place = np.empty(levels, np.float32), np.empty((levels, 3), np.int64)
+    _compiled.bright_lines(image, 2, 4, value, place)
+    if shape == (16, 40):
+        rows = np.arange(16)
+        image[rows, 11 + rows // 2] += 6
+        _compiled.bright_lines(image, 2, 4, value, place)
+        assert place[3].tolist() == [0, 7, 11]
+        assert value[3] == pytest.approx(16 * 6, abs=15)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.45])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", list(KERNELS))
@@ -186,6 +208,34 @@ def test_splines(twins, degree):
         np.testing.assert_allclose(one, two.ravel()[order], rtol=0, atol=1e-11)
     assert twins["spline_basis"]
     assert all(t.shape == (0,) for t in spline(np.empty(0), np.empty(0)))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3, 5])
+def test_fits_of_splines(twins, degree):
+    """Sums over cells are those of the functions, all of them, at the points."""
+    rng = np.random.default_rng(4)
+    spline = TensorSpline((8, 11), ((0.0, 110.0), (-20.0, 70.0)), degree)
+    x, y = rng.uniform(-10, 120, 40), rng.uniform(-30, 80, 40)
+    values, weights = rng.normal(size=(40, 3)), rng.uniform(0, 2, 40)
+    x[0], y[0], x[1], y[1], weights[2:4] = 110, 70, 0, -20, 0
+    x[2] = np.nan  # of no weight
+    units = np.eye(88).reshape(88, 8, 11)
+    functions = np.array(spline.evaluate(x, y, [(unit, 0, 0) for unit in units])).T
+    matrix, right = spline.normal_equations(x, y, values, weights)
+    counted = weights > 0
+    weighted = functions[counted] * weights[counted, np.newaxis]
+    np.testing.assert_allclose(matrix, weighted.T @ functions[counted], atol=1e-12)
+    np.testing.assert_allclose(right, weighted.T @ values[counted], atol=1e-12)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    factor = rng.normal(size=(88, 5))
+    variance = spline.variance(x, y, factor @ factor.T)
+    np.testing.assert_allclose(variance, np.sum((functions @ factor) ** 2, axis=1), rtol=1e-10)
+    assert twins["spline_equations"] == twins["spline_variance"] == 1
+    none = np.empty(0)
+    matrix, right = spline.normal_equations(none, none, np.empty((0, 2)), none)
+    assert not matrix.any()
+    assert not right.any()
+    assert spline.variance(none, none, matrix).shape == (0,)
 
 
 @pytest.mark.parametrize("radius", [0, 2.5])
@@ -244,6 +294,30 @@ class TestSplineArguments:
         with pytest.raises(IndexError, match="spline_points"):
             compiled("spline_points")(*known, np.array([term], np.int64), out)
 
+    @pytest.mark.parametrize(
+        ("name", "arguments", "words"),
+        [
+            ("spline_equations", {"roots": np.ones(4)}, "roots must have the shape"),
+            ("spline_equations", {"values": np.ones((4, 2))}, "values must have the shape"),
+            ("spline_equations", {"matrix": np.ones((36, 35))}, "matrix must have the shape"),
+            ("spline_equations", {"right": np.ones((36, 3))}, "right must have the shape"),
+            ("spline_equations", {"along_y": (6, 0.0, 2.0, np.eye(3), np.ones((2, 3)))}, "order"),
+            ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
+            ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
+            ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
+        ],
+    )
+    def test_fits(self, name, arguments, words):
+        plain = {"x": np.zeros(5), "y": np.zeros(5), "along_x": self.axis, "along_y": self.axis}
+        if name == "spline_equations":
+            plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
+            plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        else:
+            plain |= {"covariance": np.ones((36, 36)), "out": np.empty(5)}
+        compiled(name)(*plain.values())
+        with pytest.raises(ValueError, match=words):
+            compiled(name)(*{**plain, **arguments}.values())
+
 
 class TestArguments:
     """What would be read or written beyond an array, or taken for other numbers, is an error."""
@@ -286,6 +360,18 @@ class TestArguments:
     def test_types(self, dtype):
         with pytest.raises((TypeError, ValueError), match=r"x (must be of type float64|cannot)"):
             self.extent(self.x.astype(dtype))
+
+    def test_lines(self):
+        image, value = np.zeros((9, 5), np.float32), np.zeros(3, np.float32)
+        lines, place = compiled("bright_lines"), np.zeros((3, 3), np.int64)
+        with pytest.raises(ValueError, match="up to the 9 rows of the image, got 3"):
+            lines(image, 2, 4, value, place)
+        with pytest.raises(ValueError, match="less than the 5 columns of the image, got 4 and 2"):
+            lines(image[:8], 4, 2, value, place)
+        with pytest.raises(ValueError, match="got 2 and 5"):
+            lines(image[:8], 2, 5, value, place)
+        with pytest.raises(ValueError, match=r"place must have the shape \(3, 3\), got \(2, 3\)"):
+            lines(image[:8], 2, 4, value, place[:2])
 
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):

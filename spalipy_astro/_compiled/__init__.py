@@ -13,6 +13,7 @@ from spalipy_astro._compiled._choice import choose
 __all__ = [
     "accept_uncertainties",
     "average_tile",
+    "bright_lines",
     "difference_widths",
     "fit_batch",
     "flags_tile",
@@ -21,11 +22,14 @@ __all__ = [
     "psf_equations",
     "source_extent",
     "spline_basis",
+    "spline_equations",
     "spline_points",
     "spline_tile",
+    "spline_variance",
     "strip_peaks",
 ]
 
+bright_lines = choose("_detection", "bright_lines")
 difference_widths = choose("_detection", "difference_widths")
 fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")
@@ -40,4 +44,6 @@ source_extent = choose("_resampling", "source_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
 spline_basis = choose("_splines", "spline_basis")
+spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")
+spline_variance = choose("_splines", "spline_variance")

@@ -61,6 +61,9 @@ cdef extern from "src/detection.h" nogil:
         float *, float *)
     void c_difference_widths "difference_widths"(
         const float *, Py_ssize_t, const int64_t *, Py_ssize_t, Py_ssize_t, double, double *)
+    int c_bright_lines "bright_lines"(
+        const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *,
+        int64_t *)
     int c_strip_peaks "strip_peaks"(
         const Strip *, int32_t *, float *, Py_ssize_t, Py_ssize_t *)
     int c_psf_equations "psf_equations"(
@@ -115,6 +118,32 @@ def difference_widths(object values, object pairs, double sigma, object widths):
         c_difference_widths(
             <const float *>v.buf, v.shape[1], rows, p.shape[0], v.shape[0], sigma,
             <double *>out.buf)
+
+
+def bright_lines(object image, Py_ssize_t near, Py_ssize_t far, object value, object place):
+    """Find lines of pixels that stand out; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take(image, "image", SINGLE, 2)
+    cdef Py_buffer *values = arrays.take(value, "value", SINGLE, 1, writable=True)
+    cdef Py_buffer *places = arrays.take(place, "place", INTEGER, 2, writable=True)
+    cdef Py_ssize_t levels = values.shape[0]
+    expect(places, "place", (levels, 3))
+    if not 1 <= near <= far < pixels.shape[1]:
+        raise ValueError(
+            f"near must be at least 1 and at most far, which must be less than the "
+            f"{pixels.shape[1]} columns of the image, got {near} and {far}"
+        )
+    if levels > 30 or (<Py_ssize_t>1 << levels) < pixels.shape[0]:
+        raise ValueError(
+            f"value must have a place for each length up to the {pixels.shape[0]} rows of the "
+            f"image, got {levels}"
+        )
+    cdef int status
+    with nogil:
+        status = c_bright_lines(
+            <const float *>pixels.buf, pixels.shape[0], pixels.shape[1], levels, near, far,
+            <float *>values.buf, <int64_t *>places.buf)
+    check(status, "bright_lines")
 
 
 def strip_peaks(

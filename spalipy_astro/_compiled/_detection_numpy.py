@@ -26,13 +26,62 @@ from spalipy_astro._compiled.starcolumns import (
     VARIANCE_BY_SQUARE,
 )
 
-__all__ = ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"]
+__all__ = [
+    "bright_lines",
+    "difference_widths",
+    "fit_batch",
+    "mesh_row",
+    "psf_equations",
+    "strip_peaks",
+]
 
 Array = NDArray[Any]
 
 # Mean of a unit normal cut to (-3, +1.5), with which the clipped mean is corrected.
 _CUT_LOW, _CUT_HIGH = 3.0, 1.5
 _CUT_MEAN = -0.134235
+
+
+def bright_lines(image: Array, near: int, far: int, value: Array, place: Array) -> None:
+    """
+    Find the lines of 2, 4, 8, ... pixels whose sums exceed those on both sides the most.
+
+    They run down an image, by no more columns to the right than rows, and sums over all of them
+    come from a fast discrete Radon transform.
+
+    Parameters
+    ----------
+    image : (ny, nx) float32 array
+        There is nothing beyond it.
+    near, far : int
+        Distances of two lines on each side, of which the darker one counts, in columns; less than
+        nx.
+    value : (n,) float32 array
+        Filled with the largest contrast of each length, up to ``2**n``, which is at least ny.
+    place : (n, 3) array of int
+        Filled with the first line that has it: its strip of rows, by how many columns it ends to
+        the right of its first, and that.
+    """
+    ny, nx = image.shape
+    size = 2 ** len(value)
+    # strip, shear (from the strip's first row to its last), column in the first row
+    sums = np.zeros((size, 1, nx + size + far), np.float32)
+    sums[:ny, 0, :nx] = image
+    for level in range(len(value)):
+        first, second, shears = sums[0::2], sums[1::2], sums.shape[1]
+        sums = np.zeros((len(first), 2 * shears, sums.shape[2]), np.float32)
+        for shear in range(2 * shears):
+            start = (shear + 1) // 2
+            below = second[:, shear // 2, start : start + nx]
+            sums[:, shear, :nx] = first[:, shear // 2, :nx] + below
+        strips = -(-ny // 2 ** (level + 1))  # that have some of the image
+        middle, a, b, c, d = (
+            sums[:strips, :, far + shift : nx + shift] for shift in (0, -near, -far, near, far)
+        )
+        contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
+        best = np.unravel_index(contrast.argmax(), contrast.shape)
+        value[level], place[level] = contrast[best], best
+        place[level, 2] += far
 
 
 def mesh_row(values: Array, dither: Array, x_edges: Array, level: Array, noise: Array) -> None:

@@ -18,6 +18,12 @@ cdef extern from "src/splines.h" nogil:
     int c_spline_points "spline_points"(
         const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
         Py_ssize_t, const int64_t *, Py_ssize_t, double *)
+    int c_spline_equations "spline_equations"(
+        const Basis *, const Basis *, const double *, const double *, const double *, Py_ssize_t,
+        const double *, Py_ssize_t, double *, double *)
+    void c_spline_variance "spline_variance"(
+        const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
+        double *)
 
 
 cdef enum:
@@ -61,6 +67,18 @@ def spline_basis(object t, tuple axis, int nu, object first, object weights):
             <double *>functions.buf)
 
 
+cdef int set_bases(
+    Basis *basis_x, Basis *basis_y, Arrays arrays, tuple along_x, tuple along_y
+) except -1:
+    """Enter the bases along both axes, which must be of one order."""
+    set_basis(basis_x, arrays, along_x, "along_x")
+    set_basis(basis_y, arrays, along_y, "along_y")
+    if basis_x.order != basis_y.order:
+        raise ValueError(
+            f"both axes must have the same order, got {basis_x.order} and {basis_y.order}")
+    return 0
+
+
 def spline_points(
     object x, object y, tuple along_x, tuple along_y, object coefficients, object terms, object out
 ):
@@ -72,11 +90,7 @@ def spline_points(
     cdef Py_buffer *planes = arrays.take(coefficients, "coefficients", DOUBLE, 3)
     cdef Py_buffer *which = arrays.take(terms, "terms", INTEGER, 2)
     cdef Py_buffer *values = arrays.take(out, "out", DOUBLE, 2, writable=True)
-    set_basis(&basis_x, arrays, along_x, "along_x")
-    set_basis(&basis_y, arrays, along_y, "along_y")
-    if basis_x.order != basis_y.order:
-        raise ValueError(
-            f"both axes must have the same order, got {basis_x.order} and {basis_y.order}")
+    set_bases(&basis_x, &basis_y, arrays, along_x, along_y)
     expect(ys, "y", (xs.shape[0],))
     expect(planes, "coefficients", (None, basis_y.number, basis_x.number))
     expect(which, "terms", (None, 3))
@@ -88,3 +102,53 @@ def spline_points(
             <const double *>planes.buf, planes.shape[0], <const int64_t *>which.buf,
             which.shape[0], <double *>values.buf)
     check(status, "spline_points")
+
+
+def spline_equations(
+    object x, object y, tuple along_x, tuple along_y, object roots, object values, object matrix,
+    object right
+):
+    """Sum up the normal equations of a fit; see `spalipy_astro._compiled`."""
+    cdef Basis basis_x, basis_y
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *factors = arrays.take(roots, "roots", DOUBLE, 1)
+    cdef Py_buffer *given = arrays.take(values, "values", DOUBLE, 2)
+    cdef Py_buffer *sums = arrays.take(matrix, "matrix", DOUBLE, 2, writable=True)
+    cdef Py_buffer *sides = arrays.take(right, "right", DOUBLE, 2, writable=True)
+    set_bases(&basis_x, &basis_y, arrays, along_x, along_y)
+    cdef Py_ssize_t all = basis_x.number * basis_y.number
+    expect(ys, "y", (xs.shape[0],))
+    expect(factors, "roots", (xs.shape[0],))
+    expect(given, "values", (xs.shape[0], None))
+    expect(sums, "matrix", (all, all))
+    expect(sides, "right", (all, given.shape[1]))
+    cdef int status
+    with nogil:
+        status = c_spline_equations(
+            &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf,
+            <const double *>factors.buf, xs.shape[0], <const double *>given.buf, given.shape[1],
+            <double *>sums.buf, <double *>sides.buf)
+    check(status, "spline_equations")
+
+
+def spline_variance(
+    object x, object y, tuple along_x, tuple along_y, object covariance, object out
+):
+    """Evaluate the variance of splines at points; see `spalipy_astro._compiled`."""
+    cdef Basis basis_x, basis_y
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *matrix = arrays.take(covariance, "covariance", DOUBLE, 2)
+    cdef Py_buffer *values = arrays.take(out, "out", DOUBLE, 1, writable=True)
+    set_bases(&basis_x, &basis_y, arrays, along_x, along_y)
+    cdef Py_ssize_t all = basis_x.number * basis_y.number
+    expect(ys, "y", (xs.shape[0],))
+    expect(matrix, "covariance", (all, all))
+    expect(values, "out", (xs.shape[0],))
+    with nogil:
+        c_spline_variance(
+            &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf, xs.shape[0],
+            <const double *>matrix.buf, <double *>values.buf)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["spline_basis", "spline_points"]
+__all__ = ["spline_basis", "spline_equations", "spline_points", "spline_variance"]
 
 Array = NDArray[Any]
 Basis = tuple[int, float, float, Array, Array]
@@ -102,3 +102,100 @@ def spline_points(
             for k in range(order):
                 line += weights_y[k] * coefficients[plane, low + k, left + j]
             value += weights * line
+
+
+def spline_equations(
+    x: Array,
+    y: Array,
+    along_x: Basis,
+    along_y: Basis,
+    roots: Array,
+    values: Array,
+    matrix: Array,
+    right: Array,
+) -> None:
+    """
+    Sum up the normal equations of a weighted fit of splines.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+        The points, finite where they count.
+    along_x, along_y : (number, low, step, pieces, slopes)
+        The bases, as for `spline_basis`, of the same order.
+    roots : (N,) array
+        Square roots of the weights. Points of weight 0 do not count.
+    values : (N, K) array
+        What to fit.
+    matrix, right : (n_y * n_x, n_y * n_x) and (n_y * n_x, K) arrays
+        The equations.
+
+    Notes
+    -----
+    The points of a cell share their functions: the sums of each cell come first.
+    """
+    counted = roots != 0
+    roots, values = roots[counted], values[counted]
+    functions, left, low = _functions(x[counted], y[counted], along_x, along_y)
+    functions *= roots
+    order = len(along_x[3])
+    cells_x, cells_y = along_x[0] - order + 1, along_y[0] - order + 1
+    number = order * order
+    cells = np.empty((cells_y, cells_x, number, number + values.shape[1]))
+    for r, own in enumerate(functions):
+        products = *(own * other for other in functions), *(own * roots * v for v in values.T)
+        for c, product in enumerate(products):
+            sums = np.bincount(low * cells_x + left, product, minlength=cells_x * cells_y)
+            cells[:, :, r, c] = sums.reshape(cells_y, cells_x)
+    matrix[...] = right[...] = 0.0
+    places = _places(along_x)
+    for row in range(cells_y):
+        for column in range(cells_x):
+            there = places + row * along_x[0] + column
+            matrix[there[:, np.newaxis], there] += cells[row, column, :, :number]
+            right[there] += cells[row, column, :, number:]
+
+
+def spline_variance(
+    x: Array, y: Array, along_x: Basis, along_y: Basis, covariance: Array, out: Array
+) -> None:
+    """
+    Evaluate the variance of a spline at scattered points.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+        The points. At those that are not finite it is NaN.
+    along_x, along_y : (number, low, step, pieces, slopes)
+        The bases, as for `spline_basis`, of the same order.
+    covariance : (n_y * n_x, n_y * n_x) array
+        That of the coefficients.
+    out : (N,) array
+    """
+    functions, left, low = _functions(x, y, along_x, along_y)
+    corner, places = low * along_x[0] + left, _places(along_x)
+    sums = np.zeros_like(functions)
+    for own, row in zip(functions, places, strict=True):
+        for total, column in zip(sums, places, strict=True):
+            total += own * covariance[corner + row, corner + column]
+    out[...] = 0.0
+    for own, total in zip(functions, sums, strict=True):
+        out += own * total
+
+
+def _functions(x: Array, y: Array, along_x: Basis, along_y: Basis) -> tuple[Array, Array, Array]:
+    """Return the functions that are not zero at points, (order squared, N), and the first ones."""
+    order = len(along_x[3])
+    found = []
+    for t, axis in ((x, along_x), (y, along_y)):
+        first, weights = np.empty(t.size, np.int64), np.empty((t.size, order))
+        spline_basis(t, axis, 0, first, weights)
+        found.append((first, weights.T))
+    (left, in_x), (low, in_y) = found
+    return (in_y[:, np.newaxis] * in_x).reshape(order * order, x.size), left, low
+
+
+def _places(along_x: Basis) -> Array:
+    """Return the numbers of the functions of the first cell."""
+    order = len(along_x[3])
+    return np.add.outer(np.arange(order) * along_x[0], np.arange(order)).ravel()

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from spalipy_astro._checks import check_shape, is_whole, numbers_of_pixels
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
-from spalipy_astro.wcs import SAME, Grid, regrid_backward
+from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -188,8 +188,6 @@ def _regridded(
     source, template = grids
     wcs = alignment.original_wcs
     if wcs is not None:
-        from spalipy_astro.wcs import regrid_wcs  # gwcs comes in with it
-
         wcs = regrid_wcs(wcs, template, shapes[1])
     transform = regrid_backward(alignment.transform.inverse, source, template).inverse
     matches = alignment.matches.copy()

@@ -20,6 +20,7 @@ from spalipy_astro._checks import (
     shape_of,
 )
 from spalipy_astro.alignment._photometry import Photometry
+from spalipy_astro.wcs import SAME, Grid, carried_wcs, regrid_backward, regrid_wcs
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
@@ -174,8 +175,6 @@ def _finer(
     alignment: Alignment, scale: float, offset: tuple[int, int], shape: tuple[int, int]
 ) -> Output:
     """Return a window of the template with pixels of another size, from the same corner on."""
-    from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
-
     start = ((1 / scale - 1) / 2 + offset[0], (1 / scale - 1) / 2 + offset[1])
     grid = Grid(start, 1 / scale)
     size = finer_shape(shape, scale)
@@ -285,8 +284,6 @@ def _carried(output: Output, image: Any) -> Any:
     """Return the WCS of an aligned image, as the type of the image takes it."""
     if output.wcs is None or not isinstance(image, NDData):
         return None
-    from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
-
     for_fits = isinstance(image, CCDData)
     return carried_wcs(output.wcs, output.offset, output.shape, meta=image.meta, for_fits=for_fits)
 

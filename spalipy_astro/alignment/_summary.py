@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from html import escape
+from importlib.metadata import distribution
 from string import Formatter
 from typing import Any
 
@@ -333,13 +334,22 @@ def provenance(options: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
     """Return the versions of what makes transforms; to look one up takes some ms."""
-    from importlib.metadata import version
-
     return {
         "spalipy_astro": __version__,
         "astropy": astropy.__version__,
-        "gwcs": version("gwcs"),
+        "gwcs": _version_of("gwcs"),
         "numpy": np.__version__,
-        "photutils": version("photutils"),
+        "photutils": _version_of("photutils"),
         "scipy": scipy.__version__,
     }
+
+
+def _version_of(package: str) -> str:
+    """Return the version of an installed package, without an import of it."""
+    found = distribution(package)
+    # all of the metadata would be parsed as an email, by modules that take long to import
+    for line in (found.read_text("METADATA") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Version":
+            return value.strip()
+    return found.version  # another kind of metadata

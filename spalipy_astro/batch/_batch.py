@@ -407,6 +407,10 @@ def align_many(
             label, frame = _prepare_template(template, settings, options)
             settings = replace(settings, hdu=hdu)
         _rehearse(frame, settings)
+        if folder is not None and alignments and frame.wcs is not None:
+            from spalipy_astro.io import require_writable  # gwcs comes in with it
+
+            require_writable(frame.wcs)
         settings = replace(settings, template=frame)
         if target is not None:
             settings = replace(settings, target=target_of(target, frame.wcs, frame.header))

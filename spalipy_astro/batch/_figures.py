@@ -9,8 +9,17 @@ import numpy as np
 from astropy.io import fits
 
 from spalipy_astro.alignment import Alignment
+from spalipy_astro.errors import NoMatchError
 
-__all__ = ["FIGURES", "Figure", "cards_of", "figures_from", "figures_of", "quality_of"]
+__all__ = [
+    "FIGURES",
+    "Figure",
+    "cards_of",
+    "check_matched",
+    "figures_from",
+    "figures_of",
+    "quality_of",
+]
 
 
 class Figure(NamedTuple):
@@ -107,3 +116,15 @@ def cards_of(figures: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
 def figures_from(header: fits.Header) -> dict[str, Any]:
     """Return the figures that the header of an aligned image has."""
     return {name: header[figure.card] for name, figure in FIGURES.items() if figure.card in header}
+
+
+def check_matched(summary: Mapping[str, Any], least: int) -> None:
+    """Raise NoMatchError for fewer matched stars than are asked for."""
+    number = summary["n_matched"]
+    if number < least:
+        raise NoMatchError(
+            f"{number} stars match, but min_matched={least} are required. A lower threshold= finds "
+            "fainter stars.",
+            summary["log_odds"],
+            details={"n_matched": int(number), "log_odds": float(summary["log_odds"])},
+        )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +14,15 @@ from astropy.nddata import NDData
 from astropy.table import Table
 
 from spalipy_astro._checks import colors_go_last
-from spalipy_astro._files import absolute, free_name, is_remote, suffix_path
+from spalipy_astro._files import absolute, free_name, is_remote
 from spalipy_astro.batch._made import made_from
+from spalipy_astro.batch._names import expand, is_named_fits, stem_of
 from spalipy_astro.batch._task import Task, files_of
 from spalipy_astro.io import Extension, open_image
 
-__all__ = ["expand", "list_sources", "make_tasks", "masks_each", "stem_of"]
+__all__ = ["list_sources", "make_tasks", "masks_each"]
 
-_SUFFIXES = (".fits", ".fit", ".fts")
-_PACKED = (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma")
 _LONGEST = 200  # bytes of a name, to which a suffix comes
-_MADE = re.compile(r"(_aligned|^coadd(-\d+)?)\.fits$")
-
-
-def stem_of(path: str | os.PathLike[str]) -> str:
-    """Return the name of a file without its suffixes of format and compression."""
-    name = suffix_path(path)
-    if name.suffix.lower() in _PACKED:
-        name = name.with_suffix("")
-    stem = name.stem
-    # "." and ".." are folders
-    return stem if stem.strip(".") else "_" * max(len(stem), 1)
-
-
-def expand(path: str | os.PathLike[str], *, name: str = "sources") -> list[str] | None:
-    """
-    List the images that a folder or a pattern stands for.
-
-    Parameters
-    ----------
-    path : path-like
-    name : str, optional
-        The argument, for error messages.
-
-    Returns
-    -------
-    list of str or None
-        The FITS files of a folder (not those of folders in it, and no images that were aligned by
-        an earlier run), or the files whose names match a pattern with ``*``, ``?`` or ``[...]``,
-        sorted by name; None for anything else.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are none.
-    """
-    where = os.fspath(path)
-    if is_remote(path):
-        return None
-    if os.path.isdir(where):
-        found = sorted(
-            os.path.join(where, entry)
-            for entry in os.listdir(where)
-            if not entry.startswith(".") and _is_named_fits(entry)
-        )
-        found = [
-            path for path in found if not (_MADE.search(os.path.basename(path)) and made_from(path))
-        ]
-        if not found:
-            raise FileNotFoundError(
-                f"{name}: the folder {where!r} contains no FITS files (names that end in "
-                f"{', '.join(_SUFFIXES)}, also packed as in .fits.fz); give another folder, or a "
-                "pattern such as 'raw/*.img'."
-            )
-        return found
-    if os.path.lexists(where) or not re.search(r"[*?[]", where):
-        return None
-    found = sorted(match for match in glob(where) if not os.path.isdir(match))
-    if not found:
-        raise FileNotFoundError(f"{name}: no file matches the pattern {where!r}.")
-    return found
 
 
 def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
@@ -111,7 +48,7 @@ def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:
         if files is not None:
             return files
         missing = not is_remote(sources) and not os.path.lexists(sources)
-        if missing and not _is_named_fits(os.fspath(sources)):
+        if missing and not is_named_fits(os.fspath(sources)):
             raise FileNotFoundError(f"{name}: there is no folder or file {os.fspath(sources)!r}.")
         raise _single(name, "one path", repr(os.fspath(sources)))
     if hasattr(sources, "files_filtered"):  # ccdproc.ImageFileCollection
@@ -207,11 +144,6 @@ def _opened(image: Any, hdu: Extension | None, flags: Mapping[str, Any]) -> Any:
         return open_image(image, name="source", hdu=hdu, **flags)
     except Exception as error:
         return error
-
-
-def _is_named_fits(name: str) -> bool:
-    root, suffix = os.path.splitext(name.lower())
-    return (os.path.splitext(root)[1] if suffix in _PACKED else suffix) in _SUFFIXES
 
 
 def _place(

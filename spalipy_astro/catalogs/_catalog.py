@@ -336,8 +336,11 @@ def _sound_rows(table: Table) -> NDArray[np.intp]:
         order = np.argsort(-np.where(good, flux, 0), kind="stable")
     order = order[good[order]]
     xy = np.column_stack((x, y))[order]
-    first = np.unique(xy, axis=0, return_index=True)[1]
-    return order[np.sort(first)]
+    # the sort is stable: of equal positions the brightest comes first
+    by_place = np.lexsort(xy.T)
+    first = np.ones(len(xy), bool)
+    first[by_place[1:]] = np.any(xy[by_place[1:]] != xy[by_place[:-1]], axis=1)
+    return order[first]
 
 
 def _selected(

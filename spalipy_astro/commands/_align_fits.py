@@ -8,51 +8,20 @@ end.
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from astropy.nddata import CCDData
-
-from spalipy_astro._checks import frame_of, plane_of
-from spalipy_astro._files import refuse_existing, require_folder, whole_file
-from spalipy_astro.alignment import Alignment
-from spalipy_astro.batch import align_many, check_matched, figures_of, stem_of
-from spalipy_astro.catalogs import as_table, epoch_of, is_sky_catalog
 from spalipy_astro.commands._arguments import (
-    KEPT,
     WITHOUT_EFFECT,
     check,
-    extension,
-    extensions,
-    find_options,
     find_sources,
     is_batch,
-    method,
     parser_of_align_fits,
     parser_of_align_fits_simple,
+    require_files,
 )
 from spalipy_astro.commands._console import Console
-from spalipy_astro.commands._grid import drizzle_of, grid_of, pixels_of
-from spalipy_astro.commands._night import levels_of, night_options, write_stack
-from spalipy_astro.commands._outputs import check_figure, check_page
-from spalipy_astro.commands._run import UsageError, run
-from spalipy_astro.commands._sky import on_its_window, sky_options, write_wcs
+from spalipy_astro.commands._run import run
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.io import (
-    Extension,
-    chip_of,
-    image_hdus,
-    open_image,
-    read_image,
-    read_mask,
-    read_uncertainty,
-    to_hdus,
-    write_hdus,
-)
-from spalipy_astro.registration import StarFrame, find_alignment, open_side, prepare
 
 __all__ = ["align_fits", "align_fits_simple"]
 
@@ -78,332 +47,19 @@ def _work(options: argparse.Namespace, console: Console) -> int:
             console.note(f"{name} has no effect: {instead}")
     find_sources(options)
     check(options)
+    # what does the work takes a while to import, and what was mistyped is told before
     if is_batch(options):
-        return _align_several(options, console)
+        from spalipy_astro.commands._several import align_several
+
+        return align_several(options, console)
     try:
-        _align_one(options, console)
+        require_files(options)
+        from spalipy_astro.commands._one import align_one
+
+        align_one(options, console)
     except AlignmentError as error:
         if console.as_json:
             row = {"source": options.source_fits[0], "status": "failed", "reason": str(error)}
             console.frame(row)
         raise
     return 0
-
-
-def _is_folder(name: str) -> bool:
-    return name.endswith(("/", os.sep)) or Path(name).is_dir()
-
-
-@dataclass(frozen=True)
-class _Template:
-    """The template's stars on its grid, and its image where there is one."""
-
-    frame: Any
-    """A `StarFrame`, or the table of a catalog of the sky."""
-    image: CCDData | None
-    on_sky: bool = False
-
-
-def _template(
-    options: argparse.Namespace, find: dict[str, Any], unit: Extension | None
-) -> _Template:
-    """Read the template."""
-    detection = {key: find[key] for key in ("threshold", "finder", "select") if key in find}
-    image = None
-    if options.template_fits:
-        image = open_image(
-            options.template_fits, name="template", hdu=unit, ignore_flags=options.ignore_flags
-        )
-    if not options.template_cat:
-        return _Template(prepare(image, name="template", **detection), image)
-    catalog = open_side(options.template_cat, name="template")
-    if is_sky_catalog(catalog):
-        if image is not None or is_batch(options):
-            raise UsageError(
-                f"{options.template_cat} is a catalog of the sky, which is a template by itself "
-                "and for one source; align that, and others to the aligned image with -tf"
-            )
-        return _Template(as_table(catalog, name="template"), None, on_sky=True)
-    given = [name for name, value in sky_options(options).items() if value is not None]
-    if given:
-        raise UsageError(
-            f"--{given[0].replace('_', '-')} is for catalogs of the sky; {options.template_cat} "
-            "has positions in pixels"
-        )
-    frame = prepare(catalog, name="template", **detection)
-    if image is not None:
-        frame = replace(frame, shape=frame_of(image.shape), wcs=image.wcs)
-    return _Template(frame, image)
-
-
-def _align_several(options: argparse.Namespace, console: Console) -> int:
-    """Align several sources; return the exit status."""
-
-    def tell(done: int, total: int | None, row: Mapping[str, Any]) -> None:
-        console.frame(row, done, total or len(options.source_fits))
-
-    if options.report:
-        check_page("--report", options.report, overwrite=options.overwrite)
-    find = find_options(options)
-    shape = options.output_shape
-    template: Any = options.template_fits
-    chips = options.source_ext == "all"
-    best = template == "best" and not os.path.lexists("best")
-    if not best and (not chips or options.template_cat):
-        template = _template(options, find, extension(options.template_ext)).frame
-        if template.shape is None and shape is None:
-            first = options.source_fits[0]
-            unit = image_hdus(first)[0] if chips else extension(options.source_ext)
-            shape = frame_of(read_image(first, hdu=unit).shape)
-    table = align_many(
-        options.source_fits,
-        template,
-        output=options.output_filename,
-        overwrite=options.overwrite,
-        grid=grid_of(options),
-        **pixels_of(options),
-        **drizzle_of(options),
-        shape=shape,
-        method=method(options),
-        fill_value=options.cval,
-        hdu=extension(options.source_ext),
-        template_hdu=None if options.template_ext == "all" else extension(options.template_ext),
-        source_mask=options.mask,
-        ignore_flags=options.ignore_flags,
-        conserve_flux=KEPT[options.keep],
-        min_matched=options.min_n_match,
-        n_workers=options.workers,
-        progress=tell,
-        **night_options(options),
-        **find,
-    )
-    if best:
-        console.say(f"template: {table.meta['template']}, {table.meta['template_reason']}")
-    failed = int((table["status"] == "failed").sum())
-    if failed:
-        console.error(f"{failed} of {len(table)} sources were not aligned")
-    elif console.shows_status:
-        console.say(f"{len(table)} sources were aligned into {options.output_filename}")
-    if options.stack:
-        number = write_stack(options, table)
-        console.say(f"{number} frames -> {options.stack}")
-    if options.report:
-        from spalipy_astro.report import report_sequence
-
-        title = f"{len(table)} frames on {options.template_fits or options.template_cat}"
-        report_sequence(table, options.report, title=title, overwrite=options.overwrite)
-    return 1 if failed else 0
-
-
-def _align_one(options: argparse.Namespace, console: Console) -> None:
-    """Align one source, or each of several extensions of it."""
-    source = options.source_fits[0]
-    output = Path(options.output_filename)
-    if _is_folder(options.output_filename):
-        output.mkdir(parents=True, exist_ok=True)
-        output /= f"{stem_of(source)}_aligned.fits"
-    units = _units(options.source_ext, source)
-    marks = [""] if len(units) == 1 else [f"-{k}" for k in range(1, len(units) + 1)]
-    transforms = [_marked(options.transform, mark) for mark in marks if options.transform]
-    for path in [output, *transforms]:
-        refuse_existing(path, overwrite=options.overwrite)
-        require_folder(path)
-    for mark in marks:
-        if options.plot:
-            check_figure("--plot", _marked(options.plot, mark), overwrite=options.overwrite)
-        if options.report:
-            check_page("--report", _marked(options.report, mark), overwrite=options.overwrite)
-    find = find_options(options)
-    templates = _templates(options, find, len(units))
-    hdus: list[Any] = []
-    rows: list[dict[str, Any]] = []
-    solved: list[tuple[Extension | None, Alignment]] = []
-    trouble: list[Exception] = []
-    for number, (unit, mark) in enumerate(zip(units, marks, strict=True), 1):
-        image = _source(options, unit)
-        template = templates(number - 1)
-        alignment = _alignment(options, image, template, find)
-        aligned, weights = _resampled(options, image, alignment)
-        name = str(image.header.get("EXTNAME") or "SCI") if mark else None
-        hdus += to_hdus(aligned, name=name, ver=number, weights=weights)
-        solved.append((unit, alignment))
-        label = source if unit is None else f"{source}[{unit}]"
-        try:
-            _save(options, alignment, mark, image, aligned, template)
-            if options.report:
-                _report(options, alignment, mark, image, aligned, template, label)
-        except Exception as error:  # whatever it is, the image must be written first
-            trouble.append(error)
-        given = {name: value for name, value in figures_of(alignment).items() if value == value}
-        rows.append({"source": label, "status": "ok", "reason": "", **given})
-        if options.verbose:
-            console.say(str(alignment.summary()))
-    with whole_file(output, overwrite=options.overwrite) as part:
-        write_hdus(hdus, part)
-    if options.write_wcs:
-        try:
-            write_wcs(options, solved)
-        except Exception as error:  # the image is written, and it is told first
-            trouble.append(error)
-    for row in rows:
-        console.frame({**row, "output": os.fspath(output)})
-    if trouble:
-        raise trouble[0]
-
-
-def _units(text: str | None, path: str) -> list[Extension | None]:
-    """Return the extensions that an option names of a file."""
-    return list(image_hdus(path)) if text == "all" else extensions(text)
-
-
-def _templates(
-    options: argparse.Namespace, find: dict[str, Any], number: int
-) -> Callable[[int], _Template | None]:
-    """Return what gives the template of each extension of the source: one for all, or its own."""
-    if options.apply:
-        return lambda _: None
-    units = _units(options.template_ext, options.template_fits or "")
-    if len(units) == 1:
-        one = _template(options, find, units[0])
-        return lambda _: one
-    if len(units) != number:
-        raise UsageError(
-            f"--template-ext names {len(units)} extensions and --source-ext {number}: chips are "
-            "aligned one to one, or all to one extension of the template"
-        )
-    return lambda k: _template(options, find, units[k])
-
-
-def _marked(path: str, mark: str) -> Path:
-    """Put a mark before the suffix of a file name."""
-    return Path(path).with_name(f"{Path(path).stem}{mark}{Path(path).suffix}")
-
-
-def _source(options: argparse.Namespace, unit: Extension | None) -> CCDData:
-    """Read the source with mask and uncertainty."""
-    flags = {"ignore_flags": options.ignore_flags}
-    mask = None
-    if options.mask is not None:
-        mask = read_mask(options.mask, hdu=chip_of(options.mask, unit), **flags)
-    image = read_image(options.source_fits[0], hdu=unit, mask=mask, **flags)
-    if options.uncertainty is not None:
-        chip = chip_of(options.uncertainty, unit)
-        image.uncertainty = read_uncertainty(options.uncertainty, hdu=chip)
-    return image
-
-
-def _alignment(
-    options: argparse.Namespace, image: CCDData, template: _Template | None, find: dict[str, Any]
-) -> Alignment:
-    """Find or read the alignment."""
-    if template is None:
-        return Alignment.read(options.apply)
-    source: CCDData | StarFrame = image
-    if options.source_cat:
-        select = find.get("select")
-        stars = prepare(open_side(options.source_cat, name="source"), name="source", select=select)
-        source = replace(stars, shape=frame_of(image.shape), wcs=image.wcs)
-    if template.on_sky:
-        sky = sky_options(options)
-        if sky["epoch"] is None:
-            sky["epoch"] = epoch_of(image)  # which stars of a catalog do not have
-        found = find_alignment(source, template.frame, **find, **sky)
-        alignment = on_its_window(found, options.output_shape)
-    else:
-        alignment = find_alignment(source, template.frame, **find)
-    check_matched(alignment.summary(), options.min_n_match)
-    return alignment
-
-
-def _resampled(
-    options: argparse.Namespace, image: CCDData, alignment: Alignment
-) -> tuple[CCDData, Any]:
-    """Put the source on the grid that is asked for; of drizzle there is a weight map, too."""
-    shape, pixels = options.output_shape, pixels_of(options)
-    if "wcs" in pixels or grid_of(options) != "template":
-        shape = None
-    elif shape is None and alignment.template_shape is None:
-        shape = frame_of(image.shape)
-    drizzled = method(options) == "drizzle"
-    found = alignment.resample(
-        image,
-        method=method(options),
-        conserve_flux=KEPT[options.keep],
-        fill_value=options.cval,
-        shape=shape,
-        output=grid_of(options),
-        scale=pixels.get("grid_scale", 1),
-        wcs=pixels.get("wcs"),
-        return_weights=drizzled,
-        **drizzle_of(options),
-        **levels_of(options),
-    )
-    return found if drizzled else (found, None)
-
-
-def _save(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: _Template | None,
-) -> None:
-    """Write the alignment and its figure where they are asked for."""
-    if options.transform:
-        alignment.write(_marked(options.transform, mark), overwrite=options.overwrite)
-    if options.plot:
-        _draw(options, alignment, mark, image, aligned, template)
-
-
-def _draw(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: _Template | None,
-) -> None:
-    """Draw the alignment."""
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
-    figure = alignment.plot(**shown)
-    with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
-        # told the format, matplotlib does not add a suffix to a name that has none
-        figure.savefig(part, dpi=150, format=part.suffix[1:] or "png")
-    pyplot.close(figure)
-
-
-def _on_the_template(
-    options: argparse.Namespace, aligned: CCDData, template: _Template | None
-) -> dict[str, CCDData]:
-    """Return the template and, if it is on the same grid, the aligned source."""
-    if template is None or template.image is None:
-        return {}
-    shown = {"template": plane_of(template.image)}
-    same = frame_of(aligned.shape) == frame_of(template.image.shape)
-    if same and grid_of(options) == "template" and not options.wcs and options.grid_scale == 1:
-        shown["aligned"] = plane_of(aligned)
-    return shown
-
-
-def _report(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: _Template | None,
-    label: str,
-) -> None:
-    """Write the page about the alignment."""
-    alignment.report(
-        _marked(options.report, mark),
-        source=plane_of(image),
-        **_on_the_template(options, aligned, template),
-        title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
-        overwrite=options.overwrite,
-    )

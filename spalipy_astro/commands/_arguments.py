@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from spalipy_astro._choices import KINDS, METHODS, OBSERVATORY
+from spalipy_astro._files import require_file
 from spalipy_astro.batch import expand
 from spalipy_astro.commands._grid import add_grid, check_grid_options
 from spalipy_astro.commands._night import add_night, check_night
 from spalipy_astro.commands._outputs import PICTURES
 from spalipy_astro.commands._run import Parser, UsageError, add_telling
 from spalipy_astro.commands._sky import add_sky_options, check_sky
-from spalipy_astro.fitting import KINDS
-from spalipy_astro.io import OBSERVATORY, Extension, check_asdf_name
-from spalipy_astro.resampling import METHODS
+from spalipy_astro.errors import FormatError
+
+if TYPE_CHECKING:
+    from spalipy_astro.io import Extension
 
 __all__ = [
     "KEPT",
@@ -35,6 +38,7 @@ __all__ = [
     "method",
     "parser_of_align_fits",
     "parser_of_align_fits_simple",
+    "require_files",
     "selection_of",
 ]
 
@@ -387,6 +391,8 @@ def check(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise UsageError(f"--workers is a number from 1; got {options.workers}")
     if options.transform:
+        from spalipy_astro.io import check_asdf_name  # takes a while to import
+
         try:
             check_asdf_name(options.transform, name="--transform")
         except ValueError as error:
@@ -429,6 +435,26 @@ def _check_files(options: argparse.Namespace) -> None:
         if place in known and not os.path.isdir(place):
             raise UsageError(f"{option} is {path}, {known[place]}; give it another name")
         known[place] = f"and so is {option}"
+
+
+def require_files(options: argparse.Namespace) -> None:
+    """
+    Raise for a file that is not there; each of several sources is told of in its own row.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+        As for `~spalipy_astro._files.require_file`.
+    """
+    for name, words in _READ.items():
+        given = getattr(options, name)
+        for path in given if isinstance(given, list) else [given]:
+            if path:
+                try:
+                    require_file(path)
+                except (FileNotFoundError, FormatError) as error:
+                    name = words.removeprefix("a ").removeprefix("the ")
+                    raise type(error)(f"{name}: {error}") from error
 
 
 def extensions(text: str | None) -> list[Extension | None]:

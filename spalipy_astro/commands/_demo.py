@@ -12,8 +12,6 @@ from spalipy_astro._files import refuse_existing, whole_file
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import Parser, run
 from spalipy_astro.commands._start import align_fits, align_fits_simple, align_group
-from spalipy_astro.example import example_pair
-from spalipy_astro.registration import find_alignment
 
 __all__ = ["main"]
 
@@ -65,6 +63,9 @@ def _parser(prog: str = _PROGRAM) -> Parser:
 
 def _demo(options: argparse.Namespace, console: Console) -> int:
     """Align the bundled pair and write what comes of it; return the exit status."""
+    from spalipy_astro.example import example_pair  # takes a while to import
+    from spalipy_astro.registration import find_alignment
+
     try:
         from matplotlib import pyplot
 

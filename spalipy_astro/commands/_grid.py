@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from spalipy_astro._choices import DRIZZLE_KERNELS
 from spalipy_astro.commands._run import UsageError
-from spalipy_astro.io import read_grid
-from spalipy_astro.resampling import DRIZZLE_KERNELS
 
 __all__ = ["add_grid", "check_grid_options", "drizzle_of", "grid_of", "pixels_of"]
 
@@ -83,6 +82,8 @@ def pixels_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return ``grid_scale`` or ``wcs`` of `align_many`."""
     if not options.wcs:
         return {"grid_scale": options.grid_scale}
+    from spalipy_astro.io import read_grid  # takes a while to import
+
     wcs, shape = read_grid(options.wcs)
     shape = options.output_shape or shape
     if shape is None:

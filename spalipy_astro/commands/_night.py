@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from importlib.util import find_spec
-from typing import Any
-
-from astropy.table import Table
+from typing import TYPE_CHECKING, Any
 
 from spalipy_astro._files import whole_file
-from spalipy_astro.batch import stack_frames
 from spalipy_astro.commands._outputs import check_fits
 from spalipy_astro.commands._run import UsageError
-from spalipy_astro.io import to_hdus, write_hdus
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 __all__ = ["add_night", "check_night", "levels_of", "night_options", "write_stack"]
 
@@ -87,6 +86,9 @@ def night_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def write_stack(options: argparse.Namespace, table: Table) -> int:
     """Write the stack of the frames that are good, and return of how many."""
+    from spalipy_astro.batch import stack_frames  # takes a while to import
+    from spalipy_astro.io import to_hdus, write_hdus
+
     stack = stack_frames(table, weights="depth" if options.scale_flux else None)
     with whole_file(options.stack, overwrite=options.overwrite) as part:
         write_hdus(to_hdus(stack), part)

@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 from spalipy_astro.commands._console import Console, in_options
@@ -53,6 +52,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         """Say what was not understood, and where to read more; end with status 2."""
         if message.startswith(_UNKNOWN):
+            from difflib import get_close_matches
+
             word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
             near = get_close_matches(word, self._option_string_actions, n=1)
             message += f"; did you mean {near[0]}?" if near else ""

@@ -6,17 +6,16 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import astropy.units as u
-import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.io import fits
+from typing import TYPE_CHECKING, Any, Literal
 
 from spalipy_astro._files import is_remote, refuse_existing, require_folder, whole_file
-from spalipy_astro.alignment import Alignment
 from spalipy_astro.commands._run import UsageError
-from spalipy_astro.io import Extension, image_hdus, write_with_wcs
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+    from spalipy_astro.alignment import Alignment
+    from spalipy_astro.io import Extension
 
 __all__ = ["add_sky_options", "check_sky", "on_its_window", "sky_options", "write_wcs"]
 
@@ -102,6 +101,9 @@ def position_of(text: str | None) -> SkyCoord | None:
     """Read a position: degrees, or hours and degrees with minutes and seconds."""
     if text is None:
         return None
+    import astropy.units as u  # takes a while to import, as all of astropy
+    from astropy.coordinates import SkyCoord
+
     words = text.replace(",", " ").split()
     try:
         if len(words) == 2 and all(re.fullmatch(r"[+-]?\d*\.?\d*", word) for word in words):
@@ -136,6 +138,8 @@ def on_its_window(alignment: Alignment, shape: tuple[int, int] | None) -> Alignm
     Alignment
         With the first pixel of the grid at (0, 0) and its shape.
     """
+    import numpy as np
+
     assert alignment.source_shape is not None  # it is an image
     ny, nx = alignment.source_shape
     t = np.linspace(0, 1, 33)  # along the frame's sides, which distortion bends
@@ -174,6 +178,10 @@ def write_wcs(
     ExportError
         If there is no sky, or it cannot be written accurately enough.
     """
+    from astropy.io import fits
+
+    from spalipy_astro.io import image_hdus, write_with_wcs
+
     where = options.write_wcs
     as_text = where != _SOLUTION and _suffix(where) in _HEADS
     kind: Literal["sip", "tpv"] = options.wcs_kind or ("tpv" if as_text else "sip")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import QTable
@@ -12,15 +12,31 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_finder, name_of_finder
+from spalipy_astro._lines import on_lines
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
+from spalipy_astro.detection._apertures import light_in_wings, missed_light
+from spalipy_astro.detection._background import estimate_background, with_common_noise
+from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
+from spalipy_astro.detection._exposure import Exposure
+from spalipy_astro.detection._finders import ask_finder, describes_stars, less_sky
+from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+from spalipy_astro.detection._peaks import Peaks, find_peaks
+from spalipy_astro.detection._pixels import PixelSource
+from spalipy_astro.detection._probe import (
+    first_flux,
+    fit_all,
+    measure_profile,
+    neighbor_lists,
+    noise_law,
+    window_radius,
+)
+from spalipy_astro.detection._psf import Profile
+from spalipy_astro.detection._slopes import without_slopes
+from spalipy_astro.detection._sources import find_objects
+from spalipy_astro.detection._starfit import Fits
+from spalipy_astro.detection._stripes import without_stripes
+from spalipy_astro.detection._trails import find_trails, on_trails
 from spalipy_astro.errors import ImageError
-
-if TYPE_CHECKING:
-    from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._peaks import Peaks
-    from spalipy_astro.detection._pixels import PixelSource
-    from spalipy_astro.detection._psf import Profile
-    from spalipy_astro.detection._starfit import Fits
 
 __all__ = ["find_stars"]
 
@@ -137,16 +153,6 @@ def find_stars(
     >>> print(sorted(stars["x"].round(1).tolist()))
     [30.2, 70.5, 110.8, 130.1]
     """
-    # imported where stars are sought: whoever opens an alignment need not wait for them
-    from spalipy_astro.detection._background import estimate_background
-    from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
-    from spalipy_astro.detection._exposure import Exposure
-    from spalipy_astro.detection._finders import ask_finder, less_sky
-    from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
-    from spalipy_astro.detection._slopes import without_slopes
-    from spalipy_astro.detection._stripes import without_stripes
-    from spalipy_astro.detection._trails import find_trails
-
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
     if gain is not None and not gain > 0:
@@ -261,11 +267,6 @@ def _with_finder(
     frame: Exposure, finder: str, threshold: float, fwhm: float | None, fixed_gain: bool
 ) -> QTable:
     """Find stars with the PSF, or objects by segmentation where it does not describe them."""
-    from spalipy_astro.detection._background import with_common_noise
-    from spalipy_astro.detection._peaks import find_peaks
-    from spalipy_astro.detection._probe import measure_profile
-    from spalipy_astro.detection._sources import find_objects
-
     if finder == "sources":
         return find_objects(frame, threshold)
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
@@ -282,8 +283,6 @@ def _with_finder(
 
 def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
     """Check the arrays and wrap them."""
-    from spalipy_astro.detection._pixels import PixelSource
-
     if isinstance(data, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(data)
         mask = hidden if mask is None else hidden | np.asarray(mask, dtype=bool)
@@ -359,10 +358,6 @@ def _measure(
 
     Return them, and whether the PSF describes them.
     """
-    from spalipy_astro.detection._apertures import light_in_wings, missed_light
-    from spalipy_astro.detection._finders import describes_stars
-    from spalipy_astro.detection._trails import on_trails
-
     fwhm = profile.fwhm
     order = np.argsort(-peaks.snr, kind="stable")
     pixel = np.column_stack((peaks.x, peaks.y))[order]
@@ -422,10 +417,6 @@ def _fit(
 
     Return the fits, whether the core has saturated or bad pixels, and the pixels of all peaks.
     """
-    from spalipy_astro.detection._probe import first_flux, fit_all, window_radius
-    from spalipy_astro.detection._starfit import Fits
-    from spalipy_astro.detection._trails import on_trails
-
     fwhm = profile.fwhm
     radius = window_radius(fwhm)
     noise = frame.background.at(*pixel.T)[1]
@@ -451,8 +442,6 @@ def _position_errors(
     frame: Exposure, fits: Fits, flag: NDArray, fwhm: float, fixed_gain: bool
 ) -> tuple[NDArray, dict[str, Any]]:
     """Errors of x and y, shape (N, 2), with the noise seen in the residuals, and that noise."""
-    from spalipy_astro.detection._probe import noise_law
-
     clean = flag & ~StarFlag.NEIGHBOR == 0
     inverse_gain, model_error = noise_law(frame, fits[clean], fixed_gain)
     # a wrong PSF shifts all stars equally, except for their position within the pixel
@@ -480,8 +469,6 @@ def _is_artifact(fits: Fits, saturated: NDArray, fwhm: float) -> NDArray:
 
 def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
     """Find sources on a trail, except for stars that stand out from it, and chains of dashes."""
-    from spalipy_astro._lines import on_lines
-
     out = np.zeros(len(fits), dtype=bool)
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
@@ -525,8 +512,6 @@ def _is_extended(fits: Fits) -> NDArray:
 
 def _is_blended(fits: Fits, reach: float) -> NDArray:
     """Tell stars with another, of at least a twentieth of their flux, close by."""
-    from spalipy_astro.detection._probe import neighbor_lists
-
     pointer, other = neighbor_lists(fits.position, reach)
     me = np.repeat(np.arange(len(fits)), np.diff(pointer))
     out = np.zeros(len(fits), dtype=bool)

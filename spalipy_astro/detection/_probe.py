@@ -49,7 +49,7 @@ _PROBE_SNR = 10.0
 _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
-_BATCH_PIXELS = 2_000_000
+_BATCH_PIXELS = 400_000
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
 from spalipy_astro.detection._background import Background
 from spalipy_astro.detection._pixels import PixelSource
 
@@ -214,58 +215,24 @@ def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
     """
     ny, nx = light.shape
     levels = int(np.ceil(np.log2(max(ny, nx))))
-    size = 2**levels
-    square = np.zeros((4, size, 1, 2 * size), np.float32)
-    square[0, :ny, 0, :nx] = light
-    square[1, :ny, 0, :nx] = light[:, ::-1]
-    square[2, :nx, 0, :ny] = light.T
-    square[3, :nx, 0, :ny] = light.T[:, ::-1]
     # stars and trails elsewhere are part of the noise
     noise = max(float(light.std()), 1.0)
-    near, far = _SIDES
-    width = 2 * size - 2 * far
+    value, place = np.empty(levels, np.float32), np.empty((levels, 3), np.int64)
     found = []
-    for level in range(1, levels + 1):
-        square = _longer(square)
-        if level < _SHORTEST:
-            continue
-        middle, a, b, c, d = (
-            square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
-        )
-        # on each side the darker, so that a parallel trail does not hide this one
-        contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
-        flat = contrast.reshape(4, -1)
-        length = 2**level
-        for quadrant, k in enumerate(flat.argmax(axis=1)):
-            value = float(flat[quadrant, k]) / np.sqrt(length)
-            if value > _by_length(_GATE, length) * noise:
-                strip, shear, column = (int(w) for w in np.unravel_index(k, contrast.shape[1:]))
-                row, column = strip * length, column + far
+    for quadrant, part in enumerate((light, light[:, ::-1], light.T, light.T[:, ::-1])):
+        _compiled.bright_lines(np.ascontiguousarray(part), *_SIDES, value, place)
+        for level in range(_SHORTEST, levels + 1):
+            length = 2**level
+            contrast = float(value[level - 1]) / np.sqrt(length)
+            if contrast > _by_length(_GATE, length) * noise:
+                strip, shear, column = (int(w) for w in place[level - 1])
+                row = strip * length
                 ends = np.array([[row, column], [row + length - 1, column + shear]])
                 if quadrant % 2:
                     ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
-                found.append((-value, (ends[:, ::-1] if quadrant > 1 else ends).ravel()))
-    return [ends for _, ends in sorted(found, key=lambda pair: pair[0])]
-
-
-def _longer(sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Join the line sums of pairs of strips of rows.
-
-    ``sums`` has the axes: quadrant, strip, shear (by how many columns a line moves on from the
-    strip's first row to its last), column in the first row. Columns beyond the image are empty.
-    """
-    n, strips, shears, width = sums.shape
-    out = np.zeros((n, strips // 2, 2 * shears, width), np.float32)
-    first, second = sums[:, 0::2], sums[:, 1::2]
-    # of the second strip, the column that is further by the shear of the first, or one more
-    most = width - shears
-    a, b, c, d = second.strides
-    view = np.lib.stride_tricks.as_strided
-    moved = view(second, (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
-    np.add(first[..., :most], moved, out=out[:, :, 0::2, :most])
-    moved = view(second[..., 1:], (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
-    np.add(first[..., :most], moved, out=out[:, :, 1::2, :most])
-    return out
+                ends = (ends[:, ::-1] if quadrant > 1 else ends).ravel()
+                found.append((-contrast, level, quadrant, ends))
+    return [ends for *_, ends in sorted(found, key=lambda line: line[:3])]
 
 
 def _follow(

@@ -16,6 +16,8 @@ __all__ = ["PARAMETERS", "Covariance", "covariance_of", "rigid_factor"]
 
 FloatArray = NDArray[np.float64]
 
+_CHUNK = 65_536  # points looked at at once
+
 PARAMETERS = {"shift": 2, "rigid": 3, "similarity": 4, "affine": 6}
 """Parameters of each kind of linear map, of both axes together."""
 
@@ -43,11 +45,21 @@ class Covariance:
 
     def error(self, template_xy: FloatArray) -> FloatArray:
         """Return the 1-sigma error along each axis at template positions, in source px."""
+        total = np.empty(len(template_xy))
+        for start in range(0, len(total), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            total[part] = self._variance(template_xy[part])
+        return np.sqrt(total)
+
+    def _variance(self, template_xy: FloatArray) -> FloatArray:
         design = self.space.at(template_xy)
-        if self.bending is None:
-            return design.error(self.factor)
-        terms = bending_terms(self.space.bounds, template_xy)
-        return design.error(self.factor, terms @ self.bending)
+        if self.bending is None or not self.bending.any():
+            return design.variance(self.factor)
+        # the columns without bending need not be taken one by one
+        bent = self.bending.any(axis=0)
+        errors = design.evaluate(self.factor[:, bent])
+        errors += bending_terms(self.space.bounds, template_xy) @ self.bending[:, bent]
+        return design.variance(self.factor[:, ~bent]) + np.einsum("nk,nk->n", errors, errors)
 
 
 def covariance_of(
@@ -87,7 +99,7 @@ def covariance_of(
     missed = bending_of(pairs, terms, residuals)
     unit = posterior.factor / np.sqrt(posterior.noise)
     # What the fit makes of the polynomials is no error of it.
-    followed = unit @ (unit.T @ design.adjoint(weights[:, np.newaxis] * terms))
+    followed = unit @ (unit.T @ design.normal_equations(terms, weights)[1])
     measured = max(2 * int(np.count_nonzero(used)) - PARAMETERS[kind], 0)
     count, factor = pairs.noise_prior
     noise = posterior.noise

@@ -415,8 +415,8 @@ def _leverage(
 
     To their own variance comes that of the map, which may be large where they are alone.
     """
-    error = design.error(posterior.factor)
-    share = error**2 / (max(posterior.noise, 1e-12) * sigma2)
+    variance = design.variance(posterior.factor)
+    share = variance / (max(posterior.noise, 1e-12) * sigma2)
     return np.where(used, np.clip(share, 0.0, 1.0), -share)
 
 

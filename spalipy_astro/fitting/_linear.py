@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro._choices import KINDS
+
 __all__ = ["KINDS", "fit_linear"]
 
 FloatArray = NDArray[np.float64]
-
-KINDS = {"shift": 1, "rigid": 2, "similarity": 2, "affine": 3}
-"""Kinds of linear maps, and how many pairs of points determine one."""
 
 
 def fit_linear(

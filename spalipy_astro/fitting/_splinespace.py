@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spalipy_astro.models import dense_basis
+from spalipy_astro.models import TensorSpline
 
 __all__ = ["Design", "SplineSpace"]
 
@@ -19,7 +18,6 @@ FloatArray = NDArray[np.float64]
 Bounds = tuple[tuple[float, float], tuple[float, float]]
 
 _NOMINAL = 1000.0  # px: the side of a frame of which nothing is known
-_CHUNK = 8192  # points whose dense design rows are held at once
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ class SplineSpace:
 
 class Design:
     """
-    The basis functions of a space at points, made once for all that is done there.
+    The basis functions of a space at points, for all that is done there.
 
     Parameters
     ----------
@@ -172,66 +170,24 @@ class Design:
 
     def __init__(self, space: SplineSpace, points: FloatArray) -> None:
         self.space = space
-        self._points = points
+        self._shape = space.n_y, space.n_x
+        self._spline = TensorSpline(self._shape, space.bounds, space.degree)
+        self._x, self._y = np.ascontiguousarray(points.T)
 
     def __len__(self) -> int:
-        return len(self._points)
-
-    def _dense(self, part: slice) -> FloatArray:
-        """Return the values of all functions at some of the points: shape (N, size)."""
-        space, points = self.space, self._points[part]
-        along_x, along_y = (
-            dense_basis(points[:, axis], number, *space.bounds[axis], space.degree)
-            for axis, number in enumerate((space.n_x, space.n_y))
-        )
-        return (along_y[:, :, np.newaxis] * along_x[:, np.newaxis]).reshape(len(points), -1)
-
-    @cached_property
-    def _whole(self) -> FloatArray:
-        return self._dense(slice(None))
-
-    def _blocks(self) -> Iterator[tuple[slice, FloatArray]]:
-        """Yield the points piece by piece; a single piece is kept."""
-        if len(self) <= _CHUNK:
-            yield slice(None), self._whole
-            return
-        for start in range(0, len(self), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            yield part, self._dense(part)
+        return len(self._x)
 
     def evaluate(self, coefficients: FloatArray) -> FloatArray:
         """Return maps, shape (size, K), at the points: shape (N, K)."""
-        return np.concatenate([block @ coefficients for _, block in self._blocks()])
+        terms = [(plane.reshape(self._shape), 0, 0) for plane in coefficients.T]
+        return np.ascontiguousarray(self._spline.at(self._x, self._y, terms).T)
 
-    def error(self, factor: FloatArray, rest: FloatArray | None = None) -> FloatArray:
-        """
-        Return the errors, shape (N,), that go with ``factor @ factor.T`` as the covariance.
-
-        ``rest``, shape (N, k), is added to the functions times ``factor``, shape (size, k): what
-        else the same k independent variables cause at the points.
-        """
-        products = (
-            block @ factor if rest is None else block @ factor + rest[part]
-            for part, block in self._blocks()
-        )
-        return np.concatenate([np.sqrt(np.einsum("nk,nk->n", p, p)) for p in products])
-
-    def adjoint(self, values: FloatArray) -> FloatArray:
-        """Return the functions' products with values at the points, (N, K): shape (size, K)."""
-        total = np.zeros((self.space.size, values.shape[1]))
-        for part, block in self._blocks():
-            total += block.T @ values[part]
-        return total
+    def variance(self, factor: FloatArray) -> FloatArray:
+        """Return the variance, shape (N,), where that of coefficients is ``factor @ factor.T``."""
+        return self._spline.variance(self._x, self._y, factor @ factor.T)
 
     def normal_equations(
         self, values: FloatArray, weights: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
-        """Return matrix, shape (size, size), and right-hand side, (size, 2), of least squares."""
-        matrix = np.zeros((self.space.size, self.space.size))
-        right = np.zeros((self.space.size, 2))
-        roots = np.sqrt(weights)[:, np.newaxis]
-        for part, block in self._blocks():
-            weighted = block * roots[part]
-            matrix += weighted.T @ weighted
-            right += weighted.T @ (roots[part] * values[part])
-        return matrix, right
+        """Return matrix, shape (size, size), and right-hand side, (size, K), of least squares."""
+        return self._spline.normal_equations(self._x, self._y, values, weights)

@@ -14,6 +14,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import check_room, colors_go_last, shape_of
+from spalipy_astro._choices import COMBINE
 from spalipy_astro._files import scratch_folder
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.groups._sources import Sheet, image_of
@@ -32,9 +33,6 @@ from spalipy_astro.groups._tiles import (
 __all__ = ["COMBINE", "Inputs", "coadd"]
 
 FloatArray = NDArray[np.float64]
-
-COMBINE = ("mean", "median", "sum", "min", "max", "first", "last")
-"""How pixels that several frames show can be combined."""
 
 _PIXEL = 12  # bytes of a pixel of the canvas: its data and its footprint
 _ROWS, _COLUMNS = 128, 1024  # of a block of the canvas

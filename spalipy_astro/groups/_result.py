@@ -25,6 +25,7 @@ from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
 from spalipy_astro.groups._stored import check_parts, read_group, write_group
 from spalipy_astro.groups._tiles import canvas_of, window_of
 from spalipy_astro.io import Extension
+from spalipy_astro.wcs import carried_wcs
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
@@ -125,8 +126,6 @@ class GroupAlignment:
         ValueError
             If there is no such component.
         """
-        from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
-
         members = self._members(component)
         shape, offset = self._window(component)
         top = members[0][1].original_wcs

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         read_alignment,
         read_tree,
         require_inverse,
+        require_writable,
         write_alignment,
     )
 
@@ -71,6 +72,7 @@ __all__ = [
     "read_tree",
     "read_uncertainty",
     "require_inverse",
+    "require_writable",
     "to_hdus",
     "write_alignment",
     "write_hdus",
@@ -78,8 +80,11 @@ __all__ = [
 ]
 
 
+_LATE = ("read_alignment", "read_tree", "require_inverse", "require_writable", "write_alignment")
+
+
 def __getattr__(name: str) -> Any:
-    if name not in ("read_alignment", "read_tree", "require_inverse", "write_alignment"):
+    if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from spalipy_astro.io import _asdf_file
 

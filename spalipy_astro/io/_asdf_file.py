@@ -6,14 +6,16 @@ import logging
 import os
 import struct
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import asdf
 import astropy.units as u
-from asdf.exceptions import AsdfConversionWarning, ValidationError
+from asdf.exceptions import AsdfConversionWarning, AsdfSerializationError, ValidationError
 
 from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import is_remote, open_binary, require_file, whole_file
@@ -28,11 +30,17 @@ __all__ = [
     "read_alignment",
     "read_tree",
     "require_inverse",
+    "require_writable",
     "to_tree",
     "write_alignment",
 ]
 
 log = logging.getLogger(__name__)
+
+_UNKNOWN = (ValidationError, AsdfSerializationError)
+"""What asdf raises for objects that it cannot write, with schemas and without."""
+
+_WHOLE = "/core/asdf-"  # in the name of the schema of a whole file
 
 _COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
 # those of any transform, of one that was fitted to stars, and of one whose stars were searched for:
@@ -157,21 +165,83 @@ def write_alignment(
     overwrite: bool = False,
     portable: bool = False,
     tolerance: float = 1e-3,
+    validate: bool = True,
 ) -> None:
-    """Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`."""
+    """
+    Write an alignment to an ASDF file, whole or not at all; see `Alignment.write`.
+
+    Parameters
+    ----------
+    alignment : Alignment
+    path : path-like
+    overwrite, portable, tolerance : optional
+        As for `Alignment.write`.
+    validate : bool, optional
+        Whether to compare it with the schemas, which takes two thirds of the time. It can be left
+        out for what `find_alignment` has found with a template that `require_writable` took.
+
+    Raises
+    ------
+    ExportError
+        If it has something that asdf cannot write.
+    """
     path = path_of("path", path)
     check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
     # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
-    with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
+    with (
+        whole_file(path, overwrite=overwrite) as part,
+        open(part, "wb") as stream,
+        nullcontext() if validate else _without_schemas(),
+    ):
         try:
             asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
-        except ValidationError as error:
+        except _UNKNOWN as error:
             raise ExportError(
                 f"asdf cannot write this alignment: {reason_of(error)}. It knows the models of "
                 "astropy, gwcs and this package; build the transform of these, or use "
                 "portable=True, which writes tables of it."
             ) from error
+
+
+def require_writable(wcs: Any, *, name: str = "template") -> None:
+    """
+    Raise ExportError if the files of alignments with a template of this WCS could not be read.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS, gwcs.WCS or None
+    name : str, optional
+        The argument, for the message.
+    """
+    try:
+        asdf.AsdfFile({"template_wcs": pack_wcs(wcs)}).validate()
+    except _UNKNOWN as error:
+        raise ExportError(
+            f"{name}: asdf cannot write its WCS: {reason_of(error)}. It knows the models of "
+            "astropy, gwcs and this package; alignments=False writes aligned images alone."
+        ) from error
+
+
+@contextmanager
+def _without_schemas() -> Iterator[None]:
+    """
+    Have asdf write, in this thread, without a look at the schemas: they are empty.
+
+    asdf has no switch for that, and parses the schemas again for each file. That of the whole file
+    stays, from which it takes the order of what the file begins with.
+    """
+    schemas = _empty_schemas()  # not within: what asdf looks up there is forgotten at its end
+    with asdf.config_context() as config:
+        config.add_resource_mapping(schemas)
+        yield
+
+
+@cache
+def _empty_schemas() -> Mapping[str, bytes]:
+    """Return an empty schema in place of each that a package has for its tags."""
+    tags = (tag for extension in asdf.get_config().extensions for tag in extension.tags)
+    return {uri: b"{}" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:

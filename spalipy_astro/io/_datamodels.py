@@ -25,6 +25,7 @@ from spalipy_astro._checks import mask_like
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._headers import as_header, unit_of
 from spalipy_astro.io._planes import OBSERVATORY, Judge, without_impossible_unit
+from spalipy_astro.wcs import carried_wcs
 
 __all__ = ["as_nddata", "is_datamodel", "is_datamodel_file", "read_datamodel", "wcs_beside"]
 
@@ -234,8 +235,6 @@ def _for_fits(wcs: Any, shape: tuple[int, ...], name: str) -> Any:
     """Return a gwcs as a FITS WCS; None, with a warning, where it has no sky or is too bent."""
     if wcs is None:
         return None
-    from spalipy_astro.wcs import carried_wcs  # gwcs comes in with it
-
     try:
         return carried_wcs(wcs, (0, 0), (shape[0], shape[1]), meta={}, for_fits=True)
     except Exception as error:  # whatever a stranger's transform raises

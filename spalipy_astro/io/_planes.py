@@ -27,6 +27,7 @@ from astropy.nddata.bitmask import extend_bit_flag_map, interpret_bit_flags
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import frame_of
+from spalipy_astro._choices import OBSERVATORY
 from spalipy_astro.io._headers import unit_of
 
 __all__ = [
@@ -40,9 +41,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-OBSERVATORY = "observatory"
-"""Value of ``ignore_flags``: the bits that the observatory says are harmless."""
 
 _UNCERTAINTIES: dict[str, type[NDUncertainty]] = {
     **dict.fromkeys(("UNCERT", "ERR", "ERROR", "STD", "STDDEV", "SIGMA", "UNC"), StdDevUncertainty),

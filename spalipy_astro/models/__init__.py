@@ -1,6 +1,6 @@
 """The astropy models that a transform is made of."""
 
-from spalipy_astro.models._bsplines import dense_basis, uniform_basis
+from spalipy_astro.models._bsplines import TensorSpline, uniform_basis
 from spalipy_astro.models._distortion import (
     InverseSplineDistortion2D,
     SplineDistortion2D,
@@ -20,7 +20,7 @@ __all__ = [
     "InverseSplineDistortion2D",
     "NumericalInverse2D",
     "SplineDistortion2D",
-    "dense_basis",
+    "TensorSpline",
     "jacobian_determinant",
     "uniform_basis",
     "wcs_from_tree",

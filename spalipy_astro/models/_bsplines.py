@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _compiled
 
-__all__ = ["TensorSpline", "dense_basis", "find_grids", "uniform_basis"]
+__all__ = ["TensorSpline", "find_grids", "uniform_basis"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -106,7 +106,7 @@ def uniform_basis(
     return first, weights
 
 
-def dense_basis(
+def _dense_basis(
     t: FloatArray, n: int, lo: float, hi: float, degree: int, nu: int = 0
 ) -> FloatArray:
     """Evaluate all functions of a basis, as a matrix of shape ``(t.size, n)``; parameters alike."""
@@ -205,7 +205,7 @@ class TensorSpline:
 
     def _dense_basis(self, axis: int, t: FloatArray, nu: int) -> FloatArray:
         """Evaluate all functions of the basis along x (axis 0) or y (axis 1)."""
-        return dense_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
+        return _dense_basis(t, self.shape[1 - axis], *self.bounds[axis], self.degree, nu)
 
     def evaluate(
         self,
@@ -244,13 +244,54 @@ class TensorSpline:
                 for term in terms
             ]
         if grids is None:
-            return [value.reshape(shape) for value in self._at(x, y, terms)]
+            return [value.reshape(shape) for value in self.at(x, y, terms)]
         values = [np.empty(x.size) for _ in terms]
         for grid in grids:
             for value, term in zip(values, terms, strict=True):
                 on_grid = self._on_grid(grid.slow, grid.fast, grid.x_is_fast, term)
                 value[grid.part] = on_grid.ravel()
         return [value.reshape(shape) for value in values]
+
+    def normal_equations(
+        self, x: FloatArray, y: FloatArray, values: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """
+        Sum up the normal equations of a weighted least-squares fit.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (N,)
+            Scattered points.
+        values : ndarray, shape (N, K)
+            What splines shall be there.
+        weights : ndarray, shape (N,)
+            Not negative; points of weight 0 do not count.
+
+        Returns
+        -------
+        matrix : ndarray, shape (n_y * n_x, n_y * n_x)
+        right : ndarray, shape (n_y * n_x, K)
+        """
+        size = self.shape[0] * self.shape[1]
+        matrix, right = np.empty((size, size)), np.empty((size, values.shape[1]))
+        arrays = (np.ascontiguousarray(t, dtype=float) for t in (np.sqrt(weights), values))
+        _compiled.spline_equations(*self._points(x, y), *arrays, matrix, right)
+        return matrix, right
+
+    def variance(self, x: FloatArray, y: FloatArray, covariance: FloatArray) -> FloatArray:
+        """
+        Return the variance, shape (N,), of splines whose coefficients have a covariance.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (N,)
+            Scattered points.
+        covariance : ndarray, shape (n_y * n_x, n_y * n_x)
+        """
+        out = np.empty(len(x))
+        matrix = np.ascontiguousarray(covariance, dtype=float)
+        _compiled.spline_variance(*self._points(x, y), matrix, out)
+        return np.maximum(out, 0.0, out=out)  # rounding may leave less
 
     def _on_grid(
         self,
@@ -271,23 +312,26 @@ class TensorSpline:
             )
         return (left @ coeff) @ right.T
 
-    def _at(
+    def at(
         self, x: FloatArray, y: FloatArray, terms: Sequence[tuple[FloatArray, int, int]]
     ) -> FloatArray:
-        """Evaluate terms at scattered points, shape (N,): one row for each."""
+        """Evaluate terms, see `evaluate`, at scattered points, shape (N,): one row for each."""
         planes = {id(coeff): coeff for coeff, _, _ in terms}
         places = {name: k for k, name in enumerate(planes)}
-        along_x, along_y = (
-            _axis(n, *bounds, self.degree)
-            for n, bounds in zip(self.shape[::-1], self.bounds, strict=True)
-        )
         values = np.empty((len(terms), x.size))
         _compiled.spline_points(
-            *(np.ascontiguousarray(t, dtype=float) for t in (x, y)),
-            along_x,
-            along_y,
+            *self._points(x, y),
             np.array(list(planes.values()), dtype=float),
             np.array([(places[id(coeff)], *nus) for coeff, *nus in terms], dtype=np.int64),
             values,
         )
         return values
+
+    def _points(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, Axis, Axis]:
+        """Return points and both bases as the loops take them."""
+        along_x, along_y = (
+            _axis(n, *bounds, self.degree)
+            for n, bounds in zip(self.shape[::-1], self.bounds, strict=True)
+        )
+        x, y = (np.ascontiguousarray(t, dtype=float) for t in (x, y))
+        return x, y, along_x, along_y

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -81,9 +83,10 @@ class FITSWCSTransform(Model):
                 "wcs must have two axes, longitude and latitude, got "
                 f"{', '.join(wcs.wcs.ctype) or 'none'}; take its celestial part, wcs.celestial."
             )
-        # Once through the plain values, so that what is read from a file is the same bit by bit.
-        self._wcs = wcs_from_tree(wcs_to_tree(wcs))
+        # Through the plain values, so that what is read from a file is the same bit by bit.
+        self._tree = wcs_to_tree(wcs)
         self._local = threading.local()
+        self._local.wcs = _put_together(self._tree)
         super().__init__(**kwargs)
         self.inputs = ("x", "y")
         self.outputs = ("lon", "lat")
@@ -91,15 +94,18 @@ class FITSWCSTransform(Model):
     @property
     def wcs(self) -> WCS:
         """A copy of the WCS."""
-        with _COPYING:
-            return wcs_from_tree(wcs_to_tree(self._wcs))
+        return _put_together(self._tree)
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The WCS as `wcs_to_tree` gives it: what is written to files; not to be changed."""
+        return self._tree
 
     @property
     def _own_wcs(self) -> WCS:
         """The copy of this thread: threads that share one spoil each other's coordinates."""
         if not hasattr(self._local, "wcs"):
-            with _COPYING:
-                self._local.wcs = self._wcs.deepcopy()
+            self._local.wcs = _put_together(self._tree)
         return self._local.wcs
 
     @property
@@ -116,22 +122,18 @@ class FITSWCSTransform(Model):
         return world[wcs.wcs.lng].reshape(x.shape), world[wcs.wcs.lat].reshape(x.shape)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Take the WCS apart: pickling one loses digits, and its lookup tables."""
-        with _COPYING:
-            state = self.__dict__ | {"_wcs": wcs_to_tree(self._wcs)}
-        del state["_local"]
-        return state
+        """Leave out the WCS: pickling one loses digits, and its lookup tables."""
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Put the WCS together again."""
-        wcs = wcs_from_tree(state["_wcs"])
-        self.__dict__.update(state | {"_wcs": wcs, "_local": threading.local()})
+        """Have the WCS put together again where it is needed."""
+        self.__dict__.update(state | {"_local": threading.local()})
 
     def __repr__(self) -> str:
         """Give the axes and the distortions."""
-        has = [name for name in ("sip", *_LOOKUPS) if getattr(self._wcs, name) is not None]
+        has = [name for name in ("sip", *_LOOKUPS) if name in self._tree]
         extra = f" with {', '.join(has)}" if has else ""
-        return f"<FITSWCSTransform({', '.join(self._wcs.wcs.ctype)}{extra})>"
+        return f"<FITSWCSTransform({', '.join(self._own_wcs.wcs.ctype)}{extra})>"
 
 
 class InverseFITSWCSTransform(Model):
@@ -244,6 +246,19 @@ def _derivatives(mapping: Any) -> Any:
         return np.stack(along, axis=-1).transpose(1, 0, 2)
 
     return jacobian
+
+
+def _put_together(tree: dict[str, Any]) -> WCS:
+    """Make a WCS of its tree; of trees that are seen again, as in a night, it is a copy."""
+    original = _original(pickle.dumps(tree))
+    with _COPYING:
+        return original.deepcopy()
+
+
+@lru_cache(maxsize=8)
+def _original(tree: bytes) -> WCS:
+    """Make a WCS of its tree."""
+    return wcs_from_tree(pickle.loads(tree))
 
 
 def wcs_to_tree(wcs: WCS) -> dict[str, Any]:

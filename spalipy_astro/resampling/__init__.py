@@ -1,10 +1,10 @@
 """An image onto another grid."""
 
+from spalipy_astro._choices import DRIZZLE_KERNELS, METHODS
 from spalipy_astro.resampling._brightness import conserves_flux
-from spalipy_astro.resampling._drops import DRIZZLE_KERNELS, drops_of
+from spalipy_astro.resampling._drops import drops_of
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._resample import (
-    METHODS,
     bytes_of_pixel,
     check_method,
     resample,

@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._checks import choice, number
+from spalipy_astro._choices import DRIZZLE_KERNELS
 from spalipy_astro.resampling._tiles import Planes, to_variance
 
-__all__ = ["DRIZZLE_KERNELS", "Drops", "drops_of", "weights_of"]
-
-DRIZZLE_KERNELS = ("square", "gaussian", "point", "turbo", "lanczos2", "lanczos3")
-"""Names of the shapes that the package drizzle knows."""
+__all__ = ["Drops", "drops_of", "weights_of"]
 
 _IVAR = "ivar"
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro._choices import INTERPOLATIONS
+
 __all__ = ["KERNELS", "Kernel", "has_kernel", "kernel_of"]
 
 FloatArray = NDArray[np.float64]
@@ -164,12 +166,8 @@ class Kernel:
         return profile(np.abs(np.arange(-ends, ends + 1)) / steps) / steps
 
 
-KERNELS = {
-    "nearest": Kernel(1, _box),
-    "bilinear": Kernel(2, _triangle),
-    "bicubic": Kernel(4, _keys, 2),
-    "lanczos3": Kernel(6, _lanczos, 3),
-}
+_KERNELS = (Kernel(1, _box), Kernel(2, _triangle), Kernel(4, _keys, 2), Kernel(6, _lanczos, 3))
+KERNELS = dict(zip(INTERPOLATIONS, _KERNELS, strict=True))
 
 
 def has_kernel(method: str | Kernel) -> bool:

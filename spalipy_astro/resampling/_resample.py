@@ -30,20 +30,18 @@ from spalipy_astro._checks import (
     with_colors_last,
     with_planes_first,
 )
+from spalipy_astro._choices import METHODS
 from spalipy_astro.resampling._brightness import conserves_flux
 from spalipy_astro.resampling._dask import interpolate_lazily, is_dask
 from spalipy_astro.resampling._drops import drops_of
 from spalipy_astro.resampling._header import fresh_meta
 from spalipy_astro.resampling._interpolate import averaging_steps, interpolate, interpolate_flags
-from spalipy_astro.resampling._kernels import KERNELS, Kernel, has_kernel, kernel_of
+from spalipy_astro.resampling._kernels import Kernel, has_kernel, kernel_of
 from spalipy_astro.resampling._pixelmap import PixelMap
 from spalipy_astro.resampling._tiles import Options, Planes, Result, float_type
 from spalipy_astro.typing import ImageLike
 
-__all__ = ["METHODS", "bytes_of_pixel", "resample", "resample_flags"]
-
-METHODS = (*KERNELS, "adaptive", "exact", "drizzle")
-"""Names of the methods of `resample`."""
+__all__ = ["bytes_of_pixel", "resample", "resample_flags"]
 
 _KINDS = {StdDevUncertainty: "std", VarianceUncertainty: "var", InverseVariance: "ivar"}
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro.wcs._carried import carried_wcs
 from spalipy_astro.wcs._grid import SAME, Grid, regrid_backward
+from spalipy_astro.wcs._regrid import regrid_wcs
 from spalipy_astro.wcs._similarity import similarity_between
 
 if TYPE_CHECKING:
-    from spalipy_astro.wcs._carried import carried_wcs
     from spalipy_astro.wcs._celestial import celestial_grid, grid_to_grid, invertible
     from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
     from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
     from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
-    from spalipy_astro.wcs._regrid import regrid_wcs
 
 __all__ = [
     "SAME",
@@ -44,13 +44,11 @@ _LATE = {
     "FITSExport": "_fits_header",
     "PortableWCS": "_portable",
     "build_wcs": "_pipeline",
-    "carried_wcs": "_carried",
     "celestial_grid": "_celestial",
     "grid_to_grid": "_celestial",
     "invertible": "_celestial",
     "pack_wcs": "_pipeline",
     "portable_wcs": "_portable",
-    "regrid_wcs": "_regrid",
     "sky_transform": "_pipeline",
     "to_fits_header": "_fits_header",
     "unpack_wcs": "_pipeline",

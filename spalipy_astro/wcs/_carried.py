@@ -16,10 +16,9 @@ from astropy.modeling.models import AffineTransformation2D
 from astropy.wcs import WCS
 
 from spalipy_astro.errors import AlignmentError
-from spalipy_astro.wcs._fits_header import to_fits_header
 from spalipy_astro.wcs._grid import Grid
-from spalipy_astro.wcs._pipeline import unwrap_wcs
 from spalipy_astro.wcs._regrid import regrid_wcs
+from spalipy_astro.wcs._unwrap import unwrap_wcs
 
 __all__ = ["carried_wcs"]
 
@@ -78,6 +77,8 @@ def carried_wcs(
         return _without_exposure(out, meta)
     if not for_fits:
         return out
+    from spalipy_astro.wcs._fits_header import to_fits_header  # gwcs comes in with it
+
     try:
         header = to_fits_header(AffineTransformation2D(), out, shape, tolerance=_TOLERANCE).header
     except (AlignmentError, ValueError, TypeError, NotImplementedError) as error:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from spalipy_astro._checks import flaw_of_wcs, require_sound_wcs, words_of_wcslib
 from spalipy_astro.models import NumericalInverse2D
-from spalipy_astro.wcs._pipeline import has_units, sky_transform, unwrap_wcs
+from spalipy_astro.wcs._pipeline import sky_transform
+from spalipy_astro.wcs._unwrap import has_units, unwrap_wcs
 
 __all__ = ["celestial_grid", "grid_to_grid", "invertible"]
 

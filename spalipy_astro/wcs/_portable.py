@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from spalipy_astro._checks import positive_number
 from spalipy_astro.errors import ExportError
-from spalipy_astro.wcs._pipeline import build_wcs, has_units
+from spalipy_astro.wcs._pipeline import build_wcs
+from spalipy_astro.wcs._unwrap import has_units
 
 __all__ = ["PortableWCS", "portable_wcs"]
 

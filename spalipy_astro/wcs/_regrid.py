@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
-import gwcs
 import numpy as np
 from astropy.modeling import Model
 from astropy.modeling.models import Scale, Shift
 from astropy.wcs import WCS, DistortionLookupTable, Sip
-from gwcs.coordinate_frames import Frame2D
 from numpy.typing import NDArray
 
 from spalipy_astro._geometry import spread
 from spalipy_astro.wcs._grid import Grid
-from spalipy_astro.wcs._pipeline import has_units, sky_transform, unwrap_wcs
+from spalipy_astro.wcs._unwrap import has_units, unwrap_wcs
+
+if TYPE_CHECKING:
+    import gwcs
 
 __all__ = ["regrid_fits_wcs", "regrid_wcs"]
 
@@ -35,7 +36,17 @@ def regrid_wcs(wcs: Any, grid: Grid, shape: tuple[int, int] | None) -> WCS | gwc
         new = regrid_fits_wcs(wcs, grid, shape)
         if not wcs.has_celestial or _is_same_sky(new, wcs, grid, shape):
             return new
-        # distortions in a notation that only WCSLIB knows
+    return _regrid_steps(wcs, grid, shape)
+
+
+def _regrid_steps(wcs: WCS | gwcs.WCS, grid: Grid, shape: tuple[int, int] | None) -> gwcs.WCS:
+    """Put a gwcs on another grid, or a FITS WCS with distortions that only WCSLIB can read."""
+    import gwcs  # takes a while, and most FITS WCS need none of it
+    from gwcs.coordinate_frames import Frame2D
+
+    from spalipy_astro.wcs._pipeline import sky_transform
+
+    if isinstance(wcs, WCS):
         model, sky = sky_transform(wcs)
         steps = [(Frame2D(name="pixels", unit=(u.pix, u.pix)), _chain(grid) | model), (sky, None)]
     else:

@@ -7,13 +7,14 @@ import logging
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.modeling.models import custom_model
 from astropy.nddata import CCDData, NDData
 from astropy.wcs import WCS
 from numpy.testing import assert_array_equal
 
 from spalipy_astro import Alignment, align_many
 from spalipy_astro.commands import align_fits
-from spalipy_astro.errors import FormatError
+from spalipy_astro.errors import ExportError, FormatError
 
 SHIFTS = [(6.3, -4.8), (-12.25, 3.5)]
 SMALL = {"source_shape": (210, 260), "template_shape": (240, 220), "n_stars": 90}
@@ -156,3 +157,23 @@ def test_batch_of_images_with_a_gwcs(chips, tmp_path, caplog):
     assert alignment.pixel_to_sky(x, y).separation(there).arcsec < 1e-6
     assert WCS(header, fix=False).pixel_to_world(40, 50).separation(there).arcsec < 0.0036
     assert source.meta is meta
+
+
+def test_a_wcs_that_asdf_cannot_write_is_refused_before_the_first_frame(chips, tmp_path):
+    """Without files of alignments it does no harm."""
+    import gwcs
+
+    pair = chips[0]
+    same = custom_model(lambda x: x)()
+    same.inverse = custom_model(lambda x: x)()
+    steps = [(step.frame, step.transform) for step in sky().pipeline]
+    steps[0] = (steps[0][0], (same & same) | steps[0][1])
+    template = NDData(pair.template.data, wcs=gwcs.WCS(steps))
+    seen = []
+    options = {"output": tmp_path / "out", "progress": lambda *told: seen.append(told)}
+    with pytest.raises(ExportError, match=r"template: asdf cannot write its WCS: [\s\S]*alignm"):
+        align_many([NDData(pair.source.data)], template, **options)
+    assert not seen
+    assert not (tmp_path / "out").exists()
+    table = align_many([NDData(pair.source.data)], template, alignments=False, **options)
+    assert list(table["status"]) == ["ok"]

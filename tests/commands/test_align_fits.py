@@ -311,7 +311,7 @@ def test_what_cannot_be_written_does_not_lose_the_image(folder, capsys, monkeypa
         shutil.rmtree(folder / "no")  # in the meantime
         return find_alignment(*sides, **options)
 
-    monkeypatch.setattr("spalipy_astro.commands._align_fits.find_alignment", find)
+    monkeypatch.setattr("spalipy_astro.commands._one.find_alignment", find)
     name = "no/folder/x.png" if option == "--plot" else "no/folder/x.html"
     command = ["source.fits", "out.fits", "-tf", "template.fits", option, name]
     assert align_fits(command) == 1

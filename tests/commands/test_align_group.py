@@ -227,7 +227,7 @@ def test_an_interruption_is_told_with_what_to_do_then(raw, tmp_path, capsys, mon
     def interrupted(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("spalipy_astro.commands._align_group._write_aligned", interrupted)
+    monkeypatch.setattr("spalipy_astro.commands._group._write_aligned", interrupted)
     command = [str(raw), "-o", str(tmp_path / "out"), "--spline-order", "0"]
     assert align_group(command) == 130
     said = capsys.readouterr().err.splitlines()[-1]
@@ -260,7 +260,7 @@ def test_outputs_are_checked_before_the_first_frame(
     def too_late(*_, **__):
         raise AssertionError("frames were worked on")
 
-    monkeypatch.setattr("spalipy_astro.commands._align_group.solve", too_late)
+    monkeypatch.setattr("spalipy_astro.commands._group.solve", too_late)
     (tmp_path / "taken.txt").write_text("")
     given = [text.format(out=tmp_path) for text in option]
     assert status_of([str(raw), "-o", str(tmp_path), *given]) == status
@@ -268,7 +268,7 @@ def test_outputs_are_checked_before_the_first_frame(
 
 
 def test_the_canvas_of_each_part_is_checked_too(raw, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("spalipy_astro.commands._align_group.solve", None)
+    monkeypatch.setattr("spalipy_astro.commands._group.solve", None)
     (tmp_path / "coadd-1.fits").write_bytes(b"mine")
     assert status_of([str(raw), "-o", str(tmp_path)]) == 1
     assert "coadd-1.fits exists already" in " ".join(capsys.readouterr().err.split())

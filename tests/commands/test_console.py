@@ -188,7 +188,7 @@ def test_the_image_is_told_of_when_it_is_there(folder, capsys, monkeypatch):
     def fail(*args):
         raise OSError("the disk is full")
 
-    monkeypatch.setattr("spalipy_astro.commands._align_fits.write_hdus", fail)
+    monkeypatch.setattr("spalipy_astro.commands._one.write_hdus", fail)
     assert align_fits(["raw/f0.fits", "o.fits", "-tf", "template.fits"]) == 1
     told = capsys.readouterr()
     assert told.out == ""
@@ -199,7 +199,7 @@ def test_what_nobody_expected_is_a_line_too(folder, capsys, monkeypatch):
     def fail(*args):
         raise KeyError("surprise")
 
-    monkeypatch.setattr("spalipy_astro.commands._align_fits.write_hdus", fail)
+    monkeypatch.setattr("spalipy_astro.commands._one.write_hdus", fail)
     command = ["raw/f0.fits", "o.fits", "-tf", "template.fits"]
     assert align_fits(command) == 1
     assert re.match(r"align-fits: unexpected KeyError: .*-vv.*\n$", capsys.readouterr().err)

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from spalipy_astro import Alignment
-from spalipy_astro.commands import _demo, main
+from spalipy_astro.commands import main
 from spalipy_astro.errors import NoMatchError
 
 NAMES = {"aligned.fits", "alignment.asdf", "alignment.png"}
@@ -66,7 +66,7 @@ def test_failure_of_the_work(tmp_path, capsys, monkeypatch):
     def fail(source, template):
         raise NoMatchError("two unrelated skies")
 
-    monkeypatch.setattr(_demo, "find_alignment", fail)
+    monkeypatch.setattr("spalipy_astro.registration.find_alignment", fail)
     assert main(["demo", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "python -m spalipy_astro: NoMatchError: two unrelated skies\n"
     assert list(tmp_path.iterdir()) == []

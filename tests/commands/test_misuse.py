@@ -118,8 +118,8 @@ def test_it_is_said_before_the_work(folder, capsys, monkeypatch, expected, argum
     def work(*_, **__):
         raise AssertionError("the work began")
 
-    for name in ("find_alignment", "align_many"):
-        monkeypatch.setattr(f"spalipy_astro.commands._align_fits.{name}", work)
+    for name in ("_one.find_alignment", "_several.align_many"):
+        monkeypatch.setattr(f"spalipy_astro.commands.{name}", work)
     status, told = run([*arguments, "-tf", "t.fits"], capsys)
     assert status == expected
     assert words in told

@@ -10,6 +10,8 @@ import threading
 import time
 
 import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from spalipy_astro.commands import _signals, main
 from spalipy_astro.commands._signals import Ended, Heard
@@ -33,16 +35,20 @@ sys.exit({name}())
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals of POSIX")
 @pytest.mark.parametrize(
-    ("number", "name", "module", "told"),
+    ("number", "command", "module", "told"),
     [
-        (signal.SIGINT, "align_fits", "numpy", "align-fits: interrupted; files are whole"),
-        (signal.SIGTERM, "align_fits_simple", "astropy", "align-fits-simple: ended by SIGTERM; "),
-        (signal.SIGINT, "main", "numpy", "python -m spalipy_astro: interrupted; files are whole"),
+        (signal.SIGINT, "align_fits a b -tf c", "numpy", "align-fits: interrupted; files are"),
+        (signal.SIGTERM, "align_fits_simple a b c", "astropy", "align-fits-simple: ended by SIG"),
+        (signal.SIGINT, "align_group a c -o b", "numpy", "align-group: interrupted; files are"),
+        (signal.SIGINT, "main demo b", "numpy", "python -m spalipy_astro: interrupted; files are"),
     ],
 )
-def test_ended_while_it_imports(tmp_path, number, name, module, told):
+def test_ended_while_it_imports(tmp_path, number, command, module, told):
+    name, *words = command.split()
+    for file in ("a", "c"):
+        (tmp_path / file).touch()
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(name=name, module=module), "a", "b"],
+        [sys.executable, "-c", SCRIPT.format(name=name, module=module), *words],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -59,17 +65,63 @@ def test_ended_while_it_imports(tmp_path, number, name, module, told):
     assert process.returncode == 128 + number
 
 
-def test_what_a_start_imports():
-    code = "import sys, spalipy_astro.commands; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"numpy", "scipy", "astropy"} & set(done.stdout.split())
+STATUS = """
+import sys
+from spalipy_astro import commands
+
+found = []
+for name, *words in {calls!r}:
+    try:
+        found.append(getattr(commands, name)(words))
+    except SystemExit as end:
+        found.append(end.code)
+print()
+print(*found, *({{name.partition(".")[0] for name in sys.modules}} & {heavy!r}))
+"""
 
 
-def test_a_plain_run_needs_no_gwcs():
-    code = "import sys, spalipy_astro.commands._align_fits; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    unneeded = {"gwcs", "matplotlib", "photutils", "reproject", "scipy.optimize", "scipy.stats"}
-    assert not unneeded & set(done.stdout.split())
+def test_help_and_what_is_mistyped_import_next_to_nothing(tmp_path):
+    calls = {
+        "align_fits -h": 0,
+        "align_fits --version": 0,
+        "align_fits a b -tf c --overwrit": 2,
+        "align_fits a b -tf a --workers 0": 2,
+        "align_fits missing b -tf a": 1,
+        "align_fits a b -tf missing": 1,
+        "align_fits_simple -h": 0,
+        "align_fits_simple missing b a": 1,
+        "align_group -h": 0,
+        "align_group a": 2,
+        "main -h": 0,
+        "main demo": 2,
+        "main align-fits -h": 0,
+    }
+    (tmp_path / "a").touch()
+    heavy = {"numpy", "scipy", "astropy", "asdf", "yaml", "multiprocessing", "concurrent"}
+    code = STATUS.format(calls=[call.split() for call in calls], heavy=heavy)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == " ".join(str(status) for status in calls.values())
+
+
+UNNEEDED = "gwcs matplotlib photutils reproject scipy.fft scipy.ndimage scipy.optimize scipy.stats"
+
+
+def test_a_plain_run_needs_no_gwcs(tmp_path, make_sky_pair):
+    pair = make_sky_pair(n_stars=40, source_shape=(120, 150), template_shape=(130, 140))
+    sky = WCS(naxis=2)
+    sky.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    for name in ("source", "template"):
+        data = getattr(pair, name).data
+        fits.PrimaryHDU(data, sky.to_header()).writeto(tmp_path / f"{name}.fits")
+    code = (
+        "import sys; from spalipy_astro.commands import align_fits; status = align_fits(); "
+        "print(*sys.modules); sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "source.fits", "out.fits", "-tf", "template.fits"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert fits.getheader(tmp_path / "out.fits")["CTYPE1"] == "RA---TAN"
+    assert not set(UNNEEDED.split()) & set(done.stdout.split())
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ void difference_widths(
     const float *values, ptrdiff_t nx, const int64_t *pairs, ptrdiff_t number_of_pairs,
     ptrdiff_t rows, double sigma, double *widths);
 
+int bright_lines(
+    const float *image, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t levels, ptrdiff_t near,
+    ptrdiff_t far, float *value, int64_t *place);
+
 /* A strip of an image and the mesh of its sky. */
 typedef struct {
     const float *strip; /* (rows, nx) */

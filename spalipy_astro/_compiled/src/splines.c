@@ -1,6 +1,7 @@
 #include "splines.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Polynomials of one variable, factors (count, order), of which the first is constant. */
 INLINE void polynomials(
@@ -135,4 +136,123 @@ int spline_points(
         points_at(
             along_x, along_y, along_x->order, x, y, size, coefficients, terms, number, out);
     return DONE;
+}
+
+/* All functions that are not zero at a point, and the numbers of the first ones along both axes. */
+INLINE void functions_at(
+    const Basis *along_x, const Basis *along_y, ptrdiff_t order, double x, double y,
+    double *RESTRICT functions, ptrdiff_t *left, ptrdiff_t *low)
+{
+    double in_x[MOST_FUNCTIONS], in_y[MOST_FUNCTIONS];
+    *left = find_basis(along_x, order, x, 0, in_x);
+    *low = find_basis(along_y, order, y, 0, in_y);
+    for (ptrdiff_t r = 0; r < order; r++)
+        for (ptrdiff_t j = 0; j < order; j++)
+            functions[r * order + j] = in_y[r] * in_x[j];
+}
+
+/* The sums of each cell (cells, order squared, order squared + columns). */
+INLINE void cells_at(
+    const Basis *along_x, const Basis *along_y, ptrdiff_t order, const double *RESTRICT x,
+    const double *RESTRICT y, const double *RESTRICT roots, ptrdiff_t size,
+    const double *RESTRICT values, ptrdiff_t columns, double *RESTRICT cells)
+{
+    const ptrdiff_t number = order * order, wide = number + columns;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        double functions[MOST_FUNCTIONS * MOST_FUNCTIONS];
+        ptrdiff_t left, low;
+        if (roots[i] == 0)
+            continue;
+        functions_at(along_x, along_y, order, x[i], y[i], functions, &left, &low);
+        for (ptrdiff_t r = 0; r < number; r++)
+            functions[r] *= roots[i];
+        double *RESTRICT cell
+            = cells + (low * (along_x->number - order + 1) + left) * number * wide;
+        for (ptrdiff_t r = 0; r < number; r++) {
+            const double own = functions[r], weighted = own * roots[i];
+            for (ptrdiff_t c = 0; c < number; c++)
+                cell[r * wide + c] += own * functions[c];
+            for (ptrdiff_t k = 0; k < columns; k++)
+                cell[r * wide + number + k] += weighted * values[i * columns + k];
+        }
+    }
+}
+
+CLONES
+int spline_equations(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y,
+    const double *roots, ptrdiff_t size, const double *values, ptrdiff_t columns, double *matrix,
+    double *right)
+{
+    const ptrdiff_t order = along_x->order, number = order * order, wide = number + columns;
+    const ptrdiff_t cells_x = along_x->number - order + 1, cells_y = along_y->number - order + 1;
+    const ptrdiff_t all = along_x->number * along_y->number;
+    double *cells = calloc((size_t)(cells_x * cells_y * number * wide), sizeof(double));
+    if (!cells)
+        return NO_MEMORY;
+    if (order == 6)
+        cells_at(along_x, along_y, 6, x, y, roots, size, values, columns, cells);
+    else if (order == 4)
+        cells_at(along_x, along_y, 4, x, y, roots, size, values, columns, cells);
+    else
+        cells_at(along_x, along_y, order, x, y, roots, size, values, columns, cells);
+    for (ptrdiff_t k = 0; k < all * all; k++)
+        matrix[k] = 0;
+    for (ptrdiff_t k = 0; k < all * columns; k++)
+        right[k] = 0;
+    for (ptrdiff_t low = 0; low < cells_y; low++)
+        for (ptrdiff_t left = 0; left < cells_x; left++) {
+            const ptrdiff_t corner = low * along_x->number + left;
+            const double *cell = cells + (low * cells_x + left) * number * wide;
+            for (ptrdiff_t r = 0; r < number; r++) {
+                const ptrdiff_t row = corner + r / order * along_x->number + r % order;
+                for (ptrdiff_t c = 0; c < number; c++)
+                    matrix[row * all + corner + c / order * along_x->number + c % order]
+                        += cell[r * wide + c];
+                for (ptrdiff_t k = 0; k < columns; k++)
+                    right[row * columns + k] += cell[r * wide + number + k];
+            }
+        }
+    free(cells);
+    return DONE;
+}
+
+INLINE void variance_at(
+    const Basis *along_x, const Basis *along_y, ptrdiff_t order, const double *RESTRICT x,
+    const double *RESTRICT y, ptrdiff_t size, const double *RESTRICT covariance,
+    double *RESTRICT out)
+{
+    const ptrdiff_t columns = along_x->number, all = columns * along_y->number;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        double functions[MOST_FUNCTIONS * MOST_FUNCTIONS], sums[MOST_FUNCTIONS * MOST_FUNCTIONS];
+        double total = 0;
+        ptrdiff_t left, low;
+        functions_at(along_x, along_y, order, x[i], y[i], functions, &left, &low);
+        const ptrdiff_t corner = low * columns + left;
+        for (ptrdiff_t c = 0; c < order * order; c++)
+            sums[c] = 0;
+        for (ptrdiff_t r = 0; r < order * order; r++) {
+            const double *RESTRICT row
+                = covariance + (corner + r / order * columns + r % order) * all + corner;
+            for (ptrdiff_t k = 0; k < order; k++)
+                for (ptrdiff_t j = 0; j < order; j++)
+                    sums[k * order + j] += functions[r] * row[k * columns + j];
+        }
+        for (ptrdiff_t c = 0; c < order * order; c++)
+            total += functions[c] * sums[c];
+        out[i] = total;
+    }
+}
+
+CLONES
+void spline_variance(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
+    const double *covariance, double *out)
+{
+    if (along_x->order == 6)
+        variance_at(along_x, along_y, 6, x, y, size, covariance, out);
+    else if (along_x->order == 4)
+        variance_at(along_x, along_y, 4, x, y, size, covariance, out);
+    else
+        variance_at(along_x, along_y, along_x->order, x, y, size, covariance, out);
 }

@@ -28,4 +28,19 @@ int spline_points(
     const double *coefficients, ptrdiff_t planes, const int64_t *terms, ptrdiff_t number,
     double *out);
 
+/*
+ * Normal equations of least squares: matrix (all, all) and right (all, columns), of values (size,
+ * columns) whose weights are the squares of roots (size); points of weight 0 do not count. All
+ * others must be finite.
+ */
+int spline_equations(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y,
+    const double *roots, ptrdiff_t size, const double *values, ptrdiff_t columns, double *matrix,
+    double *right);
+
+/* Variance (size) of splines whose coefficients have a covariance (all, all). */
+void spline_variance(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
+    const double *covariance, double *out);
+
 #endif

@@ -20,12 +20,18 @@
 #define NAME(name) name##_float
 #include "vectors.h"
 
+/* Neighbors that are worked on at once. */
+enum { FEW = 16 };
+
 /* Pixels of one star, and memory to work in. */
 typedef struct {
     float *rows[N_ROWS];
     int32_t *knots;               /* places in the table, for each pixel */
     float *parts;                 /* between two of its rows */
-    double *grid, *grid2, *grid3; /* (size, size) */
+    float *circle_x, *circle_y;   /* columns and rows of all pixels of a stamp that are used */
+    int32_t *circle;              /* and their places in it */
+    int32_t *places;              /* those of the good ones */
+    double *grid, *grid2;         /* (size, size), or that and the kernel's margin */
     ptrdiff_t n, padded, n_core;
 } Work;
 
@@ -274,27 +280,51 @@ INLINE double subtract(Work *work, double gain)
     return add_lanes(foreign);
 }
 
+/* List the pixels of all stamps. */
+INLINE void list_circle(const StarBatch *batch, Work *work)
+{
+    for (ptrdiff_t m = 0; m < batch->pixels; m++) {
+        const int64_t i = batch->circle[2 * m], j = batch->circle[2 * m + 1];
+        work->circle_x[m] = (float)j;
+        work->circle_y[m] = (float)i;
+        work->circle[m] = (int32_t)(i * batch->size + j);
+    }
+}
+
 /* List the good pixels of a stamp. */
 INLINE void gather(
     const StarBatch *batch, ptrdiff_t star, double x, double y, double core2, Work *work)
 {
-    const ptrdiff_t size = batch->size;
-    const float *RESTRICT stamp = batch->stamps + star * size * size;
-    const float *RESTRICT variance = batch->variance + star * (batch->many ? size * size : 1);
+    const ptrdiff_t pixels = batch->size * batch->size;
+    const float *RESTRICT stamp = batch->stamps + star * pixels;
+    const float *RESTRICT variance = batch->variance + star * (batch->many ? pixels : 1);
     float *RESTRICT xs = work->rows[X], *RESTRICT ys = work->rows[Y];
     float *RESTRICT values = work->rows[VALUE], *RESTRICT variances = work->rows[VARIANCE];
     float *RESTRICT core = work->rows[CORE];
+    int32_t *RESTRICT places = work->places;
     const float px = (float)x, py = (float)y, reach = (float)core2;
-    ptrdiff_t n = 0;
-    for (ptrdiff_t m = 0; m < batch->pixels; m++) {
-        const ptrdiff_t i = batch->circle[2 * m], j = batch->circle[2 * m + 1];
-        const float value = stamp[i * size + j];
-        xs[n] = (float)j;
-        ys[n] = (float)i;
-        values[n] = value;
-        variances[n] = variance[batch->many ? i * size + j : 0];
-        n += value == value;
+    ptrdiff_t n = batch->pixels;
+    int32_t bad = 0;
+    for (ptrdiff_t m = 0; m < n; m++)
+        values[m] = stamp[work->circle[m]];
+    for (ptrdiff_t m = 0; m < n; m++)
+        bad |= values[m] != values[m];
+    memcpy(xs, work->circle_x, (size_t)n * sizeof(float));
+    memcpy(ys, work->circle_y, (size_t)n * sizeof(float));
+    memcpy(places, work->circle, (size_t)n * sizeof(int32_t));
+    if (bad) {
+        n = 0;
+        for (ptrdiff_t m = 0; m < batch->pixels; m++) {
+            const float value = values[m];
+            xs[n] = xs[m];
+            ys[n] = ys[m];
+            places[n] = places[m];
+            values[n] = value;
+            n += value == value;
+        }
     }
+    for (ptrdiff_t m = 0; m < n; m++)
+        variances[m] = variance[batch->many ? places[m] : 0];
     work->n = n;
     work->padded = (n + LANES - 1) / LANES * LANES;
     for (ptrdiff_t m = n; m < work->padded; m++) {
@@ -353,13 +383,40 @@ INLINE void solve(const double *h, const double *g, double *d)
     }
 }
 
+/*
+ * Find the roots of the diagonal of the inverse from the Cholesky factor.
+ *
+ * Its columns are solved for side by side: divisions take long, and wait for each other.
+ */
+INLINE void standard_errors(const double *h, double *errors)
+{
+    double d[N_PARAMETERS][LANES], value[LANES];
+    for (int i = 0; i < N_PARAMETERS; i++) {
+        for (int l = 0; l < LANES; l++)
+            value[l] = l == i ? 1 : 0;
+        for (int j = 0; j < i; j++)
+            for (int l = 0; l < LANES; l++)
+                value[l] -= h[i * N_PARAMETERS + j] * d[j][l];
+        for (int l = 0; l < LANES; l++)
+            d[i][l] = value[l] / h[i * N_PARAMETERS + i];
+    }
+    for (int i = N_PARAMETERS - 1; i >= 0; i--) {
+        for (int j = i + 1; j < N_PARAMETERS; j++)
+            for (int l = 0; l < LANES; l++)
+                d[i][l] -= h[j * N_PARAMETERS + i] * d[j][l];
+        for (int l = 0; l < LANES; l++)
+            d[i][l] /= h[i * N_PARAMETERS + i];
+        errors[i] = sqrt(larger(d[i][i], 0));
+    }
+}
+
 /* Put values of the listed pixels back on a grid; NaN where there is none. */
 INLINE void to_grid(const Work *work, const float *values, ptrdiff_t size, double *grid)
 {
     for (ptrdiff_t k = 0; k < size * size; k++)
         grid[k] = NAN;
     for (ptrdiff_t m = 0; m < work->n; m++)
-        grid[(ptrdiff_t)work->rows[Y][m] * size + (ptrdiff_t)work->rows[X][m]] = values[m];
+        grid[work->places[m]] = values[m];
 }
 
 /*
@@ -414,6 +471,18 @@ INLINE double sharpness(const StarBatch *batch, const double *grid, double noise
     return worst;
 }
 
+/* Put values of the listed pixels on a grid with a margin; zeros where there is none. */
+INLINE void to_wide_grid(
+    const Work *work, const float *values, ptrdiff_t size, ptrdiff_t margin, double *grid)
+{
+    const ptrdiff_t wide = size + 2 * margin;
+    memset(grid, 0, (size_t)(wide * wide) * sizeof(double));
+    for (ptrdiff_t m = 0; m < work->n; m++) {
+        const ptrdiff_t i = (ptrdiff_t)work->rows[Y][m], j = (ptrdiff_t)work->rows[X][m];
+        grid[(i + margin) * wide + j + margin] = values[m];
+    }
+}
+
 /*
  * Find the most significant peak of the residuals outside of the star's own center.
  *
@@ -421,61 +490,74 @@ INLINE double sharpness(const StarBatch *batch, const double *grid, double noise
  * the center, and more than that farther out.
  */
 INLINE void companion(
-    const StarBatch *batch, const double *rest, const double *weight, const double *light,
-    double x, double y, double closest, double reach, double *out)
+    const StarBatch *batch, const Work *work, double x, double y, double flux, double *out)
 {
     const ptrdiff_t size = batch->size, side = batch->side, radius = side / 2;
+    const ptrdiff_t wide = size + 2 * radius;
+    const double closest = larger(0.6 * batch->fwhm, 1.0), reach = 0.5 * (double)size - 1;
+    const float *RESTRICT rest = work->rows[REST], *RESTRICT weight = work->rows[WEIGHT];
+    const float *RESTRICT light = work->rows[LIGHT];
+    double *RESTRICT rests = work->grid, *RESTRICT weights = work->grid2;
+    to_wide_grid(work, rest, size, radius, rests);
+    to_wide_grid(work, weight, size, radius, weights);
     double brightest = 0;
-    for (ptrdiff_t k = 0; k < size * size; k++)
-        brightest = light[k] > brightest ? light[k] : brightest;
+    for (ptrdiff_t m = 0; m < work->n; m++)
+        brightest = larger(light[m] * (float)flux, brightest);
     out[0] = 0;
-    for (ptrdiff_t i = 1; i < size - 1; i++)
-        for (ptrdiff_t j = 1; j < size - 1; j++) {
-            const double here = rest[i * size + j];
-            /* a peak worth 5 sigma is seen in its middle pixel */
-            if (!(here > 0) || here * here * weight[i * size + j] < 1)
-                continue;
-            const double v = (double)i - y, u = (double)j - x, rr = v * v + u * u;
-            if (rr < closest * closest || rr > (reach - 1) * (reach - 1))
-                continue;
-            double top = 0, bottom = 0;
-            for (ptrdiff_t p = i - radius; p <= i + radius; p++) {
-                if (p < 0 || p >= size)
-                    continue;
-                for (ptrdiff_t q = j - radius; q <= j + radius; q++) {
-                    if (q < 0 || q >= size || isnan(rest[p * size + q]))
-                        continue;
-                    const double k = batch->kernel[(p - i + radius) * side + q - j + radius];
-                    top += k * rest[p * size + q] * weight[p * size + q];
-                    bottom += k * k * weight[p * size + q];
-                }
+    for (ptrdiff_t m = 0; m < work->n; m++) {
+        const double here = rest[m];
+        /* a peak worth 5 sigma is seen in its middle pixel */
+        if (!(here > 0) || here * here * weight[m] < 1)
+            continue;
+        const ptrdiff_t i = (ptrdiff_t)work->rows[Y][m], j = (ptrdiff_t)work->rows[X][m];
+        if (i == 0 || j == 0 || i == size - 1 || j == size - 1)
+            continue;
+        const double v = (double)i - y, u = (double)j - x, rr = v * v + u * u;
+        if (rr < closest * closest || rr > reach * reach)
+            continue;
+        double top = 0, bottom = 0;
+        for (ptrdiff_t p = 0; p < side; p++)
+            for (ptrdiff_t q = 0; q < side; q++) {
+                const double k = batch->kernel[p * side + q];
+                const ptrdiff_t at = (i + p) * wide + j + q;
+                top += k * rests[at] * weights[at];
+                bottom += k * k * weights[at];
             }
-            if (!(bottom > 0))
-                continue;
-            const double model = larger(light[i * size + j], 0);
-            const double doubt = batch->model_error * (2 * model + sqrt(model * brightest));
-            const double strength = top / sqrt(bottom + bottom * doubt * bottom * doubt);
-            if (strength > out[0]) {
-                out[0] = strength;
-                out[1] = (double)j;
-                out[2] = (double)i;
-            }
+        if (!(bottom > 0))
+            continue;
+        const double model = larger(light[m] * (float)flux, 0);
+        const double doubt = batch->model_error * (2 * model + sqrt(model * brightest));
+        const double strength = top / sqrt(bottom + bottom * doubt * bottom * doubt);
+        if (strength > out[0]) {
+            out[0] = strength;
+            out[1] = (double)j;
+            out[2] = (double)i;
         }
+    }
 }
 
 /* Take the light of the neighbors of a star away; return their part in its core. */
 INLINE double subtract_neighbors(
     const StarBatch *batch, Work *work, ptrdiff_t me, double x0, double y0)
 {
-    double foreign = 0;
-    for (int64_t k = batch->pointer[me]; k < batch->pointer[me + 1]; k++) {
-        const double *other = batch->parameters + batch->index[k] * N_PARAMETERS;
-        if (!(other[2] > 0))
-            continue;
-        const double scale = 1 / (other[4] * other[4]);
-        squared_radius(work, batch->matrix, other[0] - x0, other[1] - y0, scale);
-        look_up(work, batch->table, batch->entries, batch->step, scale * other[2]);
-        foreign += subtract(work, batch->gain);
+    double near[FEW][N_PARAMETERS], foreign = 0;
+    const int64_t end = batch->pointer[me + 1];
+    for (int64_t first = batch->pointer[me]; first < end; first += FEW) {
+        const int64_t some = end - first < FEW ? end - first : FEW;
+        /* all at once: they are anywhere in memory, and take long to come from there */
+        for (int64_t k = 0; k < some; k++)
+            memcpy(
+                near[k], batch->parameters + batch->index[first + k] * N_PARAMETERS,
+                sizeof(near[k]));
+        for (int64_t k = 0; k < some; k++) {
+            const double *other = near[k];
+            if (!(other[2] > 0))
+                continue;
+            const double scale = 1 / (other[4] * other[4]);
+            squared_radius(work, batch->matrix, other[0] - x0, other[1] - y0, scale);
+            look_up(work, batch->table, batch->entries, batch->step, scale * other[2]);
+            foreign += subtract(work, batch->gain);
+        }
     }
     return foreign;
 }
@@ -558,12 +640,7 @@ INLINE void fit_star(const StarBatch *batch, Work *work, ptrdiff_t star)
     parameters[2] = at.flux;
     parameters[3] = at.sky;
     parameters[4] = at.width;
-    for (int i = 0; i < N_PARAMETERS; i++) {
-        double g[N_PARAMETERS] = { 0 }, d[N_PARAMETERS];
-        g[i] = 1;
-        solve(at.h, g, d);
-        errors[i] = sqrt(larger(d[i], 0));
-    }
+    standard_errors(at.h, errors);
     double chi2, chi2_all;
     core_sums(work, at.last_flux, batch->model_error, mine + SUMS, &chi2, &chi2_all);
     variance_sums(work, at.last_flux, mine);
@@ -574,15 +651,7 @@ INLINE void fit_star(const StarBatch *batch, Work *work, ptrdiff_t star)
     to_grid(work, work->rows[VALUE], size, work->grid);
     mine[SHARPNESS] = sharpness(batch, work->grid, mine[SUMS + 2] / larger(mine[SUMS], 1));
     if (batch->search && chi2_all > 1.15 * (double)work->n) {
-        float *RESTRICT light = work->rows[LIGHT];
-        for (ptrdiff_t m = 0; m < work->n; m++)
-            light[m] *= (float)at.last_flux;
-        to_grid(work, work->rows[REST], size, work->grid);
-        to_grid(work, work->rows[WEIGHT], size, work->grid2);
-        to_grid(work, work->rows[LIGHT], size, work->grid3);
-        companion(
-            batch, work->grid, work->grid2, work->grid3, at.x, at.y,
-            larger(0.6 * batch->fwhm, 1.0), 0.5 * (double)size, mine + COMPANION);
+        companion(batch, work, at.x, at.y, at.last_flux, mine + COMPANION);
         mine[COMPANION + 1] += x0;
         mine[COMPANION + 2] += y0;
     }
@@ -611,20 +680,24 @@ int fit_batch(const StarBatch *batch)
 {
     if (!within_bounds(batch))
         return OUT_OF_BOUNDS;
-    const size_t pixels = (size_t)(batch->size * batch->size);
+    const size_t wide = (size_t)(batch->size + batch->side), pixels = wide * wide;
     /* one more than there are: the next pixel is written before it is known to be good */
     const size_t row = ((size_t)batch->pixels / LANES + 1) * LANES;
-    float *memory = malloc((N_ROWS + 2) * row * sizeof(float) + 3 * pixels * sizeof(double));
+    float *memory = malloc((N_ROWS + 6) * row * sizeof(float) + 2 * pixels * sizeof(double));
     if (memory == NULL)
         return NO_MEMORY;
     Work work;
     work.grid = (double *)memory;
     work.grid2 = work.grid + pixels;
-    work.grid3 = work.grid2 + pixels;
     for (int k = 0; k < N_ROWS; k++)
-        work.rows[k] = (float *)(work.grid3 + pixels) + (size_t)k * row;
+        work.rows[k] = (float *)(work.grid2 + pixels) + (size_t)k * row;
     work.parts = work.rows[N_ROWS - 1] + row;
-    work.knots = (int32_t *)(work.parts + row);
+    work.circle_x = work.parts + row;
+    work.circle_y = work.circle_x + row;
+    work.knots = (int32_t *)(work.circle_y + row);
+    work.circle = work.knots + row;
+    work.places = work.circle + row;
+    list_circle(batch, &work);
     for (ptrdiff_t star = 0; star < batch->number; star++)
         fit_star(batch, &work, star);
     free(memory);

@@ -63,10 +63,8 @@ class FITSWCSTransformConverter(TransformConverterBase):
     types = ("spalipy_astro.models.FITSWCSTransform",)
 
     def to_yaml_tree_transform(self, model: Any, tag: str, ctx: Any) -> dict[str, Any]:
-        """Take the WCS apart."""
-        from spalipy_astro.models import wcs_to_tree
-
-        return {"wcs": wcs_to_tree(model.wcs)}
+        """Give the WCS, taken apart."""
+        return {"wcs": model.tree}
 
     def from_yaml_tree_transform(self, node: dict[str, Any], tag: str, ctx: Any) -> Any:
         """Put the WCS together."""

@@ -1,9 +1,12 @@
 """The exceptions of the package, with one base class, and its warning."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-from astropy.utils.exceptions import AstropyUserWarning
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spalipy_astro.errors._warnings import NotCompiledWarning
 
 __all__ = [
     "AlignmentError",
@@ -125,9 +128,10 @@ class ExportError(AlignmentError):
     """
 
 
-class NotCompiledWarning(AstropyUserWarning):
-    """
-    The pixel loops were not compiled when the package was installed, so they are slower.
+def __getattr__(name: str) -> Any:
+    if name != "NotCompiledWarning":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # astropy comes in with it, which a command line that is not understood must not wait for
+    from spalipy_astro.errors._warnings import NotCompiledWarning
 
-    What it means and what to change: :ref:`not-compiled`.
-    """
+    return NotCompiledWarning
