@@ -10,7 +10,7 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = "spalipy_astro/_compiled"
 SOURCES = {
-    "_detection": ["lines", "mesh", "peaks", "psf", "starfit"],
+    "_detection": ["lines", "mesh", "neighbors", "peaks", "psf", "starfit"],
     "_resampling": ["interpolation", "positions"],
     "_splines": ["splines"],
 }

@@ -25,7 +25,9 @@ SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
     "_detection": [
         "bright_lines",
+        "cut_squares",
         "difference_widths",
+        "find_neighbors",
         "fit_batch",
         "mesh_row",
         "psf_equations",
@@ -149,6 +151,44 @@ def test_detection(twins, field, kind):
     image = np.nan_to_num(field).astype(np.uint16) if kind == "integers" else field
     assert len(find_stars(image, error=error)) > 40
     assert all(twins[name] for name in MODULES["_detection"])
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 300])
+@pytest.mark.parametrize("spread", [(60, 40), (80, 0), (0, 0)])
+def test_neighbors(twins, number, spread):
+    """Of points in a field, in a row, and in one place; also where there is no room for all."""
+    position = 1e3 + np.random.default_rng(4).normal(size=(number, 2)) * spread
+    pointer, index = np.empty(number + 1, np.int64), np.zeros(number**2, np.int64)
+    found = _compiled.find_neighbors(position, 7.0, pointer, index)
+    distance = np.hypot(*(position[:, np.newaxis] - position).T)
+    near = (distance <= 7) & ~np.eye(number, dtype=bool)
+    assert index[:found].tolist() == np.nonzero(near)[1].tolist()
+    assert pointer.tolist() == [0, *near.sum(axis=1).cumsum()]
+    few = np.full(found // 2, -1)
+    assert _compiled.find_neighbors(position, 7.0, pointer, few) == found
+    assert found == 0 or (few == -1).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "strided", "reversed", "bool", ">f8", "read-only"])
+def test_squares(twins, kind):
+    """Of any type and order of pixels, at the edges and beyond them."""
+    image = np.arange(20 * 30.0).reshape(20, 30)
+    if kind == "strided":
+        image = image[1::2, 2::3]
+    elif kind == "reversed":
+        image = image[::-1].T[:, ::-1]
+    elif kind in ("bool", ">f8"):
+        image = (image % 5).astype(kind)
+    elif kind == "read-only":
+        image.flags.writeable = False
+    x, y = np.array([4, 0, 9, -1, 50, 6]), np.array([5, 0, 8, 3, 2, -40])
+    squares = np.zeros((6, 5, 5), image.dtype)
+    _compiled.cut_squares(image, x, y, squares)
+    np.testing.assert_array_equal(squares[0], image[3:8, 2:7])
+    np.testing.assert_array_equal(squares[1, 2:, 2:], image[:3, :3])
+    np.testing.assert_array_equal(squares[3, :, 3:], image[1:6, :2])
+    assert not squares[1, :2].any()
+    assert not squares[4:].any()
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
@@ -373,6 +413,33 @@ class TestArguments:
         with pytest.raises(ValueError, match=r"place must have the shape \(3, 3\), got \(2, 3\)"):
             lines(image[:8], 2, 4, value, place[:2])
 
+    def test_neighbors(self):
+        position, pointer = np.zeros((4, 2)), np.zeros(5, np.int64)
+        find, index = compiled("find_neighbors"), np.zeros(9, np.int64)
+        with pytest.raises(ValueError, match="reach must not be negative, got -1"):
+            find(position, -1.0, pointer, index)
+        with pytest.raises(ValueError, match=r"pointer must have the shape \(5,\), got \(4,\)"):
+            find(position, 1.0, pointer[:4], index)
+        for bad in (np.nan, np.inf, 1e308):
+            position[:2, 1] = bad, -1e308
+            with pytest.raises(IndexError, match="find_neighbors: a position"):
+                find(position, 1.0, pointer, index)
+
+    def test_squares(self):
+        image, place = np.zeros((9, 8)), np.zeros(2, np.int64)
+        cut = compiled("cut_squares")
+        for squares in (np.zeros((2, 4, 4)), np.zeros((2, 5, 5), np.float32)):
+            with pytest.raises(ValueError, match="of an odd size and of the image's type, got"):
+                cut(image, place, place, squares)
+        with pytest.raises(ValueError, match=r"squares must have the shape \(2, 5, 5\)"):
+            cut(image, place, place, np.zeros((2, 5, 4)))
+        with pytest.raises(ValueError, match="squares must be in C order"):
+            cut(image, place, place, np.zeros((2, 5, 10))[:, :, ::2])
+        with pytest.raises(ValueError, match="image must have 2 dimensions"):
+            cut(image[0], place, place, np.zeros((2, 5, 5)))
+        with pytest.raises(TypeError, match="image must be a numpy array, got list"):
+            cut([1], place, place, np.zeros((2, 5, 5)))
+
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):
             self.extent([[1.0, 2.0], [3.0, 4.0]], self.x)
@@ -399,6 +466,8 @@ class TestArguments:
         taps, table, table64 = _tables("lanczos3", np.dtype(np.float32))
         own = {
             "block": block,
+            "variance": np.empty((0, 0)),
+            "wide": np.empty((0, 0)),
             "x": x,
             "y": y,
             "corner": (0, 0, 10),
@@ -409,7 +478,7 @@ class TestArguments:
         } | change
         none = np.empty((0, 0, 0))
         compiled("interpolate_tile")(
-            (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
+            (own["block"], (own["variance"], own["wide"], 1.0), own["corner"], (10, 12)),
             own["x"],
             own["y"],
             (own["taps"], own["table"], table64),
@@ -438,6 +507,8 @@ class TestArguments:
             ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 8\)"),
             ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
             ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
+            ({"variance": np.ones((1, 9))}, ValueError, r"variance must have the shape \(1, 120"),
+            ({"wide": np.ones((2, 120))}, ValueError, r"wide must have the shape \(1, 120"),
         ],
     )
     def test_tile_beyond_arrays(self, change, error, message):
@@ -460,11 +531,24 @@ class TestArguments:
         }[kind]
         for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
             pixels, values = block.copy(), spread.copy()
-            loop(kind, pixels, values)
+            assert not loop(kind, 1.0, pixels, values)
             np.testing.assert_allclose(values[0], variance, rtol=1e-15)
             assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
             with pytest.raises(ValueError, match="kind must be std, var, ivar, got"):
-                compiled("accept_uncertainties")("rms", pixels, values)
+                compiled("accept_uncertainties")("rms", 1.0, pixels, values)
+
+    def test_single_uncertainties(self):
+        """In a unit; infinite where float32 does not hold them."""
+        spread = np.array([[2, 1e13, 1e-13, 0, -1]], np.float32)
+        for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert loop("std", 2.0, pixels, values)
+            assert values.tolist() == [[2, np.inf, np.inf, 0, 0.5]]
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert not loop("var", 2.0, pixels, values)
+            assert np.isfinite(pixels).tolist() == [[True, True, True, True, False]]
+        with pytest.raises(TypeError, match="spread must be of type float64, got float32"):
+            compiled("accept_uncertainties")("std", 1.0, np.ones(spread.shape), values)
 
     def test_stars_that_are_not_there(self):
         kernel = np.ones((3, 3))

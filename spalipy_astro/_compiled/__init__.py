@@ -14,7 +14,9 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "bright_lines",
+    "cut_squares",
     "difference_widths",
+    "find_neighbors",
     "fit_batch",
     "flags_tile",
     "interpolate_tile",
@@ -30,7 +32,9 @@ __all__ = [
 ]
 
 bright_lines = choose("_detection", "bright_lines")
+cut_squares = choose("_detection", "cut_squares")
 difference_widths = choose("_detection", "difference_widths")
+find_neighbors = choose("_detection", "find_neighbors")
 fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")

@@ -61,6 +61,11 @@ cdef extern from "src/detection.h" nogil:
         float *, float *)
     void c_difference_widths "difference_widths"(
         const float *, Py_ssize_t, const int64_t *, Py_ssize_t, Py_ssize_t, double, double *)
+    int c_find_neighbors "find_neighbors"(
+        const double *, Py_ssize_t, double, int64_t *, int64_t *, Py_ssize_t, Py_ssize_t *)
+    void c_cut_squares "cut_squares"(
+        const char *, const Py_ssize_t *, const Py_ssize_t *, Py_ssize_t, const int64_t *,
+        const int64_t *, Py_ssize_t, Py_ssize_t, char *)
     int c_bright_lines "bright_lines"(
         const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *,
         int64_t *)
@@ -118,6 +123,50 @@ def difference_widths(object values, object pairs, double sigma, object widths):
         c_difference_widths(
             <const float *>v.buf, v.shape[1], rows, p.shape[0], v.shape[0], sigma,
             <double *>out.buf)
+
+
+def find_neighbors(object position, double reach, object pointer, object index):
+    """List the neighbors of each point; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *points = arrays.take(position, "position", DOUBLE, 2)
+    cdef Py_buffer *pointers = arrays.take(pointer, "pointer", INTEGER, 1, writable=True)
+    cdef Py_buffer *indices = arrays.take(index, "index", INTEGER, 1, writable=True)
+    expect(points, "position", (None, 2))
+    expect(pointers, "pointer", (points.shape[0] + 1,))
+    if not reach >= 0:
+        raise ValueError(f"reach must not be negative, got {reach}")
+    cdef Py_ssize_t number = 0
+    cdef int status
+    with nogil:
+        status = c_find_neighbors(
+            <const double *>points.buf, points.shape[0], reach, <int64_t *>pointers.buf,
+            <int64_t *>indices.buf, indices.shape[0], &number)
+    check(status, "find_neighbors")
+    return number
+
+
+def cut_squares(object image, object x, object y, object squares):
+    """Copy squares around pixels; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take_any(image, "image", 2)
+    cdef Py_buffer *columns = arrays.take(x, "x", INTEGER, 1)
+    cdef Py_buffer *rows = arrays.take(y, "y", INTEGER, 1)
+    cdef Py_buffer *out = arrays.take_any(squares, "squares", 3, writable=True)
+    cdef Py_ssize_t n = columns.shape[0], size = out.shape[1]
+    expect(rows, "y", (n,))
+    expect(out, "squares", (n, size, size))
+    if size % 2 == 0 or out.itemsize != pixels.itemsize:
+        raise ValueError(
+            f"squares must be of an odd size and of the image's type, got the shape {shape(out)} and "
+            f"{out.itemsize} bytes a pixel for {pixels.itemsize}"
+        )
+    if not PyBuffer_IsContiguous(out, b"C"):
+        raise ValueError("squares must be in C order")
+    with nogil:
+        c_cut_squares(
+            <const char *>pixels.buf, pixels.shape, pixels.strides, pixels.itemsize,
+            <const int64_t *>columns.buf, <const int64_t *>rows.buf, n, size // 2,
+            <char *>out.buf)
 
 
 def bright_lines(object image, Py_ssize_t near, Py_ssize_t far, object value, object place):

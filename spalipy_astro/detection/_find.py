@@ -432,7 +432,9 @@ def _fit(
     pixel = np.concatenate((pixel, more))
     noise = frame.background.at(*more.T)[1]
     fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
-    near = np.flatnonzero(cKDTree(place).query(fits.position)[0] < 1.5 * radius)
+    reach = 1.5 * radius
+    distance, _ = cKDTree(place).query(fits.position, distance_upper_bound=2 * reach)
+    near = np.flatnonzero(distance < reach)
     full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
     none = np.zeros(len(hidden), dtype=bool)
     return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
@@ -485,17 +487,20 @@ def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
 
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
     """List the stars next to which the residuals have a peak that is no star yet."""
+    from spalipy_astro.detection._probe import neighbor_pairs
+
     strength, x, y = fits.companion.T
     rows = np.flatnonzero((strength > threshold) & ~spoiled & (fits.sharpness < 4.5))
     if len(rows) == 0:
         return rows
     place = np.column_stack((x, y))[rows]
-    known = cKDTree(fits.position).query(place)[0] < 0.6 * fwhm
-    rows, place = rows[~known], place[~known]
-    if len(rows) == 0:
-        return rows
-    pairs = cKDTree(place).query_pairs(fwhm, output_type="ndarray")
-    weaker = np.where(strength[rows[pairs[:, 0]]] < strength[rows[pairs[:, 1]]], *pairs.T)
+    one, two = neighbor_pairs(np.concatenate((fits.position, place)), 0.6 * fwhm)
+    known = two[one < len(fits)] - len(fits)
+    new = np.ones(len(rows), dtype=bool)
+    new[known[known >= 0]] = False
+    rows, place = rows[new], place[new]
+    one, two = neighbor_pairs(place, fwhm)
+    weaker = np.where(strength[rows[one]] < strength[rows[two]], one, two)
     return np.delete(rows, weaker)
 
 
@@ -521,9 +526,9 @@ def _is_blended(fits: Fits, reach: float) -> NDArray:
 
 def _without_doubles(fits: Fits, reach: float) -> NDArray:
     """Return False for the fainter of two detections of one star."""
+    from spalipy_astro.detection._probe import neighbor_pairs
+
     keep = np.ones(len(fits), dtype=bool)
-    pairs = cKDTree(fits.position).query_pairs(reach, output_type="ndarray")
-    if len(pairs):
-        brighter = fits.flux[pairs[:, 0]] >= fits.flux[pairs[:, 1]]
-        keep[np.where(brighter, pairs[:, 1], pairs[:, 0])] = False
+    one, two = neighbor_pairs(fits.position, reach)
+    keep[np.where(fits.flux[one] >= fits.flux[two], two, one)] = False
     return keep

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro import _compiled
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -20,6 +20,7 @@ __all__ = [
     "fit_all",
     "measure_profile",
     "neighbor_lists",
+    "neighbor_pairs",
     "noise_law",
     "overlap",
     "window_radius",
@@ -50,6 +51,7 @@ _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
 _BATCH_PIXELS = 400_000
+_NEIGHBORS = 8  # of a star in the mean; for more there is room at the second attempt
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
@@ -58,13 +60,21 @@ _LARGE = 2_000_000
 
 def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
     """For every star the others within ``reach``, as pointers into one index array."""
-    pairs = cKDTree(position).query_pairs(reach, output_type="ndarray")
-    one, two = pairs.astype(np.int64).T
-    # by star, and its neighbors in their order: as one number, which is faster to sort than two
-    number = np.sort(np.concatenate((one, two)) * len(position) + np.concatenate((two, one)))
-    star, other = np.divmod(number, max(len(position), 1))
-    counts = np.bincount(star, minlength=len(position))
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), other
+    position = np.ascontiguousarray(position, dtype=np.float64)
+    pointer = np.empty(len(position) + 1, np.int64)
+    index = np.empty(_NEIGHBORS * len(position), np.int64)
+    number = _compiled.find_neighbors(position, float(reach), pointer, index)
+    if number > len(index):
+        index = np.empty(number, np.int64)
+        _compiled.find_neighbors(position, float(reach), pointer, index)
+    return pointer, index[:number]
+
+
+def neighbor_pairs(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
+    """Both stars of all pairs within ``reach``; the first has the smaller number."""
+    pointer, other = neighbor_lists(position, reach)
+    me = np.repeat(np.arange(len(position)), np.diff(pointer))
+    return me[me < other], other[me < other]
 
 
 def window_radius(fwhm: float) -> int:
@@ -79,10 +89,11 @@ def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) ->
     return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
 
 
-def changed_light(before: NDArray, fits: Fits, fwhm: float) -> NDArray:
-    """How much of each star's light is elsewhere than before."""
-    step = np.abs(fits.position - before[:, :2]).max(axis=1)
-    return np.abs(fits.flux - before[:, 2]) + np.abs(fits.flux) * np.minimum(2 * step / fwhm, 1)
+def changed_light(before: NDArray, after: NDArray, fwhm: float) -> NDArray:
+    """How much of each star's light is elsewhere than before: of ``x``, ``y`` and flux."""
+    step = np.abs(after - before)
+    moved = np.minimum(2 * np.maximum(step[:, 0], step[:, 1]) / fwhm, 1)
+    return step[:, 2] + np.abs(after[:, 2]) * moved
 
 
 def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
@@ -108,19 +119,25 @@ def fit_all(
     saturated, bad : `~numpy.ndarray` of bool, shape (N,)
         Whether a pixel of the core saturates or is bad.
     """
-    pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
-    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    pointer, index = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
+    me, other = np.repeat(np.arange(len(fits)), np.diff(pointer)), index
+    if members is None:
+        members = np.arange(len(fits))
+    else:
+        wanted = np.zeros(len(fits), dtype=bool)
+        wanted[members] = True
+        me, other = me[wanted[me]], other[wanted[me]]
     seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    members = np.arange(len(fits)) if members is None else members
     batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
     kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
     rows = np.arange(len(members))
-    for _ in range(passes):
-        before = fits.parameters.copy()
+    for k in range(passes):
+        fitted = members[rows]
+        before = fits.parameters[fitted, :3]
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             part = members[some]
@@ -128,8 +145,10 @@ def fit_all(
                 stamps, variance, full = frame.cutouts(pixel[part], radius)
             else:
                 stamps, variance, full = (plane[some] for plane in kept)
-            saturated[part] = full[:, core].any(axis=1)
-            bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
+            if k == 0:
+                over, values = full[:, core], stamps[:, core]
+                saturated[part] = over.any(axis=1)
+                bad[part] = (np.isnan(values) & ~over).any(axis=1)
             fit_stars(
                 fits,
                 part,
@@ -137,16 +156,19 @@ def fit_all(
                 variance,
                 pixel[part] - radius,
                 profile,
-                (pointer, other),
+                (pointer, index),
                 inverse_gain=frame.inverse_gain,
                 model_error=frame.model_error,
                 search=search,
             )
+        if k == passes - 1:
+            break
         # once more those in which the light of their neighbors has changed noticeably
-        change = changed_light(before, fits, profile.fwhm)
-        noise = np.abs(fits.flux) / np.maximum(fits.snr, 1)
-        restless = np.bincount(me, change[other] * seen, len(fits)) > _RESTLESS * noise
-        rows = rows[restless[members[rows]]]
+        change = np.zeros(len(fits))
+        change[fitted] = changed_light(before, fits.parameters[fitted, :3], profile.fwhm)
+        noise = np.abs(fits.flux[fitted]) / np.maximum(fits.snr[fitted], 1)
+        foreign = np.bincount(me, change[other] * seen, len(fits))
+        rows = rows[foreign[fitted] > _RESTLESS * noise]
     return saturated, bad
 
 

@@ -29,7 +29,7 @@ _MOST_TRAILS = 40
 _MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 4
-_AT_ONCE = 1 << 16  # blocks of lines
+_AT_ONCE = 1 << 16  # pixels, or blocks of lines
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
@@ -286,20 +286,15 @@ class _Strip:
         t = first + np.arange(n * _BLOCK)
         self.t = t.reshape(n, _BLOCK).mean(axis=1)
         self.u = np.arange(-reach, reach + 1.0)
-        normal = np.array([-self.along[1], self.along[0]])
-        x = start[0] + t * self.along[0] + self.u[:, None] * normal[0]
-        y = start[1] + t * self.along[1] + self.u[:, None] * normal[1]
-        values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
-        level, noise = background.at(np.clip(x[reach], 0, nx - 1), np.clip(y[reach], 0, ny - 1))
-        values -= level.astype(np.float32)
-        values /= noise.astype(np.float32)
-        for other in known:
-            values[other.holds(x, y)] = np.nan
-        blocks = np.sort(values.reshape(-1, n, _BLOCK), axis=2)  # NaN to the end
-        number = np.count_nonzero(np.isfinite(blocks), axis=2)
-        rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
-        light = np.take_along_axis(blocks, rank[..., None], axis=2)[..., 0]
-        self.light = np.where(number >= _BLOCK // 2, light, np.nan).T
+        x, y = start[0] + t * self.along[0], start[1] + t * self.along[1]
+        level, noise = background.at(np.clip(x, 0, nx - 1), np.clip(y, 0, ny - 1))
+        sky = level.astype(np.float32), noise.astype(np.float32)
+        self.light = np.empty((n, len(self.u)), np.float32)
+        step = max(_AT_ONCE // len(t), 1)
+        for k in range(0, len(self.u), step):
+            some = slice(k, k + step)
+            aside = self.u[some, None] * np.array([-self.along[1], self.along[0]])[:, None, None]
+            self.light[:, some] = _darker(source, x + aside[0], y + aside[1], sky, known).T
 
     def refine(self) -> tuple[NDArray, NDArray] | None:
         """Fit the line to the light near the segment that it was given for."""
@@ -387,6 +382,24 @@ class _Strip:
         at_end = last == len(self.t) - 1
         ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
         return Trail(self.start, self.along, ends, half + 2.0)
+
+
+def _darker(
+    source: PixelSource, x: NDArray, y: NDArray, sky: tuple[NDArray, NDArray], known: list[Trail]
+) -> NDArray:
+    """Return the darker pixels of the blocks of lines, in units of the noise above the sky."""
+    values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
+    level, noise = sky
+    values -= level
+    values /= noise
+    for other in known:
+        values[other.holds(x, y)] = np.nan
+    blocks = values.reshape(len(values), -1, _BLOCK)
+    blocks.sort(axis=2)  # NaN to the end
+    number = np.count_nonzero(np.isfinite(blocks), axis=2)
+    rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
+    light = np.take_along_axis(blocks, rank[..., None], axis=2)[..., 0]
+    return np.where(number >= _BLOCK // 2, light, np.nan)
 
 
 def _columns(first: NDArray, last: NDArray, place: NDArray) -> NDArray[np.intp]:
