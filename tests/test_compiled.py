@@ -16,6 +16,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from spalipy_astro import _compiled
 from spalipy_astro._compiled import starcolumns
 from spalipy_astro.detection import find_stars
+from spalipy_astro.matching._cells import sort_into_cells
 from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
@@ -33,6 +34,7 @@ MODULES = {
         "psf_equations",
         "strip_peaks",
     ],
+    "_matching": ["equal_codes", "witness_scores"],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
@@ -48,6 +50,7 @@ TOLERANCES = {
     "mesh_row": {"rtol": 1e-3},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
     "strip_peaks": {"rtol": 1e-5},
+    "witness_scores": {"rtol": 1e-11, "atol": 1e-11},
 }
 
 
@@ -167,6 +170,71 @@ def test_neighbors(twins, number, spread):
     few = np.full(found // 2, -1)
     assert _compiled.find_neighbors(position, 7.0, pointer, few) == found
     assert found == 0 or (few == -1).all()
+
+
+@pytest.mark.parametrize("number", [1, 2, 300])
+@pytest.mark.parametrize("spread", [(1, 1, 1, 1), (2, 1), (1, 0, 1), (0, 0)])
+def test_equal_codes(twins, number, spread):
+    """All within the radius; also of codes far away, and where there is no room for all."""
+    rng = np.random.default_rng(4)
+    known = rng.normal(size=(number, len(spread))) * spread
+    codes = np.vstack((rng.normal(size=(50, len(spread))), known[:9], np.full(len(spread), -1e9)))
+    cells, radius = sort_into_cells(known), 0.4
+    distance = np.sqrt(np.sum((codes[:, np.newaxis] - known) ** 2, axis=2))
+    pairs = np.nonzero(distance <= radius)
+    room = len(pairs[0])
+    row, index, far = np.zeros(room, np.int64), np.zeros(room, np.int64), np.zeros(room)
+    assert _compiled.equal_codes(cells, codes, radius, row, index, far) == room
+    order = np.lexsort((index, row))
+    np.testing.assert_array_equal((row[order], index[order]), pairs)
+    np.testing.assert_allclose(far[order], distance[pairs], rtol=1e-14)
+    few = np.full(room // 2, -1)
+    some = np.zeros(room // 2)
+    assert _compiled.equal_codes(cells, codes, radius, few, few.copy(), some) == room
+    none = np.empty((0, len(spread)))
+    assert _compiled.equal_codes(cells, none, radius, few, few.copy(), some) == 0
+
+
+@pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.8, 0.95)])
+@pytest.mark.parametrize("kind", ["field", "cluster", "row", "one"])
+def test_witnesses(twins, kind, shares):
+    """Scores are the sums of log-ratios, or the best of them, and silence counts for nothing."""
+    rng = np.random.default_rng(6)
+    stars = rng.uniform(0, 300, (1 if kind == "one" else 80, 2))
+    if kind == "cluster":
+        stars[:40] = 150 + rng.standard_t(2, (40, 2))
+    elif kind == "row":
+        stars[:, 1] = 20
+    n = len(stars)
+    err, density = rng.uniform(0.02, 0.2, n), rng.uniform(1e-4, 1e-3, n)
+    source = rng.uniform(0, 300, (60, 2))
+    similarity = np.column_stack(
+        (
+            rng.normal(size=(40, 2)),
+            rng.uniform(0, 300, (40, 2)),
+            np.resize([1.0, -1.0], 40),
+            rng.uniform(0, 1, 40),
+            rng.uniform(0, 300, (40, 2)),
+            rng.uniform(10, 60, 40),
+        )
+    )
+    # the first puts its witnesses onto template stars, the second all of them outside
+    similarity[0, :5], similarity[1, 2:4] = (1, 0, 0, 0, 1), 1e6
+    source[: min(n, 20)] = stars[-20:]
+    witnesses = rng.integers(0, 60, (40, 17))
+    witnesses[0] = np.arange(17)
+    frame, scores = np.array([[-0.5, -0.5], [299.5, 310.5]]), np.full(40, np.nan)
+    lists = (source, rng.uniform(0.02, 0.2, 60), err, density)
+    pattern = rng.integers(0, 60, (40, 4))
+    pattern[0] = 59
+    cells = sort_into_cells(stars)
+    arguments = (similarity, witnesses, pattern, scores)
+    _compiled.witness_scores(cells, lists, frame, np.array(shares), 1e-4, *arguments)
+    assert twins["witness_scores"] == 1
+    if n > 1:
+        assert scores[0] == max(scores)
+        assert scores[0] > 20
+    assert scores[1] == 0
 
 
 @pytest.mark.parametrize("kind", ["plain", "strided", "reversed", "bool", ">f8", "read-only"])
@@ -296,6 +364,88 @@ def test_small_images(twins, shape):
         out = resample(image, Identity(2), method=method)
         np.testing.assert_allclose(out, image, atol=1e-5)
         assert resample(image, Identity(2), method=method, shape=(1, 1)).shape == (1, 1)
+
+
+class TestMatchingArguments:
+    """What would be read or written beyond an array is an error."""
+
+    def of_codes(self, number=9):
+        cells = sort_into_cells(np.random.default_rng(2).normal(size=(number, 4)))
+        return [
+            cells,
+            np.zeros((3, 4)),
+            0.1,
+            np.zeros(5, np.int64),
+            np.zeros(5, np.int64),
+            np.zeros(5),
+        ]
+
+    @pytest.mark.parametrize(
+        ("place", "value", "words"),
+        [
+            (1, np.zeros((3, 2)), "codes must have the shape"),
+            (4, np.zeros(4, np.int64), "index must have the shape"),
+            (5, np.zeros(6), "distance must have the shape"),
+        ],
+    )
+    def test_codes(self, place, value, words):
+        arguments = self.of_codes()
+        compiled("equal_codes")(*arguments)
+        arguments[place] = value
+        with pytest.raises(ValueError, match=words):
+            compiled("equal_codes")(*arguments)
+
+    @pytest.mark.parametrize(
+        ("place", "value", "error"),
+        [
+            (1, np.full(9, 9), IndexError),
+            (1, np.full(9, -1), IndexError),
+            (1, np.zeros(8, np.int64), ValueError),
+            (2, np.array([0, 10]), IndexError),
+            (2, np.array([0, 5, 4, 9]), IndexError),
+            (2, np.array([0]), ValueError),
+            (5, 0.0, ValueError),
+            (6, 0, ValueError),
+        ],
+    )
+    def test_cells(self, place, value, error):
+        cells, *others = self.of_codes()
+        cells = (*cells[:6], 1)
+        cells = (*cells[:2], np.array([0, 9]), *cells[3:])
+        compiled("equal_codes")(cells, *others)
+        cells = (*cells[:place], value, *cells[place + 1 :])
+        with pytest.raises(error, match=r"cells"):
+            compiled("equal_codes")(cells, *others)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error"),
+        [
+            ("witnesses", np.full((3, 5), 4), IndexError),
+            ("witnesses", np.full((3, 5), -1), IndexError),
+            ("witnesses", np.zeros((2, 5), np.int64), ValueError),
+            ("pattern", np.zeros((2, 4), np.int64), ValueError),
+            ("similarity", np.ones((3, 8)), ValueError),
+            ("shares", np.empty(0), ValueError),
+            ("shares", np.ones(5), ValueError),
+            ("frame", np.zeros((1, 2)), ValueError),
+        ],
+    )
+    def test_witnesses(self, name, value, error):
+        lists = (np.zeros((4, 2)), np.ones(4), np.ones(2), np.ones(2))
+        plain = {
+            "cells": sort_into_cells(np.array([[1.0, 2.0], [3.0, 5.0]])),
+            "stars": lists,
+            "frame": np.array([[0.0, 0.0], [9.0, 9.0]]),
+            "shares": np.array([0.5]),
+            "bending": 0.1,
+            "similarity": np.ones((3, 9)),
+            "witnesses": np.zeros((3, 5), np.int64),
+            "pattern": np.zeros((3, 4), np.int64),
+            "scores": np.zeros(3),
+        }
+        compiled("witness_scores")(*plain.values())
+        with pytest.raises(error, match=name):
+            compiled("witness_scores")(*{**plain, name: value}.values())
 
 
 class TestSplineArguments:

@@ -1,9 +1,9 @@
 """
-The loops over pixels, in C.
+The loops over pixels, stars and patterns, in C.
 
 They are compiled when the package is installed. Where there was no compiler, functions of the same
-names in ``_detection_numpy``, ``_resampling_numpy`` and ``_splines_numpy`` take their place: these
-say what each does, and the tests compare the two.
+names in ``_detection_numpy``, ``_matching_numpy``, ``_resampling_numpy`` and ``_splines_numpy``
+take their place: these say what each does, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = [
     "bright_lines",
     "cut_squares",
     "difference_widths",
+    "equal_codes",
     "find_neighbors",
     "fit_batch",
     "flags_tile",
@@ -29,6 +30,7 @@ __all__ = [
     "spline_tile",
     "spline_variance",
     "strip_peaks",
+    "witness_scores",
 ]
 
 bright_lines = choose("_detection", "bright_lines")
@@ -39,6 +41,9 @@ fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
+
+equal_codes = choose("_matching", "equal_codes")
+witness_scores = choose("_matching", "witness_scores")
 
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
 from spalipy_astro.matching._bounds import Bounds
 from spalipy_astro.matching._quads import Patterns
-from spalipy_astro.matching._starfield import StarField, comparable, hope_of, log_ratios
+from spalipy_astro.matching._starfield import DISTRACTORS, SHARES, StarField, comparable
 
 __all__ = ["Hypotheses", "ask_witnesses", "from_pairs", "from_patterns"]
 
@@ -21,6 +22,8 @@ Query = Callable[[FloatArray, float], tuple[IntArray, IntArray, FloatArray]]
 _MANY_PATTERNS = 100_000  # from which on a smaller radius is tried first
 _WITNESSES = 16  # stars around a pattern that are asked about it
 _MORE_WITNESSES = 48  # ... where most of them know nothing
+_DEPTHS = 4096  # more than there are powers of two
+_BENDING = 0.05  # px per px**2 from the pattern, over the half diagonal: what distortion may do
 _PAIRS = 400_000  # pairs of pairs of stars that are looked at
 
 
@@ -54,6 +57,12 @@ class Hypotheses:
 
     def __len__(self) -> int:
         return len(self.a)
+
+    @staticmethod
+    def joined(parts: list[Hypotheses]) -> Hypotheses:
+        """Return the hypotheses of one or more parts, one after the other."""
+        names = Hypotheses.__dataclass_fields__
+        return Hypotheses(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 def from_patterns(
@@ -95,10 +104,18 @@ def from_patterns(
         i, j, distance, flip = i[near], j[near], distance[near], flip[near]
     order = np.lexsort((j, i, flip, distance))[:most]
     i, j, flip = i[order], j[order], flip[order]
-    found = _similarities(
-        source, template, patterns.stars[i], known.stars[j], flip, patterns.level[i]
-    )
-    return found[np.flatnonzero(bounds.allow(found.a, found.b, found.mirrored))[:budget]]
+    parts, number = [], 0
+    for start in range(0, max(len(i), 1), budget):
+        rows = slice(start, start + budget)
+        s, t = i[rows], j[rows]
+        found = _similarities(
+            source, template, patterns.stars[s], known.stars[t], flip[rows], patterns.level[s]
+        )
+        parts.append(found[bounds.allow(found.a, found.b, found.mirrored)])
+        number += len(parts[-1])
+        if number >= budget:
+            break
+    return Hypotheses.joined(parts)[:budget]
 
 
 def from_pairs(
@@ -179,7 +196,7 @@ def ask_witnesses(
     hopeful: bool = False,
 ) -> FloatArray:
     """
-    Sum the log-ratios of the stars around each pattern.
+    Sum the log-ratios of the stars around each pattern, see `log_ratios` and `hope_of`.
 
     Parameters
     ----------
@@ -196,51 +213,50 @@ def ask_witnesses(
     ndarray, shape (H,)
     """
     half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
-    number = _MORE_WITNESSES if hopeful else _WITNESSES
-    near, n_template = _witnesses(source, template, h, number)
-    own = np.any(near[:, :, np.newaxis] == h.source[:, np.newaxis, :], axis=2)
-    z = source.xy[near] @ (1, 1j)
-    z = np.where(h.mirrored[:, np.newaxis], z.conj(), z)
-    image = h.a[:, np.newaxis] * z + h.b[:, np.newaxis]
+    most = _MORE_WITNESSES if hopeful else _WITNESSES
+    near, n_template = _witnesses(source, template, h, most)
     pattern = template.xy[h.template] @ (1, 1j)
     middle = pattern.mean(axis=1)
     size = np.sqrt(np.mean(np.abs(pattern - middle[:, np.newaxis]) ** 2, axis=1))
-    points = np.stack((image.real, image.imag), axis=-1)
-    distance, nearest = np.empty(near.shape), np.empty(near.shape, np.intp)
-    for size_t in np.unique(n_template):
-        rows = np.flatnonzero(n_template == size_t)
-        distance[rows], nearest[rows] = template.tree(int(size_t)).query(points[rows])
-    scale = np.abs(h.a)[:, np.newaxis]
-    noise = np.sqrt(
-        (scale * source.err[near]) ** 2
-        + template.err[nearest] ** 2
-        + h.rms[:, np.newaxis] ** 2
-        + 0.1**2
-    )
-    away = np.abs(image - middle[:, np.newaxis])
-    sigma = noise * (1 + away / size[:, np.newaxis])
-    sigma = np.hypot(sigma, 0.05 / (half * scale) * away**2)
-    density = template.density[nearest] * n_template[:, np.newaxis] / len(template)
-    ratios = log_ratios(distance, density, sigma)
-    silent = own | np.any((points < frame[0]) | (points > frame[1]), axis=-1)
-    ratios = np.where(silent, 0.0, ratios)
-    return hope_of(ratios) if hopeful else np.sum(ratios, axis=1)
+    turned = np.where(h.mirrored, -1.0, 1.0)
+    parts = (h.a.real, h.a.imag, h.b.real, h.b.imag, turned, h.rms, middle.real, middle.imag, size)
+    similarity = np.column_stack(parts)
+    shares = np.array(SHARES if hopeful else (DISTRACTORS,))
+    own = h.source.astype(np.int64, copy=False)
+    scores = np.empty(len(h))
+    for number in np.unique(n_template):
+        rows = np.flatnonzero(n_template == number)
+        density = template.density[:number] * number / len(template)
+        some = np.empty(len(rows))
+        _compiled.witness_scores(
+            template.cells(int(number)),
+            (source.xy, source.err, template.err[:number], density),
+            frame,
+            shares,
+            _BENDING / half,
+            similarity[rows],
+            near[rows],
+            own[rows],
+            some,
+        )
+        scores[rows] = some
+    return scores
 
 
 def _witnesses(
     source: StarField, template: StarField, h: Hypotheses, number: int
 ) -> tuple[IntArray, IntArray]:
     """Return the stars around each pattern, and among how many template stars to seek them."""
-    near = np.repeat(h.source[:, :1], number + 1, axis=1)  # itself where there are no more
-    n_template = np.empty(len(h), np.intp)
-    # Steps of two in the depth of the template keep its trees few.
-    depth = np.round(np.log2(np.abs(h.a)))
+    near = np.repeat(h.source[:, :1].astype(np.int64), number + 1, axis=1)  # itself: no more
     for level in np.unique(h.level):
         rows = np.flatnonzero(h.level == level)
         found = source.levels.neighbors(int(level), number)[h.source[rows, 0]]
         near[rows, : found.shape[1]] = found
-        size = source.levels.sizes[level]
-        for step in np.unique(depth[rows]):
-            among = comparable(source, template, size, float(2.0**step))
-            n_template[rows[depth[rows] == step]] = among
-    return near, n_template
+    # Steps of two in the depth of the template keep its grids few.
+    depth = np.round(np.log2(np.abs(h.a))).astype(int)
+    kinds, kind = np.unique(h.level * _DEPTHS + depth + _DEPTHS // 2, return_inverse=True)
+    among = [
+        comparable(source, template, source.levels.sizes[level], 2.0 ** (step - _DEPTHS // 2))
+        for level, step in zip(*(part.tolist() for part in np.divmod(kinds, _DEPTHS)), strict=True)
+    ]
+    return near, np.array(among, dtype=np.intp)[kind]

@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro import _compiled
+from spalipy_astro.matching._cells import Cells, sort_into_cells
+
 __all__ = ["PatternIndex", "Patterns", "StarLevels", "find_patterns", "pattern_codes"]
 
 FloatArray = NDArray[np.float64]
@@ -174,7 +177,7 @@ def find_patterns(
 
 class PatternIndex:
     """
-    The patterns of a star list in a k-d tree over their codes.
+    The patterns of a star list, sorted by their codes.
 
     Parameters
     ----------
@@ -185,9 +188,20 @@ class PatternIndex:
         self.patterns = patterns
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        # balanced: it takes longer to make, and half the time to search
-        return cKDTree(self.patterns.codes, compact_nodes=False)
+    def _cells(self) -> Cells:
+        return sort_into_cells(self.patterns.codes)
+
+    def _within(
+        self, codes: FloatArray, radius: float, room: int
+    ) -> tuple[IntArray, IntArray, FloatArray]:
+        """Find all pairs of codes within a radius; `room` for so many may do."""
+        while True:
+            row, index = np.empty(room, np.int64), np.empty(room, np.int64)
+            distance = np.empty(room)
+            found = _compiled.equal_codes(self._cells, codes, radius, row, index, distance)
+            if found <= room:
+                return row[:found], index[:found], distance[:found]
+            room = found
 
     def query(self, codes: FloatArray, radius: float) -> tuple[IntArray, IntArray, FloatArray]:
         """
@@ -210,8 +224,8 @@ class PatternIndex:
         # All patterns of a lattice have a few codes, which would make as many pairs as there are
         # patterns squared.
         some = np.linspace(0, len(codes) - 1, min(len(codes), _PROBES)).astype(np.intp)
-        probed = self._tree.query_ball_point(codes[some], radius, return_length=True)
-        step = max(1, int(probed.mean() * len(codes) // _MOST_PAIRS))
-        other = cKDTree(codes[::step], balanced_tree=False, compact_nodes=False)
-        found = other.sparse_distance_matrix(self._tree, radius, output_type="ndarray")
-        return found["i"] * step, found["j"], found["v"]
+        probed = len(self._within(codes[some], radius, _PROBES)[0]) / len(some)
+        step = max(1, int(probed * len(codes) // _MOST_PAIRS))
+        room = int(1.5 * probed * len(codes) / step) + len(codes) // 8
+        row, index, distance = self._within(codes[::step].copy(), radius, room)
+        return row * step, index, distance

@@ -8,16 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from spalipy_astro.matching._cells import Cells, sort_into_cells
 from spalipy_astro.matching._quads import PatternIndex, StarLevels, find_patterns
 
-__all__ = ["PARTNERS", "StarField", "comparable", "hope_of", "log_ratios", "match_ratios"]
+__all__ = [
+    "DISTRACTORS",
+    "PARTNERS",
+    "SHARES",
+    "StarField",
+    "comparable",
+    "hope_of",
+    "log_ratios",
+    "match_ratios",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
-_DISTRACTORS = 0.5  # share of stars that have no partner although the hypothesis is right
-PARTNERS = 1 - _DISTRACTORS
-_SHARES = (0.5, 0.8, 0.95)  # the same while a match grows
+DISTRACTORS = 0.5  # share of stars that have no partner although the hypothesis is right
+PARTNERS = 1 - DISTRACTORS
+SHARES = (0.5, 0.8, 0.95)  # the same while a match grows
 _DENSITY_NEIGHBORS = 8
 _COMPARED = 150  # brightest stars whose differences are compared
 _OFTEN, _OFTEN_SHARE = 8, 0.08  # pairs of one difference that chance does not give
@@ -39,9 +49,10 @@ class StarField:
 
     def __init__(self, xy: FloatArray, err: FloatArray) -> None:
         self.xy = np.ascontiguousarray(xy, dtype=float)
-        self.err = np.asarray(err, dtype=float)
+        self.err = np.ascontiguousarray(err, dtype=float)
         self.levels = StarLevels(self.xy)
         self._trees: dict[int, cKDTree] = {}
+        self._cells: dict[int, Cells] = {}
         self._indices: dict[tuple[int, int, int | None], PatternIndex] = {}
 
     def __len__(self) -> int:
@@ -53,6 +64,13 @@ class StarField:
         if size not in self._trees:
             self._trees[size] = cKDTree(self.xy[:size])
         return self._trees[size]
+
+    def cells(self, size: int) -> Cells:
+        """Return the `size` brightest stars in cells."""
+        size = min(size, len(self))
+        if size not in self._cells:
+            self._cells[size] = sort_into_cells(self.xy[:size])
+        return self._cells[size]
 
     @cached_property
     def area(self) -> float:
@@ -130,7 +148,7 @@ def comparable(source: StarField, template: StarField, n_source: int, scale: flo
         return len(template)
     # Three times the density on the sky: room for unlike depths, colors and filters.
     density = n_source / (source.area * scale**2)
-    return int(np.clip(3 * density * template.area, min(100, len(template)), len(template)))
+    return int(min(max(3 * density * template.area, min(100, len(template))), len(template)))
 
 
 def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> FloatArray:
@@ -161,12 +179,12 @@ def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> 
     """
     peak = 1 + 1 / (2 * np.pi * density * sigma**2)
     match = np.exp(-0.5 * (distance / sigma) ** 2) * peak
-    return np.log(_DISTRACTORS + (1 - _DISTRACTORS) * match)
+    return np.log(DISTRACTORS + (1 - DISTRACTORS) * match)
 
 
 def match_ratios(log_ratios: FloatArray) -> FloatArray:
     """Take the distractors out of `log_ratios`: 0 where the nearest star is no partner."""
-    return np.maximum(np.exp(log_ratios) - _DISTRACTORS, 0.0) / (1 - _DISTRACTORS)
+    return np.maximum(np.exp(log_ratios) - DISTRACTORS, 0.0) / (1 - DISTRACTORS)
 
 
 def hope_of(ratios: FloatArray) -> FloatArray:
@@ -189,5 +207,5 @@ def hope_of(ratios: FloatArray) -> FloatArray:
     partners, a flexible map finds them by chance. What is accepted takes enough of `log_ratios`.
     """
     match = match_ratios(ratios)
-    sums = [np.log(share + (1 - share) * match).sum(axis=-1) for share in _SHARES]
+    sums = [np.log(share + (1 - share) * match).sum(axis=-1) for share in SHARES]
     return np.max(sums, axis=0)

@@ -1,0 +1,131 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The compiled loops of matching: arrays checked, and handed to C."""
+
+include "arrays.pxi"
+
+
+cdef extern from "src/matching.h" nogil:
+    const int SIMILARITY
+    const int MOST_SHARES
+
+    ctypedef struct Cells:
+        Py_ssize_t size, axes, columns, rows
+        double left, low, side
+        const double *points
+        const int64_t *numbers
+        const int64_t *starts
+
+    ctypedef struct Court:
+        const double *source
+        const double *source_err
+        const double *template_err
+        const double *density
+        const double *frame
+        const double *shares
+        Py_ssize_t n_source, n_shares
+        double bending
+
+    Py_ssize_t c_equal_codes "equal_codes"(
+        const Cells *, const double *, Py_ssize_t, double, int64_t *, int64_t *, double *,
+        Py_ssize_t)
+    int c_witness_scores "witness_scores"(
+        const Cells *, const Court *, const double *, const int64_t *, Py_ssize_t,
+        const int64_t *, Py_ssize_t, Py_ssize_t, double *)
+
+
+cdef tuple DOUBLE = ("float64",)
+cdef tuple INTEGER = ("int64",)
+
+
+cdef int set_cells(Cells *cells, Arrays arrays, tuple given) except -1:
+    """Enter points in cells."""
+    left, low, side, rows = given[3:]
+    cdef Py_buffer *points = arrays.take(given[0], "cells[0]", DOUBLE, 2)
+    cdef Py_buffer *numbers = arrays.take(given[1], "cells[1]", INTEGER, 1)
+    cdef Py_buffer *starts = arrays.take(given[2], "cells[2]", INTEGER, 1)
+    cells.size, cells.axes = points.shape[0], points.shape[1]
+    cells.left, cells.low, cells.side, cells.rows = left, low, side, rows
+    if cells.axes < 2:
+        raise ValueError(f"cells[0] must have two columns or more, got {cells.axes}")
+    expect(numbers, "cells[1]", (cells.size,))
+    if cells.rows < 1 or starts.shape[0] < 2 or (starts.shape[0] - 1) % cells.rows:
+        raise ValueError(f"cells[2] must have columns * {rows} + 1 numbers, got {starts.shape[0]}")
+    if not 0 < cells.side < float("inf"):
+        raise ValueError(f"cells[5] must be a positive side, got {side}")
+    cells.columns = (starts.shape[0] - 1) // cells.rows
+    cells.points, cells.numbers = <const double *>points.buf, <const int64_t *>numbers.buf
+    cells.starts = <const int64_t *>starts.buf
+    cdef Py_ssize_t j
+    cdef bint good = cells.starts[0] == 0 and cells.starts[starts.shape[0] - 1] == cells.size
+    for j in range(starts.shape[0] - 1):
+        good &= cells.starts[j] <= cells.starts[j + 1]
+    for j in range(cells.size):
+        good &= 0 <= cells.numbers[j] < cells.size
+    check(DONE if good else OUT_OF_BOUNDS, "cells")
+    return 0
+
+
+def equal_codes(
+    tuple cells, object codes, double radius, object row, object index, object distance
+):
+    """List the pairs of codes within a radius; see `spalipy_astro._compiled`."""
+    cdef Cells known
+    cdef Arrays arrays = Arrays()
+    set_cells(&known, arrays, cells)
+    cdef Py_buffer *asked = arrays.take(codes, "codes", DOUBLE, 2)
+    cdef Py_buffer *rows = arrays.take(row, "row", INTEGER, 1, writable=True)
+    cdef Py_buffer *numbers = arrays.take(index, "index", INTEGER, 1, writable=True)
+    cdef Py_buffer *far = arrays.take(distance, "distance", DOUBLE, 1, writable=True)
+    expect(asked, "codes", (None, known.axes))
+    expect(numbers, "index", (rows.shape[0],))
+    expect(far, "distance", (rows.shape[0],))
+    cdef Py_ssize_t found
+    with nogil:
+        found = c_equal_codes(
+            &known, <const double *>asked.buf, asked.shape[0], radius, <int64_t *>rows.buf,
+            <int64_t *>numbers.buf, <double *>far.buf, rows.shape[0])
+    return found
+
+
+def witness_scores(
+    tuple cells, tuple stars, object frame, object shares, double bending, object similarity,
+    object witnesses, object pattern, object scores
+):
+    """Score hypotheses by the stars around their patterns; see `spalipy_astro._compiled`."""
+    cdef Cells known
+    cdef Court court
+    cdef Arrays arrays = Arrays()
+    set_cells(&known, arrays, cells)
+    cdef Py_buffer *source = arrays.take(stars[0], "stars[0]", DOUBLE, 2)
+    cdef Py_buffer *source_err = arrays.take(stars[1], "stars[1]", DOUBLE, 1)
+    cdef Py_buffer *template_err = arrays.take(stars[2], "stars[2]", DOUBLE, 1)
+    cdef Py_buffer *density = arrays.take(stars[3], "stars[3]", DOUBLE, 1)
+    cdef Py_buffer *corners = arrays.take(frame, "frame", DOUBLE, 2)
+    cdef Py_buffer *parts = arrays.take(shares, "shares", DOUBLE, 1)
+    cdef Py_buffer *maps = arrays.take(similarity, "similarity", DOUBLE, 2)
+    cdef Py_buffer *asked = arrays.take(witnesses, "witnesses", INTEGER, 2)
+    cdef Py_buffer *own = arrays.take(pattern, "pattern", INTEGER, 2)
+    cdef Py_buffer *result = arrays.take(scores, "scores", DOUBLE, 1, writable=True)
+    if known.size < 1 or known.axes != 2:
+        raise ValueError(f"cells[0] must have the shape (N, 2), got {cells[0].shape}")
+    expect(source, "stars[0]", (None, 2))
+    expect(source_err, "stars[1]", (source.shape[0],))
+    expect(template_err, "stars[2]", (known.size,))
+    expect(density, "stars[3]", (known.size,))
+    expect(corners, "frame", (2, 2))
+    if not 1 <= parts.shape[0] <= MOST_SHARES:
+        raise ValueError(f"shares must have 1 to {MOST_SHARES} numbers, got {parts.shape[0]}")
+    expect(maps, "similarity", (result.shape[0], SIMILARITY))
+    expect(asked, "witnesses", (result.shape[0], None))
+    expect(own, "pattern", (result.shape[0], None))
+    court.source, court.source_err = <const double *>source.buf, <const double *>source_err.buf
+    court.template_err = <const double *>template_err.buf
+    court.density, court.frame = <const double *>density.buf, <const double *>corners.buf
+    court.shares, court.n_shares = <const double *>parts.buf, parts.shape[0]
+    court.n_source, court.bending = source.shape[0], bending
+    cdef int status
+    with nogil:
+        status = c_witness_scores(
+            &known, &court, <const double *>maps.buf, <const int64_t *>asked.buf, asked.shape[1],
+            <const int64_t *>own.buf, own.shape[1], result.shape[0], <double *>result.buf)
+    check(status, "witnesses")

@@ -1,0 +1,42 @@
+/* Star patterns of equal codes, and the stars that bear witness for what they propose. */
+
+#ifndef SPALIPY_ASTRO_MATCHING_H
+#define SPALIPY_ASTRO_MATCHING_H
+
+#include "portable.h"
+
+/*
+ * Points sorted into the square cells of a grid over their first two coordinates, column by column:
+ * the cells that follow each other lie above each other.
+ */
+typedef struct {
+    ptrdiff_t size, axes, columns, rows;
+    double left, low, side;
+    const double *points;   /* (size, axes) */
+    const int64_t *numbers; /* (size,): which point it is */
+    const int64_t *starts;  /* (columns * rows + 1,): of the cells among the points */
+} Cells;
+
+/* What all hypotheses are judged by. */
+typedef struct {
+    const double *source;       /* (n, 2): positions */
+    const double *source_err;   /* (n,) */
+    const double *template_err; /* (cells.size,) */
+    const double *density;      /* (cells.size,) */
+    const double *frame;        /* (2, 2): lower and upper corner */
+    const double *shares;       /* (n_shares,): of distractors, of which the best counts */
+    ptrdiff_t n_source, n_shares;
+    double bending;             /* px of the template per square of the distance in it and scale */
+} Court;
+
+enum { SIMILARITY = 9, MOST_SHARES = 4 };
+
+ptrdiff_t equal_codes(
+    const Cells *cells, const double *codes, ptrdiff_t n, double radius, int64_t *row,
+    int64_t *index, double *distance, ptrdiff_t room);
+
+int witness_scores(
+    const Cells *cells, const Court *court, const double *similarity, const int64_t *witnesses,
+    ptrdiff_t number, const int64_t *pattern, ptrdiff_t k, ptrdiff_t n, double *scores);
+
+#endif
