@@ -50,7 +50,9 @@ _PROBE_SNR = 10.0
 _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
-_BATCH_PIXELS = 400_000
+_BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
+_KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
+_FEW_PASSES = 3
 _NEIGHBORS = 8  # of a star in the mean; for more there is room at the second attempt
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
@@ -109,7 +111,7 @@ def fit_all(
     radius: int,
     *,
     members: NDArray | None = None,
-    passes: int = 3,
+    passes: int = _FEW_PASSES,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
     """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
@@ -132,8 +134,10 @@ def fit_all(
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
-    kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
+    batch = max(64, _BATCH_PIXELS // core.size)
+    most = _KEPT_PIXELS if passes > _FEW_PASSES else _BATCH_PIXELS
+    few = len(members) * core.size <= most
+    kept = frame.cutouts(pixel[members], radius) if few else None
     rows = np.arange(len(members))
     for k in range(passes):
         fitted = members[rows]
