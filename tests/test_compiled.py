@@ -466,6 +466,8 @@ class TestArguments:
         taps, table, table64 = _tables("lanczos3", np.dtype(np.float32))
         own = {
             "block": block,
+            "variance": np.empty((0, 0)),
+            "wide": np.empty((0, 0)),
             "x": x,
             "y": y,
             "corner": (0, 0, 10),
@@ -476,7 +478,7 @@ class TestArguments:
         } | change
         none = np.empty((0, 0, 0))
         compiled("interpolate_tile")(
-            (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
+            (own["block"], (own["variance"], own["wide"], 1.0), own["corner"], (10, 12)),
             own["x"],
             own["y"],
             (own["taps"], own["table"], table64),
@@ -505,6 +507,8 @@ class TestArguments:
             ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 8\)"),
             ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
             ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
+            ({"variance": np.ones((1, 9))}, ValueError, r"variance must have the shape \(1, 120"),
+            ({"wide": np.ones((2, 120))}, ValueError, r"wide must have the shape \(1, 120"),
         ],
     )
     def test_tile_beyond_arrays(self, change, error, message):
@@ -527,11 +531,24 @@ class TestArguments:
         }[kind]
         for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
             pixels, values = block.copy(), spread.copy()
-            loop(kind, pixels, values)
+            assert not loop(kind, 1.0, pixels, values)
             np.testing.assert_allclose(values[0], variance, rtol=1e-15)
             assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
             with pytest.raises(ValueError, match="kind must be std, var, ivar, got"):
-                compiled("accept_uncertainties")("rms", pixels, values)
+                compiled("accept_uncertainties")("rms", 1.0, pixels, values)
+
+    def test_single_uncertainties(self):
+        """In a unit; infinite where float32 does not hold them."""
+        spread = np.array([[2, 1e13, 1e-13, 0, -1]], np.float32)
+        for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert loop("std", 2.0, pixels, values)
+            assert values.tolist() == [[2, np.inf, np.inf, 0, 0.5]]
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert not loop("var", 2.0, pixels, values)
+            assert np.isfinite(pixels).tolist() == [[True, True, True, True, False]]
+        with pytest.raises(TypeError, match="spread must be of type float64, got float32"):
+            compiled("accept_uncertainties")("std", 1.0, np.ones(spread.shape), values)
 
     def test_stars_that_are_not_there(self):
         kernel = np.ones((3, 3))

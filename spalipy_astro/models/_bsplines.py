@@ -287,6 +287,7 @@ class TensorSpline:
         x, y : ndarray, shape (N,)
             Scattered points.
         covariance : ndarray, shape (n_y * n_x, n_y * n_x)
+            Symmetric.
         """
         out = np.empty(len(x))
         matrix = np.ascontiguousarray(covariance, dtype=float)
