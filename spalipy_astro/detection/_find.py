@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro._lines import on_lines
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.detection._apertures import missed_light
 from spalipy_astro.detection._background import estimate_background, with_common_noise
@@ -425,7 +425,7 @@ def _fit(
     pixel = np.concatenate((pixel, more))
     noise = frame.background.at(*more.T)[1]
     fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
-    near = np.flatnonzero(cKDTree(place).query(fits.position)[0] < 1.5 * radius)
+    near = np.flatnonzero(Neighbors(place).nearest(fits.position)[0] < 1.5 * radius)
     full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
     none = np.zeros(len(hidden), dtype=bool)
     return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
@@ -483,11 +483,11 @@ def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> 
     if len(rows) == 0:
         return rows
     place = np.column_stack((x, y))[rows]
-    known = cKDTree(fits.position).query(place)[0] < 0.6 * fwhm
+    known = Neighbors(fits.position).nearest(place)[0] < 0.6 * fwhm
     rows, place = rows[~known], place[~known]
     if len(rows) == 0:
         return rows
-    pairs = cKDTree(place).query_pairs(fwhm, output_type="ndarray")
+    pairs = Neighbors(place).pairs(fwhm)
     weaker = np.where(strength[rows[pairs[:, 0]]] < strength[rows[pairs[:, 1]]], *pairs.T)
     return np.delete(rows, weaker)
 
@@ -515,7 +515,7 @@ def _is_blended(fits: Fits, reach: float) -> NDArray:
 def _without_doubles(fits: Fits, reach: float) -> NDArray:
     """Return False for the fainter of two detections of one star."""
     keep = np.ones(len(fits), dtype=bool)
-    pairs = cKDTree(fits.position).query_pairs(reach, output_type="ndarray")
+    pairs = Neighbors(fits.position).pairs(reach)
     if len(pairs):
         brighter = fits.flux[pairs[:, 0]] >= fits.flux[pairs[:, 1]]
         keep[np.where(brighter, pairs[:, 1], pairs[:, 0])] = False

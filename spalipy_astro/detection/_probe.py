@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -58,13 +58,7 @@ _LARGE = 2_000_000
 
 def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
     """For every star the others within ``reach``, as pointers into one index array."""
-    pairs = cKDTree(position).query_pairs(reach, output_type="ndarray")
-    one, two = pairs.astype(np.int64).T
-    # by star, and its neighbors in their order: as one number, which is faster to sort than two
-    number = np.sort(np.concatenate((one, two)) * len(position) + np.concatenate((two, one)))
-    star, other = np.divmod(number, max(len(position), 1))
-    counts = np.bincount(star, minlength=len(position))
-    return np.concatenate(([0], np.cumsum(counts))).astype(np.int64), other
+    return Neighbors(position).lists(reach)
 
 
 def window_radius(fwhm: float) -> int:

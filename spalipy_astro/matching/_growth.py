@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.fitting import (
     Posterior,
     SplineSpace,
@@ -385,7 +385,7 @@ def _turn(
         error[pairs[0]] /= np.sqrt(1 - fit.leverage)
     unseen: FloatArray | float = 0.0
     if bending > 0:
-        away = cKDTree(known).query(xy)[0]
+        away = Neighbors(known).nearest(xy)[0]
         unseen = bending * 0.5 * _BENDING * scale / half * away**2
     own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
     sigma = np.sqrt(own**2 + error**2 + unseen**2)
@@ -423,8 +423,7 @@ def _match(
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Match predictions to stars one to one; ratios are those of all predictions."""
     k = min(2, n_template)
-    distance, nearest = template.tree(n_template).query(predicted, k=k)
-    distance, nearest = distance.reshape(-1, k), nearest.reshape(-1, k)
+    distance, nearest = template.neighbors(n_template).nearest(predicted, k)
     first = nearest[:, 0]
     density = template.density[first] * n_template / len(template)
     sigma = np.hypot(sigma, template.err[first])
@@ -523,7 +522,7 @@ def _supported(
         return supported
     has_partner = np.zeros(len(predicted), bool)
     has_partner[matched] = True
-    _, near = cKDTree(predicted[pool]).query(predicted[matched[doubtful]], k=_SUPPORT + 1)
+    _, near = Neighbors(predicted[pool]).nearest(predicted[matched[doubtful]], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
     supported[doubtful] = evidence[doubtful] * prior > 1 - prior

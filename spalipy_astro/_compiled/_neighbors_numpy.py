@@ -1,0 +1,131 @@
+"""
+Points of a plane near others: what the compiled loops do, by scipy's tree.
+
+``strips`` are points in strips of about as many each, from small x to large, and by y within a
+strip: their x and y (N,), what each is called, where the strips begin (S + 1,), and their smallest
+and largest x (S,). Places are x and y, shape (P,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+__all__ = ["count_points", "list_points", "nearest_points", "pair_points"]
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Strips = tuple[FloatArray, FloatArray, IntArray, IntArray, FloatArray, FloatArray]
+
+
+def nearest_points(
+    strips: Strips, x: FloatArray, y: FloatArray, numbers: IntArray, squares: FloatArray
+) -> None:
+    """
+    Find the nearest points of places.
+
+    Parameters
+    ----------
+    strips : tuple of ndarray
+        N points.
+    x, y : ndarray, shape (P,)
+    numbers : ndarray of int, shape (P, k)
+        Filled with what the k nearest points are called, the nearest first, of those as near the
+        smallest number; N where there are no more. Of points as near as the k-th, of which not all
+        are among the k, any may be; the compiled loop takes the smallest numbers.
+    squares : ndarray, shape (P, k)
+        Filled with the squares of their distances, infinite where there are no more.
+    """
+    n, k = len(strips[0]), numbers.shape[1]
+    if not n or not len(x):
+        numbers[:], squares[:] = n, np.inf
+        return
+    _, rows = _tree(strips).query(np.column_stack((x, y)), k=range(1, k + 1))
+    found = rows < n
+    near = np.where(found, rows, 0)
+    d2 = np.square(strips[0][near] - x[:, None]) + np.square(strips[1][near] - y[:, None])
+    d2[~found] = np.inf
+    called = np.where(found, strips[2][near], n)
+    order = np.lexsort((called, d2), axis=1)
+    numbers[:] = np.take_along_axis(called, order, axis=1)
+    squares[:] = np.take_along_axis(d2, order, axis=1)
+
+
+def count_points(
+    strips: Strips, x: FloatArray, y: FloatArray, reach: FloatArray, counts: IntArray
+) -> None:
+    """
+    Count the points within a reach (P,) of places.
+
+    Parameters
+    ----------
+    strips : tuple of ndarray
+    x, y, reach : ndarray, shape (P,)
+    counts : ndarray of int, shape (P,)
+        Filled with the numbers.
+    """
+    counts[:] = [len(row) for row in _within(strips, x, y, reach)]
+
+
+def list_points(
+    strips: Strips,
+    x: FloatArray,
+    y: FloatArray,
+    reach: FloatArray,
+    pointer: IntArray,
+    numbers: IntArray,
+) -> None:
+    """
+    List the points within a reach of places.
+
+    Parameters
+    ----------
+    strips : tuple of ndarray
+    x, y, reach : ndarray, shape (P,)
+    pointer : ndarray of int, shape (P + 1,)
+        Where the points of each place begin.
+    numbers : ndarray of int
+        Filled with what they are called, from small to large.
+    """
+    for k, row in enumerate(_within(strips, x, y, reach)):
+        numbers[pointer[k] : pointer[k + 1]] = np.sort(strips[2][row])
+
+
+def pair_points(
+    strips: Strips,
+    reach: float,
+    counts: IntArray,
+    pointer: IntArray | None = None,
+    numbers: IntArray | None = None,
+) -> None:
+    """
+    Count the other points within a reach of each point, and list them.
+
+    Parameters
+    ----------
+    strips : tuple of ndarray
+    reach : float
+    counts : ndarray of int, shape (N,)
+        Filled with how many there are of the point that is called by the row's number.
+    pointer, numbers : ndarray of int, optional
+        As for `list_points`.
+    """
+    pairs = _tree(strips).query_pairs(reach, output_type="ndarray") if len(counts) else []
+    one, two = strips[2][np.reshape(pairs, (-1, 2)).astype(np.int64)].T
+    point, other = np.concatenate((one, two)), np.concatenate((two, one))
+    counts[:] = np.bincount(point, minlength=len(counts))
+    if numbers is not None:
+        numbers[:] = other[np.lexsort((other, point))]
+
+
+def _tree(strips: Strips) -> cKDTree:
+    return cKDTree(np.column_stack(strips[:2]))
+
+
+def _within(strips: Strips, x: FloatArray, y: FloatArray, reach: FloatArray) -> list[IntArray]:
+    """Return the rows of points within reach of each place."""
+    if not len(strips[0]) or not len(x):
+        return [np.empty(0, np.int64)] * len(x)
+    found = _tree(strips).query_ball_point(np.column_stack((x, y)), reach)
+    return [np.asarray(row, dtype=np.int64) for row in found]
