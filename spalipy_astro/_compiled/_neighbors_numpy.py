@@ -32,24 +32,24 @@ def nearest_points(
     x, y : ndarray, shape (P,)
     numbers : ndarray of int, shape (P, k)
         Filled with what the k nearest points are called, the nearest first, of those as near the
-        smallest number; N where there are no more. Of points as near as the k-th, of which not all
-        are among the k, any may be; the compiled loop takes the smallest numbers.
+        smallest number; N where there are no more.
     squares : ndarray, shape (P, k)
         Filled with the squares of their distances, infinite where there are no more.
     """
     n, k = len(strips[0]), numbers.shape[1]
+    numbers[:], squares[:] = n, np.inf
     if not n or not len(x):
-        numbers[:], squares[:] = n, np.inf
         return
-    _, rows = _tree(strips).query(np.column_stack((x, y)), k=range(1, k + 1))
-    found = rows < n
-    near = np.where(found, rows, 0)
-    d2 = np.square(strips[0][near] - x[:, None]) + np.square(strips[1][near] - y[:, None])
-    d2[~found] = np.inf
-    called = np.where(found, strips[2][near], n)
-    order = np.lexsort((called, d2), axis=1)
-    numbers[:] = np.take_along_axis(called, order, axis=1)
-    squares[:] = np.take_along_axis(d2, order, axis=1)
+    last = _tree(strips).query(np.column_stack((x, y)), k=[min(k, n)])[0][:, 0]
+    found = _within(strips, x, y, last * (1 + 1e-12))  # with all that are as near as the last one
+    size = np.array([len(row) for row in found])
+    place, row = np.repeat(np.arange(len(x)), size), np.concatenate(found)
+    square = np.square(strips[0][row] - x[place]) + np.square(strips[1][row] - y[place])
+    order = np.lexsort((strips[2][row], square, place))
+    rank = np.arange(len(row)) - np.repeat(np.cumsum(size) - size, size)
+    order, rank = order[rank < k], rank[rank < k]
+    numbers[place[order], rank] = strips[2][row[order]]
+    squares[place[order], rank] = square[order]
 
 
 def count_points(
