@@ -7,12 +7,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro import _compiled
 
-__all__ = ["Neighbors"]
+__all__ = ["Neighbors", "neighbor_lists", "neighbor_pairs"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _STRIPS = 0.6  # times the root of the number of points: strips of few and long searches, or both
+_NEIGHBORS = 8  # of a point in the mean; for more there is room at the second attempt
 
 
 class Neighbors:
@@ -36,7 +37,6 @@ class Neighbors:
     def __init__(self, xy: ArrayLike) -> None:
         points = _checked(xy, "xy")
         n = len(points)
-        self._size = n
         strips = max(round(_STRIPS * np.sqrt(n)), 1)
         height = -(-n // strips)
         strips = max(-(-n // max(height, 1)), 1)
@@ -115,30 +115,38 @@ class Neighbors:
         _compiled.list_points(self._strips, x, y, reaches, pointer, number)
         return pointer, number
 
-    def lists(self, reach: float) -> tuple[IntArray, IntArray]:
-        """
-        List the other points within ``reach`` of each point.
 
-        Returns
-        -------
-        pointer : ndarray of int, shape (N + 1,)
-            Where those of each point begin in ``number``.
-        number : ndarray of int
-            Rows of the points, for each point from small to large.
-        """
-        counts = np.empty(self._size, dtype=np.int64)
-        _compiled.pair_points(self._strips, reach, counts)
-        pointer = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(counts)))
-        number = np.empty(pointer[-1], dtype=np.int64)
-        _compiled.pair_points(self._strips, reach, counts, pointer, number)
-        return pointer, number
+def neighbor_lists(xy: ArrayLike, reach: float) -> tuple[IntArray, IntArray]:
+    """
+    List the other points within ``reach`` of each of some points.
 
-    def pairs(self, reach: float) -> IntArray:
-        """Return the rows (M, 2) of points within ``reach`` of each other, sorted."""
-        pointer, other = self.lists(reach)
-        one = np.repeat(np.arange(self._size), np.diff(pointer))
-        keep = one < other
-        return np.column_stack((one[keep], other[keep]))
+    Parameters
+    ----------
+    xy : array_like, shape (N, 2)
+    reach : float
+
+    Returns
+    -------
+    pointer : ndarray of int, shape (N + 1,)
+        Where those of each point begin in ``number``.
+    number : ndarray of int
+        Rows of the points, for each point from small to large.
+    """
+    points = np.ascontiguousarray(_checked(xy, "xy"))
+    pointer = np.empty(len(points) + 1, np.int64)
+    index = np.empty(_NEIGHBORS * len(points), np.int64)
+    number = _compiled.find_neighbors(points, float(reach), pointer, index)
+    if number > len(index):
+        index = np.empty(number, np.int64)
+        _compiled.find_neighbors(points, float(reach), pointer, index)
+    return pointer, index[:number]
+
+
+def neighbor_pairs(xy: ArrayLike, reach: float) -> tuple[IntArray, IntArray]:
+    """Return the rows of both points of all pairs within ``reach``; the first is the smaller."""
+    pointer, other = neighbor_lists(xy, reach)
+    me = np.repeat(np.arange(len(pointer) - 1), np.diff(pointer))
+    return me[me < other], other[me < other]
 
 
 def _checked(xy: ArrayLike, name: str) -> FloatArray:

@@ -24,8 +24,17 @@ from spalipy_astro.resampling._kernels import KERNELS
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
-    "_detection": ["difference_widths", "fit_batch", "mesh_row", "psf_equations", "strip_peaks"],
-    "_neighbors": ["count_points", "list_points", "nearest_points", "pair_points"],
+    "_detection": [
+        "bright_lines",
+        "cut_squares",
+        "difference_widths",
+        "find_neighbors",
+        "fit_batch",
+        "mesh_row",
+        "psf_equations",
+        "strip_peaks",
+    ],
+    "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
@@ -146,6 +155,59 @@ def test_detection(twins, field, kind):
     assert all(twins[name] for name in MODULES["_detection"])
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 300])
+@pytest.mark.parametrize("spread", [(60, 40), (80, 0), (0, 0)])
+def test_neighbors(twins, number, spread):
+    """Of points in a field, in a row, and in one place; also where there is no room for all."""
+    position = 1e3 + np.random.default_rng(4).normal(size=(number, 2)) * spread
+    pointer, index = np.empty(number + 1, np.int64), np.zeros(number**2, np.int64)
+    found = _compiled.find_neighbors(position, 7.0, pointer, index)
+    distance = np.hypot(*(position[:, np.newaxis] - position).T)
+    near = (distance <= 7) & ~np.eye(number, dtype=bool)
+    assert index[:found].tolist() == np.nonzero(near)[1].tolist()
+    assert pointer.tolist() == [0, *near.sum(axis=1).cumsum()]
+    few = np.full(found // 2, -1)
+    assert _compiled.find_neighbors(position, 7.0, pointer, few) == found
+    assert found == 0 or (few == -1).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "strided", "reversed", "bool", ">f8", "read-only"])
+def test_squares(twins, kind):
+    """Of any type and order of pixels, at the edges and beyond them."""
+    image = np.arange(20 * 30.0).reshape(20, 30)
+    if kind == "strided":
+        image = image[1::2, 2::3]
+    elif kind == "reversed":
+        image = image[::-1].T[:, ::-1]
+    elif kind in ("bool", ">f8"):
+        image = (image % 5).astype(kind)
+    elif kind == "read-only":
+        image.flags.writeable = False
+    x, y = np.array([4, 0, 9, -1, 50, 6]), np.array([5, 0, 8, 3, 2, -40])
+    squares = np.zeros((6, 5, 5), image.dtype)
+    _compiled.cut_squares(image, x, y, squares)
+    np.testing.assert_array_equal(squares[0], image[3:8, 2:7])
+    np.testing.assert_array_equal(squares[1, 2:, 2:], image[:3, :3])
+    np.testing.assert_array_equal(squares[3, :, 3:], image[1:6, :2])
+    assert not squares[1, :2].any()
+    assert not squares[4:].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
+def test_lines_of_pixels(twins, shape):
+    """As in numpy; a line down an image, to the right by 7 of 40 columns, is found in its place."""
+    image = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+    levels = int(np.ceil(np.log2(max(shape))))
+    value, place = np.empty(levels, np.float32), np.empty((levels, 3), np.int64)
+    _compiled.bright_lines(image, 2, 4, value, place)
+    if shape == (16, 40):
+        rows = np.arange(16)
+        image[rows, 11 + rows // 2] += 6
+        _compiled.bright_lines(image, 2, 4, value, place)
+        assert place[3].tolist() == [0, 7, 11]
+        assert value[3] == pytest.approx(16 * 6, abs=15)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.45])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", list(KERNELS))
@@ -166,7 +228,7 @@ def test_resampling(twins, field, method, dtype, scale):
 
 
 @pytest.mark.parametrize("n", [0, 1, 300])
-def test_neighbors(twins, n):
+def test_nearest_points(twins, n):
     rng = np.random.default_rng(5)
     neighbors = Neighbors(rng.normal(0, 100, (n, 2)))
     places = rng.normal(0, 150, (80, 2))
@@ -174,9 +236,8 @@ def test_neighbors(twins, n):
         neighbors.nearest(places, k)
     neighbors.within(places, rng.uniform(0, 60, 80))
     neighbors.count(np.empty((0, 2)), 3.0)
-    assert (len(neighbors.pairs(40.0)) > 20) == (n == 300)
-    names = ("nearest_points", "count_points", "list_points", "pair_points")
-    assert [twins[name] for name in names] == [2, 2, 1, 2]
+    names = ("nearest_points", "count_points", "list_points")
+    assert [twins[name] for name in names] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("degree", [1, 3, 5])
@@ -290,19 +351,6 @@ class TestNeighborArguments:
                 self.strips, *self.places[:2], reach, np.array(pointer), numbers
             )
 
-    def test_pairs(self):
-        counts = np.empty(4, np.int64)
-        compiled("pair_points")(self.strips, 1.5, counts)
-        assert counts.tolist() == [1, 2, 2, 1]
-        numbers = np.empty(6, np.int64)
-        compiled("pair_points")(self.strips, 1.5, counts, np.array([0, 1, 3, 5, 6]), numbers)
-        assert numbers.tolist() == [1, 0, 2, 1, 3, 2]
-        with pytest.raises(IndexError, match="pair_points"):
-            compiled("pair_points")(self.strips, 1.5, counts, np.array([0, 1, 2, 5, 6]), numbers)
-        strips = (*self.strips[:2], np.array([0, 1, 2, 4]), *self.strips[3:])
-        with pytest.raises(IndexError, match="pair_points"):
-            compiled("pair_points")(strips, 1.5, counts)
-
 
 class TestSplineArguments:
     """What would be read or written beyond an array is an error."""
@@ -407,6 +455,45 @@ class TestArguments:
         with pytest.raises((TypeError, ValueError), match=r"x (must be of type float64|cannot)"):
             self.extent(self.x.astype(dtype))
 
+    def test_lines(self):
+        image, value = np.zeros((9, 5), np.float32), np.zeros(3, np.float32)
+        lines, place = compiled("bright_lines"), np.zeros((3, 3), np.int64)
+        with pytest.raises(ValueError, match="up to the 9 rows of the image, got 3"):
+            lines(image, 2, 4, value, place)
+        with pytest.raises(ValueError, match="less than the 5 columns of the image, got 4 and 2"):
+            lines(image[:8], 4, 2, value, place)
+        with pytest.raises(ValueError, match="got 2 and 5"):
+            lines(image[:8], 2, 5, value, place)
+        with pytest.raises(ValueError, match=r"place must have the shape \(3, 3\), got \(2, 3\)"):
+            lines(image[:8], 2, 4, value, place[:2])
+
+    def test_neighbors(self):
+        position, pointer = np.zeros((4, 2)), np.zeros(5, np.int64)
+        find, index = compiled("find_neighbors"), np.zeros(9, np.int64)
+        with pytest.raises(ValueError, match="reach must not be negative, got -1"):
+            find(position, -1.0, pointer, index)
+        with pytest.raises(ValueError, match=r"pointer must have the shape \(5,\), got \(4,\)"):
+            find(position, 1.0, pointer[:4], index)
+        for bad in (np.nan, np.inf, 1e308):
+            position[:2, 1] = bad, -1e308
+            with pytest.raises(IndexError, match="find_neighbors: a position"):
+                find(position, 1.0, pointer, index)
+
+    def test_squares(self):
+        image, place = np.zeros((9, 8)), np.zeros(2, np.int64)
+        cut = compiled("cut_squares")
+        for squares in (np.zeros((2, 4, 4)), np.zeros((2, 5, 5), np.float32)):
+            with pytest.raises(ValueError, match="of an odd size and of the image's type, got"):
+                cut(image, place, place, squares)
+        with pytest.raises(ValueError, match=r"squares must have the shape \(2, 5, 5\)"):
+            cut(image, place, place, np.zeros((2, 5, 4)))
+        with pytest.raises(ValueError, match="squares must be in C order"):
+            cut(image, place, place, np.zeros((2, 5, 10))[:, :, ::2])
+        with pytest.raises(ValueError, match="image must have 2 dimensions"):
+            cut(image[0], place, place, np.zeros((2, 5, 5)))
+        with pytest.raises(TypeError, match="image must be a numpy array, got list"):
+            cut([1], place, place, np.zeros((2, 5, 5)))
+
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):
             self.extent([[1.0, 2.0], [3.0, 4.0]], self.x)
@@ -433,6 +520,8 @@ class TestArguments:
         taps, table, table64 = _tables("lanczos3", np.dtype(np.float32))
         own = {
             "block": block,
+            "variance": np.empty((0, 0)),
+            "wide": np.empty((0, 0)),
             "x": x,
             "y": y,
             "corner": (0, 0, 10),
@@ -443,7 +532,7 @@ class TestArguments:
         } | change
         none = np.empty((0, 0, 0))
         compiled("interpolate_tile")(
-            (own["block"], np.empty((0, 0)), own["corner"], (10, 12)),
+            (own["block"], (own["variance"], own["wide"], 1.0), own["corner"], (10, 12)),
             own["x"],
             own["y"],
             (own["taps"], own["table"], table64),
@@ -472,6 +561,8 @@ class TestArguments:
             ({"taps": 4}, ValueError, r"table64 must have the shape \(None, 8\)"),
             ({"out": np.zeros((2, 2, 3), np.float32)}, ValueError, r"out must have the shape \(1,"),
             ({"out": np.zeros((1, 2, 3))}, TypeError, "out must be of type float32, got float64"),
+            ({"variance": np.ones((1, 9))}, ValueError, r"variance must have the shape \(1, 120"),
+            ({"wide": np.ones((2, 120))}, ValueError, r"wide must have the shape \(1, 120"),
         ],
     )
     def test_tile_beyond_arrays(self, change, error, message):
@@ -494,11 +585,24 @@ class TestArguments:
         }[kind]
         for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
             pixels, values = block.copy(), spread.copy()
-            loop(kind, pixels, values)
+            assert not loop(kind, 1.0, pixels, values)
             np.testing.assert_allclose(values[0], variance, rtol=1e-15)
             assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
             with pytest.raises(ValueError, match="kind must be std, var, ivar, got"):
-                compiled("accept_uncertainties")("rms", pixels, values)
+                compiled("accept_uncertainties")("rms", 1.0, pixels, values)
+
+    def test_single_uncertainties(self):
+        """In a unit; infinite where float32 does not hold them."""
+        spread = np.array([[2, 1e13, 1e-13, 0, -1]], np.float32)
+        for loop in (compiled("accept_uncertainties"), in_numpy("accept_uncertainties")):
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert loop("std", 2.0, pixels, values)
+            assert values.tolist() == [[2, np.inf, np.inf, 0, 0.5]]
+            pixels, values = np.ones(spread.shape, np.float32), spread.copy()
+            assert not loop("var", 2.0, pixels, values)
+            assert np.isfinite(pixels).tolist() == [[True, True, True, True, False]]
+        with pytest.raises(TypeError, match="spread must be of type float64, got float32"):
+            compiled("accept_uncertainties")("std", 1.0, np.ones(spread.shape), values)
 
     def test_stars_that_are_not_there(self):
         kernel = np.ones((3, 3))

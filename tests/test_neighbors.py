@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro._neighbors import Neighbors
+from spalipy_astro._neighbors import Neighbors, neighbor_lists, neighbor_pairs
 
 
 def points_of(kind, n):
@@ -74,21 +74,23 @@ def test_within_reach(points, places):
 @pytest.mark.parametrize("reach", [0.0, 30.0, 90.0, 2000.0])
 def test_pairs(points, reach):
     near = squares_of(points, points) <= reach**2
-    np.testing.assert_array_equal(Neighbors(points).pairs(reach), np.argwhere(np.triu(near, 1)))
+    found = np.column_stack(neighbor_pairs(points, reach))
+    np.testing.assert_array_equal(found, np.argwhere(np.triu(near, 1)))
     np.fill_diagonal(near, False)
-    pointer, number = Neighbors(points).lists(reach)
+    pointer, number = neighbor_lists(points, reach)
     np.testing.assert_array_equal(np.diff(pointer), near.sum(axis=1))
     np.testing.assert_array_equal(number, np.nonzero(near)[1])
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_points(n):
-    neighbors = Neighbors(points_of("spread", n))
+    points = points_of("spread", n)
+    neighbors = Neighbors(points)
     distance, number = neighbors.nearest([[1e9, 1e9]], 2)
     assert sorted(number[0]) == sorted([0, 1][:n] + [n] * (2 - n))
     assert np.isfinite(distance).sum() == n
     assert neighbors.count([[0.0, 0.0]], 1e9).tolist() == [n]
-    assert len(neighbors.pairs(1e9)) == (n == 2)
+    assert len(neighbor_pairs(points, 1e9)[0]) == (n == 2)
     assert neighbors.nearest(np.empty((0, 2)))[0].shape == (0,)
     assert neighbors.within(np.empty((0, 2)), 3.0)[0].tolist() == [0]
 

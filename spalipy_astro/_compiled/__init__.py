@@ -13,15 +13,17 @@ from spalipy_astro._compiled._choice import choose
 __all__ = [
     "accept_uncertainties",
     "average_tile",
+    "bright_lines",
     "count_points",
+    "cut_squares",
     "difference_widths",
+    "find_neighbors",
     "fit_batch",
     "flags_tile",
     "interpolate_tile",
     "list_points",
     "mesh_row",
     "nearest_points",
-    "pair_points",
     "psf_equations",
     "source_extent",
     "spline_basis",
@@ -32,7 +34,10 @@ __all__ = [
     "strip_peaks",
 ]
 
+bright_lines = choose("_detection", "bright_lines")
+cut_squares = choose("_detection", "cut_squares")
 difference_widths = choose("_detection", "difference_widths")
+find_neighbors = choose("_detection", "find_neighbors")
 fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
@@ -41,7 +46,6 @@ strip_peaks = choose("_detection", "strip_peaks")
 count_points = choose("_neighbors", "count_points")
 list_points = choose("_neighbors", "list_points")
 nearest_points = choose("_neighbors", "nearest_points")
-pair_points = choose("_neighbors", "pair_points")
 
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")

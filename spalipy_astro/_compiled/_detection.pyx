@@ -61,6 +61,14 @@ cdef extern from "src/detection.h" nogil:
         float *, float *)
     void c_difference_widths "difference_widths"(
         const float *, Py_ssize_t, const int64_t *, Py_ssize_t, Py_ssize_t, double, double *)
+    int c_find_neighbors "find_neighbors"(
+        const double *, Py_ssize_t, double, int64_t *, int64_t *, Py_ssize_t, Py_ssize_t *)
+    void c_cut_squares "cut_squares"(
+        const char *, const Py_ssize_t *, const Py_ssize_t *, Py_ssize_t, const int64_t *,
+        const int64_t *, Py_ssize_t, Py_ssize_t, char *)
+    int c_bright_lines "bright_lines"(
+        const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *,
+        int64_t *)
     int c_strip_peaks "strip_peaks"(
         const Strip *, int32_t *, float *, Py_ssize_t, Py_ssize_t *)
     int c_psf_equations "psf_equations"(
@@ -115,6 +123,76 @@ def difference_widths(object values, object pairs, double sigma, object widths):
         c_difference_widths(
             <const float *>v.buf, v.shape[1], rows, p.shape[0], v.shape[0], sigma,
             <double *>out.buf)
+
+
+def find_neighbors(object position, double reach, object pointer, object index):
+    """List the neighbors of each point; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *points = arrays.take(position, "position", DOUBLE, 2)
+    cdef Py_buffer *pointers = arrays.take(pointer, "pointer", INTEGER, 1, writable=True)
+    cdef Py_buffer *indices = arrays.take(index, "index", INTEGER, 1, writable=True)
+    expect(points, "position", (None, 2))
+    expect(pointers, "pointer", (points.shape[0] + 1,))
+    if not reach >= 0:
+        raise ValueError(f"reach must not be negative, got {reach}")
+    cdef Py_ssize_t number = 0
+    cdef int status
+    with nogil:
+        status = c_find_neighbors(
+            <const double *>points.buf, points.shape[0], reach, <int64_t *>pointers.buf,
+            <int64_t *>indices.buf, indices.shape[0], &number)
+    check(status, "find_neighbors")
+    return number
+
+
+def cut_squares(object image, object x, object y, object squares):
+    """Copy squares around pixels; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take_any(image, "image", 2)
+    cdef Py_buffer *columns = arrays.take(x, "x", INTEGER, 1)
+    cdef Py_buffer *rows = arrays.take(y, "y", INTEGER, 1)
+    cdef Py_buffer *out = arrays.take_any(squares, "squares", 3, writable=True)
+    cdef Py_ssize_t n = columns.shape[0], size = out.shape[1]
+    expect(rows, "y", (n,))
+    expect(out, "squares", (n, size, size))
+    if size % 2 == 0 or out.itemsize != pixels.itemsize:
+        raise ValueError(
+            f"squares must be of an odd size and of the image's type, got the shape {shape(out)} and "
+            f"{out.itemsize} bytes a pixel for {pixels.itemsize}"
+        )
+    if not PyBuffer_IsContiguous(out, b"C"):
+        raise ValueError("squares must be in C order")
+    with nogil:
+        c_cut_squares(
+            <const char *>pixels.buf, pixels.shape, pixels.strides, pixels.itemsize,
+            <const int64_t *>columns.buf, <const int64_t *>rows.buf, n, size // 2,
+            <char *>out.buf)
+
+
+def bright_lines(object image, Py_ssize_t near, Py_ssize_t far, object value, object place):
+    """Find lines of pixels that stand out; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take(image, "image", SINGLE, 2)
+    cdef Py_buffer *values = arrays.take(value, "value", SINGLE, 1, writable=True)
+    cdef Py_buffer *places = arrays.take(place, "place", INTEGER, 2, writable=True)
+    cdef Py_ssize_t levels = values.shape[0]
+    expect(places, "place", (levels, 3))
+    if not 1 <= near <= far < pixels.shape[1]:
+        raise ValueError(
+            f"near must be at least 1 and at most far, which must be less than the "
+            f"{pixels.shape[1]} columns of the image, got {near} and {far}"
+        )
+    if levels > 30 or (<Py_ssize_t>1 << levels) < pixels.shape[0]:
+        raise ValueError(
+            f"value must have a place for each length up to the {pixels.shape[0]} rows of the "
+            f"image, got {levels}"
+        )
+    cdef int status
+    with nogil:
+        status = c_bright_lines(
+            <const float *>pixels.buf, pixels.shape[0], pixels.shape[1], levels, near, far,
+            <float *>values.buf, <int64_t *>places.buf)
+    check(status, "bright_lines")
 
 
 def strip_peaks(

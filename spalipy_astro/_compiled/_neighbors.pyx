@@ -4,7 +4,7 @@
 include "arrays.pxi"
 
 
-cdef extern from "src/neighbors.h" nogil:
+cdef extern from "src/strips.h" nogil:
     ctypedef struct Strips:
         Py_ssize_t size, strips
         const double *x
@@ -21,8 +21,6 @@ cdef extern from "src/neighbors.h" nogil:
     int c_list_points "list_points"(
         const Strips *, const double *, const double *, const double *, Py_ssize_t,
         const int64_t *, int64_t *, Py_ssize_t)
-    int c_pair_points "pair_points"(
-        const Strips *, double, const int64_t *, int64_t *, int64_t *, Py_ssize_t)
 
 
 cdef tuple DOUBLE = ("float64",)
@@ -112,26 +110,3 @@ def list_points(tuple strips, object x, object y, object reach, object pointer, 
             <const double *>most.buf, across.shape[0], <const int64_t *>first.buf,
             <int64_t *>found.buf, found.shape[0])
     check(status, "list_points")
-
-
-def pair_points(tuple strips, double reach, object counts, object pointer=None, object numbers=None):
-    """Count the neighbors of points, or list them, too; see `spalipy_astro._compiled`."""
-    cdef Strips points
-    cdef Arrays arrays = Arrays()
-    set_strips(&points, arrays, strips)
-    cdef Py_buffer *found = arrays.take(counts, "counts", INTEGER, 1, writable=True)
-    cdef Py_buffer *first
-    cdef Py_buffer *lists
-    cdef const int64_t *begin = NULL
-    cdef int64_t *out = NULL
-    cdef Py_ssize_t room = 0
-    cdef int status
-    expect(found, "counts", (points.size,))
-    if numbers is not None:
-        first = arrays.take(pointer, "pointer", INTEGER, 1)
-        lists = arrays.take(numbers, "numbers", INTEGER, 1, writable=True)
-        expect(first, "pointer", (points.size + 1,))
-        begin, out, room = <const int64_t *>first.buf, <int64_t *>lists.buf, lists.shape[0]
-    with nogil:
-        status = c_pair_points(&points, reach, begin, <int64_t *>found.buf, out, room)
-    check(status, "pair_points")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["count_points", "list_points", "nearest_points", "pair_points"]
+__all__ = ["count_points", "list_points", "nearest_points"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -90,33 +90,6 @@ def list_points(
     """
     for k, row in enumerate(_within(strips, x, y, reach)):
         numbers[pointer[k] : pointer[k + 1]] = np.sort(strips[2][row])
-
-
-def pair_points(
-    strips: Strips,
-    reach: float,
-    counts: IntArray,
-    pointer: IntArray | None = None,
-    numbers: IntArray | None = None,
-) -> None:
-    """
-    Count the other points within a reach of each point, and list them.
-
-    Parameters
-    ----------
-    strips : tuple of ndarray
-    reach : float
-    counts : ndarray of int, shape (N,)
-        Filled with how many there are of the point that is called by the row's number.
-    pointer, numbers : ndarray of int, optional
-        As for `list_points`.
-    """
-    pairs = _tree(strips).query_pairs(reach, output_type="ndarray") if len(counts) else []
-    one, two = strips[2][np.reshape(pairs, (-1, 2)).astype(np.int64)].T
-    point, other = np.concatenate((one, two)), np.concatenate((two, one))
-    counts[:] = np.bincount(point, minlength=len(counts))
-    if numbers is not None:
-        numbers[:] = other[np.lexsort((other, point))]
 
 
 def _tree(strips: Strips) -> cKDTree:

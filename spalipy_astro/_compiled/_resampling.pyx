@@ -11,7 +11,9 @@ cdef extern from "src/resampling.h" nogil:
 
     ctypedef struct Tile:
         Py_ssize_t planes, left, top, width, size
-        const double *variance
+        const float *single
+        const double *wide
+        double unit
         double frame_width, frame_height
         const double *x
         const double *y
@@ -49,8 +51,9 @@ cdef extern from "src/resampling.h" nogil:
     int average_tile_double(
         const Tile *, Kernel, const Average *, const double *, const double *, const double *,
         double *)
-    void accept_float(int, Py_ssize_t, float *, double *)
-    void accept_double(int, Py_ssize_t, double *, double *)
+    int accept_single(int, double, Py_ssize_t, float *, float *)
+    void accept_float(int, double, Py_ssize_t, float *, double *)
+    void accept_double(int, double, Py_ssize_t, double *, double *)
     int c_spline_tile "spline_tile"(
         Axis, Axis, Py_ssize_t, const double *, const double *, Py_ssize_t, Py_ssize_t,
         const double *, const double *, double *, double *)
@@ -104,9 +107,11 @@ cdef int set_place(Tile *tile, const Py_buffer *out, tuple box) except -1:
 
 cdef Py_buffer *set_source(Tile *tile, Arrays arrays, tuple source) except NULL:
     """Enter the window of the source; return its pixels."""
-    block, variance, corner, _ = source
+    block, (variance, wide, unit), corner, _ = source
     cdef Py_buffer *pixels = arrays.take(block, "block", REALS, 2)
-    cdef Py_buffer *variances = arrays.take(variance, "variance", DOUBLE, 2)
+    cdef tuple types = REALS if pixels.itemsize == 4 else DOUBLE
+    cdef Py_buffer *variances = arrays.take(variance, "variance", types, 2)
+    cdef Py_buffer *wides = arrays.take(wide, "wide", DOUBLE, 2)
     tile.planes, tile.size = pixels.shape[0], pixels.shape[1]
     tile.left, tile.top, tile.width = corner
     if tile.width < 1 or tile.size % tile.width:
@@ -115,10 +120,16 @@ cdef Py_buffer *set_source(Tile *tile, Arrays arrays, tuple source) except NULL:
         )
     if not (abs(tile.left) < LARGEST and abs(tile.top) < LARGEST and tile.size < LARGEST):
         raise ValueError(f"corner must lie within {LARGEST} pixels, got {corner}")
-    tile.variance = NULL
+    tile.single, tile.wide, tile.unit = NULL, NULL, unit
+    if wides.shape[0]:
+        expect(wides, "wide", shape(pixels))
+        tile.wide = <const double *>wides.buf
     if variances.shape[0]:
         expect(variances, "variance", shape(pixels))
-        tile.variance = <const double *>variances.buf
+        if variances.itemsize == 4:
+            tile.single = <const float *>variances.buf
+        else:
+            tile.wide = <const double *>variances.buf
     return pixels
 
 
@@ -142,7 +153,7 @@ cdef Py_buffer *set_outputs(
         tile.footprint = <float *>shares.buf
     if spreads.shape[0]:
         expect(spreads, "spread", shape(values))
-        if tile.variance == NULL and tile.planes:
+        if tile.single == NULL and tile.wide == NULL and tile.planes:
             raise ValueError("spread needs a variance of the source, which has no planes")
         if spreads.itemsize == 4:
             tile.spread_float = <float *>spreads.buf
@@ -204,19 +215,23 @@ def interpolate_tile(
     check(status, "interpolate_tile")
 
 
-def accept_uncertainties(str kind, object block, object spread):
+def accept_uncertainties(str kind, double unit, object block, object spread):
     """Convert the uncertainties of a window to variances; see `spalipy_astro._compiled`."""
     cdef Arrays arrays = Arrays()
     cdef Py_buffer *pixels = arrays.take(block, "block", REALS, 2, writable=True)
-    cdef Py_buffer *values = arrays.take(spread, "spread", DOUBLE, 2, writable=True)
+    cdef tuple types = REALS if pixels.itemsize == 4 else DOUBLE
+    cdef Py_buffer *values = arrays.take(spread, "spread", types, 2, writable=True)
     expect(values, "spread", shape(pixels))
-    cdef int number = kind_number(kind)
+    cdef int number = kind_number(kind), beyond = 0
     cdef Py_ssize_t size = pixels.shape[0] * pixels.shape[1]
     with nogil:
-        if pixels.itemsize == 4:
-            accept_float(number, size, <float *>pixels.buf, <double *>values.buf)
+        if values.itemsize == 4:
+            beyond = accept_single(number, unit, size, <float *>pixels.buf, <float *>values.buf)
+        elif pixels.itemsize == 4:
+            accept_float(number, unit, size, <float *>pixels.buf, <double *>values.buf)
         else:
-            accept_double(number, size, <double *>pixels.buf, <double *>values.buf)
+            accept_double(number, unit, size, <double *>pixels.buf, <double *>values.buf)
+    return beyond != 0
 
 
 def average_tile(
@@ -248,6 +263,8 @@ def average_tile(
         )
     if average.steps_x < 1 or average.steps_y < 1:
         raise ValueError(f"steps must be positive, got {steps}")
+    if tile.single != NULL:
+        raise TypeError("variance must be of type float64 for averages, got float32")
     expect(values, "fine", (tile.planes, None, None))
     if (tile.rows and tile.columns) and (
         (tile.rows - 1) * average.steps_y + average.number_y > average.fine_rows

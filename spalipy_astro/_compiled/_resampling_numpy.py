@@ -24,10 +24,12 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Source = tuple[Array, Array, tuple[int, int, int], tuple[int, int]]
+Variances = tuple[Array, Array, float]
+Source = tuple[Array, Variances, tuple[int, int, int], tuple[int, int]]
 Rule = tuple[bool, float, float, str]
 
 _AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
+_SINGLE = 2.0**-80, 2.0**80  # float32 variances of this range lose nothing that counts in a sum
 
 
 def interpolate_tile(
@@ -44,10 +46,12 @@ def interpolate_tile(
 
     Parameters
     ----------
-    source : (block, variance, corner, frame)
+    source : (block, (variance, wide, unit), corner, frame)
         The window of the source, (planes, h * w), NaN where a pixel is bad or outside of the frame;
-        its variance in float64, zero where the window is NaN, or an array without planes; the
-        source pixel ``(x, y)`` of the window's first and its width; width and height of the frame.
+        its variance in some unit, zero where the window is NaN, in float64 or, where the window is
+        float32, in that, and the same in float64 if some of that is infinite; arrays without planes
+        where there is none; the source pixel ``(x, y)`` of the window's first and its width; width
+        and height of the frame.
     x, y : (rows + 2, columns + 2) float64 arrays
         Source positions of the tile's pixels and of a border of one pixel.
     kernel : (taps, table, table64)
@@ -78,7 +82,7 @@ def _interpolate(
     outputs: tuple[Array, Array, Array, Array],
 ) -> None:
     """Interpolate, some rows at a time."""
-    block, variance, corner, frame = source
+    block, (variance, wide, unit), corner, frame = source
     step = max(_AT_ONCE // max(x.shape[1], 1), 1)
     for first in range(0, x.shape[0] - 2, step):
         rows = slice(first, min(first + step, x.shape[0] - 2))
@@ -91,6 +95,11 @@ def _interpolate(
             spreads = np.zeros_like(values)
             if len(variance):
                 spreads = _sums(variance[p], plan, corner, kernel[1], kernel[0], power=2)
+                spreads = spreads.astype(float)
+            if len(wide):
+                beyond = np.nonzero(~np.isfinite(spreads))
+                some = _Plan(*(part[beyond] for part in plan))
+                spreads[beyond] = _sums(wide[p], some, corner, kernel[1], kernel[0], power=2)
             shares = np.where(plan.inside, 1.0, -np.inf)
             bad = np.nonzero(~np.isfinite(values) & plan.inside)
             if len(bad[0]):
@@ -100,7 +109,7 @@ def _interpolate(
                     _sums(pixels, some, corner, kernel[1], kernel[0], power=1, clean=True) / good
                 )
                 spreads[bad] /= good * good
-            _store(values, shares, spreads, factor, p, rows.start, rule, box, outputs)
+            _store(values, shares, spreads, unit, factor, p, rows.start, rule, box, outputs)
 
 
 class _Plan(NamedTuple):
@@ -227,6 +236,7 @@ def _store(
     values: Array,
     shares: Array,
     spreads: Array,
+    unit: float,
     factor: Array,
     plane: int,
     first: int,
@@ -244,7 +254,7 @@ def _store(
     place = plane, rows, slice(box[1], box[1] + values.shape[1])
     out[place] = np.where(usable, values * factor, fill)
     if len(spread):
-        variance = np.where(usable, spreads * (factor * factor), np.nan)
+        variance = np.where(usable, spreads * (factor * factor), np.nan) * unit
         if kind == "std":
             variance = np.sqrt(variance)
         elif kind == "ivar":
@@ -256,27 +266,40 @@ def _store(
         footprint[place] = np.where(shares > 0, shares, 0)
 
 
-def accept_uncertainties(kind: str, block: Array, spread: Array) -> None:
+def accept_uncertainties(kind: str, unit: float, block: Array, spread: Array) -> bool:
     """
     Convert the uncertainties of a window to variances, in place.
 
     Where they are negative or not finite, or a pixel is not, the pixel becomes NaN and its variance
-    0.
+    0. In float32 variances that are too small or too large for sums become infinite.
 
     Parameters
     ----------
     kind : {"std", "var", "ivar"}
         What the uncertainties are.
+    unit : float
+        Unit of the variances, a power of two.
     block : (planes, h * w) array
         The window of the source.
-    spread : (planes, h * w) float64 array
-        The uncertainties.
+    spread : (planes, h * w) array
+        The uncertainties, in float64, or float32 if the window is in that.
+
+    Returns
+    -------
+    bool
+        Whether some variances became infinite.
     """
     with np.errstate(all="ignore"):
-        variance = spread**2 if kind == "std" else 1 / spread if kind == "ivar" else spread
+        given = spread.astype(float)
+        variance = given**2 if kind == "std" else 1 / given if kind == "ivar" else given
         bad = ~((variance >= 0) & np.isfinite(variance) & np.isfinite(block))
+        variance = np.where(bad, 0.0, variance / unit)
     block[bad] = np.nan
-    spread[...] = np.where(bad, 0.0, variance)
+    beyond = np.zeros(variance.shape, bool)
+    if spread.dtype == np.float32:
+        beyond = (variance != 0) & ~((variance >= _SINGLE[0]) & (variance <= _SINGLE[1]))
+    spread[...] = np.where(beyond, np.inf, variance)
+    return bool(beyond.any())
 
 
 def average_tile(
@@ -319,7 +342,7 @@ def _average(
     outputs: tuple[Array, Array, Array, Array],
 ) -> None:
     """Average, row by row."""
-    block, variance, corner, frame = source
+    block, (variance, _, unit), corner, frame = source
     factors_x, factors_y, (steps_x, steps_y) = kernel[2:]
     planes, columns = len(block), x.shape[1] - 2
     for i in range(x.shape[0] - 2):
@@ -362,8 +385,8 @@ def _average(
         factor = _areas(x, y, slice(i, i + 1), rule[0])
         for p in range(planes):
             _store(
-                values[p : p + 1], shares[p : p + 1], spreads[p : p + 1], factor, p, i, rule, box,
-                outputs,
+                values[p : p + 1], shares[p : p + 1], spreads[p : p + 1], unit, factor, p, i, rule,
+                box, outputs,
             )  # fmt: skip
 
 

@@ -169,15 +169,19 @@ def spline_variance(
     along_x, along_y : (number, low, step, pieces, slopes)
         The bases, as for `spline_basis`, of the same order.
     covariance : (n_y * n_x, n_y * n_x) array
-        That of the coefficients.
+        That of the coefficients, symmetric.
     out : (N,) array
     """
     functions, left, low = _functions(x, y, along_x, along_y)
     corner, places = low * along_x[0] + left, _places(along_x)
+    order = len(along_x[3])
     sums = np.zeros_like(functions)
-    for own, row in zip(functions, places, strict=True):
-        for total, column in zip(sums, places, strict=True):
-            total += own * covariance[corner + row, corner + column]
+    for r, own in enumerate(functions):
+        line = r // order
+        for c in range(line * order, order * order):
+            # of the lines that follow, their mirror images, too
+            weight = own if c < (line + 1) * order else 2 * own
+            sums[c] += weight * covariance[corner + places[r], corner + places[c]]
     out[...] = 0.0
     for own, total in zip(functions, sums, strict=True):
         out += own * total

@@ -33,6 +33,19 @@ cdef class Arrays:
         for k in range(self.number):
             PyBuffer_Release(&self.views[k])
 
+    cdef Py_buffer *take_any(
+        self, object array, str name, int ndim, bint writable=False
+    ) except NULL:
+        """Borrow the memory of an array of any type and strides."""
+        if not PyObject_CheckBuffer(array):
+            raise TypeError(f"{name} must be a numpy array, got {type(array).__name__}")
+        cdef Py_buffer *view = &self.views[self.number]
+        PyObject_GetBuffer(array, view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.number += 1
+        if view.ndim != ndim:
+            raise ValueError(f"{name} must have {ndim} dimensions, got the shape {shape(view)}")
+        return view
+
     cdef Py_buffer *take(
         self, object array, str name, tuple types, int ndim, bint writable=False
     ) except NULL:

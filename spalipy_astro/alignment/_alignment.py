@@ -19,7 +19,7 @@ from spalipy_astro._checks import check_image, check_pixels, checked_call
 from spalipy_astro.alignment import _given, _points, _supplied
 from spalipy_astro.alignment._coverage import coverage_of
 from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
-from spalipy_astro.alignment._flux import flux_ratio
+from spalipy_astro.alignment._flux import flux_ratio, profile_error
 from spalipy_astro.alignment._output import output_of, resampled
 from spalipy_astro.alignment._summary import Merits, Summary, cards_of, describe
 from spalipy_astro.typing import HDULike, ImageLike, MaskLike
@@ -60,8 +60,10 @@ class Alignment(Merits):
         Versions of the packages and the options that made the transform, and the ``steps`` by which
         it was derived from others; ``quality`` of the ``source`` and the ``template``: ``fwhm``
         (px), ``fwhm_arcsec``, ``ellipticity`` and ``orientation`` (deg), ``background`` and
-        ``noise`` (per pixel), ``n_stars``, ``depth`` (flux at a signal-to-noise ratio of 5) and
-        ``exptime`` (s), where they were images.
+        ``noise`` (per pixel), ``n_stars``, ``depth`` (flux at a signal-to-noise ratio of 5),
+        ``aperture_correction`` (a factor, which the fluxes contain) with
+        ``aperture_correction_err``, ``wings`` (share of the light that the PSF has beyond the
+        apertures) and ``exptime`` (s), where they were images.
     times : dict
         Seconds that detection, matching and fitting took.
     """
@@ -104,9 +106,12 @@ class Alignment(Merits):
 
         A robust mean over the matched stars, which variable ones do not move; NaN if less than
         three have fluxes. ``aligned / ratio`` has the fluxes of the template where flux is
-        conserved.
+        conserved. The error includes what trailed or defocused stars of one of both images add,
+        whose fluxes are known less well.
         """
-        return flux_ratio(self.matches)
+        ratio, error = flux_ratio(self.matches)
+        common = ratio * profile_error(self.provenance.get("quality", {}))
+        return ratio, float(np.hypot(error, common))
 
     def summary(self) -> Summary:
         """

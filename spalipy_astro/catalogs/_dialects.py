@@ -182,22 +182,17 @@ def translate(table: Table, *, origin: int | None = None, name: str = "catalog")
             stacklevel=2,
         )
     first = dialect.origin if origin is None else origin
-    out = QTable(
+    return QTable(
         {
             "x": values_of(known[position.x.lower()]) - first,
             "y": values_of(known[position.y.lower()]) - first,
+            **_brightness(known, dialect),
+            **_width(known, dialect),
+            **_flags(known, dialect),
+            **_errors(known, position, name),
         },
         meta={"dialect": dialect.name},
     )
-    found = {
-        **_brightness(known, dialect),
-        **_width(known, dialect),
-        **_flags(known, dialect),
-        **_errors(known, position, name),
-    }
-    for column, values in found.items():
-        out[column] = values
-    return out
 
 
 def values_of(column: Any) -> FloatArray:

@@ -25,6 +25,7 @@ _FEWEST_CUT = 0.05  # share of pixels at the smallest value, from which the sky 
 _MOST_CUT = 0.9
 _NEAR_CUT = 0.08  # least share of the others that are in the lower half of the way to their median
 _STAR = 4.0  # times the noise above a sky that is cut off, where it ends
+_RARE = 5.0  # sigma of normal noise: as rare is what counts as so many sigma of a sky cut off
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Background:
     cell: tuple[float, float]
     growth: float = 1.0
     cut: bool = False
+    tail: float = 1.0
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise at pixel positions."""
@@ -84,6 +86,7 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     level = np.full((my, mx), np.nan, dtype=np.float32)
     noise = np.full((my, mx), np.nan, dtype=np.float32)
     growth: list[float] = []
+    tails: list[float] = []
     floor = _find_floor(source)
     # few values are spread over the step between them, so that center and width do not stick to one
     step = np.float32(_find_step(source))
@@ -95,7 +98,9 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
         _compiled.mesh_row(values, _dither(values.shape, step), x_edges, level[k], noise[k])
         if floor is not None:
             cells = level[k], noise[k]
-            growth.append(_cut_row(values, floor, float(step), x_edges, *cells))
+            neighbors, tail = _cut_row(values, floor, float(step), x_edges, *cells)
+            growth.append(neighbors)
+            tails.append(tail)
         elif k % max(1, my // 6) == 0:
             growth.append(_common_noise(values, rows, noise[k]))
     if not np.isfinite(level).any():
@@ -106,12 +111,13 @@ def estimate_background(source: PixelSource, *, cell: float = 64.0) -> Backgroun
     if floor is None:
         noise = np.sqrt(np.maximum(noise**2 - step**2 / 12, step**2 / 12))
     common = np.float32(np.nanmedian(growth) if np.isfinite(growth).any() else 1)
+    tail = max(1.0, float(np.nanmedian(tails))) if np.isfinite(tails).any() else 1.0
     noise *= common
     level, noise = _smooth(level), _smooth(noise)
     # a simulated sky may be without noise
     least = max(1e-6 * float(np.abs(level).max()), 1e-6)
     noise = np.maximum(noise, np.float32(least))
-    return Background(level, noise, (ny / my, nx / mx), float(common), floor is not None)
+    return Background(level, noise, (ny / my, nx / mx), float(common), floor is not None, tail)
 
 
 def with_common_noise(source: PixelSource, background: Background, fwhm: float) -> Background:
@@ -124,7 +130,11 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     but noise that is not the same everywhere, as that of compressed video, shows too much of it.
     The filtered image itself is below the sky only by its noise, but in crowded fields by the
     gaps between the stars, too.
+
+    What is left of the noise of a sky that is cut off has a longer tail than normal noise, the more
+    the fewer pixels the filter adds up.
     """
+    background = _with_normal_tail(background, fwhm)
     if background.growth <= 1:
         return background
     from spalipy_astro.detection._peaks import gaussian_kernel
@@ -141,6 +151,19 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     if surplus <= _SURPLUS:
         return background
     return replace(background, noise=background.noise * np.float32(surplus))
+
+
+def _with_normal_tail(background: Background, fwhm: float) -> Background:
+    """Raise the noise of a sky that is cut off, so that hardly any of it is beyond 5 sigma."""
+    if background.tail <= 1:
+        return background
+    from spalipy_astro.detection._peaks import gaussian_kernel
+
+    kernel = gaussian_kernel(fwhm).astype(np.float64)
+    # a sum's skewness in units of that of its terms
+    share = np.sum(kernel**3) ** 2 / np.sum(kernel**2) ** 3
+    factor = np.float32(1 + (background.tail - 1) * share)
+    return replace(background, noise=background.noise * factor)
 
 
 def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
@@ -272,14 +295,15 @@ def _find_floor(source: PixelSource) -> float | None:
 
 def _cut_row(
     values: NDArray, floor: float, step: float, edges: NDArray, level: NDArray, noise: NDArray
-) -> float:
+) -> tuple[float, float]:
     """Overwrite level and noise of those cells of a row whose sky is cut off at a floor.
 
     The sky is normal where it is not cut off: how many pixels are at the floor, and the value below
     which half of the others are, tell its mean and width, and these the mean and the scatter of
-    what is left of it. Returned is by how much neighbors have their noise in common.
+    what is left of it. Returned are by how much neighbors have their noise in common, and how
+    much further its rare values reach than those of normal noise.
     """
-    growth = []
+    growth, tails = [], []
     for j, (start, stop) in enumerate(pairwise(edges)):
         part = values[:, start:stop]
         good = np.sort(part[np.isfinite(part)])
@@ -297,9 +321,12 @@ def _cut_row(
         mean = first + 0.5 * step * above
         level[j] = floor + mean
         noise[j] = np.sqrt(max(second + step * first + 0.25 * step**2 * above - mean**2, 0))
+        tails.append((floor + (_RARE - low) * width - level[j]) / (_RARE * noise[j]))
         sky = np.where(part < level[j] + _STAR * noise[j], part, np.nan)
         growth.append(_common_variance(sky))
-    return float(np.median(growth)) if growth else np.nan
+    if not growth:
+        return np.nan, np.nan
+    return float(np.median(growth)), float(np.median(tails))
 
 
 def _common_variance(sky: NDArray) -> float:

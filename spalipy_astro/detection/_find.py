@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro._lines import on_lines
-from spalipy_astro._neighbors import Neighbors
+from spalipy_astro._neighbors import Neighbors, neighbor_lists, neighbor_pairs
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
-from spalipy_astro.detection._apertures import missed_light
+from spalipy_astro.detection._apertures import light_in_wings, missed_light
 from spalipy_astro.detection._background import estimate_background, with_common_noise
 from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
 from spalipy_astro.detection._exposure import Exposure
@@ -26,7 +26,6 @@ from spalipy_astro.detection._probe import (
     first_flux,
     fit_all,
     measure_profile,
-    neighbor_lists,
     noise_law,
     window_radius,
 )
@@ -48,6 +47,8 @@ _BRIGHTER = 2.5
 _LEAST_GOOD = 0.2
 # A sky lower than that many times its noise has been subtracted, or is that of the electronics.
 _LOW_SKY = 3.0
+# Ellipticity of stars that are trailed, by 4 px and more: no elliptical profile describes them.
+_TRAILED = 0.18
 # Among so many of the brightest sources chains of dashes are sought.
 _DASHES = 40
 # As many objects of a segmentation make an alignment.
@@ -111,8 +112,11 @@ def find_stars(
         of the PSF, before the pixels integrate it), its ``ellipticity`` (1 - b/a) and
         ``orientation`` (of the long axis, deg from +x to +y), ``threshold``, ``shape`` (of the
         image), ``n_detected``, ``gain`` (estimated if not given), ``model_error`` (relative
-        error of the PSF, from the residuals) and ``finder`` ("stars", "sources" or the name of a
-        function).
+        error of the PSF, from the residuals), ``aperture_correction`` with
+        ``aperture_correction_err`` (the light in apertures over that of the fits, a factor that
+        ``flux`` contains; 1 where it differs by chance), ``wings`` (share of the light beyond
+        apertures, by the profile) and ``finder`` ("stars", "sources" or the
+        name of a function).
 
     Raises
     ------
@@ -148,8 +152,6 @@ def find_stars(
     >>> print(sorted(stars["x"].round(1).tolist()))
     [30.2, 70.5, 110.8, 130.1]
     """
-    # imported where stars are sought: whoever opens an alignment need not wait for them
-
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, not {threshold}")
     if gain is not None and not gain > 0:
@@ -380,12 +382,16 @@ def _measure(
     flag[_is_trail(frame, fits, flag)] |= StarFlag.TRAIL
     errors, meta = _position_errors(frame, fits, flag, fwhm, fixed_gain)
     clean = (flag & ~int(StarFlag.NEIGHBOR)) == 0
-    more = missed_light(frame, fits.position, fits.flux, clean, profile)
+    elongated = profile.ellipticity > _TRAILED
+    more, more_err = missed_light(frame, fits.position, fits.flux, clean, profile, always=elongated)
     described = describes_stars(frame, fits, flag, profile, meta["model_error"])
     meta |= {
         "fwhm": fwhm,
         "ellipticity": profile.ellipticity,
         "orientation": profile.orientation,
+        "aperture_correction": more,
+        "aperture_correction_err": more_err,
+        "wings": light_in_wings(profile),
         "finder": "stars",
     }
     columns = {
@@ -425,7 +431,8 @@ def _fit(
     pixel = np.concatenate((pixel, more))
     noise = frame.background.at(*more.T)[1]
     fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
-    near = np.flatnonzero(Neighbors(place).nearest(fits.position)[0] < 1.5 * radius)
+    reach = 1.5 * radius
+    near = np.flatnonzero(Neighbors(place).nearest(fits.position)[0] < reach)
     full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
     none = np.zeros(len(hidden), dtype=bool)
     return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
@@ -483,12 +490,13 @@ def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> 
     if len(rows) == 0:
         return rows
     place = np.column_stack((x, y))[rows]
-    known = Neighbors(fits.position).nearest(place)[0] < 0.6 * fwhm
-    rows, place = rows[~known], place[~known]
-    if len(rows) == 0:
-        return rows
-    pairs = Neighbors(place).pairs(fwhm)
-    weaker = np.where(strength[rows[pairs[:, 0]]] < strength[rows[pairs[:, 1]]], *pairs.T)
+    one, two = neighbor_pairs(np.concatenate((fits.position, place)), 0.6 * fwhm)
+    known = two[one < len(fits)] - len(fits)
+    new = np.ones(len(rows), dtype=bool)
+    new[known[known >= 0]] = False
+    rows, place = rows[new], place[new]
+    one, two = neighbor_pairs(place, fwhm)
+    weaker = np.where(strength[rows[one]] < strength[rows[two]], one, two)
     return np.delete(rows, weaker)
 
 
@@ -515,8 +523,6 @@ def _is_blended(fits: Fits, reach: float) -> NDArray:
 def _without_doubles(fits: Fits, reach: float) -> NDArray:
     """Return False for the fainter of two detections of one star."""
     keep = np.ones(len(fits), dtype=bool)
-    pairs = Neighbors(fits.position).pairs(reach)
-    if len(pairs):
-        brighter = fits.flux[pairs[:, 0]] >= fits.flux[pairs[:, 1]]
-        keep[np.where(brighter, pairs[:, 1], pairs[:, 0])] = False
+    one, two = neighbor_pairs(fits.position, reach)
+    keep[np.where(fits.flux[one] >= fits.flux[two], two, one)] = False
     return keep

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
+
 __all__ = ["PixelSource", "find_pile_up", "find_saturation"]
 
 _STRIP = 64  # rows
+_CACHED = 2**17  # px
 _WILD = 1e9  # in widths of the sky's distribution
 _GAP = 1e3  # by how many times they exceed all others
 _MOST_WILD = 0.02  # share of the pixels
@@ -116,7 +119,11 @@ class PixelSource:
         low, middle, high = levels
         if not high > low:
             return self
-        top, bottom = (float(f.reduce(self.data, axis=None)) for f in (np.fmax, np.fmin))
+        # both of some rows while they are in the processor's cache
+        step = max(_CACHED // self.shape[1], 1)
+        strips = [self.data[k : k + step] for k in range(0, self.shape[0], step)]
+        ends = [[f.reduce(rows, axis=None) for f in (np.fmax, np.fmin)] for rows in strips]
+        top, bottom = float(np.fmax.reduce(ends)[0]), float(np.fmin.reduce(ends)[1])
         reach = _WILD * (high - low)
         if top - middle <= reach and middle - bottom <= reach:
             return self
@@ -179,25 +186,19 @@ def _squares(
     convert: Callable[[NDArray], NDArray] = np.asarray,
     fill: np.generic | None = None,
 ) -> NDArray:
-    """Cut squares around integer positions out of an array; beyond its edges they are filled."""
+    """Cut squares around integer positions out of an array; beyond its edges is ``fill``, or 0."""
     assert array is not None
     ny, nx = array.shape
     size = 2 * radius + 1
-    fill = array.dtype.type(0) if fill is None else fill
+    squares = np.zeros((len(x), size, size), array.dtype)
+    _compiled.cut_squares(array, x.astype(np.int64), y.astype(np.int64), squares)
+    out = convert(squares)
     inside = (x >= radius) & (y >= radius) & (x < nx - radius) & (y < ny - radius)
-    windows = None
-    if nx >= size and ny >= size:
-        windows = np.lib.stride_tricks.sliding_window_view(array, (size, size))
-    if windows is not None and inside.all():
-        return convert(windows[y - radius, x - radius])
-    out = np.full((len(x), size, size), fill)
-    if windows is not None:
-        out[inside] = convert(windows[y[inside] - radius, x[inside] - radius])
-    for k in np.flatnonzero(~inside):
-        x0, y0 = x[k] - radius, y[k] - radius
-        xa, xb, ya, yb = max(x0, 0), min(x0 + size, nx), max(y0, 0), min(y0 + size, ny)
-        if xa < xb and ya < yb:
-            out[k, ya - y0 : yb - y0, xa - x0 : xb - x0] = convert(array[ya:yb, xa:xb])
+    if fill is not None:
+        for k in np.flatnonzero(~inside):
+            x0, y0 = x[k] - radius, y[k] - radius
+            out[k, : max(-y0, 0)] = out[k, max(ny - y0, 0) :] = fill
+            out[k, :, : max(-x0, 0)] = out[k, :, max(nx - x0, 0) :] = fill
     return out
 
 

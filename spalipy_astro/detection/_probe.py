@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._neighbors import Neighbors
+from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -19,7 +19,6 @@ __all__ = [
     "first_flux",
     "fit_all",
     "measure_profile",
-    "neighbor_lists",
     "noise_law",
     "overlap",
     "window_radius",
@@ -56,11 +55,6 @@ _RESTLESS = 0.01
 _LARGE = 2_000_000
 
 
-def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """For every star the others within ``reach``, as pointers into one index array."""
-    return Neighbors(position).lists(reach)
-
-
 def window_radius(fwhm: float) -> int:
     """Radius in pixels of the window in which stars are fitted."""
     return int(np.ceil(max(2 * fwhm, 3)))
@@ -73,10 +67,11 @@ def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) ->
     return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
 
 
-def changed_light(before: NDArray, fits: Fits, fwhm: float) -> NDArray:
-    """How much of each star's light is elsewhere than before."""
-    step = np.abs(fits.position - before[:, :2]).max(axis=1)
-    return np.abs(fits.flux - before[:, 2]) + np.abs(fits.flux) * np.minimum(2 * step / fwhm, 1)
+def changed_light(before: NDArray, after: NDArray, fwhm: float) -> NDArray:
+    """How much of each star's light is elsewhere than before: of ``x``, ``y`` and flux."""
+    step = np.abs(after - before)
+    moved = np.minimum(2 * np.maximum(step[:, 0], step[:, 1]) / fwhm, 1)
+    return step[:, 2] + np.abs(after[:, 2]) * moved
 
 
 def first_flux(amplitude: NDArray, fwhm: float) -> NDArray:
@@ -102,19 +97,25 @@ def fit_all(
     saturated, bad : `~numpy.ndarray` of bool, shape (N,)
         Whether a pixel of the core saturates or is bad.
     """
-    pointer, other = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
-    me = np.repeat(np.arange(len(fits)), np.diff(pointer))
+    pointer, index = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
+    me, other = np.repeat(np.arange(len(fits)), np.diff(pointer)), index
+    if members is None:
+        members = np.arange(len(fits))
+    else:
+        wanted = np.zeros(len(fits), dtype=bool)
+        wanted[members] = True
+        me, other = me[wanted[me]], other[wanted[me]]
     seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    members = np.arange(len(fits)) if members is None else members
     batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
     kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
     rows = np.arange(len(members))
-    for _ in range(passes):
-        before = fits.parameters.copy()
+    for k in range(passes):
+        fitted = members[rows]
+        before = fits.parameters[fitted, :3]
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
             part = members[some]
@@ -122,8 +123,10 @@ def fit_all(
                 stamps, variance, full = frame.cutouts(pixel[part], radius)
             else:
                 stamps, variance, full = (plane[some] for plane in kept)
-            saturated[part] = full[:, core].any(axis=1)
-            bad[part] = (np.isnan(stamps) & ~full)[:, core].any(axis=1)
+            if k == 0:
+                over, values = full[:, core], stamps[:, core]
+                saturated[part] = over.any(axis=1)
+                bad[part] = (np.isnan(values) & ~over).any(axis=1)
             fit_stars(
                 fits,
                 part,
@@ -131,16 +134,19 @@ def fit_all(
                 variance,
                 pixel[part] - radius,
                 profile,
-                (pointer, other),
+                (pointer, index),
                 inverse_gain=frame.inverse_gain,
                 model_error=frame.model_error,
                 search=search,
             )
+        if k == passes - 1:
+            break
         # once more those in which the light of their neighbors has changed noticeably
-        change = changed_light(before, fits, profile.fwhm)
-        noise = np.abs(fits.flux) / np.maximum(fits.snr, 1)
-        restless = np.bincount(me, change[other] * seen, len(fits)) > _RESTLESS * noise
-        rows = rows[restless[members[rows]]]
+        change = np.zeros(len(fits))
+        change[fitted] = changed_light(before, fits.parameters[fitted, :3], profile.fwhm)
+        noise = np.abs(fits.flux[fitted]) / np.maximum(fits.snr[fitted], 1)
+        foreign = np.bincount(me, change[other] * seen, len(fits))
+        rows = rows[foreign[fitted] > _RESTLESS * noise]
     return saturated, bad
 
 

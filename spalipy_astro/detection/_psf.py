@@ -95,6 +95,11 @@ class Profile:
         """
         return _make_table(self, reach)
 
+    def light_beyond(self, radius: float) -> float:
+        """Return the share of the light that lies outside an elliptical radius, px."""
+        ib, alpha2 = self._scale()
+        return float(np.exp(-(1 / ib - 1) * np.log1p(radius**2 / alpha2)))
+
     def _scale(self) -> tuple[float, float]:
         """Moffat's inverse exponent and squared scale."""
         ib = max(self.inverse_beta, 1e-4)

@@ -25,6 +25,9 @@ _TRAILED = 2.0  # times as long as wide: all objects in the same direction
 _THINNEST = 1.2  # px
 _BRIGHT = 40  # objects that tell the size
 _ISOPHOTE = 2.5  # noise of the filtered image: what belongs to an object
+# Share of the pixels that are brighter in a crowd, where all objects would be one; and of those
+# that belong to objects there.
+_CROWD, _OF_CROWD = 0.3, 0.1
 _LEAST_AREA = 5  # px
 _CONTRAST = 0.02  # light of the smaller part of an object that is taken apart
 _APART = 0.05  # of the width: error of the position of an object that was taken apart
@@ -68,7 +71,8 @@ def find_objects(frame: Exposure, threshold: float) -> QTable:
     -----
     The image is filtered with a Gaussian as wide as the brightest objects, so that a ring is one
     object, and as long as these where all of them are long in one direction, as trails are. Pixels
-    above 2.5 times the noise that the filtered image has itself are segmented
+    above 2.5 times the noise that the filtered image has itself, in a crowd the brightest tenth,
+    are segmented
     (`photutils.segmentation.detect_sources`) and taken apart (``deblend_sources``).
     Positions are the centroids of photutils' ``SourceCatalog``, and their errors follow from the
     noise of the pixels.
@@ -156,6 +160,13 @@ def _segments(filtered: NDArray, threshold: float) -> Any:
     return detect_sources(filtered, threshold, 1) if (filtered > threshold).any() else None
 
 
+def _isophote(filtered: NDArray) -> float:
+    """Return the value of the filtered image from which on a pixel belongs to an object."""
+    if np.count_nonzero(filtered > _ISOPHOTE) < _CROWD * filtered.size:
+        return _ISOPHOTE
+    return float(np.quantile(filtered, 1 - _OF_CROWD))
+
+
 def _size(filtered: NDArray, sigma: float, threshold: float) -> tuple[float, NDArray[np.float64]]:
     """
     Measure the width of the bright objects: rms distance of their light along an axis, px.
@@ -163,7 +174,8 @@ def _size(filtered: NDArray, sigma: float, threshold: float) -> tuple[float, NDA
     And their second moments in common, shape (2, 2).
     """
     none = 0.0, np.zeros((2, 2))
-    segments = _segments(filtered, _ISOPHOTE)
+    isophote = _isophote(filtered)
+    segments = _segments(filtered, isophote)
     if segments is None:
         return none
     label = segments.data
@@ -177,7 +189,8 @@ def _size(filtered: NDArray, sigma: float, threshold: float) -> tuple[float, NDA
     )
     # specks of noise have no maximum above the threshold
     light[_largest(filtered, segments.data) <= threshold] = 0
-    bright = np.argsort(-light, kind="stable")[:_BRIGHT]
+    # the brightest in a crowd are clusters, or the glow of a nebula
+    bright = np.argsort(-light, kind="stable")[: _BRIGHT if isophote == _ISOPHOTE else None]
     bright = bright[light[bright] > threshold * _LEAST_AREA]
     if not len(bright):
         return none
@@ -197,7 +210,7 @@ def _measure(
 
     gain = 1 / max(frame.inverse_gain, 1e-30)
     meta = {"finder": "sources", "fwhm": fwhm, "gain": gain, "model_error": 0.0}
-    segments = _segments(filtered, _ISOPHOTE)
+    segments = _segments(filtered, _isophote(filtered))
     if segments is not None:
         high = _largest(filtered, segments.data) > threshold
         high &= np.bincount(segments.data.ravel()) >= _LEAST_AREA
@@ -219,8 +232,8 @@ def _measure(
     flag = _flags(frame, field, segments.data, whole, catalog, position)
     # the light of a neighbor that was taken apart wrongly moves both
     width = np.atleast_1d(catalog.fwhm.value)
-    shape, more = _shape(frame, catalog, position, flux, flag)
-    meta |= shape
+    shape, (more, more_err) = _shape(frame, catalog, position, flux, flag)
+    meta |= shape | {"aperture_correction": more, "aperture_correction_err": more_err}
     flux, flux_err = more * flux, more * flux_err
     errors = np.hypot(errors, _APART * width[:, None] * ((flag & StarFlag.BLENDED) > 0)[:, None])
     keep = (flux > 0) & np.isfinite(position).all(axis=1) & np.isfinite(errors).all(axis=1)
@@ -234,8 +247,8 @@ def _measure(
 
 def _shape(
     frame: Exposure, catalog: Any, position: NDArray, flux: NDArray, flag: NDArray
-) -> tuple[dict[str, float], float]:
-    """Measure the shape of bright objects; also return their light over that in segments."""
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """Measure the shape of bright objects; also their light over that in segments, its error."""
     from spalipy_astro.detection._apertures import missed_light
     from spalipy_astro.detection._psf import Profile
 
@@ -243,7 +256,7 @@ def _shape(
     some = np.flatnonzero(clean if clean.any() else flux > 0)
     some = some[np.argsort(-flux[some], kind="stable")[:_BRIGHT]]
     if not len(some):
-        return {}, 1.0
+        return {}, (1.0, 0.0)
     moments = np.atleast_3d(catalog.covariance.value).reshape(-1, 2, 2)[some]
     xx, xy, yy = (float(np.nanmedian(moments[:, i, j])) for i, j in ((0, 0), (0, 1), (1, 1)))
     mean, half = (xx + yy) / 2, float(np.hypot((xx - yy) / 2, xy))
@@ -256,7 +269,7 @@ def _shape(
     }
     stretch = np.log(short / long) * np.array([np.cos(2 * angle), np.sin(2 * angle)])
     profile = Profile(shape["fwhm"], 0.0, (float(stretch[0]), float(stretch[1])))
-    return shape, missed_light(frame, position, flux, clean, profile)
+    return shape, missed_light(frame, position, flux, clean, profile, always=True)
 
 
 def _table(columns: dict[str, NDArray], meta: dict[str, Any]) -> QTable:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
 from spalipy_astro.detection._background import Background
 from spalipy_astro.detection._pixels import PixelSource
 
@@ -28,7 +29,7 @@ _MOST_TRAILS = 40
 _MOST_MISSES = 10
 _BLOCK = 24  # px along a trail
 _FEWEST_BLOCKS = 4
-_AT_ONCE = 1 << 16  # blocks of lines
+_AT_ONCE = 1 << 16  # pixels, or blocks of lines
 _REACH = 32  # px on either side
 _LIT = 2.5  # sigma of a block
 _LIT_BLOCKS = 0.75  # of a trail
@@ -214,58 +215,24 @@ def _bright_lines(light: NDArray[np.float32]) -> list[NDArray[np.intp]]:
     """
     ny, nx = light.shape
     levels = int(np.ceil(np.log2(max(ny, nx))))
-    size = 2**levels
-    square = np.zeros((4, size, 1, 2 * size), np.float32)
-    square[0, :ny, 0, :nx] = light
-    square[1, :ny, 0, :nx] = light[:, ::-1]
-    square[2, :nx, 0, :ny] = light.T
-    square[3, :nx, 0, :ny] = light.T[:, ::-1]
     # stars and trails elsewhere are part of the noise
     noise = max(float(light.std()), 1.0)
-    near, far = _SIDES
-    width = 2 * size - 2 * far
+    value, place = np.empty(levels, np.float32), np.empty((levels, 3), np.int64)
     found = []
-    for level in range(1, levels + 1):
-        square = _longer(square)
-        if level < _SHORTEST:
-            continue
-        middle, a, b, c, d = (
-            square[..., far + shift : far + shift + width] for shift in (0, -near, -far, near, far)
-        )
-        # on each side the darker, so that a parallel trail does not hide this one
-        contrast = middle - np.maximum(np.minimum(a, b), np.minimum(c, d))
-        flat = contrast.reshape(4, -1)
-        length = 2**level
-        for quadrant, k in enumerate(flat.argmax(axis=1)):
-            value = float(flat[quadrant, k]) / np.sqrt(length)
-            if value > _by_length(_GATE, length) * noise:
-                strip, shear, column = (int(w) for w in np.unravel_index(k, contrast.shape[1:]))
-                row, column = strip * length, column + far
+    for quadrant, part in enumerate((light, light[:, ::-1], light.T, light.T[:, ::-1])):
+        _compiled.bright_lines(np.ascontiguousarray(part), *_SIDES, value, place)
+        for level in range(_SHORTEST, levels + 1):
+            length = 2**level
+            contrast = float(value[level - 1]) / np.sqrt(length)
+            if contrast > _by_length(_GATE, length) * noise:
+                strip, shear, column = (int(w) for w in place[level - 1])
+                row = strip * length
                 ends = np.array([[row, column], [row + length - 1, column + shear]])
                 if quadrant % 2:
                     ends[:, 1] = (nx if quadrant == 1 else ny) - 1 - ends[:, 1]
-                found.append((-value, (ends[:, ::-1] if quadrant > 1 else ends).ravel()))
-    return [ends for _, ends in sorted(found, key=lambda pair: pair[0])]
-
-
-def _longer(sums: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Join the line sums of pairs of strips of rows.
-
-    ``sums`` has the axes: quadrant, strip, shear (by how many columns a line moves on from the
-    strip's first row to its last), column in the first row. Columns beyond the image are empty.
-    """
-    n, strips, shears, width = sums.shape
-    out = np.zeros((n, strips // 2, 2 * shears, width), np.float32)
-    first, second = sums[:, 0::2], sums[:, 1::2]
-    # of the second strip, the column that is further by the shear of the first, or one more
-    most = width - shears
-    a, b, c, d = second.strides
-    view = np.lib.stride_tricks.as_strided
-    moved = view(second, (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
-    np.add(first[..., :most], moved, out=out[:, :, 0::2, :most])
-    moved = view(second[..., 1:], (n, strips // 2, shears, most), (a, b, c + d, d), writeable=False)
-    np.add(first[..., :most], moved, out=out[:, :, 1::2, :most])
-    return out
+                ends = (ends[:, ::-1] if quadrant > 1 else ends).ravel()
+                found.append((-contrast, level, quadrant, ends))
+    return [ends for *_, ends in sorted(found, key=lambda line: line[:3])]
 
 
 def _follow(
@@ -319,20 +286,15 @@ class _Strip:
         t = first + np.arange(n * _BLOCK)
         self.t = t.reshape(n, _BLOCK).mean(axis=1)
         self.u = np.arange(-reach, reach + 1.0)
-        normal = np.array([-self.along[1], self.along[0]])
-        x = start[0] + t * self.along[0] + self.u[:, None] * normal[0]
-        y = start[1] + t * self.along[1] + self.u[:, None] * normal[1]
-        values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
-        level, noise = background.at(np.clip(x[reach], 0, nx - 1), np.clip(y[reach], 0, ny - 1))
-        values -= level.astype(np.float32)
-        values /= noise.astype(np.float32)
-        for other in known:
-            values[other.holds(x, y)] = np.nan
-        blocks = np.sort(values.reshape(-1, n, _BLOCK), axis=2)  # NaN to the end
-        number = np.count_nonzero(np.isfinite(blocks), axis=2)
-        rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
-        light = np.take_along_axis(blocks, rank[..., None], axis=2)[..., 0]
-        self.light = np.where(number >= _BLOCK // 2, light, np.nan).T
+        x, y = start[0] + t * self.along[0], start[1] + t * self.along[1]
+        level, noise = background.at(np.clip(x, 0, nx - 1), np.clip(y, 0, ny - 1))
+        sky = level.astype(np.float32), noise.astype(np.float32)
+        self.light = np.empty((n, len(self.u)), np.float32)
+        step = max(_AT_ONCE // len(t), 1)
+        for k in range(0, len(self.u), step):
+            some = slice(k, k + step)
+            aside = self.u[some, None] * np.array([-self.along[1], self.along[0]])[:, None, None]
+            self.light[:, some] = _darker(source, x + aside[0], y + aside[1], sky, known).T
 
     def refine(self) -> tuple[NDArray, NDArray] | None:
         """Fit the line to the light near the segment that it was given for."""
@@ -420,6 +382,24 @@ class _Strip:
         at_end = last == len(self.t) - 1
         ends = float(self.t[first]) - _BLOCK, float(self.t[last]) + (2 if at_end else 1) * _BLOCK
         return Trail(self.start, self.along, ends, half + 2.0)
+
+
+def _darker(
+    source: PixelSource, x: NDArray, y: NDArray, sky: tuple[NDArray, NDArray], known: list[Trail]
+) -> NDArray:
+    """Return the darker pixels of the blocks of lines, in units of the noise above the sky."""
+    values = source.at(np.floor(x + 0.5).astype(np.intp), np.floor(y + 0.5).astype(np.intp))
+    level, noise = sky
+    values -= level
+    values /= noise
+    for other in known:
+        values[other.holds(x, y)] = np.nan
+    blocks = values.reshape(len(values), -1, _BLOCK)
+    blocks.sort(axis=2)  # NaN to the end
+    number = np.count_nonzero(np.isfinite(blocks), axis=2)
+    rank = (_QUANTILE * np.maximum(number - 1, 0) + 0.5).astype(np.intp)
+    light = np.take_along_axis(blocks, rank[..., None], axis=2)[..., 0]
+    return np.where(number >= _BLOCK // 2, light, np.nan)
 
 
 def _columns(first: NDArray, last: NDArray, place: NDArray) -> NDArray[np.intp]:

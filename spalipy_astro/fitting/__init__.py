@@ -7,12 +7,13 @@ from spalipy_astro.fitting._fit import Fit, Pixels, fit_backward
 from spalipy_astro.fitting._linear import KINDS, fit_linear
 from spalipy_astro.fitting._reml import choose_smoothing
 from spalipy_astro.fitting._smoothing import Posterior, System, solve
-from spalipy_astro.fitting._splinespace import SplineSpace
+from spalipy_astro.fitting._splinespace import Design, SplineSpace
 
 __all__ = [
     "KINDS",
     "N_TERMS",
     "Covariance",
+    "Design",
     "Fit",
     "Pixels",
     "Posterior",

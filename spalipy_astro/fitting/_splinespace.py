@@ -180,7 +180,7 @@ class Design:
     def evaluate(self, coefficients: FloatArray) -> FloatArray:
         """Return maps, shape (size, K), at the points: shape (N, K)."""
         terms = [(plane.reshape(self._shape), 0, 0) for plane in coefficients.T]
-        return np.column_stack(self._spline.evaluate(self._x, self._y, terms))
+        return np.ascontiguousarray(self._spline.at(self._x, self._y, terms).T)
 
     def variance(self, factor: FloatArray) -> FloatArray:
         """Return the variance, shape (N,), where that of coefficients is ``factor @ factor.T``."""

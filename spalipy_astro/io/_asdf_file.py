@@ -15,7 +15,9 @@ from typing import Any, BinaryIO
 
 import asdf
 import astropy.units as u
+import numpy as np
 from asdf.exceptions import AsdfConversionWarning, AsdfSerializationError, ValidationError
+from astropy.table import QTable
 
 from spalipy_astro._checks import path_of, positive_number
 from spalipy_astro._files import is_remote, open_binary, require_file, whole_file
@@ -64,7 +66,7 @@ def to_tree(alignment: Alignment) -> dict[str, Any]:
     """Return the contents of an ASDF file for an alignment."""
     tree = {
         "transform": alignment.transform,
-        "matches": alignment.matches,
+        "matches": alignment.matches.as_array(),  # one block, where a table has one a column
         "summary": dict(alignment._summary),
         "source_shape": _listed(alignment.source_shape),
         "template_shape": _listed(alignment.template_shape),
@@ -87,7 +89,7 @@ def from_tree(tree: Mapping[str, Any]) -> Alignment:
     _check_entries(tree)
     return Alignment(
         transform=tree["transform"],
-        matches=tree["matches"],
+        matches=_table(tree["matches"]),
         source_shape=_shape(tree.get("source_shape")),
         template_shape=_shape(tree.get("template_shape")),
         original_wcs=unpack_wcs(tree.get("template_wcs")),
@@ -117,7 +119,8 @@ def _check_entries(tree: Mapping[str, Any]) -> None:
                 f"its summary has {summary.get(name)!r} as {name}, where a {words} is needed."
             )
     matches: Any = tree.get("matches")
-    missing = [name for name in _COLUMNS if name not in getattr(matches, "colnames", ())]
+    names = getattr(getattr(matches, "dtype", None), "names", None) or ()
+    missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise FormatError(f"its table of matches lacks the columns {', '.join(missing)}.")
     for name in _COLUMNS:
@@ -146,9 +149,12 @@ def _portable_tree(alignment: Alignment, tolerance: float) -> dict[str, Any]:
     return {
         "wcs": portable.wcs,
         "alignment": {
-            key: plain[key]
-            for key in ("matches", "summary", "source_shape", "template_shape", "provenance")
-            if key in plain
+            "matches": alignment.matches,
+            **{
+                key: plain[key]
+                for key in ("summary", "source_shape", "template_shape", "provenance")
+                if key in plain
+            },
         },
         "portable": {
             "error": portable.error,
@@ -224,6 +230,21 @@ def require_writable(wcs: Any, *, name: str = "template") -> None:
 
 
 @contextmanager
+def _configured() -> Iterator[asdf.config.AsdfConfig]:
+    """Give the configuration of asdf to change, in this thread and until the end of the block."""
+    # Before the block, at whose end asdf forgets what it has found there: it would go through the
+    # extensions of all packages again for each file, which takes longer than to read it.
+    _extensions()
+    with asdf.config_context() as config:
+        yield config
+
+
+def _extensions() -> list[Any]:
+    """Return the extensions of all packages, which asdf looks for when it is first asked."""
+    return asdf.get_config().extensions
+
+
+@contextmanager
 def _without_schemas() -> Iterator[None]:
     """
     Have asdf write, in this thread, without a look at the schemas: they are empty.
@@ -231,16 +252,15 @@ def _without_schemas() -> Iterator[None]:
     asdf has no switch for that, and parses the schemas again for each file. That of the whole file
     stays, from which it takes the order of what the file begins with.
     """
-    schemas = _empty_schemas()  # not within: what asdf looks up there is forgotten at its end
-    with asdf.config_context() as config:
-        config.add_resource_mapping(schemas)
+    with _configured() as config:
+        config.add_resource_mapping(_empty_schemas())
         yield
 
 
 @cache
 def _empty_schemas() -> Mapping[str, bytes]:
     """Return an empty schema in place of each that a package has for its tags."""
-    tags = (tag for extension in asdf.get_config().extensions for tag in extension.tags)
+    tags = (tag for extension in _extensions() for tag in extension.tags)
     return {uri: b"{}" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
 
 
@@ -320,7 +340,7 @@ def read_tree(
         # by its absolute name, in which asdf finds nobody's home
         with (
             open_binary(path if is_remote(path) else Path(path).absolute()) as stream,
-            asdf.config_context() as config,
+            _configured() as config,
             warnings.catch_warnings(),
         ):
             check_aliases(stream)
@@ -375,11 +395,16 @@ def look_into(stream: BinaryIO, pick: Callable[[Any], Any]) -> Any:
         Whatever asdf raises for damaged files.
     """
     check_aliases(stream)
-    with asdf.config_context() as config, warnings.catch_warnings():
+    with _configured() as config, warnings.catch_warnings():
         config.validate_on_read = False  # arrays of the tree may lie in other extensions
         warnings.simplefilter("ignore", AsdfConversionWarning)
         with asdf.open(stream, lazy_load=True, lazy_tree=True, memmap=False) as file:
             return pick(file.tree)
+
+
+def _table(matches: Any) -> QTable:
+    """Return the matches as a table, with columns that lie in memory as those of a fit do."""
+    return QTable({name: np.ascontiguousarray(matches[name]) for name in matches.dtype.names})
 
 
 def _listed(shape: tuple[int, int] | None) -> list[int] | None:

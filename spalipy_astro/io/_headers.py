@@ -183,9 +183,12 @@ def _check(card: fits.Card) -> None:
     value = card.value
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("FITS has no such number")
+    text = str(card)
+    if text.isascii() and text.isprintable():
+        return  # and so are its value and comment, of which a card would take half of the time
     if card.keyword not in _COMMENTARY:
         fits.Card("VALUE", value, card.comment)
-    str(card).encode("ascii")
+    text.encode("ascii")
 
 
 def _first(card: fits.Card) -> fits.Card | None:

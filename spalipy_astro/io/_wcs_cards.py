@@ -36,6 +36,7 @@ _ANGLES = {
     **dict.fromkeys(("arcsec", "arcseconds", "arcsecs", "arcsecond"), "arcsec"),
     **dict.fromkeys(("rad", "radian", "radians"), "rad"),
 }
+_REMARKS = ("COMMENT", "HISTORY")
 _FILE = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "")
 
 
@@ -140,14 +141,16 @@ def _readable(header: fits.Header) -> fits.Header:
     Return a header whose WCS says what is meant where WCSLIB would overlook it.
 
     Numbers that are written as text, which count as 0; names of units that no standard knows;
-    equinoxes with a letter.
+    equinoxes with a letter. Comments and long keywords, of which some headers have hundreds, are
+    left out: no WCS has any, and each is parsed three times.
 
     Raises
     ------
     ValueError
         If such a text is no number.
     """
-    header = header.copy()
+    short = [card for card in header.cards if card.keyword and len(card.rawkeyword) <= 8]
+    header = fits.Header([card for card in short if card.keyword not in _REMARKS], copy=True)
     for keyword in [keyword for keyword in header if _TOLD.fullmatch(keyword)]:
         if not isinstance(value := header[keyword], str):
             continue

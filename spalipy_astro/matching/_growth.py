@@ -8,14 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import Neighbors
-from spalipy_astro.fitting import (
-    Posterior,
-    SplineSpace,
-    System,
-    choose_smoothing,
-    fit_linear,
-    solve,
-)
+from spalipy_astro.matching._maps import BENDING, LinearMap, Smoothness, SplineMap, fit_pairs
 from spalipy_astro.matching._starfield import (
     PARTNERS,
     StarField,
@@ -36,14 +29,7 @@ _FEW = 40  # matched stars below which an affine map is tried too
 _VERY_FEW = 12  # ... and a similarity
 _HOPELESS = -20.0  # hope below which a growth that does not gain is given up
 _CROWD = 600  # stars that growth begins with: more would only crowd the gates
-_DEGREE = 3
 _STRAIGHT = 0.6  # share of expected stars matched for which an affine map will do to begin with
-# Curvature of the map, in px per px**2 times the half diagonal of the frame: the bending that a
-# strong optical distortion (2 % of the frame) makes, expected wherever no star has been matched.
-_BENDING = 0.1
-_NOISE_PRIOR = (6.0, 1.0)  # that the catalogs' errors are right is worth six residuals
-_OUTLYING = 25.0  # squared studentized residual of a pair that is taken to be false
-_FIT_STARS = 3000  # brightest matched stars that the map is fitted to while it grows
 _SUPPORT = 8  # neighbors that tell how common matches are around a star
 _FLOOR = 0.05  # px: position errors below this are not believed when gates are set
 
@@ -162,14 +148,14 @@ def _grow(
     rigid: bool,
 ) -> Growth | None:
     """Grow with a spline, or with an affine map (rigid)."""
-    smoothness = _Smoothness(rigid)
+    smoothness = Smoothness(rigid)
     n_source = min(len(source), max(size, _CROWD))
     sizes = (n_source, comparable(source, template, n_source, scale))
     first = None
     if not rigid:
         # Most frames are hardly distorted: an affine map gets there in a third of the time. In
         # others it matches a part of them, too one-sided to go on from.
-        stiff = _Smoothness(rigid=True)
+        stiff = Smoothness(rigid=True)
         first = _converge(source, template, pairs, scale, frame, sizes, stiff, bending=0.0)
         if first is not None and len(first.source) < max(_STRAIGHT * first.expected, _FEW):
             first = None
@@ -197,7 +183,7 @@ def _converge(
     scale: float,
     frame: FloatArray,
     sizes: tuple[int, int],
-    kind: _Smoothness | int,
+    kind: Smoothness | int,
     *,
     bending: float,
     converged: bool = False,
@@ -227,137 +213,6 @@ def _converge(
     return state
 
 
-class _Smoothness:
-    """The penalties' weights; chosen anew only when there are many more stars to choose them by."""
-
-    def __init__(self, rigid: bool) -> None:
-        self.rigid = rigid
-        self._last: tuple[SplineSpace, int, tuple[float, float]] | None = None
-
-    def choose(
-        self,
-        system: System,
-        count: int,
-        bend: float,
-        amplitude: float,
-        *,
-        fresh: bool,
-    ) -> tuple[float, float]:
-        """Return the weights for `count` points; `fresh` where other points count."""
-        if self.rigid:
-            return np.inf, np.inf
-        if count < 6:
-            # Before there are stars to measure it on: that of a typical strong distortion.
-            return 1 / bend**2, 0.0
-        space = system.space
-        if self._last is not None and not fresh:
-            last, before, smoothing = self._last
-            if (last.n_x, last.n_y) == (space.n_x, space.n_y) and count < 1.2 * before:
-                return smoothing
-        smoothing = choose_smoothing(system, amplitude=amplitude)
-        self._last = space, count, smoothing
-        return smoothing
-
-
-@dataclass(frozen=True)
-class _PairFit:
-    """A spline through matched pairs; outliers have next to no weight in it."""
-
-    space: SplineSpace
-    mean: FloatArray
-    posterior: Posterior
-    leverage: FloatArray
-
-    @property
-    def freedom(self) -> float:
-        """Effective number of parameters of each axis."""
-        return self.posterior.freedom
-
-    @property
-    def noise(self) -> float:
-        """Variance of the normalized residuals."""
-        return self.posterior.noise
-
-    def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the images of points, and their errors along each axis."""
-        design = self.space.at(xy)
-        error = np.sqrt(design.variance(self.posterior.factor))
-        return self.mean + design.evaluate(self.posterior.coefficients), error
-
-
-@dataclass(frozen=True)
-class _Similarity:
-    """A similarity through matched pairs, for where there are few."""
-
-    matrix: FloatArray
-    offset: FloatArray
-    center: FloatArray
-    weight: float
-    spread: float
-    noise: float
-    leverage: FloatArray
-    freedom: float = 2.0
-
-    @classmethod
-    def through(
-        cls, known: FloatArray, values: FloatArray, noise2: FloatArray, parity: int
-    ) -> _Similarity:
-        """Fit the pairs by weighted least squares."""
-        matrix, offset = fit_linear(known, values, 1 / noise2, kind="similarity", parity=parity)
-        weight = float(np.sum(1 / noise2))
-        center = (known.T @ (1 / noise2)) / weight
-        lever2 = np.sum((known - center) ** 2, axis=1)
-        spread = float(np.sum(lever2 / noise2))
-        residuals = values - known @ matrix.T - offset
-        degrees, variance = _NOISE_PRIOR
-        chi2 = float(np.sum(residuals**2 / noise2[:, np.newaxis]))
-        noise = (degrees * variance + chi2) / (degrees + 2 * len(known) - 4)
-        share = (1 / weight + lever2 / spread) / noise2
-        return cls(matrix, offset, center, weight, spread, noise, np.clip(share, 0.0, 0.9999))
-
-    def predict(self, xy: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the images of points, and their errors along each axis."""
-        lever2 = np.sum((xy - self.center) ** 2, axis=1)
-        error = np.sqrt(self.noise * (1 / self.weight + lever2 / self.spread))
-        return xy @ self.matrix.T + self.offset, error
-
-
-def _fit_pairs(
-    known: FloatArray,
-    values: FloatArray,
-    noise2: FloatArray,
-    scale: float,
-    half: float,
-    smoothness: _Smoothness,
-) -> _PairFit:
-    """Fit the pairs robustly; beyond some thousands the fainter ones would add nothing."""
-    n = len(known)
-    cells = int(np.clip(np.sqrt(n / 4), 1, 6))  # gates need no finer ones
-    space = SplineSpace.covering(known, *((1, 1) if smoothness.rigid else (cells, _DEGREE)))
-    mean = np.median(values, axis=0)
-    bend = _BENDING * scale / half * space.step**2
-    leverage = np.zeros(n)
-    known, values, noise2 = known[:_FIT_STARS], values[:_FIT_STARS] - mean, noise2[:_FIT_STARS]
-    robust = np.ones(len(known))
-    design = space.at(known)
-    for attempt in range(4):
-        system = System(design, values, robust / noise2, _NOISE_PRIOR)
-        smoothing = smoothness.choose(system, len(known), bend, 0.5 * scale, fresh=attempt > 0)
-        posterior = solve(system, smoothing)
-        share = design.variance(posterior.factor) / (noise2 * max(posterior.noise, 1e-12))
-        residuals = values - design.evaluate(posterior.coefficients)
-        # Studentized, since a flexible map follows a false pair and leaves it a small residual.
-        free = np.clip(1 - share * robust, 1e-4, 1.0)
-        z2 = np.sum(residuals**2, axis=1) / (noise2 * free)
-        z2 /= max(1.0, float(np.median(z2)) / 1.386)
-        outlying = z2 > _OUTLYING
-        if n < 6 or np.array_equal(outlying, robust < 1):
-            break
-        robust = np.where(outlying, 1 / (1 + z2 / 4) ** 2, 1.0)
-    leverage[:_FIT_STARS] = np.clip(share * robust, 0.0, 0.9999)
-    return _PairFit(space, mean, posterior, leverage)
-
-
 def _turn(
     source: StarField,
     template: StarField,
@@ -365,34 +220,33 @@ def _turn(
     sizes: tuple[int, int],
     scale: float,
     frame: FloatArray,
-    kind: _Smoothness | int,
+    kind: Smoothness | int,
     bending: float,
 ) -> Growth | None:
     """Fit the pairs, predict the stars, match again."""
     known, values = source.xy[pairs[0]], template.xy[pairs[1]]
     half = 0.5 * float(np.hypot(*np.ptp(source.xy, axis=0)))
     noise2 = _noise2(source.err[pairs[0]], template.err[pairs[1]], scale)
-    fit: _PairFit | _Similarity
+    fit: SplineMap | LinearMap
     if isinstance(kind, int):
-        fit = _Similarity.through(known, values, noise2, kind)
+        fit = LinearMap.through(known, values, 1 / noise2, kind)
+        leverage = np.clip(fit.predict(known)[1] / (fit.noise * noise2), 0.0, 0.9999)
     else:
-        fit = _fit_pairs(known, values, noise2, scale, half, kind)
+        fit, leverage = fit_pairs(known, values, noise2, scale, half, kind)
 
     xy = source.xy[: sizes[0]]
-    predicted, error = fit.predict(xy)
+    predicted, error2 = fit.predict(xy)
     if fit.freedom < 0.5 * len(known):
         # A star must be predicted by the others: one far from all of them would vouch for itself.
-        error[pairs[0]] /= np.sqrt(1 - fit.leverage)
+        error2[pairs[0]] /= 1 - leverage
     unseen: FloatArray | float = 0.0
     if bending > 0:
         away = Neighbors(known).nearest(xy)[0]
-        unseen = bending * 0.5 * _BENDING * scale / half * away**2
-    own = np.sqrt(max(fit.noise, 0.25)) * np.sqrt(_noise2(source.err[: sizes[0]], 0.0, scale))
-    sigma = np.sqrt(own**2 + error**2 + unseen**2)
-    inside = np.all(
-        (predicted > frame[0] - 3 * own[:, None]) & (predicted < frame[1] + 3 * own[:, None]),
-        axis=1,
-    )
+        unseen = bending * 0.5 * BENDING * scale / half * away**2
+    own2 = max(fit.noise, 0.25) * _noise2(source.err[: sizes[0]], 0.0, scale)
+    sigma = np.sqrt(own2 + error2 + unseen**2)
+    reach = 3 * np.sqrt(own2)[:, np.newaxis]
+    inside = np.all((predicted > frame[0] - reach) & (predicted < frame[1] + reach), axis=1)
     inside &= np.isfinite(sigma)
     if not inside.any():
         return None

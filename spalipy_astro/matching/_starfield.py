@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro._neighbors import Neighbors
+from spalipy_astro._neighbors import Neighbors, neighbor_pairs
 from spalipy_astro.matching._quads import PatternIndex, StarLevels, find_patterns
 
 __all__ = ["PARTNERS", "StarField", "comparable", "hope_of", "log_ratios", "match_ratios"]
@@ -22,6 +22,7 @@ _DENSITY_NEIGHBORS = 8
 _COMPARED = 150  # brightest stars whose differences are compared
 _OFTEN, _OFTEN_SHARE = 8, 0.08  # pairs of one difference that chance does not give
 _SHIFTS = 400
+_BUCKETS = 65521  # a prime
 
 
 class StarField:
@@ -80,25 +81,28 @@ class StarField:
         cell = max(3 * float(np.median(self.err)), 1.5)
         shift = (xy[:, np.newaxis] - xy)[~np.eye(n, dtype=bool)]
         # Cells overlap by half, so that no difference lies at the edge of all that hold it.
+        expected = n**2 * cell**2 / self.area
+        enough = max(_OFTEN, _OFTEN_SHARE * n, 10 * expected)
         found = []
         for half in (0.0, 0.5):
-            corner = np.floor(shift / cell + half).astype(np.int64)
-            _, inverse, count = np.unique(
-                corner @ (1 << 32, 1), return_inverse=True, return_counts=True
-            )
-            expected = n**2 * cell**2 / self.area
-            often = np.flatnonzero(count >= max(_OFTEN, _OFTEN_SHARE * n, 10 * expected))
+            corner = np.floor(shift / cell + half).astype(np.int64) @ (1 << 32, 1)
+            # Buckets of several cells are counted in no time, and rarely hold enough.
+            bucket = corner % _BUCKETS
+            some = np.flatnonzero(np.bincount(bucket, minlength=_BUCKETS)[bucket] >= enough)
+            _, inverse, count = np.unique(corner[some], return_inverse=True, return_counts=True)
+            often = np.flatnonzero(count >= enough)
             if len(often):
                 mean = [
-                    np.bincount(inverse, weights=axis)[often] / count[often] for axis in shift.T
+                    np.bincount(inverse, weights=axis)[often] / count[often]
+                    for axis in shift[some].T
                 ]
                 found.append(np.column_stack((*mean, count[often])))
         if not found:
             return np.empty((0, 2))
         both = np.concatenate(found)
         both = both[np.argsort(-both[:, 2], kind="stable")]
-        near = Neighbors(both[:, :2]).pairs(cell)
-        return np.delete(both, np.unique(near.max(axis=1)), axis=0)[:_SHIFTS, :2]
+        _, weaker = neighbor_pairs(both[:, :2], cell)
+        return np.delete(both, np.unique(weaker), axis=0)[:_SHIFTS, :2]
 
     def index(self, k: int, neighbors: int, last: int | None) -> PatternIndex:
         """Return the index of the patterns of k stars; `last` ends the range of levels."""

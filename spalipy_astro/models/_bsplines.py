@@ -244,7 +244,7 @@ class TensorSpline:
                 for term in terms
             ]
         if grids is None:
-            return [value.reshape(shape) for value in self._at(x, y, terms)]
+            return [value.reshape(shape) for value in self.at(x, y, terms)]
         values = [np.empty(x.size) for _ in terms]
         for grid in grids:
             for value, term in zip(values, terms, strict=True):
@@ -287,6 +287,7 @@ class TensorSpline:
         x, y : ndarray, shape (N,)
             Scattered points.
         covariance : ndarray, shape (n_y * n_x, n_y * n_x)
+            Symmetric.
         """
         out = np.empty(len(x))
         matrix = np.ascontiguousarray(covariance, dtype=float)
@@ -312,10 +313,10 @@ class TensorSpline:
             )
         return (left @ coeff) @ right.T
 
-    def _at(
+    def at(
         self, x: FloatArray, y: FloatArray, terms: Sequence[tuple[FloatArray, int, int]]
     ) -> FloatArray:
-        """Evaluate terms at scattered points, shape (N,): one row for each."""
+        """Evaluate terms, see `evaluate`, at scattered points, shape (N,): one row for each."""
         planes = {id(coeff): coeff for coeff, _, _ in terms}
         places = {name: k for k, name in enumerate(planes)}
         values = np.empty((len(terms), x.size))

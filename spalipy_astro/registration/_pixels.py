@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
-__all__ = ["SQUARE", "Size", "elongation_of", "pixels_of", "units_of", "usual_unit"]
+__all__ = ["SQUARE", "Size", "elongation_of", "pixels_of", "stamps_of", "units_of", "usual_unit"]
 
 FloatArray = NDArray[np.float64]
 Size = tuple[float, float]
@@ -122,9 +122,9 @@ def _elongation(width: Any, height: Any) -> Size:
     return (float(sizes[0]), float(sizes[1])) if sizes.max() > _ELONGATED else SQUARE
 
 
-def elongation_of(data: NDArray[Any], mask: NDArray[np.bool_] | None, xy: FloatArray) -> Size:
+def stamps_of(data: NDArray[Any], mask: NDArray[np.bool_] | None, xy: FloatArray) -> NDArray[Any]:
     """
-    Guess the width and height of pixels by how much longer stars are along one axis.
+    Cut the brightest stars out of an image.
 
     Parameters
     ----------
@@ -135,23 +135,40 @@ def elongation_of(data: NDArray[Any], mask: NDArray[np.bool_] | None, xy: FloatA
 
     Returns
     -------
-    tuple of float
-        Whole numbers, as pixels are binned. Trailed stars are long, too: this is no more than a
-        guess, for frames that match in no other way.
+    ndarray, shape (M, 17, 17)
+        Those without bad pixels.
     """
     ny, nx = data.shape
     size = 2 * _RADIUS + 1
     corner = np.round(xy).astype(int) - _RADIUS
     corner = corner[np.all((corner >= 0) & (corner + size <= (nx, ny)), axis=1)][:_STARS]
-    if len(corner) < _FEWEST:
-        return SQUARE
     x, y = (corner[:, axis, np.newaxis] + np.arange(size) for axis in (0, 1))
     place = y[:, :, np.newaxis], x[:, np.newaxis, :]
-    stamps = np.asarray(data[place], dtype=float)
+    stamps = np.asarray(data[place])
     good = np.isfinite(stamps).all(axis=(1, 2))
     if mask is not None:
         good &= ~mask[place].any(axis=(1, 2))
-    stamps = stamps[good]
+    return stamps[good]
+
+
+def elongation_of(stamps: NDArray[Any]) -> Size:
+    """
+    Guess the width and height of pixels by how much longer stars are along one axis.
+
+    Parameters
+    ----------
+    stamps : ndarray, shape (M, 17, 17)
+        Stars of one image, from `stamps_of`.
+
+    Returns
+    -------
+    tuple of float
+        Whole numbers, as pixels are binned. Trailed stars are long, too: this is no more than a
+        guess, for frames that match in no other way.
+    """
+    if len(stamps) < _FEWEST:
+        return SQUARE
+    stamps = stamps.astype(float)
     edges = (stamps[:, 0], stamps[:, -1], stamps[:, :, 0], stamps[:, :, -1])
     stamps = stamps - np.median(np.concatenate(edges, axis=1), axis=1)[:, np.newaxis, np.newaxis]
     middle = slice(_RADIUS - 1, _RADIUS + 2)

@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as attribute
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spalipy_astro._checks import detection_options, in_data_units
 from spalipy_astro._lines import on_lines
@@ -25,7 +27,14 @@ from spalipy_astro.io import (
     open_mask,
 )
 from spalipy_astro.matching import StarField
-from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
+from spalipy_astro.registration._pixels import (
+    SQUARE,
+    Size,
+    elongation_of,
+    pixels_of,
+    stamps_of,
+    units_of,
+)
 from spalipy_astro.registration._quality import measure_quality
 from spalipy_astro.registration._verify import Box, good_box
 
@@ -65,8 +74,8 @@ class StarFrame:
         Where the image has good pixels.
     pixels : (width, height)
         Sizes of its pixels: those on which `field` is square, or what the header says.
-    elongation : (width, height)
-        The same as the shape of the stars has it, which is a guess.
+    stamps : ndarray, shape (M, 17, 17), or None
+        Its brightest stars, for `elongation`.
     unit : float
         By what the positions of a catalog were multiplied.
     quality : mapping
@@ -84,11 +93,16 @@ class StarFrame:
     n_detected: int
     box: Box | None = None
     pixels: tuple[float, float] = (1.0, 1.0)
-    elongation: tuple[float, float] = (1.0, 1.0)
+    stamps: NDArray[Any] | None = None
     unit: float = 1.0
     quality: Mapping[str, float] = attribute(default_factory=dict)
     header: Mapping[str, Any] = attribute(default_factory=dict)
     negative: bool = False
+
+    @cached_property
+    def elongation(self) -> Size:
+        """Width and height of its pixels as the shape of the stars has it, which is a guess."""
+        return SQUARE if self.stamps is None else elongation_of(self.stamps)
 
     @property
     def square_shape(self) -> tuple[float, float] | None:
@@ -218,7 +232,7 @@ def prepare(
         len(table),
         good_box(plain.data, plain.mask),
         pixels=pixels_of(header, wcs),
-        elongation=elongation_of(plain.data, plain.mask, stars.xy),
+        stamps=stamps_of(plain.data, plain.mask, stars.xy),
         quality=measure_quality(table, len(stars), plain, header),
         header=header,
         negative=_is_negative(plain, options, len(stars)),

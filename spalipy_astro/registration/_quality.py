@@ -16,6 +16,7 @@ __all__ = ["measure_quality"]
 _DEPTH_SNR = 5.0
 _FAINT_SNR = 15.0  # below it the noise of the sky decides how well a flux is known
 _LEAST_FAINT = 10
+_FLUX_SCALE = ("aperture_correction", "aperture_correction_err", "wings")
 
 
 def measure_quality(
@@ -41,7 +42,9 @@ def measure_quality(
         ``fwhm`` (px), ``fwhm_arcsec``, ``ellipticity`` (1 - b/a) and ``orientation`` of the PSF's
         long axis (deg, counter-clockwise from +x to +y, from -90 to 90), ``background`` and
         ``noise`` of the sky (per pixel), ``n_stars``, ``depth`` (flux of a signal-to-noise ratio
-        of 5) and ``exptime`` (s). NaN where it is not known.
+        of 5), ``aperture_correction`` (a factor, which the fluxes contain) with
+        ``aperture_correction_err``, ``wings`` (share of the light that the PSF has beyond the
+        apertures) and ``exptime`` (s). NaN where it is not known.
     """
     meta = table.meta
     fwhm = float(meta.get("fwhm", np.nan))
@@ -54,6 +57,7 @@ def measure_quality(
         "noise": float(meta.get("noise", np.nan)),
         "n_stars": float(n_stars),
         "depth": _depth(table, fwhm),
+        **{name: float(meta.get(name, np.nan)) for name in _FLUX_SCALE},
         "exptime": exposure_time(header),
     }
 

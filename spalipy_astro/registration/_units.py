@@ -83,18 +83,23 @@ def ways_to_look(
     ]
     smallest = min(*told[0], *told[1])
     told = [(width / smallest, height / smallest) for width, height in told]
-    shapes = [(told[0], told[1])]
-    if sizes == (None, None) and told != [SQUARE, SQUARE]:
-        shapes.append((SQUARE, SQUARE))  # headers may be wrong
-    guess = (one.elongation, two.elongation)
-    if sizes == (None, None) and guess not in ((SQUARE, SQUARE), *shapes):
-        shapes.append(guess)
+
+    def shapes() -> Iterator[tuple[Size, Size]]:
+        yield told[0], told[1]
+        if sizes != (None, None):
+            return
+        if told != [SQUARE, SQUARE]:
+            yield SQUARE, SQUARE  # headers may be wrong
+        guess = one.elongation, two.elongation  # looked at only where nothing else has matched
+        if guess not in ((SQUARE, SQUARE), (told[0], told[1])):
+            yield guess
+
     for n in range(max(map(len, units))):
         ours, theirs = (unit[min(n, len(unit) - 1)] for unit in units)
         if all(lists) and not common and (ours, theirs) != (1.0, 1.0):
             # one of them is in no pixels, so that the other's are no measure either
             ours, theirs = (usual_unit(frame.stars.xy) for frame in (one, two))
-        for first, second in shapes:
+        for first, second in shapes():
             yield (
                 _squared(_in_units(one, ours), first),
                 _squared(_in_units(two, theirs), second),

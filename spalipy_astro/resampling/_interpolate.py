@@ -20,6 +20,7 @@ from spalipy_astro.resampling._tiles import (
     float_type,
     for_each,
     source_window,
+    variance_unit,
 )
 
 __all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
@@ -60,17 +61,18 @@ def interpolate(
     pixelmap: PixelMap,
     options: Options,
     *,
+    mask: bool = True,
     footprint: bool = False,
     n_threads: int | None = None,
 ) -> Result:
     """Interpolate all planes at the positions of an output grid."""
-    worker = _Interpolator(planes, pixelmap, options, footprint)
+    worker = _Interpolator(planes, pixelmap, options, mask, footprint)
     for_each(worker, tiles(pixelmap.shape, options.steps), n_threads)
     lead = planes.data.shape[:-2]
     full = (*lead, *pixelmap.shape)
     return Result(
         worker.out.reshape(full),
-        worker.bad.reshape(full),
+        worker.bad.reshape(full) if mask else worker.bad,
         worker.footprint.reshape(full) if footprint else None,
         None if planes.spread is None else worker.spread.reshape(full),
     )
@@ -80,7 +82,8 @@ def interpolate(
 def _tables(method: str | Kernel, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
     """Argument ``kernel`` of `_compiled.interpolate_tile`."""
     kernel = kernel_of(method)
-    return kernel.taps, _with_changes(kernel.table(), dtype), _with_changes(kernel.table(), float)
+    table = kernel.table()
+    return kernel.taps, _with_changes(table, dtype), _with_changes(table, float)
 
 
 def _with_changes(table: FloatArray, dtype: Any) -> NDArray[Any]:
@@ -114,7 +117,7 @@ class _Interpolator:
     """The work for one tile, with the arrays it is written to."""
 
     def __init__(
-        self, planes: Planes, pixelmap: PixelMap, options: Options, footprint: bool
+        self, planes: Planes, pixelmap: PixelMap, options: Options, mask: bool, footprint: bool
     ) -> None:
         self._planes, self._pixelmap, self._options = planes, pixelmap, options
         self._indices = list(np.ndindex(planes.data.shape[:-2]))
@@ -123,11 +126,16 @@ class _Interpolator:
         self._factors = [self._kernel.factors(number) for number in options.steps]
         number, shape = len(self._indices), pixelmap.shape
         self.out = np.empty((number, *shape), planes.dtype)
-        self.bad = np.empty((number, *shape), bool)
+        self.bad = np.empty((number if mask else 0, *shape), bool)
         self.footprint = np.empty((number if footprint else 0, *shape), np.float32)
         some = planes.spread is not None
         dtype = float_type(planes.spread.dtype) if some else np.dtype(float)
         self.spread = np.empty((number if some else 0, *shape), dtype)
+        # sums of variances in float32 take half the time; without sums they are exact in float64
+        single = self._kernel.taps > 1 and options.steps == (1, 1)
+        single = single and self.spread.dtype == planes.dtype == np.float32
+        self._variance_type = np.float32 if single else np.float64
+        self._unit = variance_unit(planes) if single else 1.0
 
     def __call__(self, tile: Tile) -> None:
         frame = self._planes.frame
@@ -152,9 +160,9 @@ class _Interpolator:
     ) -> None:
         """Interpolate some of the planes, or average what is interpolated at finer steps."""
         options = self._options
-        block, variance = self._load(self._indices[some], window)
+        block, variances = self._load(self._indices[some], window)
         corner = window.x0, window.y0, window.shape[1]
-        source = block, variance, corner, self._planes.frame
+        source = block, variances, corner, self._planes.frame
         kernel = _tables(options.method, self._planes.dtype)
         least, fill = float(options.min_weight), float(options.fill_value)
         rule = options.conserve_flux, least, fill, self._planes.kind
@@ -175,7 +183,8 @@ class _Interpolator:
         out = np.empty((planes, rows - 2, columns - 2), self._planes.dtype)
         empty = (0, 0, 0)
         outputs = out, np.empty(empty, bool), np.empty(empty, np.float32), np.empty(empty)
-        source = source[0], np.empty((0, 0)), *source[2:]
+        none = np.empty((0, 0))
+        source = source[0], (none, none, 1.0), *source[2:]
         rule = False, 1.0, np.nan, "var"
         _compiled.interpolate_tile(source, *fine, kernel, rule, (0, 0), outputs)
         return out
@@ -189,24 +198,37 @@ class _Interpolator:
 
     def _load(
         self, indices: list[tuple[int, ...]], window: Window
-    ) -> tuple[NDArray[Any], FloatArray]:
+    ) -> tuple[NDArray[Any], tuple[FloatArray, FloatArray, float]]:
         """Read a window of the source, NaN where it must not be used, and its variance, there 0."""
         planes = self._planes
         inner, outer = window.cut(planes.corner, planes.data.shape)
         block = np.full((len(indices), *window.shape), np.nan, planes.dtype)
-        variance = np.zeros((len(indices) if planes.spread is not None else 0, *window.shape))
         for k, index in enumerate(indices):
             view = block[k][outer]
             view[...] = planes.data[index][inner]
             if planes.mask is not None:
                 np.copyto(view, np.nan, where=planes.mask[index][inner])
-            if planes.spread is not None:
-                variance[k][outer] = planes.spread[index][inner]
-        pixels = block.reshape(len(indices), -1)
-        variances = variance.reshape(len(variance), window.size)
+        pixels = block.reshape(len(indices), window.size)
+        variance: FloatArray = np.empty((0, 0))
+        wide: FloatArray = variance
         if planes.spread is not None:
-            _compiled.accept_uncertainties(planes.kind, pixels, variances)
-        return pixels, variances
+            variance, beyond = self._load_variance(indices, window, pixels, self._variance_type)
+            if beyond:
+                wide, _ = self._load_variance(indices, window, pixels, np.float64)
+        return pixels, (variance, wide, self._unit)
+
+    def _load_variance(
+        self, indices: list[tuple[int, ...]], window: Window, pixels: NDArray[Any], dtype: Any
+    ) -> tuple[FloatArray, bool]:
+        """Read the variance of a window; whether some are infinite, as the type is too small."""
+        planes = self._planes
+        inner, outer = window.cut(planes.corner, planes.data.shape)
+        variance = np.zeros((len(indices), *window.shape), dtype)
+        for k, index in enumerate(indices):
+            variance[k][outer] = planes.spread[index][inner]
+        variance = variance.reshape(pixels.shape)
+        beyond = _compiled.accept_uncertainties(planes.kind, self._unit, pixels, variance)
+        return variance, beyond
 
 
 def interpolate_flags(

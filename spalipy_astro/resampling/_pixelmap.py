@@ -18,7 +18,7 @@ from spalipy_astro.models import SplineDistortion2D, uniform_basis
 
 __all__ = ["PixelMap", "Tile", "tiles"]
 
-_ROWS, _COLUMNS = 256, 512  # of a tile: some MB with all that belongs to it
+_ROWS, _COLUMNS = 128, 512  # of a tile: some MB with all that belongs to it
 _NODES = 33
 
 FloatArray = NDArray[np.floating[Any]]

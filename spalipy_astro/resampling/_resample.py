@@ -248,8 +248,14 @@ def resample(
             planes, backward, shape, offset, options, footprint=return_footprint
         )
     elif has_kernel(method):
+        masked = isinstance(data, NDData | np.ma.MaskedArray) or uncertainty is not None
         result = interpolate(
-            planes, pixelmap, options, footprint=return_footprint, n_threads=n_threads
+            planes,
+            pixelmap,
+            options,
+            mask=masked,
+            footprint=return_footprint,
+            n_threads=n_threads,
         )
     else:
         result = _by_others(planes, backward, offset, pixelmap, options, n_threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "from_variance",
     "source_window",
     "to_variance",
+    "variance_unit",
 ]
 
 FloatArray = NDArray[np.floating[Any]]
@@ -96,7 +98,8 @@ class Result:
     """
     Resampled planes, all of shape (..., ny, nx).
 
-    ``footprint`` and ``spread`` may be None, and ``weights`` are so but for drizzle.
+    ``footprint`` and ``spread`` may be None, and ``weights`` are so but for drizzle; ``mask`` has
+    no planes if it was not asked for.
     """
 
     data: NDArray[Any]
@@ -211,6 +214,19 @@ def to_variance(kind: str, values: FloatArray) -> None:
     elif kind == "ivar":
         with np.errstate(divide="ignore"):
             np.divide(1.0, values, out=values)
+
+
+def variance_unit(planes: Planes) -> float:
+    """
+    Return a power of two that is about as large as the variances are, from a few of them.
+
+    In this unit float32 holds the variances of data in any unit.
+    """
+    step = tuple(slice(None, None, max(number // 16, 1)) for number in planes.spread.shape)
+    variance = np.array(planes.spread[step], float)
+    to_variance(planes.kind, variance)
+    variance = variance[(variance > 0) & np.isfinite(variance)]
+    return 2.0 ** frexp(np.median(variance))[1] if variance.size else 1.0
 
 
 def from_variance(kind: str, variance: FloatArray, out: NDArray[Any]) -> None:

@@ -277,3 +277,11 @@ def test_dead_pixels_cut_no_sky_off(dtype):
     image[rng.random(image.shape) < 0.07] = 0
     background = estimate_background(PixelSource(image.astype(dtype)))
     assert not background.cut
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.8])
+@pytest.mark.parametrize("kind", ["f4", "u2"])
+def test_noise_that_is_cut_off_has_no_stars(share, kind):
+    noise = np.random.default_rng(4).normal(0, 5, (300, 320))
+    cut = np.clip(noise - np.quantile(noise, share), 0, None)
+    assert len(find_stars(np.round(cut).astype(kind) if kind == "u2" else cut.astype(kind))) <= 3

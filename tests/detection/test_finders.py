@@ -337,3 +337,18 @@ def test_real_pair_by_other_finders(real_pair, kind):
     # the reference is a cubic fitted to these very stars
     assert rms < 1.25 * float(pair.row["rms_poly_px"])
     assert len(miss) > 20
+
+
+def test_sources_in_a_crowd():
+    """Where light is everywhere, all of it is not one object."""
+    rng = np.random.default_rng(5)
+    xy, flux = rng.uniform(0, (170, 150), (3000, 2)), 10 ** rng.uniform(2.5, 4.3, 3000)
+    columns = np.exp(-0.5 * ((np.arange(170) - xy[:, :1]) / 1.1) ** 2)
+    rows = np.exp(-0.5 * ((np.arange(150) - xy[:, 1:]) / 1.1) ** 2)
+    image = 50 + (rows.T * flux) @ columns / (2 * np.pi * 1.1**2) + rng.normal(0, 3, (150, 170))
+    table = detect_stars(image, finder="sources")
+    assert len(table) > 100
+    assert np.median(table["fwhm"]) < 4
+    found = np.column_stack((table["x"], table["y"]))
+    brightest = xy[np.argsort(-flux)[:100]]
+    assert np.count_nonzero(cKDTree(found).query(brightest)[0] < 0.7) > 20

@@ -14,6 +14,7 @@ from astropy.table import QTable
 
 from spalipy_astro import Alignment, ExportError, FormatError
 from spalipy_astro.io import write_alignment
+from spalipy_astro.io._asdf_file import from_tree, to_tree
 
 
 @pytest.fixture
@@ -147,3 +148,25 @@ def test_what_asdf_does_not_know_is_not_written_without_schemas(alignment, tmp_p
     with pytest.raises(ExportError, match=r"Waves[\s\S]*portable=True"):
         write_alignment(replace(alignment, transform=unknown), tmp_path / "b.asdf", validate=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_asdf_looks_for_the_extensions_of_all_packages_once(raw, tmp_path, monkeypatch):
+    """That takes longer than to read or write a file."""
+    look, seen = asdf._entry_points.get_extensions, []
+    monkeypatch.setattr("asdf._entry_points.get_extensions", lambda: seen.append(1) or look())
+    with asdf.config_context() as config:
+        config.reset_extensions()  # as in a new process
+        for name in ("b.asdf", "c.asdf"):
+            write_alignment(Alignment.read(tmp_path / "a.asdf"), tmp_path / name, validate=False)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kind", [QTable, QTable.as_array])
+def test_matches_are_read_from_a_table_and_from_an_array(alignment, kind):
+    tree = {**to_tree(alignment), "matches": kind(alignment.matches)}
+    matches = from_tree(tree).matches
+    assert type(matches) is QTable
+    assert matches.colnames == alignment.matches.colnames
+    for name in matches.colnames:
+        assert matches[name].tobytes() == alignment.matches[name].tobytes()
+        assert matches[name].flags.c_contiguous

@@ -17,7 +17,7 @@ from spalipy_astro import (
     read_catalog,
 )
 from spalipy_astro.commands import align_fits
-from spalipy_astro.registration._pixels import elongation_of, pixels_of, units_of
+from spalipy_astro.registration._pixels import elongation_of, pixels_of, stamps_of, units_of
 
 TURN = np.array([[0.8, -0.6], [0.6, 0.8]])
 
@@ -181,16 +181,15 @@ def test_pixels_of_headers():
 def test_round_stars_tell_nothing(make_sky_pair):
     pair = make_sky_pair(seed=1)
     xy = np.random.default_rng(0).uniform(20, 200, (40, 2))
-    assert elongation_of(np.ones((30, 40)), None, np.empty((0, 2))) == (1, 1)
+    assert elongation_of(stamps_of(np.ones((30, 40)), None, np.empty((0, 2)))) == (1, 1)
     stars = detect_stars(pair.source)
-    assert elongation_of(pair.source.data, None, np.column_stack((stars["x"], stars["y"]))) == (
-        1,
-        1,
-    )
+    places = np.column_stack((stars["x"], stars["y"]))
+    assert elongation_of(stamps_of(pair.source.data, None, places)) == (1, 1)
     halved = pair.source.data[:, 0::2] + pair.source.data[:, 1::2]
     places = np.column_stack(((stars["x"] - 0.5) / 2, stars["y"]))
-    assert elongation_of(halved, None, places) == (2, 1)
-    assert elongation_of(np.random.default_rng(0).normal(9, 1, (280, 360)), None, xy) == (1, 1)
+    assert elongation_of(stamps_of(halved, None, places)) == (2, 1)
+    noise = np.random.default_rng(0).normal(9, 1, (280, 360))
+    assert elongation_of(stamps_of(noise, None, xy)) == (1, 1)
 
 
 def test_shift_of_three_stars():

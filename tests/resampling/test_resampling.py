@@ -297,6 +297,33 @@ class TestVariance:
                 assert np.all((found > 0) & np.isfinite(found))
                 np.testing.assert_allclose(found, expected, rtol=1e-6)
 
+    @pytest.mark.parametrize("unit", [1e-15, 1.0])
+    def test_float32_holds_them(self, distorted, unit, monkeypatch):
+        """In units of their own, with a few far larger and smaller ones, in every tiling."""
+        from spalipy_astro.resampling import _pixelmap
+
+        rng = np.random.default_rng(8)
+        data = rng.normal(100, 10, SHAPE).astype(np.float32)
+        error = (np.abs(data) * unit).astype(np.float32)
+        error[40, 60:64], error[50, 30:34], error[30:38, 70:78] = 1e25 * unit, 0, 1e-20 * unit
+        found = resample(data, distorted, uncertainty=StdDevUncertainty(error)).uncertainty.array
+        wide = StdDevUncertainty(error.astype(float))
+        expected = resample(data, distorted, uncertainty=wide).uncertainty.array
+        assert found.dtype == np.float32
+        assert np.nanmax(expected) > 1e24 * unit
+        assert np.nanmin(expected) < 1e-3 * unit
+        np.testing.assert_allclose(found, expected, rtol=3e-7)
+        monkeypatch.setattr(_pixelmap, "_ROWS", 16)
+        monkeypatch.setattr(_pixelmap, "_COLUMNS", 24)
+        again = resample(data, distorted, uncertainty=StdDevUncertainty(error)).uncertainty.array
+        np.testing.assert_array_equal(again, found)
+
+    def test_nearest_keeps_their_bits(self, image):
+        error = np.abs(image).astype(np.float32)
+        data = CCDData(image, unit="adu", uncertainty=StdDevUncertainty(error))
+        out = resample(data, Identity(2), method="nearest")
+        np.testing.assert_array_equal(out.uncertainty.array, error)
+
     @pytest.mark.parametrize("method", INTERPOLATING)
     def test_what_a_bad_pixel_does_not_touch_keeps_its_bits(self, distorted, method):
         rng = np.random.default_rng(9)

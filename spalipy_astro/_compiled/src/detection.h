@@ -13,6 +13,20 @@ void difference_widths(
     const float *values, ptrdiff_t nx, const int64_t *pairs, ptrdiff_t number_of_pairs,
     ptrdiff_t rows, double sigma, double *widths);
 
+/* Pointers (n + 1,) into an index of a capacity; the number that it must hold. */
+int find_neighbors(
+    const double *position, ptrdiff_t n, double reach, int64_t *pointer, int64_t *index,
+    ptrdiff_t capacity, ptrdiff_t *number);
+
+/* Of pixels of any type, of a size in bytes; strides in bytes. */
+void cut_squares(
+    const char *image, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
+    const int64_t *x, const int64_t *y, ptrdiff_t n, ptrdiff_t radius, char *out);
+
+int bright_lines(
+    const float *image, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t levels, ptrdiff_t near,
+    ptrdiff_t far, float *value, int64_t *place);
+
 /* A strip of an image and the mesh of its sky. */
 typedef struct {
     const float *strip; /* (rows, nx) */

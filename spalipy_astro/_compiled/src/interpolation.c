@@ -169,15 +169,23 @@ INLINE void set_shares(Piece *piece)
             piece->values[j] = piece->inside[j] != 0 ? piece->values[j] : NAN;
 }
 
+INLINE int has_variance(const Tile *tile)
+{
+    return tile->single != NULL || tile->wide != NULL;
+}
+
 INLINE int has_spread(const Tile *tile)
 {
     return tile->spread_float != NULL || tile->spread_double != NULL;
 }
 
-/* Convert variances, NaN where a pixel is bad, to uncertainties, and write them. */
+/* Convert variances in their unit, NaN where a pixel is bad, to uncertainties, and write them. */
 INLINE void store_spread(
     const Tile *tile, ptrdiff_t at, ptrdiff_t number, double *RESTRICT spreads)
 {
+    const double unit = tile->unit;
+    for (ptrdiff_t j = 0; j < number; j++)
+        spreads[j] *= unit;
     if (tile->kind == STANDARD_DEVIATION)
         for (ptrdiff_t j = 0; j < number; j++)
             spreads[j] = sqrt(spreads[j]);
@@ -274,7 +282,15 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
         && (top + print->rows) * tile->width <= tile->size;
 }
 
-/* Doubles first: variances are always doubles. */
+/* Convert an uncertainty to a variance. */
+INLINE double to_variance(int kind, double spread)
+{
+    return kind == STANDARD_DEVIATION ? spread * spread
+        : kind == INVERSE_VARIANCE    ? 1 / spread
+                                      : spread;
+}
+
+/* Doubles first: variances may be doubles where pixels are not. */
 #define REAL double
 #define INTEGER int64_t
 #define LANE_BYTES 8
@@ -292,6 +308,41 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
 #define NAME(name) name##_float
 #include "vectors.h"
 #include "interpolation_sums.h"
+
+/* Squares of the weights of some pixels, in the type of the variances. */
+typedef struct {
+    Weights_float single;
+    Weights_double wide;
+} Squares;
+
+/* Sum the variances of some pixels. */
+INLINE void sum_variances(
+    const Tile *tile, Piece *piece, ptrdiff_t plane, Squares *squares, int lanes)
+{
+    if (tile->single == NULL) {
+        sum_piece_double(
+            tile, piece, tile->wide + plane * tile->size, &squares->wide, lanes, piece->spreads);
+        return;
+    }
+    sum_piece_float(
+        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, piece->spreads);
+    if (tile->wide == NULL)
+        return;
+    for (ptrdiff_t j = 0; j < piece->number; j++) {
+        if (finite(piece->spreads[j]))
+            continue;
+        double wide_x[WIDEST], wide_y[WIDEST], sums[WIDEST];
+        for (int l = 0; l < lanes; l++) {
+            wide_x[l] = squares->single.x[j * lanes + l];
+            wide_y[l] = squares->single.y[j * lanes + l];
+        }
+        sum_lanes_double(
+            tile->wide + plane * tile->size + piece->start[j], tile->width, lanes, wide_x, wide_y,
+            sums);
+        piece->spreads[j] = add_up_double(sums, lanes);
+    }
+}
+
 #define NAME(name) name##_float
 #include "interpolation_loops.h"
 #undef REAL
@@ -300,3 +351,25 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
 #define REAL double
 #define NAME(name) name##_double
 #include "interpolation_loops.h"
+
+/* In this range of their unit single variances lose nothing that counts in a sum. */
+#define SMALLEST_VARIANCE 0x1p-80
+#define LARGEST_VARIANCE 0x1p80
+
+CLONES
+int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *spread)
+{
+    const double factor = 1 / unit; /* powers of two: exact */
+    int32_t beyond = 0;
+    for (ptrdiff_t j = 0; j < number; j++) {
+        const double variance = to_variance(kind, spread[j]);
+        const int usable = (variance >= 0) & finite(variance) & (block[j] - block[j] == 0);
+        const double value = usable ? variance * factor : 0;
+        const int within
+            = (value == 0) | ((value >= SMALLEST_VARIANCE) & (value <= LARGEST_VARIANCE));
+        block[j] = usable ? block[j] : NAN;
+        spread[j] = within ? (float)value : INFINITY;
+        beyond |= !within;
+    }
+    return beyond;
+}

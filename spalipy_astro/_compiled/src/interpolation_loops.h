@@ -134,7 +134,7 @@ INLINE void NAME(repair)(
         NAME(sum_lanes)(
             clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes, sums);
         piece->values[j] = NAME(add_up)(sums, lanes) / good;
-        if (tile->variance != NULL)
+        if (has_variance(tile))
             piece->spreads[j] /= good * good;
     }
 }
@@ -145,7 +145,7 @@ INLINE int NAME(interpolate)(
 {
     Piece piece;
     NAME(Weights) weights;
-    Weights_double squares;
+    Squares squares;
     for (ptrdiff_t i = 0; i < tile->rows; i++) {
         for (ptrdiff_t j = 0; j < tile->columns; j += PIECE) {
             const ptrdiff_t n = tile->columns - j < PIECE ? tile->columns - j : PIECE;
@@ -156,17 +156,18 @@ INLINE int NAME(interpolate)(
                 return OUT_OF_BOUNDS;
             const int defined = measure(tile, i, j, n, piece.factor);
             NAME(find_all_weights)(table, &piece, lanes, &weights);
-            if (tile->variance != NULL) {
-                NAME(square)(weights.x, n * lanes, squares.x);
-                NAME(square)(weights.y, n * lanes, squares.y);
+            if (tile->single != NULL) {
+                NAME(square_single)(weights.x, n * lanes, squares.single.x);
+                NAME(square_single)(weights.y, n * lanes, squares.single.y);
+            } else if (tile->wide != NULL) {
+                NAME(square_wide)(weights.x, n * lanes, squares.wide.x);
+                NAME(square_wide)(weights.y, n * lanes, squares.wide.y);
             }
             for (ptrdiff_t p = 0; p < tile->planes; p++) {
                 const REAL *pixels = block + p * tile->size;
                 NAME(sum_piece)(tile, &piece, pixels, &weights, lanes, piece.values);
-                if (tile->variance != NULL)
-                    sum_piece_double(
-                        tile, &piece, tile->variance + p * tile->size, &squares, lanes,
-                        piece.spreads);
+                if (has_variance(tile))
+                    sum_variances(tile, &piece, p, &squares, lanes);
                 const int good = piece.all_inside & all_finite(piece.values, n);
                 if (good & defined & (tile->least <= 1)) {
                     NAME(store_good)(tile, p, &piece, out);
@@ -184,7 +185,7 @@ INLINE int NAME(interpolate)(
     return DONE;
 }
 
-CLONES
+MORE_CLONES
 int NAME(interpolate_tile)(
     const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
     REAL *out)
@@ -327,9 +328,9 @@ INLINE int NAME(average_pixel)(
             room->values[at]
                 = NAME(good_sum)(pixels, tile->width, weights, print->rows, print->columns) / good;
         }
-        if (tile->variance != NULL)
+        if (tile->wide != NULL)
             room->spreads[at] = NAME(squared_sum)(
-                                    tile->variance + p * tile->size + start, tile->width, weights,
+                                    tile->wide + p * tile->size + start, tile->width, weights,
                                     print->rows, print->columns, room->sums)
                 / (good * good);
     }
@@ -358,7 +359,7 @@ INLINE int NAME(average)(
                 room->shares[p * columns + j] = on ? 1.0 : -INFINITY;
                 total += room->values[p * columns + j];
             }
-            if (!on || !(tile->variance != NULL || isnan(total)))
+            if (!on || !(tile->wide != NULL || isnan(total)))
                 continue;
             Footprint print;
             if (!find_footprint(&print, average, x, y, stride, taps, lanes)) {
@@ -411,15 +412,13 @@ int NAME(average_tile)(
 }
 
 CLONES
-void NAME(accept)(int kind, ptrdiff_t number, REAL *block, double *spread)
+void NAME(accept)(int kind, double unit, ptrdiff_t number, REAL *block, double *spread)
 {
+    const double factor = 1 / unit;
     for (ptrdiff_t j = 0; j < number; j++) {
-        double variance = spread[j];
-        variance = kind == STANDARD_DEVIATION ? variance * variance
-            : kind == INVERSE_VARIANCE        ? 1 / variance
-                                              : variance;
+        const double variance = to_variance(kind, spread[j]);
         const int usable = (variance >= 0) & finite(variance) & (block[j] - block[j] == 0);
         block[j] = usable ? block[j] : (REAL)NAN;
-        spread[j] = usable ? variance : 0;
+        spread[j] = usable ? variance * factor : 0;
     }
 }

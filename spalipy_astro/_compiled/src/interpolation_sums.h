@@ -131,7 +131,13 @@ INLINE void NAME(sum_piece)(
 }
 
 /* Square weights, for variances. */
-INLINE void NAME(square)(const REAL *RESTRICT weights, ptrdiff_t number, double *RESTRICT out)
+INLINE void NAME(square_single)(const REAL *RESTRICT weights, ptrdiff_t number, float *RESTRICT out)
+{
+    for (ptrdiff_t k = 0; k < number; k++)
+        out[k] = (float)(weights[k] * weights[k]);
+}
+
+INLINE void NAME(square_wide)(const REAL *RESTRICT weights, ptrdiff_t number, double *RESTRICT out)
 {
     for (ptrdiff_t k = 0; k < number; k++)
         out[k] = weights[k] * weights[k];

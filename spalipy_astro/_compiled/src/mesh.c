@@ -86,15 +86,19 @@ INLINE void clipped_sums(
 /* Center and width of the normal distribution under the lower side of a histogram. */
 INLINE void lower_side(const float *RESTRICT v, ptrdiff_t n, float *level, float *noise)
 {
-    float few[FEW];
+    float few[FEW], some[FEW];
     const ptrdiff_t step = n / 64 > 1 ? n / 64 : 1;
     const ptrdiff_t size = (n + step - 1) / step;
+    for (ptrdiff_t i = 0; i < size; i++)
+        some[i] = v[i * step];
+    /* each to its rank: to count is quicker than to sort, as all of a few can be compared at once */
     for (ptrdiff_t i = 0; i < size; i++) {
-        const float value = v[i * step];
-        ptrdiff_t j = i;
-        for (; j > 0 && few[j - 1] > value; j--)
-            few[j] = few[j - 1];
-        few[j] = value;
+        int32_t rank = 0;
+        for (ptrdiff_t j = 0; j < i; j++)
+            rank += some[j] <= some[i];
+        for (ptrdiff_t j = i + 1; j < size; j++)
+            rank += some[j] < some[i];
+        few[rank] = some[i];
     }
     float center = few[size / 2];
     float width = center - few[size / 6];

@@ -1,270 +1,148 @@
-#include "neighbors.h"
+/* Stars that are near each other, and the pixels around them. */
+
+#include "detection.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* The last strip that begins at x or before; the first one if none does. */
-static ptrdiff_t strip_of(const Strips *s, double x)
-{
-    ptrdiff_t first = 0, last = s->strips;
-    while (last - first > 1) {
-        const ptrdiff_t middle = (first + last) / 2;
-        if (s->low[middle] <= x)
-            first = middle;
-        else
-            last = middle;
-    }
-    return first;
-}
-
-/* The first point of a strip at y or above. */
-static ptrdiff_t place_in(const Strips *s, ptrdiff_t strip, double y)
-{
-    ptrdiff_t first = s->starts[strip], last = s->starts[strip + 1];
-    while (first < last) {
-        const ptrdiff_t middle = (first + last) / 2;
-        if (s->y[middle] < y)
-            first = middle + 1;
-        else
-            last = middle;
-    }
-    return first;
-}
-
-/* The nearest points so far. */
+/* Points sorted into the cells of a grid, whose rows follow each other. */
 typedef struct {
-    ptrdiff_t k;
-    int64_t *numbers;
-    double *squares;
-} Best;
+    double left, low, side;
+    ptrdiff_t columns, rows;
+    ptrdiff_t *start;  /* (rows * columns + 1,): of the cells among the members */
+    ptrdiff_t *member; /* (n,) */
+    double *place;     /* (n, 2): positions of the members, which are read in this order */
+} Grid;
 
-INLINE void consider(const Best *best, double square, int64_t number)
+INLINE ptrdiff_t cell_along(double place, double first, double side, ptrdiff_t number)
 {
-    ptrdiff_t j = best->k - 1;
-    if (square > best->squares[j] || (square == best->squares[j] && number > best->numbers[j]))
-        return;
-    for (; j > 0; j--) {
-        const double before = best->squares[j - 1];
-        if (before < square || (before == square && best->numbers[j - 1] < number))
-            break;
-        best->squares[j] = before;
-        best->numbers[j] = best->numbers[j - 1];
-    }
-    best->squares[j] = square;
-    best->numbers[j] = number;
+    const ptrdiff_t cell = (ptrdiff_t)((place - first) / side);
+    return cell < number ? cell : number - 1;
 }
 
-static void nearest_in(const Strips *s, ptrdiff_t strip, double x, double y, const Best *best)
+INLINE ptrdiff_t cell_of(const Grid *grid, const double *point)
 {
-    const double *worst = best->squares + best->k - 1;
-    const ptrdiff_t from = place_in(s, strip, y);
-    for (ptrdiff_t i = from; i < s->starts[strip + 1]; i++) {
-        const double dx = s->x[i] - x, dy = s->y[i] - y;
-        if (dy * dy > *worst)
-            break;
-        consider(best, dx * dx + dy * dy, s->numbers[i]);
-    }
-    for (ptrdiff_t i = from - 1; i >= s->starts[strip]; i--) {
-        const double dx = s->x[i] - x, dy = s->y[i] - y;
-        if (dy * dy > *worst)
-            break;
-        consider(best, dx * dx + dy * dy, s->numbers[i]);
-    }
+    return cell_along(point[1], grid->low, grid->side, grid->rows) * grid->columns
+        + cell_along(point[0], grid->left, grid->side, grid->columns);
 }
 
-void nearest_points(
-    const Strips *s, const double *x, const double *y, ptrdiff_t places, ptrdiff_t k,
-    int64_t *numbers, double *squares)
+/* Make a grid whose cells are at least as wide as the reach, and not many more than points. */
+static int make_grid(Grid *grid, const double *position, ptrdiff_t n, double reach)
 {
-    for (ptrdiff_t p = 0; p < places; p++) {
-        const Best best = {k, numbers + p * k, squares + p * k};
-        for (ptrdiff_t j = 0; j < k; j++) {
-            best.numbers[j] = s->size;
-            best.squares[j] = INFINITY;
-        }
-        const double *worst = best.squares + k - 1;
-        const ptrdiff_t own = strip_of(s, x[p]);
-        nearest_in(s, own, x[p], y[p], &best);
-        ptrdiff_t left = own - 1, right = own + 1;
-        for (;;) {
-            const double west = left >= 0 ? x[p] - s->high[left] : INFINITY;
-            const double east = right < s->strips ? s->low[right] - x[p] : INFINITY;
-            const double gap = west < east ? west : east;
-            if (gap == INFINITY || gap * gap > *worst)
-                break;
-            nearest_in(s, west < east ? left-- : right++, x[p], y[p], &best);
-        }
+    double least[2] = { INFINITY, INFINITY }, most[2] = { -INFINITY, -INFINITY };
+    for (ptrdiff_t k = 0; k < 2 * n; k++) {
+        if (!(position[k] - position[k] == 0))
+            return OUT_OF_BOUNDS;
+        least[k % 2] = fmin(least[k % 2], position[k]);
+        most[k % 2] = fmax(most[k % 2], position[k]);
     }
+    const double width = most[0] - least[0], height = most[1] - least[1];
+    if (!(width + height < INFINITY))
+        return OUT_OF_BOUNDS;
+    /* a little more than the reach: divisions round */
+    grid->side = fmax(1.000001 * reach, 1e-6);
+    grid->side = fmax(grid->side, sqrt(width) * sqrt(height) / sqrt((double)n));
+    grid->side = fmax(grid->side, fmax(width, height) / (double)n);
+    grid->left = least[0];
+    grid->low = least[1];
+    grid->columns = (ptrdiff_t)(width / grid->side) + 1;
+    grid->rows = (ptrdiff_t)(height / grid->side) + 1;
+    const size_t cells = (size_t)(grid->rows * grid->columns);
+    grid->place = malloc(2 * (size_t)n * sizeof(double));
+    grid->start = calloc(cells + 1 + (size_t)n, sizeof(ptrdiff_t));
+    if (grid->place == NULL || grid->start == NULL)
+        return NO_MEMORY;
+    grid->member = grid->start + cells + 1;
+    for (ptrdiff_t k = 0; k < n; k++)
+        grid->start[cell_of(grid, position + 2 * k)]++;
+    ptrdiff_t total = 0;
+    for (size_t c = 0; c <= cells; c++) {
+        const ptrdiff_t number = grid->start[c];
+        grid->start[c] = total += number;
+    }
+    /* each begins where it is filled up to, from its end */
+    for (ptrdiff_t k = n - 1; k >= 0; k--) {
+        const ptrdiff_t m = --grid->start[cell_of(grid, position + 2 * k)];
+        grid->member[m] = k;
+        memcpy(grid->place + 2 * m, position + 2 * k, 2 * sizeof(double));
+    }
+    return DONE;
 }
 
-/* Numbers of points, and for how many there is room. */
-typedef struct {
-    int64_t *numbers;
-    ptrdiff_t count, room;
-} List;
-
-/* Add the points of a strip whose squares of distances are as given or less. */
-static void add_strip(
-    const Strips *s, ptrdiff_t strip, double x, double y, double most, List *list)
+/* List the neighbors of a member in their order, if there is a list, and return how many they are. */
+INLINE ptrdiff_t visit(const Grid *grid, ptrdiff_t me, double reach2, int64_t *list)
 {
-    const ptrdiff_t from = place_in(s, strip, y);
-    for (int upwards = 0; upwards < 2; upwards++) {
-        const ptrdiff_t step = upwards ? 1 : -1;
-        const ptrdiff_t end = upwards ? s->starts[strip + 1] : s->starts[strip] - 1;
-        for (ptrdiff_t i = upwards ? from : from - 1; i != end; i += step) {
-            const double dx = s->x[i] - x, dy = s->y[i] - y;
-            if (dy * dy > most)
-                break;
-            if (dx * dx + dy * dy <= most) {
-                if (list->count < list->room)
-                    list->numbers[list->count] = s->numbers[i];
-                list->count++;
+    const double x = grid->place[2 * me], y = grid->place[2 * me + 1];
+    const ptrdiff_t column = cell_along(x, grid->left, grid->side, grid->columns);
+    const ptrdiff_t row = cell_along(y, grid->low, grid->side, grid->rows);
+    const ptrdiff_t first = column > 0 ? column - 1 : 0;
+    const ptrdiff_t last = column + 1 < grid->columns ? column + 1 : column;
+    ptrdiff_t number = 0;
+    for (ptrdiff_t r = row > 0 ? row - 1 : 0; r <= row + 1 && r < grid->rows; r++) {
+        const ptrdiff_t *start = grid->start + r * grid->columns;
+        for (ptrdiff_t m = start[first]; m < start[last + 1]; m++) {
+            const double dx = grid->place[2 * m] - x, dy = grid->place[2 * m + 1] - y;
+            if (m == me || !(dx * dx + dy * dy <= reach2))
+                continue;
+            if (list != NULL) {
+                const ptrdiff_t other = grid->member[m];
+                ptrdiff_t k = number;
+                for (; k > 0 && list[k - 1] > other; k--)
+                    list[k] = list[k - 1];
+                list[k] = other;
             }
+            number++;
         }
     }
+    return number;
 }
 
-static void add_near(const Strips *s, double x, double y, double reach, List *list)
+int find_neighbors(
+    const double *position, ptrdiff_t n, double reach, int64_t *pointer, int64_t *index,
+    ptrdiff_t capacity, ptrdiff_t *number)
 {
-    const double most = reach * reach;
-    const ptrdiff_t own = strip_of(s, x);
-    add_strip(s, own, x, y, most, list);
-    for (ptrdiff_t k = own - 1; k >= 0; k--) {
-        const double gap = x - s->high[k];
-        if (gap * gap > most)
-            break;
-        add_strip(s, k, x, y, most, list);
+    Grid grid = { .start = NULL, .place = NULL };
+    pointer[0] = 0;
+    *number = 0;
+    if (n == 0)
+        return DONE;
+    const int status = make_grid(&grid, position, n, reach);
+    if (status == DONE) {
+        for (ptrdiff_t m = 0; m < n; m++)
+            pointer[grid.member[m] + 1] = visit(&grid, m, reach * reach, NULL);
+        for (ptrdiff_t k = 0; k < n; k++)
+            pointer[k + 1] += pointer[k];
+        *number = pointer[n];
     }
-    for (ptrdiff_t k = own + 1; k < s->strips; k++) {
-        const double gap = s->low[k] - x;
-        if (gap * gap > most)
-            break;
-        add_strip(s, k, x, y, most, list);
-    }
+    if (status == DONE && *number <= capacity)
+        for (ptrdiff_t m = 0; m < n; m++)
+            visit(&grid, m, reach * reach, index + pointer[grid.member[m]]);
+    free(grid.start);
+    free(grid.place);
+    return status;
 }
 
-void count_points(
-    const Strips *s, const double *x, const double *y, const double *reach, ptrdiff_t places,
-    int64_t *counts)
+void cut_squares(
+    const char *image, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
+    const int64_t *x, const int64_t *y, ptrdiff_t n, ptrdiff_t radius, char *out)
 {
-    for (ptrdiff_t p = 0; p < places; p++) {
-        List list = {NULL, 0, 0};
-        add_near(s, x[p], y[p], reach[p], &list);
-        counts[p] = list.count;
-    }
-}
-
-static int compare(const void *one, const void *two)
-{
-    const int64_t a = *(const int64_t *)one, b = *(const int64_t *)two;
-    return (a > b) - (a < b);
-}
-
-/* Few numbers are sorted by insertion, which needs no calls. */
-static void sort_numbers(int64_t *numbers, ptrdiff_t size)
-{
-    if (size > 24) {
-        qsort(numbers, (size_t)size, sizeof(int64_t), compare);
-        return;
-    }
-    for (ptrdiff_t i = 1; i < size; i++) {
-        const int64_t number = numbers[i];
-        ptrdiff_t j = i;
-        for (; j > 0 && numbers[j - 1] > number; j--)
-            numbers[j] = numbers[j - 1];
-        numbers[j] = number;
-    }
-}
-
-int list_points(
-    const Strips *s, const double *x, const double *y, const double *reach, ptrdiff_t places,
-    const int64_t *pointer, int64_t *out, ptrdiff_t size)
-{
-    for (ptrdiff_t p = 0; p < places; p++) {
-        if (pointer[p] < 0 || pointer[p + 1] < pointer[p] || pointer[p + 1] > size)
-            return OUT_OF_BOUNDS;
-        List list = {out + pointer[p], 0, (ptrdiff_t)(pointer[p + 1] - pointer[p])};
-        add_near(s, x[p], y[p], reach[p], &list);
-        if (list.count != list.room)
-            return OUT_OF_BOUNDS;
-        sort_numbers(list.numbers, list.count);
-    }
-    return DONE;
-}
-
-/* Where the neighbors of each point are written to, or only counted. */
-typedef struct {
-    const int64_t *pointer;
-    int64_t *counts;
-    int64_t *out;
-} Lists;
-
-/* Note that two points are neighbors; false if there is no room for it. */
-INLINE int note(const Lists *lists, int64_t one, int64_t two)
-{
-    if (lists->out) {
-        const int64_t a = lists->pointer[one] + lists->counts[one];
-        const int64_t b = lists->pointer[two] + lists->counts[two];
-        if (a >= lists->pointer[one + 1] || b >= lists->pointer[two + 1])
-            return 0;
-        lists->out[a] = two;
-        lists->out[b] = one;
-    }
-    lists->counts[one]++;
-    lists->counts[two]++;
-    return 1;
-}
-
-/* Note the pairs of points of a strip and of a later one, or of the same. */
-static int pair_strips(
-    const Strips *s, ptrdiff_t strip, ptrdiff_t other, double most, const Lists *lists)
-{
-    const ptrdiff_t end = s->starts[other + 1];
-    ptrdiff_t from = s->starts[other];
-    for (ptrdiff_t i = s->starts[strip]; i < s->starts[strip + 1]; i++) {
-        const double gap = s->low[other] - s->x[i];
-        if (other != strip && gap * gap > most)
+    const ptrdiff_t size = 2 * radius + 1;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const ptrdiff_t left = (ptrdiff_t)x[k] - radius, top = (ptrdiff_t)y[k] - radius;
+        const ptrdiff_t first = left > 0 ? 0 : -left, low = top > 0 ? 0 : -top;
+        const ptrdiff_t last = left + size < shape[1] ? size : shape[1] - left;
+        const ptrdiff_t high = top + size < shape[0] ? size : shape[0] - top;
+        if (first >= last)
             continue;
-        for (; from < end && s->y[from] < s->y[i]; from++) {
-            const double below = s->y[from] - s->y[i];
-            if (below * below <= most)
-                break;
-        }
-        for (ptrdiff_t j = other == strip ? i + 1 : from; j < end; j++) {
-            const double dx = s->x[j] - s->x[i], dy = s->y[j] - s->y[i];
-            if (dy > 0 && dy * dy > most)
-                break;
-            if (dx * dx + dy * dy <= most && !note(lists, s->numbers[i], s->numbers[j]))
-                return OUT_OF_BOUNDS;
+        for (ptrdiff_t i = low; i < high; i++) {
+            char *to = out + ((k * size + i) * size + first) * item;
+            const char *from = image + (top + i) * strides[0] + (left + first) * strides[1];
+            if (strides[1] == item)
+                memcpy(to, from, (size_t)((last - first) * item));
+            else
+                for (ptrdiff_t j = 0; j < last - first; j++)
+                    memcpy(to + j * item, from + j * strides[1], (size_t)item);
         }
     }
-    return DONE;
-}
-
-int pair_points(
-    const Strips *s, double reach, const int64_t *pointer, int64_t *counts, int64_t *out,
-    ptrdiff_t size)
-{
-    const Lists lists = {pointer, counts, out};
-    for (ptrdiff_t p = 0; p < s->size; p++) {
-        counts[p] = 0;
-        if (s->numbers[p] < 0 || s->numbers[p] >= s->size)
-            return OUT_OF_BOUNDS;
-        if (out && (pointer[p] < 0 || pointer[p + 1] < pointer[p] || pointer[p + 1] > size))
-            return OUT_OF_BOUNDS;
-    }
-    const double most = reach * reach;
-    for (ptrdiff_t k = 0; k < s->strips; k++)
-        for (ptrdiff_t other = k; other < s->strips; other++) {
-            const double gap = s->low[other] - s->high[k];
-            if (other != k && gap * gap > most)
-                break;
-            const int status = pair_strips(s, k, other, most, &lists);
-            if (status != DONE)
-                return status;
-        }
-    if (out)
-        for (ptrdiff_t p = 0; p < s->size; p++)
-            sort_numbers(out + pointer[p], counts[p]);
-    return DONE;
 }

@@ -24,14 +24,21 @@
 /*
  * Compiles a function twice, once for processors with AVX2; which one runs is found when the module
  * is loaded. Both give the same bits, as nothing is contracted and no sum reordered. It takes
- * indirect functions, which glibc has; the sanitizers do not work with them.
+ * indirect functions, which glibc has; the sanitizers do not work with them. With more clones there
+ * is one for AVX-512, too: for the loops that gain by it, as it takes time to compile.
  */
 #if defined(__linux__) && defined(__x86_64__) && defined(__GLIBC__) \
     && !defined(__SANITIZE_ADDRESS__) && !defined(SPALIPY_ASTRO_NO_CLONES) \
     && ((!defined(__clang__) && __GNUC__ >= 6) || (defined(__clang__) && __clang_major__ >= 14))
 #define CLONES __attribute__((target_clones("avx2", "default")))
+#if (!defined(__clang__) && __GNUC__ >= 12) || (defined(__clang__) && __clang_major__ >= 17)
+#define MORE_CLONES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#else
+#define MORE_CLONES CLONES
+#endif
 #else
 #define CLONES
+#define MORE_CLONES
 #endif
 
 /* Single values that are added up side by side: every compiler makes vector instructions of it. */

@@ -24,7 +24,7 @@ INLINE void spline_cell(
     }
 }
 
-CLONES
+MORE_CLONES
 int spline_tile(
     Axis along_x, Axis along_y, ptrdiff_t order, const double *coeff_x, const double *coeff_y,
     ptrdiff_t coeff_rows, ptrdiff_t coeff_columns, const double *matrix, const double *shift,
@@ -78,7 +78,7 @@ int spline_tile(
     return DONE;
 }
 
-CLONES
+MORE_CLONES
 void source_extent(
     const double *x, const double *y, ptrdiff_t rows, ptrdiff_t columns, double frame_width,
     double frame_height, double *out)

@@ -10,7 +10,13 @@ typedef struct {
     ptrdiff_t planes;
     /* of the window: source pixel of its first, its width, and the number of its pixels */
     ptrdiff_t left, top, width, size;
-    const double *variance; /* (planes, size), or NULL */
+    /*
+     * Variances in a unit, (planes, size), single or double, or both NULL. If both are there, the
+     * double ones are for sums with single ones that are infinite: those beyond the range.
+     */
+    const float *single;
+    const double *wide;
+    double unit;
     double frame_width, frame_height;
     /* positions, (rows + 2, columns + 2) */
     const double *x, *y;
@@ -60,9 +66,13 @@ int average_tile_double(
     const Tile *tile, Kernel kernel, const Average *average, const double *block,
     const double *table, const double *fine, double *out);
 
-/* Uncertainties to variances, 0 where they are invalid or pixels are not finite: these become NaN. */
-void accept_float(int kind, ptrdiff_t number, float *block, double *spread);
-void accept_double(int kind, ptrdiff_t number, double *block, double *spread);
+/*
+ * Uncertainties to variances in a unit, 0 where they are invalid or pixels are not finite: these
+ * become NaN. Single variances beyond the range become infinite; whether there are any.
+ */
+int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *spread);
+void accept_float(int kind, double unit, ptrdiff_t number, float *block, double *spread);
+void accept_double(int kind, double unit, ptrdiff_t number, double *block, double *spread);
 
 /* One axis of a tile: positions, first basis function at each, weights (order, size). */
 typedef struct {

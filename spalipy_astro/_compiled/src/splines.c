@@ -170,12 +170,32 @@ INLINE void cells_at(
             = cells + (low * (along_x->number - order + 1) + left) * number * wide;
         for (ptrdiff_t r = 0; r < number; r++) {
             const double own = functions[r], weighted = own * roots[i];
-            for (ptrdiff_t c = 0; c < number; c++)
+            /* the other lines are the same, mirrored */
+            for (ptrdiff_t c = r / order * order; c < number; c++)
                 cell[r * wide + c] += own * functions[c];
             for (ptrdiff_t k = 0; k < columns; k++)
                 cell[r * wide + number + k] += weighted * values[i * columns + k];
         }
     }
+}
+
+/* Adds the sums of one cell, whose first function is number `corner`, to those of all. */
+INLINE void add_cell(
+    const double *RESTRICT cell, ptrdiff_t order, ptrdiff_t columns, ptrdiff_t corner,
+    ptrdiff_t across, ptrdiff_t all, double *RESTRICT matrix, double *RESTRICT right)
+{
+    const ptrdiff_t number = order * order, wide = number + columns;
+    for (ptrdiff_t line = 0; line < order; line++)
+        for (ptrdiff_t place = 0; place < order; place++) {
+            const ptrdiff_t r = line * order + place, row = corner + line * across + place;
+            for (ptrdiff_t k = 0; k < order; k++)
+                for (ptrdiff_t j = 0; j < order; j++)
+                    matrix[row * all + corner + k * across + j]
+                        += k < line ? cell[(k * order + j) * wide + r]
+                                    : cell[r * wide + k * order + j];
+            for (ptrdiff_t k = 0; k < columns; k++)
+                right[row * columns + k] += cell[r * wide + number + k];
+        }
 }
 
 CLONES
@@ -201,18 +221,10 @@ int spline_equations(
     for (ptrdiff_t k = 0; k < all * columns; k++)
         right[k] = 0;
     for (ptrdiff_t low = 0; low < cells_y; low++)
-        for (ptrdiff_t left = 0; left < cells_x; left++) {
-            const ptrdiff_t corner = low * along_x->number + left;
-            const double *cell = cells + (low * cells_x + left) * number * wide;
-            for (ptrdiff_t r = 0; r < number; r++) {
-                const ptrdiff_t row = corner + r / order * along_x->number + r % order;
-                for (ptrdiff_t c = 0; c < number; c++)
-                    matrix[row * all + corner + c / order * along_x->number + c % order]
-                        += cell[r * wide + c];
-                for (ptrdiff_t k = 0; k < columns; k++)
-                    right[row * columns + k] += cell[r * wide + number + k];
-            }
-        }
+        for (ptrdiff_t left = 0; left < cells_x; left++)
+            add_cell(
+                cells + (low * cells_x + left) * number * wide, order, columns,
+                low * along_x->number + left, along_x->number, all, matrix, right);
     free(cells);
     return DONE;
 }
@@ -234,9 +246,12 @@ INLINE void variance_at(
         for (ptrdiff_t r = 0; r < order * order; r++) {
             const double *RESTRICT row
                 = covariance + (corner + r / order * columns + r % order) * all + corner;
-            for (ptrdiff_t k = 0; k < order; k++)
+            double own = functions[r];
+            for (ptrdiff_t k = r / order; k < order; k++) {
                 for (ptrdiff_t j = 0; j < order; j++)
-                    sums[k * order + j] += functions[r] * row[k * columns + j];
+                    sums[k * order + j] += own * row[k * columns + j];
+                own = 2 * functions[r]; /* of the lines that follow, their mirror images, too */
+            }
         }
         for (ptrdiff_t c = 0; c < order * order; c++)
             total += functions[c] * sums[c];

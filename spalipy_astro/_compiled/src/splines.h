@@ -38,7 +38,7 @@ int spline_equations(
     const double *roots, ptrdiff_t size, const double *values, ptrdiff_t columns, double *matrix,
     double *right);
 
-/* Variance (size) of splines whose coefficients have a covariance (all, all). */
+/* Variance (size) of splines whose coefficients have a covariance (all, all), symmetric. */
 void spline_variance(
     const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
     const double *covariance, double *out);
