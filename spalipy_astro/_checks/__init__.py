@@ -11,6 +11,7 @@ from spalipy_astro._checks._colors import (
     with_planes_first,
 )
 from spalipy_astro._checks._finders import check_finder, name_of_finder
+from spalipy_astro._checks._flags import check_flags, flag_bits
 from spalipy_astro._checks._matrix import flaw_of_wcs, require_sound_wcs, words_of_wcslib
 from spalipy_astro._checks._options import (
     check_names,
@@ -47,6 +48,7 @@ from spalipy_astro._checks._shapes import (
 
 __all__ = [
     "check_finder",
+    "check_flags",
     "check_frames",
     "check_hdu",
     "check_image",
@@ -61,6 +63,7 @@ __all__ = [
     "choice",
     "colors_go_last",
     "detection_options",
+    "flag_bits",
     "flaw_of_wcs",
     "frame_of",
     "in_data_units",

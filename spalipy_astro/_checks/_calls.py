@@ -1,4 +1,4 @@
-"""Calls of public functions: options that there are not, and truth values that are none."""
+"""Calls of public functions: options that there are not, truth values and flags that are none."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from spalipy_astro._checks._flags import check_flags
 from spalipy_astro._checks._options import check_names
 
 __all__ = ["checked_call"]
@@ -31,7 +32,8 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     callable
-        The same function. It raises TypeError with the nearest name, or the name of the option.
+        The same function. It raises TypeError with the nearest name, or the name of the option, and
+        ValueError for ``ignore_flags`` that no file can have.
     """
     parameters = signature(function).parameters
     any_name = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
@@ -47,6 +49,8 @@ def checked_call(function: Callable[P, R]) -> Callable[P, R]:
             check_names(f"{function.__name__}()", options, parameters)
         for name in truths.keys() & options.keys():
             _check_truth(name, options[name], or_none=truths[name])
+        if "ignore_flags" in options:
+            check_flags(options["ignore_flags"], options.get("flag_name_map"))
         return function(*args, **options)
 
     return call

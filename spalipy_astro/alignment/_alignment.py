@@ -40,6 +40,7 @@ class Alignment(Merits):
 
     Use `find_alignment` to make one, `fit_alignment` where the stars are matched already,
     `Alignment.from_transform` where the transform is known, and `Alignment.read` for a file.
+    Like a model of astropy, one equals only itself; copies send pixels to the same places.
 
     Attributes
     ----------
@@ -106,8 +107,7 @@ class Alignment(Merits):
 
         A robust mean over the matched stars, which variable ones do not move; NaN if less than
         three have fluxes. ``aligned / ratio`` has the fluxes of the template where flux is
-        conserved. The error includes what trailed or defocused stars of one of both images add,
-        whose fluxes are known less well.
+        conserved. The error includes that of different shapes of stars, trailed ones say.
         """
         ratio, error = flux_ratio(self.matches)
         common = ratio * profile_error(self.provenance.get("quality", {}))

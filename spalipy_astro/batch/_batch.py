@@ -49,7 +49,7 @@ from spalipy_astro.batch._grid import (
     window_of_template,
 )
 from spalipy_astro.batch._reject import Reject, check_reject, rejected
-from spalipy_astro.batch._sources import list_sources, make_tasks, masks_each
+from spalipy_astro.batch._sources import check_weights, list_sources, make_tasks, masks_each
 from spalipy_astro.batch._table import make_table, row_of
 from spalipy_astro.batch._target import target_of
 from spalipy_astro.batch._task import (
@@ -143,7 +143,7 @@ def align_many(
     resample : bool, optional
         Whether to write aligned images, or only the alignments.
     alignments : bool, optional
-        Whether to write alignments, or only the aligned images, which takes a fifth less time;
+        Whether to write alignments, or only the aligned images, which takes a tenth less time;
         their headers then show a later run that they are done.
     overwrite : bool, optional
         Whether to replace existing files. By default those of the same source, template and
@@ -278,11 +278,6 @@ def align_many(
     shape = None if shape is None else check_shape(shape)
     pixels, grid_shape = pixels_of(grid, grid_scale, wcs, shape)
     drops_of(method, pixfrac=pixfrac, kernel=kernel, weights=weights)
-    if not isinstance(weights, str | None):
-        raise ValueError(
-            "weights is 'ivar' or None in a batch, where each source has weights of its own; got "
-            f"{type(weights).__name__}. Give them as uncertainties of the sources."
-        )
     in_two_steps = grid != "template" or reject is not None
     if not alignments and output is not None and (not resample or in_two_steps):
         raise ValueError(
@@ -293,6 +288,7 @@ def align_many(
     check_hdu(hdu)
     progress = check_progress(progress)
     sources = list_sources(sources)
+    check_weights(weights, sources)
     for mask in masks_each(source_mask) or [source_mask]:
         if isinstance(mask, str | os.PathLike):
             _require("source_mask", mask)

@@ -18,11 +18,39 @@ from spalipy_astro._files import absolute, free_name, is_remote
 from spalipy_astro.batch._made import made_from
 from spalipy_astro.batch._names import expand, is_named_fits, stem_of
 from spalipy_astro.batch._task import Task, files_of
-from spalipy_astro.io import Extension, open_image
+from spalipy_astro.io import Extension, is_file_like, open_image
 
-__all__ = ["list_sources", "make_tasks", "masks_each"]
+__all__ = ["check_weights", "list_sources", "make_tasks", "masks_each"]
 
 _LONGEST = 200  # bytes of a name, to which a suffix comes
+
+
+def check_weights(weights: Any, sources: Any) -> None:
+    """
+    Check the weights of pixels in a batch.
+
+    Parameters
+    ----------
+    weights : object
+        As for `align_many`.
+    sources : iterable
+        As `list_sources` returns them. Of files it is not known what they hold.
+
+    Raises
+    ------
+    ValueError
+        If they are the weights of one source, or follow from uncertainties and no source has one.
+    """
+    from spalipy_astro.resampling import require_uncertainty
+
+    if not isinstance(weights, str | None):
+        raise ValueError(
+            "weights is 'ivar' or None in a batch, where each source has weights of its own; got "
+            f"{type(weights).__name__}. Give them as uncertainties of the sources."
+        )
+    known = isinstance(sources, Sequence) and not any(is_file_like(source) for source in sources)
+    if known and len(sources):
+        require_uncertainty(weights, *(getattr(source, "uncertainty", None) for source in sources))
 
 
 def list_sources(sources: Any, *, name: str = "sources") -> Iterable[Any]:

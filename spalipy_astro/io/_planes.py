@@ -23,10 +23,10 @@ from astropy.nddata import (
     StdDevUncertainty,
     VarianceUncertainty,
 )
-from astropy.nddata.bitmask import extend_bit_flag_map, interpret_bit_flags
+from astropy.nddata.bitmask import extend_bit_flag_map
 from numpy.typing import NDArray
 
-from spalipy_astro._checks import frame_of
+from spalipy_astro._checks import flag_bits, frame_of
 from spalipy_astro._choices import OBSERVATORY
 from spalipy_astro.io._headers import unit_of
 
@@ -188,17 +188,11 @@ class Judge:
 
     def bad(self, bits: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which pixels are bad; raises ValueError for bits that there are not."""
-        try:
-            ignored = interpret_bit_flags(self.ignore_flags, flag_name_map=self.flag_name_map)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                "ignore_flags is a number, bits or names with commas between them, or a list, as "
-                f"astropy.nddata.bitmask takes them; got {self.ignore_flags!r} ({error})."
-            ) from error
+        ignored = flag_bits(self.ignore_flags, self.flag_name_map)
         if ignored is None:  # astropy's way to say that none is looked at
             return np.zeros(bits.shape, bool)
         unsigned = bits.view(f"u{bits.dtype.itemsize}")
-        judged = ~int(ignored) & int(np.iinfo(unsigned.dtype).max)
+        judged = ~ignored & int(np.iinfo(unsigned.dtype).max)
         return np.asarray((unsigned & unsigned.dtype.type(judged)) != 0)
 
 

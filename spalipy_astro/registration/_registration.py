@@ -124,7 +124,7 @@ def align(
     >>> aligned.shape == template.shape
     True
     """
-    from spalipy_astro.resampling import check_method, drops_of
+    from spalipy_astro.resampling import check_method, drops_of, require_uncertainty
 
     known = {*signature(align).parameters, *signature(find_alignment).parameters} - {"options"}
     check_names("align()", options, known)
@@ -150,6 +150,7 @@ def align(
             f"{type(template).__name__}. Use find_alignment and alignment.resample(source, "
             "shape=(ny, nx))."
         )
+    require_uncertainty(weights, getattr(source, "uncertainty", None))
     alignment = find_alignment(source, template, **options)
     return alignment.resample(
         source,

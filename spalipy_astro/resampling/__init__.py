@@ -2,7 +2,7 @@
 
 from spalipy_astro._choices import DRIZZLE_KERNELS, METHODS
 from spalipy_astro.resampling._brightness import conserves_flux
-from spalipy_astro.resampling._drops import drops_of
+from spalipy_astro.resampling._drops import drops_of, require_uncertainty
 from spalipy_astro.resampling._kernels import Kernel
 from spalipy_astro.resampling._resample import (
     bytes_of_pixel,
@@ -19,6 +19,7 @@ __all__ = [
     "check_method",
     "conserves_flux",
     "drops_of",
+    "require_uncertainty",
     "resample",
     "resample_flags",
 ]

@@ -12,7 +12,7 @@ from spalipy_astro._checks import choice, number
 from spalipy_astro._choices import DRIZZLE_KERNELS
 from spalipy_astro.resampling._tiles import Planes, to_variance
 
-__all__ = ["Drops", "drops_of", "weights_of"]
+__all__ = ["Drops", "drops_of", "require_uncertainty", "weights_of"]
 
 _IVAR = "ivar"
 
@@ -99,6 +99,29 @@ def drops_of(
     return Drops(pixfrac, kernel, weights)
 
 
+def require_uncertainty(weights: Any, *uncertainties: Any) -> None:
+    """
+    Refuse weights that follow from uncertainties where there are none.
+
+    Parameters
+    ----------
+    weights : object
+        As for `spalipy_astro.resampling.resample`.
+    *uncertainties : object
+        Of images; None if one has none.
+
+    Raises
+    ------
+    ValueError
+        If none of the images has what the weights follow from.
+    """
+    if isinstance(weights, str) and all(one is None for one in uncertainties):
+        raise ValueError(
+            "weights='ivar' needs an image with an uncertainty; this one has none. Give an "
+            "array of weights, or leave them out."
+        )
+
+
 def weights_of(drops: Drops, planes: Planes) -> NDArray[np.float64] | None:
     """
     Return the weights of the source's pixels.
@@ -123,11 +146,7 @@ def weights_of(drops: Drops, planes: Planes) -> NDArray[np.float64] | None:
     if drops.weights is None:
         return None
     if isinstance(drops.weights, str):
-        if planes.spread is None:
-            raise ValueError(
-                "weights='ivar' needs an image with an uncertainty; this one has none. Give an "
-                "array of weights, or leave them out."
-            )
+        require_uncertainty(drops.weights, planes.spread)
         variance = np.array(planes.spread, np.float64)
         to_variance(planes.kind, variance)
         with np.errstate(divide="ignore"):

@@ -8,6 +8,7 @@ import os
 import pickle
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -256,6 +257,25 @@ def test_a_second_run_skips_what_is_done(files, tmp_path, monkeypatch):
     third = align_many(paths, template, output=out)
     assert list(third["resumed"]) == [True, False, True]
     assert aligned.read_bytes() == whole
+
+
+def test_another_file_of_the_same_size_and_time_is_not_done(files, tmp_path):
+    """Copies keep the time, and frames of one camera have one size."""
+    template, paths = files
+    night, out = tmp_path / "night", tmp_path / "out"
+    night.mkdir()
+    source = night / "frame.fits"
+    shutil.copy2(paths[0], source)
+    options = {"output": out, "resample": False}
+    align_many([source], template, **options)
+    state = source.stat()
+    shutil.copyfile(paths[1], source)
+    os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert source.stat().st_size == state.st_size
+    again = align_many([source], template, **options)
+    assert "the current source" in again["reason"][0]
+    assert align_many([source], template, **options, overwrite=True)["status"][0] == "ok"
+    assert align_many([source], template, **options)["resumed"][0]
 
 
 def test_files_of_other_making_are_not_overwritten(files, tmp_path):

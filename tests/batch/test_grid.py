@@ -119,6 +119,8 @@ def test_drizzled_files_have_their_weights(night, tmp_path):
             assert weights.shape == hdus[0].shape == (180, 225)
             assert weights[60:120, 60:120].mean() == pytest.approx(1 / 16 / 2.25, rel=0.02)
             assert not weights[hdus["MASK"].data.astype(bool) & (weights == 0)].any()
+    with pytest.raises(ValueError, match="weights='ivar' needs an image with an uncertainty"):
+        align_many([np.zeros((50, 60)), CCDData(np.zeros((50, 60)), unit="adu")], None, **options)
     with pytest.raises(ValueError, match="weights is 'ivar' or None in a batch"):
         align_many(night, night[0], method="drizzle", weights=np.ones(SHAPE))
 

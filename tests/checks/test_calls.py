@@ -17,7 +17,7 @@ from spalipy_astro import (
     fit_alignment,
     read_catalog,
 )
-from spalipy_astro._checks import checked_call
+from spalipy_astro._checks import check_flags, checked_call
 from spalipy_astro.catalogs import register_dialect
 from spalipy_astro.report import report_sequence
 
@@ -98,3 +98,22 @@ def test_the_function_stays_what_it_is():
     assert (add.__name__, add.__doc__) == ("add", "Add.")
     with pytest.raises(TypeError, match=r"^add\(\) has no option 'twic'; did you mean twice"):
         add(3.0, twic=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"), [("SEEN", {"SATURATED": 1}), ("1;2", None), (1.5, None)]
+)
+def test_flags_that_no_file_has_are_refused_before_the_work(wrong, names):
+    """Also where no image has flags."""
+    for function, images in ((detect_stars, [IMAGE]), (find_alignment, [IMAGE, IMAGE])):
+        with pytest.raises(ValueError, match="ignore_flags is a number, bits or names"):
+            function(*images, ignore_flags=wrong, flag_name_map=names)
+    with pytest.raises(ValueError, match="ignore_flags is a number, bits or names"):
+        align_many([IMAGE], IMAGE, ignore_flags=wrong, flag_name_map=names)
+
+
+@pytest.mark.parametrize(
+    "flags", ["CR, DETECTED", ["CR"], "None", None, "~4", [1, 2], "observatory"]
+)
+def test_flags_that_a_file_may_have_are_not_refused(flags):
+    check_flags(flags)
