@@ -95,7 +95,7 @@ def covered_fraction(
     return float(np.mean(held))
 
 
-def _cross(one: FloatArray, two: FloatArray, point: Any) -> Any:
+def _cross(one: Any, two: Any, point: Any) -> Any:
     """Return twice the area of a triangle, positive where a point is left of the way to `two`."""
     return (two[0] - one[0]) * (point[1] - one[1]) - (two[1] - one[1]) * (point[0] - one[0])
 
@@ -114,11 +114,12 @@ def _hull(points: FloatArray) -> FloatArray:
     octagon = points[np.argmax(points @ directions.T, axis=0)]
     inner = np.ones(len(points), bool)
     for one, two in zip(octagon, np.roll(octagon, -1, axis=0), strict=True):
-        inner &= _cross(one, two, points.T) > 0
-    rest = np.unique(points[~inner], axis=0)  # sorted by x, then by y
+        if (one != two).any():  # one point may be the outermost one in several directions
+            inner &= _cross(one, two, points.T) > 0
+    rest = sorted({(x, y) for x, y in points[~inner].tolist()})
     chains = []
     for ordered in (rest, rest[::-1]):
-        chain: list[FloatArray] = []
+        chain: list[tuple[float, float]] = []
         for point in ordered:
             while len(chain) > 1 and _cross(chain[-2], chain[-1], point) <= 0:
                 chain.pop()
