@@ -11,6 +11,7 @@ from setuptools.command.build_ext import build_ext
 FOLDER = "spalipy_astro/_compiled"
 SOURCES = {
     "_detection": ["lines", "mesh", "neighbors", "peaks", "psf", "starfit"],
+    "_neighbors": ["strips"],
     "_resampling": ["interpolation", "positions"],
     "_splines": ["splines"],
 }

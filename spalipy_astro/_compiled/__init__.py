@@ -2,8 +2,8 @@
 The loops over pixels, in C.
 
 They are compiled when the package is installed. Where there was no compiler, functions of the same
-names in ``_detection_numpy``, ``_resampling_numpy`` and ``_splines_numpy`` take their place: these
-say what each does, and the tests compare the two.
+names in ``_detection_numpy``, ``_neighbors_numpy``, ``_resampling_numpy`` and ``_splines_numpy``
+take their place: these say what each does, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "bright_lines",
+    "count_points",
     "cut_squares",
     "difference_widths",
     "find_neighbors",
     "fit_batch",
     "flags_tile",
     "interpolate_tile",
+    "list_points",
     "mesh_row",
+    "nearest_points",
     "psf_equations",
     "source_extent",
     "spline_basis",
@@ -39,6 +42,10 @@ fit_batch = choose("_detection", "fit_batch")
 mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
+
+count_points = choose("_neighbors", "count_points")
+list_points = choose("_neighbors", "list_points")
+nearest_points = choose("_neighbors", "nearest_points")
 
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _compiled
+from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -19,8 +19,6 @@ __all__ = [
     "first_flux",
     "fit_all",
     "measure_profile",
-    "neighbor_lists",
-    "neighbor_pairs",
     "noise_law",
     "overlap",
     "window_radius",
@@ -53,30 +51,10 @@ _LAW_STARS = 400
 _BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
 _KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
 _FEW_PASSES = 3
-_NEIGHBORS = 8  # of a star in the mean; for more there is room at the second attempt
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
 _LARGE = 2_000_000
-
-
-def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """For every star the others within ``reach``, as pointers into one index array."""
-    position = np.ascontiguousarray(position, dtype=np.float64)
-    pointer = np.empty(len(position) + 1, np.int64)
-    index = np.empty(_NEIGHBORS * len(position), np.int64)
-    number = _compiled.find_neighbors(position, float(reach), pointer, index)
-    if number > len(index):
-        index = np.empty(number, np.int64)
-        _compiled.find_neighbors(position, float(reach), pointer, index)
-    return pointer, index[:number]
-
-
-def neighbor_pairs(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """Both stars of all pairs within ``reach``; the first has the smaller number."""
-    pointer, other = neighbor_lists(position, reach)
-    me = np.repeat(np.arange(len(position)), np.diff(pointer))
-    return me[me < other], other[me < other]
 
 
 def window_radius(fwhm: float) -> int:

@@ -209,7 +209,7 @@ def ask_witnesses(
     distance, nearest = np.empty(near.shape), np.empty(near.shape, np.intp)
     for size_t in np.unique(n_template):
         rows = np.flatnonzero(n_template == size_t)
-        distance[rows], nearest[rows] = template.tree(int(size_t)).query(points[rows])
+        distance[rows], nearest[rows] = template.neighbors(int(size_t)).nearest(points[rows])
     scale = np.abs(h.a)[:, np.newaxis]
     noise = np.sqrt(
         (scale * source.err[near]) ** 2

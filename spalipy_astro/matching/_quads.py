@@ -14,7 +14,8 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from spalipy_astro._neighbors import Neighbors
 
 __all__ = ["PatternIndex", "Patterns", "StarLevels", "find_patterns", "pattern_codes"]
 
@@ -25,6 +26,7 @@ _LEVEL_RATIO = 1.6  # between the sizes of neighboring levels
 _SMALLEST_LEVEL = 16
 _PROBES = 200  # codes by which the number of pairs is foretold
 _MOST_PAIRS = 1_000_000
+_BLOCK = 1000  # codes that are compared at a time
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,7 @@ class StarLevels:
         key = (level, count)
         if key not in self._neighbors:
             xy = self.xy[:size]
-            found = cKDTree(xy).query(xy, k=count + 1)[1]
-            self._neighbors[key] = found.reshape(size, -1)
+            self._neighbors[key] = Neighbors(xy).nearest(xy, count + 1)[1]
         return self._neighbors[key]
 
 
@@ -174,7 +175,7 @@ def find_patterns(
 
 class PatternIndex:
     """
-    The patterns of a star list in a k-d tree over their codes.
+    The patterns of a star list, to be found by their codes.
 
     Parameters
     ----------
@@ -185,9 +186,19 @@ class PatternIndex:
         self.patterns = patterns
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        # balanced: it takes longer to make, and half the time to search
-        return cKDTree(self.patterns.codes, compact_nodes=False)
+    def _neighbors(self) -> Neighbors:
+        # the first star's two numbers leave few patterns to compare as a whole
+        return Neighbors(self.patterns.codes[:, :2])
+
+    def _within(self, codes: FloatArray, radius: float) -> tuple[IntArray, IntArray, FloatArray]:
+        """Return all pairs of codes within a radius, by row and by the index's own pattern."""
+        pointer, index = self._neighbors.within(codes[:, :2], radius)
+        row = np.repeat(np.arange(len(codes)), np.diff(pointer))
+        square = np.zeros(len(row))
+        for own, other in zip(self.patterns.codes.T, codes.T, strict=True):
+            square += np.square(own[index] - other[row])
+        keep = square <= radius**2
+        return row[keep], index[keep], np.sqrt(square[keep])
 
     def query(self, codes: FloatArray, radius: float) -> tuple[IntArray, IntArray, FloatArray]:
         """
@@ -210,8 +221,13 @@ class PatternIndex:
         # All patterns of a lattice have a few codes, which would make as many pairs as there are
         # patterns squared.
         some = np.linspace(0, len(codes) - 1, min(len(codes), _PROBES)).astype(np.intp)
-        probed = self._tree.query_ball_point(codes[some], radius, return_length=True)
-        step = max(1, int(probed.mean() * len(codes) // _MOST_PAIRS))
-        other = cKDTree(codes[::step], balanced_tree=False, compact_nodes=False)
-        found = other.sparse_distance_matrix(self._tree, radius, output_type="ndarray")
-        return found["i"] * step, found["j"], found["v"]
+        probed = len(self._within(codes[some], radius)[0]) / len(some)
+        step = max(1, int(probed * len(codes) // _MOST_PAIRS))
+        rows = np.arange(0, len(codes), step)
+        parts = []
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            row, index, distance = self._within(codes[block], radius)
+            parts.append((block[row], index, distance))
+        row, index, distance = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return row, index, distance
