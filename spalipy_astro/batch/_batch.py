@@ -143,7 +143,7 @@ def align_many(
     resample : bool, optional
         Whether to write aligned images, or only the alignments.
     alignments : bool, optional
-        Whether to write alignments, or only the aligned images, which takes a fifth less time;
+        Whether to write alignments, or only the aligned images, which takes a tenth less time;
         their headers then show a later run that they are done.
     overwrite : bool, optional
         Whether to replace existing files. By default those of the same source, template and

@@ -127,6 +127,11 @@ class System:
             self.total - float(np.sum(scaled * (inverse @ scaled))),
         )
 
+    @cached_property
+    def _sides(self) -> FloatArray:
+        """Both penalties, in columns."""
+        return np.asfortranarray(np.column_stack((np.ones(len(self.high)), self.high)))
+
     def penalty(self, smoothing: tuple[float, float]) -> FloatArray:
         return smoothing[0] + smoothing[1] * self.high
 
@@ -145,37 +150,35 @@ class System:
         if factored is None:
             return np.inf, (0.0, 0.0), (0.0, 0.0, 0.0)
         low, high = 10.0**log_low, 10.0**log_high
-        right, roughness = self._rough[1][:size], self.high[:size]
+        right, sides = self._rough[1][:size], self._sides[:size]
         inverse = linalg.lapack.dpotri(factored.factor, lower=1)[0]
         # The derivative of a penalty by the logarithm of its weight is the penalty itself, a
         # diagonal matrix: D = low, or D = high * roughness. B is the inverse, s the solution. First
         # the misfit: its derivatives are s . D s, and -2 D s . B D' s for two penalties.
         solution = linalg.blas.dsymm(1.0, inverse, right, lower=1)
-        rough = roughness[:, np.newaxis] * solution
-        by_one = linalg.blas.dsymm(1.0, inverse, solution, lower=1)
-        by_two = linalg.blas.dsymm(1.0, inverse, rough, lower=1)
+        both = np.hstack((solution, sides[:, 1:] * solution))
+        once = (both.T @ solution).tolist()
+        twice = (both.T @ linalg.blas.dsymm(1.0, inverse, both, lower=1)).tolist()
         noise, count = self.noise(factored.misfit), self.count
-        noise = noise if noise > _NO_NOISE else np.inf  # then the criterion does not depend on it
-        u = low * np.vdot(solution, solution) / noise
-        v = high * np.vdot(solution, rough) / noise
-        uu = -2 * low * low * np.vdot(solution, by_one) / noise - u * u / count
-        uv = -2 * low * high * np.vdot(rough, by_one) / noise - u * v / count
-        vv = -2 * high * high * np.vdot(rough, by_two) / noise - v * v / count
+        noise = noise if noise > _NO_NOISE else math.inf  # then the criterion does not depend on it
+        u = low * (once[0][0] + once[1][1]) / noise
+        v = high * (once[2][0] + once[3][1]) / noise
+        uu = -2 * low * low * (twice[0][0] + twice[1][1]) / noise - u * u / count
+        uv = -2 * low * high * (twice[2][0] + twice[3][1]) / noise - u * v / count
+        vv = -2 * high * high * (twice[2][2] + twice[3][3]) / noise - v * v / count
         # Then the logarithms of the determinants, of all and of the penalties P alone:
         # tr((B - 1 / P) D), and tr(D D' / P^2 - B D B D') for two. The derivatives of D itself
         # repeat the first ones.
-        squared = inverse * inverse
-        ones = np.ones(len(roughness))
-        by_one = linalg.blas.dsymv(1.0, squared, ones, lower=1)
-        by_two = linalg.blas.dsymv(1.0, squared, roughness, lower=1)
-        diagonal = inverse.diagonal()
+        squared = linalg.blas.dsymm(1.0, inverse * inverse, sides, lower=1)
+        (by_one, by_both), (_, by_two) = (sides.T @ squared).tolist()
+        trace, rough_trace = (inverse.diagonal() @ sides).tolist()
         share = low / factored.penalty  # the other penalty has the rest
-        first, second, number = share.sum(), share @ share, len(share)
-        u += 2 * (low * diagonal.sum() - first)
-        v += 2 * (high * (diagonal @ roughness) - (number - first))
-        uu += u + 2 * (second - low * low * by_one.sum())
-        uv += 2 * (first - second - low * high * (by_one @ roughness))
-        vv += v + 2 * (number - 2 * first + second - high * high * (by_two @ roughness))
+        first, second, number = float(share.sum()), float(share @ share), len(share)
+        u += 2 * (low * trace - first)
+        v += 2 * (high * rough_trace - (number - first))
+        uu += u + 2 * (second - low * low * by_one)
+        uv += 2 * (first - second - low * high * by_both)
+        vv += v + 2 * (number - 2 * first + second - high * high * by_two)
         return (
             factored.criterion,
             (_LN10 * u, _LN10 * v),
@@ -194,8 +197,8 @@ class System:
             return None
         half = linalg.lapack.dtrtrs(factor, right, lower=1)[0].ravel(order="K")
         misfit = total - float(half @ half)
-        log_det = 2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum()
-        criterion = 2 * log_det + self.count * np.log(max(self.noise(misfit), _NO_NOISE))
+        log_det = float(2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum())
+        criterion = 2 * log_det + self.count * math.log(max(self.noise(misfit), _NO_NOISE))
         return _Factored(criterion, misfit, penalty, factor)
 
     @property

@@ -247,21 +247,22 @@ def _extensions() -> list[Any]:
 @contextmanager
 def _without_schemas() -> Iterator[None]:
     """
-    Have asdf write, in this thread, without a look at the schemas: they are empty.
+    Have asdf write, in this thread, with schemas that allow everything.
 
     asdf has no switch for that, and parses the schemas again for each file. That of the whole file
     stays, from which it takes the order of what the file begins with.
     """
     with _configured() as config:
-        config.add_resource_mapping(_empty_schemas())
+        config.add_resource_mapping(_lenient_schemas())
         yield
 
 
 @cache
-def _empty_schemas() -> Mapping[str, bytes]:
-    """Return an empty schema in place of each that a package has for its tags."""
+def _lenient_schemas() -> Mapping[str, bytes]:
+    """Return a schema that allows everything in place of each that a package has for its tags."""
     tags = (tag for extension in _extensions() for tag in extension.tags)
-    return {uri: b"{}" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
+    # not an empty one, which sends asdf through all that is below
+    return {uri: b"title: anything" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:

@@ -226,7 +226,9 @@ class _Search:
         if best.still:
             self._try_without(best)
         sound = [candidate for candidate in self.found if candidate.objection is None]
-        rivals = [other for other in sound if contradict(best, other, MIN_LOG_ODDS)]
+        rivals = [
+            other for other in sound if other is not best and contradict(best, other, MIN_LOG_ODDS)
+        ]
         if not rivals:
             return best
         rival = max(rivals, key=lambda candidate: candidate.log_odds)

@@ -15,6 +15,7 @@ __all__ = ["Box", "good_box", "verify"]
 FloatArray = NDArray[np.float64]
 Box = tuple[float, float, float, float]
 
+_LOOKED_AT = 2000  # brightest stars at which the error is predicted
 _GRID = 17  # points along each side of the template at which a transform is looked at
 _MOST_ERROR = 5.0  # px: median predicted error over the overlap
 _MOST_ERROR_RIGID = 20.0  # ... of a similarity, which says that there is no distortion to miss
@@ -98,7 +99,8 @@ def verify(
             "affine='similarity' or spline_order=0 fits one that cannot.",
             log_odds,
         )
-    error = float(np.median(fit.covariance.error(points))) * np.sqrt(2) * scale
+    some = np.concatenate((points[: min(n, _LOOKED_AT)], points[n:]))
+    error = float(np.median(fit.covariance.error(some))) * np.sqrt(2) * scale
     if not error <= (_MOST_ERROR_RIGID if rigid else _MOST_ERROR) * max(scale, 1.0):
         raise NoMatchError(
             f"the transform through {n} matched stars is uncertain by {error:.1f} px over the "

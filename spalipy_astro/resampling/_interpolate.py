@@ -201,7 +201,9 @@ class _Interpolator:
         """Read a window of the source, NaN where it must not be used, and its variance, there 0."""
         planes = self._planes
         inner, outer = window.cut(planes.corner, planes.data.shape)
-        block = np.full((len(indices), *window.shape), np.nan, planes.dtype)
+        block = np.empty((len(indices), *window.shape), planes.dtype)
+        if block[0][outer].shape != window.shape:
+            block[...] = np.nan
         for k, index in enumerate(indices):
             view = block[k][outer]
             view[...] = planes.data[index][inner]

@@ -162,7 +162,7 @@ def test_grids_take_the_fast_path(monkeypatch):
     def refuse(*args):
         raise AssertionError("scattered evaluation of a grid")
 
-    monkeypatch.setattr("spalipy_astro.models._bsplines.TensorSpline._at", refuse)
+    monkeypatch.setattr("spalipy_astro.models._bsplines.TensorSpline.at", refuse)
     model = make_spline()
     for x, y in GRIDS.values():
         model(x, y)

@@ -356,8 +356,8 @@ INLINE void sum_variances(
 #define SMALLEST_VARIANCE 0x1p-80
 #define LARGEST_VARIANCE 0x1p80
 
-CLONES
-int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *spread)
+INLINE int accept_singles(
+    int kind, double unit, ptrdiff_t number, float *RESTRICT block, float *RESTRICT spread)
 {
     const double factor = 1 / unit; /* powers of two: exact */
     int32_t beyond = 0;
@@ -372,4 +372,15 @@ int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *
         beyond |= !within;
     }
     return beyond;
+}
+
+/* Each kind has a loop of its own: divisions take long. */
+MORE_CLONES
+int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *spread)
+{
+    if (kind == STANDARD_DEVIATION)
+        return accept_singles(STANDARD_DEVIATION, unit, number, block, spread);
+    if (kind == INVERSE_VARIANCE)
+        return accept_singles(INVERSE_VARIANCE, unit, number, block, spread);
+    return accept_singles(VARIANCE, unit, number, block, spread);
 }

@@ -411,8 +411,8 @@ int NAME(average_tile)(
     return status;
 }
 
-CLONES
-void NAME(accept)(int kind, double unit, ptrdiff_t number, REAL *block, double *spread)
+INLINE void NAME(accept_all)(
+    int kind, double unit, ptrdiff_t number, REAL *RESTRICT block, double *RESTRICT spread)
 {
     const double factor = 1 / unit;
     for (ptrdiff_t j = 0; j < number; j++) {
@@ -421,4 +421,15 @@ void NAME(accept)(int kind, double unit, ptrdiff_t number, REAL *block, double *
         block[j] = usable ? block[j] : (REAL)NAN;
         spread[j] = usable ? variance * factor : 0;
     }
+}
+
+CLONES
+void NAME(accept)(int kind, double unit, ptrdiff_t number, REAL *block, double *spread)
+{
+    if (kind == STANDARD_DEVIATION)
+        NAME(accept_all)(STANDARD_DEVIATION, unit, number, block, spread);
+    else if (kind == INVERSE_VARIANCE)
+        NAME(accept_all)(INVERSE_VARIANCE, unit, number, block, spread);
+    else
+        NAME(accept_all)(VARIANCE, unit, number, block, spread);
 }

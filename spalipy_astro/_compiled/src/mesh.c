@@ -12,19 +12,17 @@ static const double CUT_LOW = 3.0, CUT_HIGH = 1.5, CUT_MEAN = -0.134235;
 /* Values that a first center and width are taken from. */
 #define FEW 128
 
-/* Values that are worked on at once: they fit the cache. */
-#define BLOCK 256
-
 #define REAL float
 #define INTEGER int32_t
 #define LANE_BYTES 4
 #define NAME(name) name##_float
 #include "vectors.h"
 
-INLINE eight_float eight_zero(void)
+INLINE eight_float eight_of(float number)
 {
-    const float zeros[LANES] = { 0 };
-    return eight_load_float(zeros);
+    const float numbers[LANES]
+        = { number, number, number, number, number, number, number, number };
+    return eight_load_float(numbers);
 }
 
 INLINE float add_lanes(eight_float vector)
@@ -34,48 +32,62 @@ INLINE float add_lanes(eight_float vector)
     return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
 }
 
-/* Fill up whole vectors with zeros; return the number of what they hold. */
-INLINE ptrdiff_t pad(float *numbers, ptrdiff_t n)
+/* The next values of some, as many as a vector holds; after the last of them, one that is none. */
+INLINE eight_float next_of(const float *values, ptrdiff_t left)
 {
-    const ptrdiff_t padded = (n + LANES - 1) / LANES * LANES;
-    for (ptrdiff_t m = n; m < padded; m++)
-        numbers[m] = 0;
-    return padded;
+    float last[LANES];
+    if (left >= LANES)
+        return eight_load_float(values);
+    for (ptrdiff_t l = 0; l < LANES; l++)
+        last[l] = l < left ? values[l] : NAN;
+    return eight_load_float(last);
 }
 
-/*
- * Count and sum the values in a range, and count and square those below the center.
- *
- * What is added up comes from a loop of its own: compilers make vector instructions of comparisons
- * where a loop does nothing else.
- */
+/* The lanes of a vector that lie between those of two others, and zeros; and the same of ones. */
+typedef struct {
+    eight_float values, ones;
+} Chosen;
+
+#if defined(__GNUC__)
+typedef int32_t eight_bits __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+INLINE Chosen choose(eight_float v, eight_float low, eight_float high, eight_float one)
+{
+    const eight_bits inside = (v > low) & (v < high);
+    Chosen out;
+    out.values = (eight_float)((eight_bits)v & inside);
+    out.ones = (eight_float)((eight_bits)one & inside);
+    return out;
+}
+#else
+INLINE Chosen choose(eight_float v, eight_float low, eight_float high, eight_float one)
+{
+    Chosen out;
+    for (int l = 0; l < LANES; l++) {
+        const int inside = (v.lane[l] > low.lane[l]) & (v.lane[l] < high.lane[l]);
+        out.values.lane[l] = inside ? v.lane[l] : 0.0f;
+        out.ones.lane[l] = inside ? one.lane[l] : 0.0f;
+    }
+    return out;
+}
+#endif
+
+/* Count and sum the values in a range, and count and square those below the center. */
 INLINE void clipped_sums(
     const float *RESTRICT v, ptrdiff_t n, float center, float low, float high,
     float *RESTRICT out)
 {
-    eight_float number = eight_zero(), total = number, n_below = number, below = number;
-    float inside[BLOCK], cut[BLOCK], under[BLOCK], square[BLOCK];
-    for (ptrdiff_t first = 0; first < n; first += BLOCK) {
-        const ptrdiff_t size = n - first < BLOCK ? n - first : BLOCK;
-        for (ptrdiff_t m = 0; m < size; m++) {
-            const float d = v[first + m] - center;
-            const float is_inside = (d > low) & (d < high) ? 1.0f : 0.0f;
-            const float is_under = d < 0 ? is_inside : 0.0f;
-            inside[m] = is_inside;
-            cut[m] = is_inside * d;
-            under[m] = is_under;
-            square[m] = is_under * d * d;
-        }
-        pad(inside, size);
-        pad(cut, size);
-        pad(under, size);
-        const ptrdiff_t padded = pad(square, size);
-        for (ptrdiff_t m = 0; m < padded; m += LANES) {
-            number = eight_add_float(number, eight_load_float(inside + m));
-            total = eight_add_float(total, eight_load_float(cut + m));
-            n_below = eight_add_float(n_below, eight_load_float(under + m));
-            below = eight_add_float(below, eight_load_float(square + m));
-        }
+    eight_float number = eight_of(0), total = number, n_below = number, below = number;
+    const eight_float zero = eight_of(0), one = eight_of(1), middle = eight_of(center);
+    const eight_float lowest = eight_of(low), highest = eight_of(high);
+    for (ptrdiff_t m = 0; m < n; m += LANES) {
+        const eight_float d = eight_subtract_float(next_of(v + m, n - m), middle);
+        const Chosen inside = choose(d, lowest, highest, one);
+        const Chosen under = choose(inside.values, lowest, zero, one);
+        number = eight_add_float(number, inside.ones);
+        total = eight_add_float(total, inside.values);
+        n_below = eight_add_float(n_below, under.ones);
+        below = eight_add_float(below, eight_multiply_float(under.values, under.values));
     }
     out[0] = add_lanes(number);
     out[1] = add_lanes(total);
@@ -202,25 +214,15 @@ INLINE void add_differences(
     const float *RESTRICT a, const float *RESTRICT b, ptrdiff_t n, float limit,
     double *RESTRICT out)
 {
-    eight_float number = eight_zero(), total = number, squares = number;
-    float small[BLOCK], cut[BLOCK], square[BLOCK];
-    for (ptrdiff_t first = 0; first < n; first += BLOCK) {
-        const ptrdiff_t size = n - first < BLOCK ? n - first : BLOCK;
-        for (ptrdiff_t m = 0; m < size; m++) {
-            const float d = b[first + m] - a[first + m];
-            const float in = fabsf(d) < limit ? d : 0.0f;
-            small[m] = fabsf(d) < limit ? 1.0f : 0.0f;
-            cut[m] = in;
-            square[m] = in * in;
-        }
-        pad(small, size);
-        pad(cut, size);
-        const ptrdiff_t padded = pad(square, size);
-        for (ptrdiff_t m = 0; m < padded; m += LANES) {
-            number = eight_add_float(number, eight_load_float(small + m));
-            total = eight_add_float(total, eight_load_float(cut + m));
-            squares = eight_add_float(squares, eight_load_float(square + m));
-        }
+    eight_float number = eight_of(0), total = number, squares = number;
+    const eight_float one = eight_of(1), lowest = eight_of(-limit), highest = eight_of(limit);
+    for (ptrdiff_t m = 0; m < n; m += LANES) {
+        const eight_float d
+            = eight_subtract_float(next_of(b + m, n - m), next_of(a + m, n - m));
+        const Chosen small = choose(d, lowest, highest, one);
+        number = eight_add_float(number, small.ones);
+        total = eight_add_float(total, small.values);
+        squares = eight_add_float(squares, eight_multiply_float(small.values, small.values));
     }
     out[0] += add_lanes(number);
     out[1] += add_lanes(total);

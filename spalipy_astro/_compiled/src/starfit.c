@@ -63,9 +63,10 @@ INLINE void squared_radius(Work *work, const double *matrix, double x0, double y
     }
 }
 
-/* Fill in the profile and its derivative by the squared radius. */
+/* Fill in the profile and, if it is wanted, its derivative by the squared radius. */
 INLINE void look_up(
-    Work *work, const float *RESTRICT table, ptrdiff_t entries, double step, double scale)
+    Work *work, const float *RESTRICT table, ptrdiff_t entries, double step, double scale,
+    int with_slope)
 {
     const float *RESTRICT q = work->rows[Q];
     float *RESTRICT light = work->rows[LIGHT], *RESTRICT slope = work->rows[SLOPE];
@@ -88,9 +89,11 @@ INLINE void look_up(
         four_transpose_float(v);
         const four_float part = four_load_float(parts + m);
         const four_float more = four_multiply_float(part, four_subtract_float(v[2], v[0]));
-        const four_float steeper = four_multiply_float(part, four_subtract_float(v[3], v[1]));
         four_store_float(light + m, four_scale_float(f, four_add_float(v[0], more)));
-        four_store_float(slope + m, four_scale_float(g, four_add_float(v[1], steeper)));
+        if (with_slope) {
+            const four_float steeper = four_multiply_float(part, four_subtract_float(v[3], v[1]));
+            four_store_float(slope + m, four_scale_float(g, four_add_float(v[1], steeper)));
+        }
     }
 }
 
@@ -555,7 +558,7 @@ INLINE double subtract_neighbors(
                 continue;
             const double scale = 1 / (other[4] * other[4]);
             squared_radius(work, batch->matrix, other[0] - x0, other[1] - y0, scale);
-            look_up(work, batch->table, batch->entries, batch->step, scale * other[2]);
+            look_up(work, batch->table, batch->entries, batch->step, scale * other[2], 0);
             foreign += subtract(work, batch->gain);
         }
     }
@@ -583,7 +586,7 @@ INLINE void iterate(const StarBatch *batch, Work *work, Solution *at)
         const double scale = 1 / (at->width * at->width);
         double g[N_PARAMETERS], d[N_PARAMETERS], *h = at->h;
         squared_radius(work, batch->matrix, at->x, at->y, scale);
-        look_up(work, batch->table, batch->entries, batch->step, scale);
+        look_up(work, batch->table, batch->entries, batch->step, scale, 1);
         gradients(work, batch->matrix, at->x, at->y, -2 * at->flux * scale);
         weigh(work, at->flux, at->sky, at->width, batch->gain);
         normal_equations(work, h, g);
