@@ -51,6 +51,8 @@ _LAW_STARS = 400
 _BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
 _KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
 _FEW_PASSES = 3
+_FITTED = 3.5  # numbers that are fitted to the pixels of a core
+_LEAST_FREEDOM = 0.2  # of these pixels after the fit
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
@@ -352,24 +354,34 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             good &= bright.sharpness < 3
         if good.any():
             good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
-    if not fixed_gain and _is_contradicted(frame.inverse_gain, fits[top[good]]):
+    if not fixed_gain and _is_contradicted(frame, fits[top[good]]):
         frame = replace(frame, inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
 
-def _is_contradicted(inverse_gain: float, fits: Fits) -> bool:
-    """Whether bright stars scatter far less than the photon noise of this gain.
+def _is_contradicted(frame: Exposure, fits: Fits) -> bool:
+    """Whether bright stars scatter far less than the photon noise of the frame's gain.
 
     They may scatter more, since the PSF does not fit them exactly, but not less.
     """
     number, square, sky, light, _ = fits.sums.T
+    inverse_gain = frame.inverse_gain
     use = (number >= 6) & (fits.flux > 0) & (inverse_gain * light > sky)
     if use.sum() < 3:
         return False
-    freedom = (number[use] - 3.5) / number[use]
-    expected = freedom * (sky[use] + inverse_gain * light[use])
-    return bool(np.median(square[use] / expected) < 0.5)
+    observed = _scatter(square[use], number[use], frame.background.growth)
+    return bool(np.median(observed / (sky[use] + inverse_gain * light[use])) < 0.5)
+
+
+def _scatter(square: NDArray | float, number: NDArray, growth: float) -> NDArray[np.float64]:
+    """Return what squared residuals tell of the noise of sums of pixels.
+
+    Of pixels that have noise in common, a sum has more of it than their scatter, by ``growth``
+    squared, and a fit takes as much more away.
+    """
+    freedom = np.maximum(1 - _FITTED * growth**2 / number, _LEAST_FREEDOM)
+    return square * growth**2 / freedom
 
 
 def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
@@ -389,9 +401,11 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
         return inverse_gain, 0.01
     use = np.flatnonzero(use)
     use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
-    freedom = (number[use] - 3.5) / number[use]
-    observed = np.maximum(square[use] / freedom, 1e-30)
-    sky, light, light2 = sky[use], light[use], light2[use]
+    growth = frame.background.growth
+    observed = np.maximum(_scatter(square[use], number[use], growth), 1e-30)
+    sky, light = sky[use], light[use]
+    # what the model leaves is seen as it is
+    light2 = _scatter(light2[use], number[use], growth) / _scatter(1.0, number[use], 1.0)
     # with few stars the gain cannot be told from the model's error
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
