@@ -12,6 +12,7 @@ FOLDER = "spalipy_astro/_compiled"
 SOURCES = {
     "_detection": ["lines", "mesh", "neighbors", "peaks", "psf", "starfit"],
     "_matching": ["matching"],
+    "_neighbors": ["strips"],
     "_resampling": ["interpolation", "positions"],
     "_splines": ["splines"],
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from astropy.modeling import Model
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 
 __all__ = [
     "covered_fraction",
@@ -62,7 +62,7 @@ def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
     """Return which pixels lie inside the convex hull of points ``(x, y)``; none on a line."""
     if not has_hull(points):
         return np.zeros(shape, bool)
-    corners = points[ConvexHull(points).vertices]
+    corners = _hull(points)
     y = np.arange(shape[0], dtype=float)
     left, right = np.full(shape[0], np.inf), np.full(shape[0], -np.inf)
     for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
@@ -88,9 +88,44 @@ def covered_fraction(
     overlap = inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
     if not overlap.any() or not has_hull(points):
         return 0.0
-    facets = ConvexHull(points).equations
-    grid = np.column_stack((x, y))[overlap]
-    return float(np.mean(np.all(grid @ facets[:, :2].T + facets[:, 2] <= 0, axis=1)))
+    held = np.ones(np.count_nonzero(overlap), bool)
+    corners = _hull(points)
+    for one, two in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        held &= _cross(one, two, (x[overlap], y[overlap])) >= 0
+    return float(np.mean(held))
+
+
+def _cross(one: Any, two: Any, point: Any) -> Any:
+    """Return twice the area of a triangle, positive where a point is left of the way to `two`."""
+    return (two[0] - one[0]) * (point[1] - one[1]) - (two[1] - one[1]) * (point[0] - one[0])
+
+
+def _hull(points: FloatArray) -> FloatArray:
+    """
+    Return the corners of the convex hull, counter-clockwise; its points must not lie on a line.
+
+    Notes
+    -----
+    Points within the octagon of the outermost ones are left out first (Akl & Toussaint 1978,
+    Inf. Process. Lett., 7, 219, doi:10.1016/0020-0190(78)90003-0); the chain of the others is that
+    of Andrew (1979, Inf. Process. Lett., 9, 216, doi:10.1016/0020-0190(79)90072-3).
+    """
+    directions = np.array([[1, 0], [1, 1], [0, 1], [-1, 1], [-1, 0], [-1, -1], [0, -1], [1, -1]])
+    octagon = points[np.argmax(points @ directions.T, axis=0)]
+    inner = np.ones(len(points), bool)
+    for one, two in zip(octagon, np.roll(octagon, -1, axis=0), strict=True):
+        if (one != two).any():  # one point may be the outermost one in several directions
+            inner &= _cross(one, two, points.T) > 0
+    rest = sorted({(x, y) for x, y in points[~inner].tolist()})
+    chains = []
+    for ordered in (rest, rest[::-1]):
+        chain: list[tuple[float, float]] = []
+        for point in ordered:
+            while len(chain) > 1 and _cross(chain[-2], chain[-1], point) <= 0:
+                chain.pop()
+            chain.append(point)
+        chains.append(chain[:-1])
+    return np.array(chains[0] + chains[1])
 
 
 def union(

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from spalipy_astro._neighbors import Neighbors
 
 __all__ = ["on_lines"]
 
@@ -381,8 +382,8 @@ def _is_lattice(xy: NDArray, line: _Line, tolerance: float, density: float) -> b
         angle = np.arctan2(offset[rows, 1], offset[rows, 0]) % np.pi
         reach = tolerance / distance[rows]
         # as many points as possible in one direction
-        tree = cKDTree(np.column_stack((np.cos(2 * angle), np.sin(2 * angle))))
-        number = tree.query_ball_point(tree.data, 2 * reach, return_length=True)
+        directions = np.column_stack((np.cos(2 * angle), np.sin(2 * angle)))
+        number = Neighbors(directions).count(directions, 2 * reach)
         for direction in angle[np.argsort(-number, kind="stable")[:3]]:
             along = np.array([np.cos(direction), np.sin(direction)])
             found = [

@@ -15,7 +15,8 @@ LONGEST_MODULE, MOST_MODULES_AT_THE_TOP = 600, 10
 # from the ground up; what is not named here lies at the top of the package and is a helper
 FLOORS = [
     {"_compiled"},
-    {"models"},
+    {"_neighbors"},
+    {"_lines", "models"},
     {"fitting", "wcs", "resampling"},
     {"matching", "alignment"},
     {"io", "visualization"},

@@ -15,6 +15,7 @@ from astropy.nddata import CCDData, StdDevUncertainty
 
 from spalipy_astro import _compiled
 from spalipy_astro._compiled import starcolumns
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.detection import find_stars
 from spalipy_astro.matching._cells import sort_into_cells
 from spalipy_astro.models import SplineDistortion2D, TensorSpline
@@ -35,6 +36,7 @@ MODULES = {
         "strip_peaks",
     ],
     "_matching": ["equal_codes", "witness_scores"],
+    "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
@@ -293,6 +295,19 @@ def test_resampling(twins, field, method, dtype, scale):
     assert bool(twins["average_tile"]) == (scale < 1 and method != "nearest")
 
 
+@pytest.mark.parametrize("n", [0, 1, 300])
+def test_nearest_points(twins, n):
+    rng = np.random.default_rng(5)
+    neighbors = Neighbors(rng.normal(0, 100, (n, 2)))
+    places = rng.normal(0, 150, (80, 2))
+    for k in (1, 4):
+        neighbors.nearest(places, k)
+    neighbors.within(places, rng.uniform(0, 60, 80))
+    neighbors.count(np.empty((0, 2)), 3.0)
+    names = ("nearest_points", "count_points", "list_points")
+    assert [twins[name] for name in names] == [2, 2, 1]
+
+
 @pytest.mark.parametrize("degree", [1, 3, 5])
 def test_splines(twins, degree):
     """At points and on knots, beyond the ends, at the last knot and where nothing is defined."""
@@ -446,6 +461,45 @@ class TestMatchingArguments:
         compiled("witness_scores")(*plain.values())
         with pytest.raises(error, match=name):
             compiled("witness_scores")(*{**plain, name: value}.values())
+
+
+class TestNeighborArguments:
+    """Lists that do not agree with the points are an error."""
+
+    strips = (
+        *(np.arange(4.0), np.arange(4.0), np.arange(4)),
+        *(np.array([0, 2, 4]), np.array([0.0, 2.0]), np.array([1.0, 3.0])),
+    )
+    places = np.zeros(2), np.zeros(2), np.ones(2)
+
+    @pytest.mark.parametrize(
+        ("part", "value", "error"),
+        [
+            (0, np.arange(5.0), ValueError),
+            (2, np.arange(4.0), TypeError),
+            (3, np.array([0, 2, 5]), IndexError),
+            (3, np.array([0, 3, 2]), IndexError),
+            (3, np.array([0, 4]), ValueError),
+            (5, np.zeros(3), ValueError),
+        ],
+    )
+    def test_strips(self, part, value, error):
+        found = np.empty((2, 1), np.int64), np.empty((2, 1))
+        compiled("nearest_points")(self.strips, *self.places[:2], *found)
+        wrong = tuple(value if k == part else known for k, known in enumerate(self.strips))
+        with pytest.raises(error, match="strips"):
+            compiled("nearest_points")(wrong, *self.places[:2], *found)
+
+    @pytest.mark.parametrize("pointer", [[0, 1, 2], [0, 3, 5], [1, 3, 5], [3, 2, 5], [0, 3, 9]])
+    def test_lists(self, pointer):
+        numbers = np.empty(6, np.int64)
+        reach = np.full(2, 3.0)
+        compiled("list_points")(self.strips, *self.places[:2], reach, np.array([0, 3, 6]), numbers)
+        assert numbers.tolist() == [0, 1, 2] * 2
+        with pytest.raises(IndexError, match="list_points"):
+            compiled("list_points")(
+                self.strips, *self.places[:2], reach, np.array(pointer), numbers
+            )
 
 
 class TestSplineArguments:

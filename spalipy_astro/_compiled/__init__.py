@@ -2,8 +2,8 @@
 The loops over pixels, stars and patterns, in C.
 
 They are compiled when the package is installed. Where there was no compiler, functions of the same
-names in ``_detection_numpy``, ``_matching_numpy``, ``_resampling_numpy`` and ``_splines_numpy``
-take their place: these say what each does, and the tests compare the two.
+names in ``_detection_numpy``, ``_matching_numpy``, ``_neighbors_numpy``, ``_resampling_numpy`` and
+``_splines_numpy`` take their place: these say what each does, and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "bright_lines",
+    "count_points",
     "cut_squares",
     "difference_widths",
     "equal_codes",
@@ -21,7 +22,9 @@ __all__ = [
     "fit_batch",
     "flags_tile",
     "interpolate_tile",
+    "list_points",
     "mesh_row",
+    "nearest_points",
     "psf_equations",
     "source_extent",
     "spline_basis",
@@ -44,6 +47,10 @@ strip_peaks = choose("_detection", "strip_peaks")
 
 equal_codes = choose("_matching", "equal_codes")
 witness_scores = choose("_matching", "witness_scores")
+
+count_points = choose("_neighbors", "count_points")
+list_points = choose("_neighbors", "list_points")
+nearest_points = choose("_neighbors", "nearest_points")
 
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")

@@ -11,9 +11,9 @@ import numpy as np
 from astropy.modeling import Model
 from astropy.modeling.models import Identity
 from astropy.table import QTable
-from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_shape, is_whole, numbers_of_pixels
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
 from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
@@ -269,8 +269,8 @@ def _joined(first: QTable, second: QTable, scale: float) -> QTable:
     b = np.column_stack((second["x_source"], second["y_source"]))
     out = first.copy()
     if len(a) and len(b):
-        distance, there = cKDTree(b).query(a)
-        _, back = cKDTree(a).query(b)
+        distance, there = Neighbors(b).nearest(a)
+        _, back = Neighbors(a).nearest(b)
         rows = np.flatnonzero((distance <= _SAME_STAR) & (back[there] == np.arange(len(a))))
     else:
         rows = there = np.empty(0, dtype=int)

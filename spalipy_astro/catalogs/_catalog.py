@@ -11,7 +11,6 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable, Table
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import (
     check_names,
@@ -20,6 +19,7 @@ from spalipy_astro._checks import (
     positive_number,
     whole_number,
 )
+from spalipy_astro._neighbors import neighbor_pairs
 from spalipy_astro.catalogs._dialects import SPALIPY, translate, values_of
 from spalipy_astro.catalogs._flags import UNUSABLE, StarFlag
 from spalipy_astro.catalogs._read import as_table
@@ -361,8 +361,7 @@ def _selected(
     if min_sep and len(rows):
         xy = np.column_stack((values_of(table["x"]), values_of(table["y"])))[rows]
         # the nearest double below: stars at that very distance stay
-        close = cKDTree(xy).query_pairs(np.nextafter(min_sep, 0), output_type="ndarray")
-        rows = np.delete(rows, np.unique(close))
+        rows = np.delete(rows, np.unique(neighbor_pairs(xy, float(np.nextafter(min_sep, 0)))))
     if brightest is not None:
         rows = rows[_brightest(table, rows, brightest)]
     return rows

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+
+from spalipy_astro._neighbors import Neighbors
 
 if TYPE_CHECKING:
     from spalipy_astro.detection._exposure import Exposure
@@ -129,9 +130,8 @@ def _neighbors(
     position: NDArray[np.float64], flux: NDArray[np.float64], bright: NDArray[np.intp], reach: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return pairs of a bright star, by its place among them, and a source whose light matters."""
-    found = cKDTree(position).query_ball_point(position[bright], reach)
-    star = np.repeat(np.arange(len(bright)), [len(near) for near in found])
-    other = np.concatenate([np.asarray(near, np.intp) for near in found])
+    pointer, other = Neighbors(position).within(position[bright], reach)
+    star = np.repeat(np.arange(len(bright)), np.diff(pointer))
     keep = (other != bright[star]) & (flux[other] > _FAINT * flux[bright[star]])
     return star[keep], other[keep]
 

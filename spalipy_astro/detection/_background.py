@@ -150,7 +150,8 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
         surplus = min(surplus, _noise_below(parts, kernel) / background.growth)
     if surplus <= _SURPLUS:
         return background
-    return replace(background, noise=background.noise * np.float32(surplus))
+    noise, growth = background.noise * np.float32(surplus), float(background.growth * surplus)
+    return replace(background, noise=noise, growth=growth)
 
 
 def _with_normal_tail(background: Background, fwhm: float) -> Background:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_finder, name_of_finder
 from spalipy_astro._lines import on_lines
+from spalipy_astro._neighbors import Neighbors, neighbor_lists, neighbor_pairs
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
 from spalipy_astro.detection._apertures import light_in_wings, missed_light
 from spalipy_astro.detection._background import estimate_background, with_common_noise
@@ -26,7 +26,6 @@ from spalipy_astro.detection._probe import (
     first_flux,
     fit_all,
     measure_profile,
-    neighbor_lists,
     noise_law,
     window_radius,
 )
@@ -433,8 +432,7 @@ def _fit(
     noise = frame.background.at(*more.T)[1]
     fits = fits.append(Fits.start(place, first_flux(strength * noise, fwhm)))
     reach = 1.5 * radius
-    distance, _ = cKDTree(place).query(fits.position, distance_upper_bound=2 * reach)
-    near = np.flatnonzero(distance < reach)
+    near = np.flatnonzero(Neighbors(place).nearest(fits.position)[0] < reach)
     full, broken = fit_all(frame, profile, fits, pixel, radius, members=near, passes=8)
     none = np.zeros(len(hidden), dtype=bool)
     return fits, np.append(saturated, none) | full, np.append(bad, none) | broken, pixel
@@ -487,8 +485,6 @@ def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
 
 def _companions(fits: Fits, spoiled: NDArray, threshold: float, fwhm: float) -> NDArray:
     """List the stars next to which the residuals have a peak that is no star yet."""
-    from spalipy_astro.detection._probe import neighbor_pairs
-
     strength, x, y = fits.companion.T
     rows = np.flatnonzero((strength > threshold) & ~spoiled & (fits.sharpness < 4.5))
     if len(rows) == 0:
@@ -526,8 +522,6 @@ def _is_blended(fits: Fits, reach: float) -> NDArray:
 
 def _without_doubles(fits: Fits, reach: float) -> NDArray:
     """Return False for the fainter of two detections of one star."""
-    from spalipy_astro.detection._probe import neighbor_pairs
-
     keep = np.ones(len(fits), dtype=bool)
     one, two = neighbor_pairs(fits.position, reach)
     keep[np.where(fits.flux[one] >= fits.flux[two], two, one)] = False

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.catalogs import StarFlag, read_catalog
 from spalipy_astro.errors import CatalogError
 
@@ -183,7 +183,7 @@ def _in_pieces(
     """
     rows = rows[np.argsort(-fits.flux[rows], kind="stable")[:_PAIRED]]
     reach = _BESIDE * fwhm
-    distance, place = cKDTree(fits.position).query(fits.position[rows], k=2)
+    distance, place = Neighbors(fits.position).nearest(fits.position[rows], 2)
     near = distance[:, 1] < reach
     share = float(np.mean(near))
     ny, nx = frame.source.shape

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.catalogs import StarFlag
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def with_hot_pixels(
     y, x = np.nonzero(hot)
     place = np.column_stack((table["x"], table["y"]))
     # what is left of its light around it is no star
-    left = cKDTree(np.column_stack((x, y))).query(place)[0] < _LEFT
+    left = Neighbors(np.column_stack((x, y))).nearest(place)[0] < _LEFT
     table["flag"][left] |= int(StarFlag.ARTIFACT)
     level, noise = background.at(x, y)
     light = source.at(x, y) - level

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spalipy_astro import _compiled
+from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -19,8 +19,6 @@ __all__ = [
     "first_flux",
     "fit_all",
     "measure_profile",
-    "neighbor_lists",
-    "neighbor_pairs",
     "noise_law",
     "overlap",
     "window_radius",
@@ -50,31 +48,15 @@ _PROBE_SNR = 10.0
 _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
-_BATCH_PIXELS = 400_000
-_NEIGHBORS = 8  # of a star in the mean; for more there is room at the second attempt
+_BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
+_KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
+_FEW_PASSES = 3
+_FITTED = 3.5  # numbers that are fitted to the pixels of a core
+_LEAST_FREEDOM = 0.2  # of these pixels after the fit
 # A star is fitted again if the light of its neighbors changes by more than this share of its noise.
 _RESTLESS = 0.01
 # Pixels from which on a part of the image is looked at first.
 _LARGE = 2_000_000
-
-
-def neighbor_lists(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """For every star the others within ``reach``, as pointers into one index array."""
-    position = np.ascontiguousarray(position, dtype=np.float64)
-    pointer = np.empty(len(position) + 1, np.int64)
-    index = np.empty(_NEIGHBORS * len(position), np.int64)
-    number = _compiled.find_neighbors(position, float(reach), pointer, index)
-    if number > len(index):
-        index = np.empty(number, np.int64)
-        _compiled.find_neighbors(position, float(reach), pointer, index)
-    return pointer, index[:number]
-
-
-def neighbor_pairs(position: NDArray, reach: float) -> tuple[NDArray, NDArray]:
-    """Both stars of all pairs within ``reach``; the first has the smaller number."""
-    pointer, other = neighbor_lists(position, reach)
-    me = np.repeat(np.arange(len(position)), np.diff(pointer))
-    return me[me < other], other[me < other]
 
 
 def window_radius(fwhm: float) -> int:
@@ -109,7 +91,7 @@ def fit_all(
     radius: int,
     *,
     members: NDArray | None = None,
-    passes: int = 3,
+    passes: int = _FEW_PASSES,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
     """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
@@ -132,8 +114,10 @@ def fit_all(
     core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    batch = max(64, _BATCH_PIXELS // (2 * radius + 1) ** 2)
-    kept = frame.cutouts(pixel[members], radius) if len(members) <= batch else None
+    batch = max(64, _BATCH_PIXELS // core.size)
+    most = _KEPT_PIXELS if passes > _FEW_PASSES else _BATCH_PIXELS
+    few = len(members) * core.size <= most
+    kept = frame.cutouts(pixel[members], radius) if few else None
     rows = np.arange(len(members))
     for k in range(passes):
         fitted = members[rows]
@@ -370,24 +354,34 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             good &= bright.sharpness < 3
         if good.any():
             good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
-    if not fixed_gain and _is_contradicted(frame.inverse_gain, fits[top[good]]):
+    if not fixed_gain and _is_contradicted(frame, fits[top[good]]):
         frame = replace(frame, inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
     return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
 
 
-def _is_contradicted(inverse_gain: float, fits: Fits) -> bool:
-    """Whether bright stars scatter far less than the photon noise of this gain.
+def _is_contradicted(frame: Exposure, fits: Fits) -> bool:
+    """Whether bright stars scatter far less than the photon noise of the frame's gain.
 
     They may scatter more, since the PSF does not fit them exactly, but not less.
     """
     number, square, sky, light, _ = fits.sums.T
+    inverse_gain = frame.inverse_gain
     use = (number >= 6) & (fits.flux > 0) & (inverse_gain * light > sky)
     if use.sum() < 3:
         return False
-    freedom = (number[use] - 3.5) / number[use]
-    expected = freedom * (sky[use] + inverse_gain * light[use])
-    return bool(np.median(square[use] / expected) < 0.5)
+    observed = _scatter(square[use], number[use], frame.background.growth)
+    return bool(np.median(observed / (sky[use] + inverse_gain * light[use])) < 0.5)
+
+
+def _scatter(square: NDArray | float, number: NDArray, growth: float) -> NDArray[np.float64]:
+    """Return what squared residuals tell of the noise of sums of pixels.
+
+    Of pixels that have noise in common, a sum has more of it than their scatter, by ``growth``
+    squared, and a fit takes as much more away.
+    """
+    freedom = np.maximum(1 - _FITTED * growth**2 / number, _LEAST_FREEDOM)
+    return square * growth**2 / freedom
 
 
 def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, float]:
@@ -407,9 +401,11 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
         return inverse_gain, 0.01
     use = np.flatnonzero(use)
     use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
-    freedom = (number[use] - 3.5) / number[use]
-    observed = np.maximum(square[use] / freedom, 1e-30)
-    sky, light, light2 = sky[use], light[use], light2[use]
+    growth = frame.background.growth
+    observed = np.maximum(_scatter(square[use], number[use], growth), 1e-30)
+    sky, light = sky[use], light[use]
+    # what the model leaves is seen as it is
+    light2 = _scatter(light2[use], number[use], growth) / _scatter(1.0, number[use], 1.0)
     # with few stars the gain cannot be told from the model's error
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20 and inverse_gain == 0:

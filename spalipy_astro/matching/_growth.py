@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.matching._maps import BENDING, LinearMap, Smoothness, SplineMap, fit_pairs
 from spalipy_astro.matching._starfield import (
     PARTNERS,
@@ -241,7 +241,7 @@ def _turn(
         error2[pairs[0]] /= 1 - leverage
     unseen: FloatArray | float = 0.0
     if bending > 0:
-        away = cKDTree(known).query(xy)[0]
+        away = Neighbors(known).nearest(xy)[0]
         unseen = bending * 0.5 * BENDING * scale / half * away**2
     own2 = max(fit.noise, 0.25) * _noise2(source.err[: sizes[0]], 0.0, scale)
     sigma = np.sqrt(own2 + error2 + unseen**2)
@@ -277,8 +277,7 @@ def _match(
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Match predictions to stars one to one; ratios are those of all predictions."""
     k = min(2, n_template)
-    distance, nearest = template.tree(n_template).query(predicted, k=k)
-    distance, nearest = distance.reshape(-1, k), nearest.reshape(-1, k)
+    distance, nearest = template.neighbors(n_template).nearest(predicted, k)
     first = nearest[:, 0]
     density = template.density[first] * n_template / len(template)
     sigma = np.hypot(sigma, template.err[first])
@@ -377,9 +376,7 @@ def _supported(
         return supported
     has_partner = np.zeros(len(predicted), bool)
     has_partner[matched] = True
-    # made in half the time, for the few that are looked up
-    tree = cKDTree(predicted[pool], balanced_tree=False, compact_nodes=False)
-    _, near = tree.query(predicted[matched[doubtful]], k=_SUPPORT + 1)
+    _, near = Neighbors(predicted[pool]).nearest(predicted[matched[doubtful]], k=_SUPPORT + 1)
     others = np.count_nonzero(has_partner[pool[near]], axis=1) - 1
     prior = (others + 0.5) / (_SUPPORT + 1)
     supported[doubtful] = evidence[doubtful] * prior > 1 - prior

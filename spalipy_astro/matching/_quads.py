@@ -14,9 +14,9 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from spalipy_astro import _compiled
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.matching._cells import Cells, sort_into_cells
 
 __all__ = ["PatternIndex", "Patterns", "StarLevels", "find_patterns", "pattern_codes"]
@@ -125,8 +125,7 @@ class StarLevels:
         key = (level, count)
         if key not in self._neighbors:
             xy = self.xy[:size]
-            found = cKDTree(xy).query(xy, k=count + 1)[1]
-            self._neighbors[key] = found.reshape(size, -1)
+            self._neighbors[key] = Neighbors(xy).nearest(xy, count + 1)[1]
         return self._neighbors[key]
 
 

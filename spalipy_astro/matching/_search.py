@@ -398,7 +398,7 @@ class _Search:
         if not len(moved):
             return
         growth = best.growth
-        distance, nearest = self.template.tree().query(moved)
+        distance, nearest = self.template.neighbors().nearest(moved)
         sigma = np.sqrt(growth.sigma[used] ** 2 + self.template.err[nearest] ** 2 + _OWN_SHIFT**2)
         ratios = log_ratios(distance, self.template.density[nearest], sigma)
         scores = ratios.sum(axis=1)

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors, neighbor_pairs
 from spalipy_astro.matching._cells import Cells, sort_into_cells
 from spalipy_astro.matching._quads import PatternIndex, StarLevels, find_patterns
 
@@ -51,19 +51,19 @@ class StarField:
         self.xy = np.ascontiguousarray(xy, dtype=float)
         self.err = np.ascontiguousarray(err, dtype=float)
         self.levels = StarLevels(self.xy)
-        self._trees: dict[int, cKDTree] = {}
+        self._neighbors: dict[int, Neighbors] = {}
         self._cells: dict[int, Cells] = {}
         self._indices: dict[tuple[int, int, int | None], PatternIndex] = {}
 
     def __len__(self) -> int:
         return len(self.xy)
 
-    def tree(self, size: int | None = None) -> cKDTree:
-        """Return a tree of the `size` brightest stars."""
+    def neighbors(self, size: int | None = None) -> Neighbors:
+        """Return what finds those of the `size` brightest stars that are near places."""
         size = len(self) if size is None else min(size, len(self))
-        if size not in self._trees:
-            self._trees[size] = cKDTree(self.xy[:size])
-        return self._trees[size]
+        if size not in self._neighbors:
+            self._neighbors[size] = Neighbors(self.xy[:size])
+        return self._neighbors[size]
 
     def cells(self, size: int) -> Cells:
         """Return the `size` brightest stars in cells."""
@@ -82,7 +82,7 @@ class StarField:
         """Stars per px**2 around each star: locally measured, not below the field's mean."""
         n = len(self)
         k = min(_DENSITY_NEIGHBORS, n - 1)
-        distance = self.tree().query(self.xy, k=[k + 1])[0][:, 0]
+        distance = self.neighbors().nearest(self.xy, k + 1)[0][:, k]
         local = k / (np.pi * np.maximum(distance, 1e-3) ** 2)
         return np.maximum(local, n / self.area)
 
@@ -119,8 +119,8 @@ class StarField:
             return np.empty((0, 2))
         both = np.concatenate(found)
         both = both[np.argsort(-both[:, 2], kind="stable")]
-        near = cKDTree(both[:, :2]).query_pairs(cell, output_type="ndarray")
-        return np.delete(both, np.unique(near.max(axis=1)), axis=0)[:_SHIFTS, :2]
+        _, weaker = neighbor_pairs(both[:, :2], cell)
+        return np.delete(both, np.unique(weaker), axis=0)[:_SHIFTS, :2]
 
     def index(self, k: int, neighbors: int, last: int | None) -> PatternIndex:
         """Return the index of the patterns of k stars; `last` ends the range of levels."""

@@ -122,6 +122,7 @@ class _Interpolator:
         self._planes, self._pixelmap, self._options = planes, pixelmap, options
         self._indices = list(np.ndindex(planes.data.shape[:-2]))
         self._kernel = kernel_of(options.method)
+        _tables(options.method, planes.dtype)  # else each thread would make them
         self._factors = [self._kernel.factors(number) for number in options.steps]
         number, shape = len(self._indices), pixelmap.shape
         self.out = np.empty((number, *shape), planes.dtype)

@@ -104,7 +104,10 @@ def test_help_and_what_is_mistyped_import_next_to_nothing(tmp_path):
     assert done.stdout.splitlines()[-1] == " ".join(str(status) for status in calls.values())
 
 
-UNNEEDED = "gwcs matplotlib photutils reproject scipy.fft scipy.ndimage scipy.optimize scipy.stats"
+UNNEEDED = (
+    "gwcs matplotlib photutils reproject "
+    "scipy.fft scipy.ndimage scipy.optimize scipy.spatial scipy.stats"
+)
 
 
 def test_a_plain_run_needs_no_gwcs(tmp_path, make_sky_pair):

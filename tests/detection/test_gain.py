@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from spalipy_astro.catalogs import UNUSABLE, StarFlag
@@ -50,3 +51,18 @@ def test_without_enough_stars_no_gain_rather_than_a_wrong_one(left):
 def test_gain_of_few_stars_is_that_of_a_sky_with_counts():
     image, _ = expose(9)
     assert 1.5 < find_stars(image).meta["gain"] < 2.5
+
+
+@pytest.mark.parametrize("kind", ["smoothed", "moved"])
+def test_errors_where_neighbors_share_photon_noise(kind):
+    """Scattered less from pixel to pixel, the noise of bright stars is still there."""
+    image, position = expose(196)
+    if kind == "smoothed":
+        image = ndimage.gaussian_filter(image - SKY, 0.7)
+    else:
+        image, position = ndimage.shift(image - SKY, 0.5, order=3, mode="nearest"), position + 0.5
+    stars = find_stars(image)
+    stars = stars[(stars["flag"] & int(UNUSABLE | StarFlag.NEIGHBOR | StarFlag.BLENDED)) == 0]
+    nearest = cKDTree(position).query(np.column_stack((stars["x"], stars["y"])))[1]
+    pull = (stars["x"] - position[nearest, 0]) / stars["x_err"]
+    assert 0.8 < 1.4826 * np.median(np.abs(pull)) < (1.3 if kind == "moved" else 1.6)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spalipy_astro.detection._probe import changed_light, neighbor_lists, overlap
+from spalipy_astro._neighbors import neighbor_lists
+from spalipy_astro.detection._probe import changed_light, overlap
 from spalipy_astro.detection._psf import Profile, fit_profile
 from spalipy_astro.detection._starfit import Fits, _table_of, fit_stars
 

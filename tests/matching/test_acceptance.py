@@ -126,7 +126,7 @@ def test_lattice_matched_at_twice_its_pitch_is_told_from_the_truth():
     search = _Search(source, template, Bounds(priors, source, template, SHAPE, SHAPE))
     middle = dots[np.argmin(np.hypot(*(dots - dots.mean(axis=0)).T))]
     target = template.xy[np.argmin(np.hypot(*(dots - middle).T))]
-    distance, nearest = template.tree().query(target + 0.5 * (dots - middle))
+    distance, nearest = template.neighbors().nearest(target + 0.5 * (dots - middle))
     good = np.flatnonzero(distance < 1)
     wrong = search._record((good, nearest[good]), 0.5, 1)
     assert search.best is wrong
