@@ -98,7 +98,7 @@ class FITSWCSTransform(Model):
 
     @property
     def tree(self) -> dict[str, Any]:
-        """The WCS as `wcs_to_tree` gives it: what is written to files; not to be changed."""
+        """The WCS as strings, numbers and arrays: what is written to files; not to be changed."""
         return self._tree
 
     @property
