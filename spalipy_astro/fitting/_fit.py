@@ -19,7 +19,7 @@ from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting._bending import Pairs
 from spalipy_astro.fitting._covariance import PARAMETERS, Covariance, covariance_of, rigid_factor
 from spalipy_astro.fitting._linear import KINDS, fit_linear
-from spalipy_astro.fitting._reml import choose_smoothing
+from spalipy_astro.fitting._reml import choose_smoothing, evidence_of
 from spalipy_astro.fitting._smoothing import Posterior, System, solve
 from spalipy_astro.fitting._splinespace import Design, SplineSpace
 from spalipy_astro.models import SplineDistortion2D
@@ -41,6 +41,9 @@ _AMPLITUDE = (
 )
 _PRIOR_COUNT = 40.0  # how many residuals the catalogs' own position errors are worth
 _FEW = 6  # pairs below which an affine map would follow the noise
+_BENT = 8  # pairs below which the scatter around a map that bends is not measured
+_MOST_BENT = 0.5  # share of the freedom that an affine map leaves
+_EVIDENT = 10.0  # twice the log of the ratio of likelihoods; scatter gives 9 in one of 200 draws
 _SHEARED = 1e-3  # probability of residuals that a similarity has by chance, and an affine map not
 _THIN = 1e-6  # width over length of what is a line
 _GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
@@ -200,6 +203,9 @@ def fit_backward(
         system = System(design, source_xy - mean, np.where(used, 1 / sigma2, 0.0), prior)
         if weights is None or iteration == 1:
             weights = _weights(system, spline_order, smoothing, polynomial, weights)
+            chosen = spline_order > 0 and smoothing is None and polynomial is None
+            if chosen and not known and _may_be_scatter(system, weights):
+                weights = np.inf, np.inf
         if affine == "affine":
             posterior = solve(system, weights)
         else:
@@ -405,7 +411,26 @@ def _weights(
         return np.inf, np.inf
     if smoothing is not None:
         return float(smoothing), 0.0
+    if start is not None and np.isinf(start[0]):
+        start = None
     return choose_smoothing(system, amplitude=_AMPLITUDE, start=start)
+
+
+def _may_be_scatter(system: System, weights: tuple[float, float]) -> bool:
+    """
+    Tell whether a map bends after what may be scatter alone, of pairs whose errors are unknown.
+
+    It does where too few are left to measure the scatter, and where it has most of the freedom that
+    an affine map leaves without being much likelier: then it is an interpolation, px off between
+    the pairs, with residuals next to none.
+    """
+    number = int(np.count_nonzero(system.weights))
+    if number < _BENT:
+        return True
+    bending = solve(system, weights).freedom - system.n_null
+    if bending <= _MOST_BENT * (number - system.n_null):
+        return False
+    return evidence_of(system, weights) < _EVIDENT
 
 
 def _leverage(

@@ -11,13 +11,14 @@ import numpy as np
 from spalipy_astro.fitting._smoothing import Expansion, Point, System
 from spalipy_astro.fitting._splinespace import SplineSpace
 
-__all__ = ["choose_smoothing"]
+__all__ = ["choose_smoothing", "evidence_of"]
 
 # 1-sigma width of the prior on the penalty: twice 0.78, a factor of six in length
 _PRIOR_DEX = 1.55
 _SMOOTHEST = 48  # functions with which the search begins
 _REACH = 2.0  # longest step, powers of ten
 _INSIGNIFICANT = 0.01  # of -2 log likelihood
+_STIFF = 7.6  # log10 of the largest weights, above those that are neither small nor large
 
 
 def _log_penalty(space: SplineSpace, amplitude: float) -> float:
@@ -78,7 +79,7 @@ def choose_smoothing(
             xx += 2 / _PRIOR_DEX**2
         return value, (low, high), (xx, xy, yy)
 
-    limits = center - 10.6, center + 7.6
+    limits = center - 10.6, center + _STIFF
     if start is not None:
         best = float(np.log10(start[0])), float(np.log10(start[1]))
     else:
@@ -92,6 +93,13 @@ def choose_smoothing(
         best = min(found, key=criterion)
     best = _descend(expansion, best, limits)
     return 10.0 ** best[0], 10.0 ** best[1]
+
+
+def evidence_of(system: System, smoothing: tuple[float, float]) -> float:
+    """Return twice the log of how much likelier a smoothing is than an affine map, by REML."""
+    stiff = system.center + _STIFF
+    chosen = float(np.log10(smoothing[0])), float(np.log10(smoothing[1]))
+    return system.criterion(stiff, stiff) - system.criterion(*chosen)
 
 
 def _descend(
