@@ -235,9 +235,7 @@ def find_saturation(source: PixelSource) -> float:
     return find_pile_up(np.concatenate(high), sky, source)
 
 
-def keep_saturated(
-    image: NDArray[np.float32], over: NDArray[np.bool_], saturation: float
-) -> float:
+def keep_saturated(image: NDArray[np.float32], over: NDArray[np.bool_], saturation: float) -> float:
     """
     Give the saturated pixels of an image, whose sky was changed, a value that no other reaches.
 
