@@ -220,7 +220,7 @@ def contradict(best: Candidate, other: Candidate, required: float) -> bool:
             return False
         apart = ~np.isin(other.growth.template, best.growth.template)
         is_part = np.count_nonzero(apart) > max(0.7 * len(apart), _PART * len(best.growth.template))
-        return is_part or not _near(best, other)
+        return bool(is_part) or not _near(best, other)
     if len(other.growth.source) < _MOST * len(best.growth.source):
         return best.log_odds - other.log_odds < required
     mine = dict(zip(best.growth.source.tolist(), best.growth.gain.tolist(), strict=True))
