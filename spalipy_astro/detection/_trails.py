@@ -280,7 +280,7 @@ class _Strip:
         self.start = start
         self.along = (end - start) / self.length
         ny, nx = source.shape
-        first, last = _inside(start, self.along, (ny, nx), reach)
+        first, last = _inside(start, self.along, (ny, nx))
         first, last = max(first, -margin), min(last, self.length + margin)
         n = max(int((last - first) / _BLOCK), 1)
         t = first + np.arange(n * _BLOCK)
@@ -416,9 +416,7 @@ def _middle(values: NDArray) -> NDArray:
     return out
 
 
-def _inside(
-    start: NDArray, along: NDArray, shape: tuple[int, int], reach: float
-) -> tuple[float, float]:
+def _inside(start: NDArray, along: NDArray, shape: tuple[int, int]) -> tuple[float, float]:
     """Return where a line enters the image and where it leaves it."""
     first, last = -np.inf, np.inf
     for value, slope, n in zip(start, along, shape[::-1], strict=True):
