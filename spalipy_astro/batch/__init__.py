@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spalipy_astro.batch._batch import align_many
     from spalipy_astro.batch._figures import check_matched, figures_of, quality_of
-    from spalipy_astro.batch._made import OWNER
+    from spalipy_astro.batch._made import OWNER, is_made
     from spalipy_astro.batch._names import expand, stem_of
     from spalipy_astro.batch._sources import list_sources
     from spalipy_astro.batch._stacks import (
@@ -30,6 +30,7 @@ __all__ = [
     "coadd_inputs",
     "expand",
     "figures_of",
+    "is_made",
     "list_sources",
     "quality_of",
     "stack_frames",
@@ -45,6 +46,7 @@ _MODULES = {
     "coadd_inputs": "_stacks",
     "expand": "_names",
     "figures_of": "_figures",
+    "is_made": "_made",
     "list_sources": "_sources",
     "quality_of": "_figures",
     "stack_frames": "_stacks",

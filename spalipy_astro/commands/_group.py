@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from spalipy_astro._files import free_name, refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.batch import OWNER, expand, stem_of
+from spalipy_astro.batch import OWNER, expand, is_made, stem_of
 from spalipy_astro.commands._align_group import COADD, GROUP, TABLE
 from spalipy_astro.commands._arguments import KEPT, extension, selection_of
 from spalipy_astro.commands._console import Console
@@ -25,6 +25,8 @@ from spalipy_astro.io import read_image, to_hdus, write_hdus
 
 __all__ = ["work"]
 
+_OWNER = "align-group", "what has made it"
+
 
 def work(options: argparse.Namespace, console: Console) -> int:
     """Do what the options ask for; return the exit status."""
@@ -32,7 +34,10 @@ def work(options: argparse.Namespace, console: Console) -> int:
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"-o is the folder to write to; {options.output} is a file")
     files = _files(options.files)
-    kept = [file for file in files if not _is_made(file, folder)]
+    # a pattern may also stand for what an earlier run has written to the folder
+    here = folder.absolute()
+    made = {f for f in files if Path(f).absolute().parent == here and is_made(f, by=_OWNER[0])}
+    kept = [file for file in files if file not in made]
     if len(kept) < len(files):
         console.note(f"{len(files) - len(kept)} files that an earlier run has made are left out")
     files, names = kept, _names(kept)
@@ -82,9 +87,9 @@ def work(options: argparse.Namespace, console: Console) -> int:
         **selection_of(options),
     )
     group.write(folder / GROUP, overwrite=options.overwrite)
-    made = _write_aligned(options, console, group, files, aligned)
+    written = _write_aligned(options, console, group, files, aligned)
     table = group.table.copy()
-    table["aligned"] = [str(path) for path in made]
+    table["aligned"] = [str(path) for path in written]
     with (
         whole_file(folder / TABLE, overwrite=options.overwrite) as part,
         open(part, "w", encoding="utf-8", newline="") as stream,  # names of files, in any locale
@@ -119,19 +124,6 @@ def _files(given: Sequence[str]) -> list[str]:
         found = expand(name, name="FILE")
         files += [name] if found is None else found
     return files
-
-
-def _is_made(file: str, folder: Path) -> bool:
-    """Tell whether a file of the folder to write to is one that an earlier run has made there."""
-    path = Path(file)
-    if path.suffix != ".fits" or path.absolute().parent != folder.absolute():
-        return False
-    if not (path.stem.startswith(Path(COADD).stem) or path.stem.endswith("_aligned")):
-        return False
-    try:
-        return "align-group" in str(fits.getheader(path).get(OWNER, ""))
-    except (OSError, ValueError):  # what is wrong with it is for its row to tell
-        return False
 
 
 def _names(files: Sequence[str]) -> list[str]:
@@ -240,7 +232,7 @@ def _aligned(
         # nothing tells the flux scale of a chip that the geometry has placed
         scale_flux=options.scale_flux and len(alignment.matches) > 0,
     )
-    image.header[OWNER] = ("align-group", "what has made it")
+    image.header[OWNER] = _OWNER
     return image
 
 
@@ -267,7 +259,7 @@ def _write_coadd(
         conserve_flux=KEPT[options.keep],
     )
     canvas.data[np.isnan(canvas.data)] = options.cval
-    canvas.header[OWNER] = ("align-group", "what has made it")
+    canvas.header[OWNER] = _OWNER
     mark = f"-{component}" if component else ""
     path = Path(options.output) / f"{Path(COADD).stem}{mark}.fits"
     hdus = to_hdus(canvas)
