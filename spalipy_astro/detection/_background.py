@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from spalipy_astro import _compiled
 from spalipy_astro.detection._pixels import PixelSource
@@ -304,6 +303,8 @@ def _cut_row(
     what is left of it. Returned are by how much neighbors have their noise in common, and how
     much further its rare values reach than those of normal noise.
     """
+    from scipy.special import ndtri  # takes a while to import, and is rarely needed
+
     growth, tails = [], []
     for j, (start, stop) in enumerate(pairwise(edges)):
         part = values[:, start:stop]

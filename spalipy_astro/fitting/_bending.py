@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 __all__ = ["N_TERMS", "Bending", "Pairs", "bending_of", "bending_terms"]
 
@@ -226,7 +225,7 @@ def _solve(pairs: Pairs, terms: FloatArray) -> _Case:
     noise = left / freedom
     unlikely = np.log10(np.sqrt(size2 * noise) / _SIZE) / _SIZE_DEX
     log_odds = (
-        special.gammaln(0.5 * freedom)
+        math.lgamma(0.5 * freedom)
         - 0.5 * freedom * np.log(left)
         - 0.5 * (freedom - count) * math.log(math.pi)
         - np.sum(np.log(sigma2))

@@ -13,7 +13,6 @@ import numpy as np
 from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting._bending import Pairs
@@ -289,8 +288,10 @@ def _kind_for(source_xy: FloatArray, template_xy: FloatArray, pixels: Pixels) ->
         misfit.append(np.sum((source_xy - template_xy @ matrix.T - offset) ** 2))
     free = 2 * n - PARAMETERS["affine"]
     rounding = (1e-12 * np.ptp(source_xy, axis=0).max()) ** 2
-    ratio = (misfit[0] - misfit[1]) / 2 / (misfit[1] / free + rounding)
-    return "affine" if special.fdtrc(2, free, max(ratio, 0.0)) < _SHEARED else "similarity"
+    ratio = (misfit[0] - misfit[1]) / (misfit[1] + free * rounding)
+    # of a ratio of variances of which the first has two degrees of freedom
+    by_chance = (1 + max(ratio, 0.0)) ** (-0.5 * free)
+    return "affine" if by_chance < _SHEARED else "similarity"
 
 
 def _pair_variance(
