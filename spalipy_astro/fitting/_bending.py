@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +40,7 @@ _WRONG = 0.01  # share of pairs that are wrong and no bending
 _POWER = 0.5
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """
     Matched stars, as a fit has used them.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ PARAMETERS = {"shift": 2, "rigid": 3, "similarity": 4, "affine": 6}
 """Parameters of each kind of linear map, of both axes together."""
 
 
-@dataclass(frozen=True)
-class Covariance:
+class Covariance(NamedTuple):
     """
     Uncertainty of the fitted map, for `Alignment.error`.
 

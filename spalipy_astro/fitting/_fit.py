@@ -7,7 +7,7 @@ into ``SplineDistortion2D | AffineTransformation2D``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from astropy.modeling import Model
@@ -48,8 +48,7 @@ _THIN = 1e-6  # width over length of what is a line
 _GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """
     A fitted backward map.
 
@@ -220,8 +219,7 @@ def fit_backward(
         variance, prior = sigma2, (_GUESS_COUNT, _GUESS**2 / float(np.median(sigma2[used])))
     pairs = Pairs(template_xy, source_xy - mean, variance, floor if known else 0.0, used, prior)
     fit = _take_apart(design, posterior, template_xy, used, mean, linear)
-    return replace(
-        fit,
+    return fit._replace(
         used=used,
         sigma=np.sqrt(sigma2),
         residuals=residuals,
@@ -231,8 +229,7 @@ def fit_backward(
     )
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Rule(NamedTuple):
     """What a map that cannot shear has to be: its kind, its parity, and the pixels it is for."""
 
     kind: str
@@ -264,8 +261,7 @@ def _with_the_others(
     used = np.zeros(len(among), dtype=bool)
     used[among] = fit.used
     area = abs(float(np.linalg.det(fit.matrix)))
-    return replace(
-        fit,
+    return fit._replace(
         used=used,
         sigma=np.sqrt(_variance_of(len(among), area, *errors) + fit.floor**2),
         residuals=source_xy - np.column_stack(fit.backward(*template_xy.T)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ DOUBT = np.log(1e3)  # log-odds of stars that move among artifacts that do not
 _MOST = 0.7  # share of the other's matches that makes a rival of a transform of the same stars
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """
     A grown match that may be the answer.
 
