@@ -8,7 +8,6 @@ weights and one smoothness, so that one small eigenproblem and one Cholesky fact
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -29,8 +28,7 @@ _LN10 = math.log(10.0)
 _NO_NOISE = 1e-300
 
 
-@dataclass(frozen=True)
-class Posterior:
+class Posterior(NamedTuple):
     """
     A fitted map and its uncertainty.
 
