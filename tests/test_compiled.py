@@ -45,11 +45,18 @@ MODULES = {
         "source_extent",
         "spline_tile",
     ],
-    "_splines": ["spline_basis", "spline_equations", "spline_points", "spline_variance"],
+    "_splines": [
+        "penalized_figures",
+        "spline_basis",
+        "spline_equations",
+        "spline_points",
+        "spline_variance",
+    ],
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
     "mesh_row": {"rtol": 1e-3},
+    "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
     "strip_peaks": {"rtol": 1e-5},
     "witness_scores": {"rtol": 1e-11, "atol": 1e-11},
@@ -361,6 +368,39 @@ def test_fits_of_splines(twins, degree):
     assert spline.variance(none, none, matrix).shape == (0,)
 
 
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 30])
+def test_likelihood_of_penalties(twins, size):
+    """Sums over factors that are found four by four are those of the whole matrices."""
+    rng = np.random.default_rng(9)
+    parts = rng.normal(size=(30, 40))
+    matrix, right, roughness = parts @ parts.T, rng.normal(size=(30, 2)), rng.uniform(0, 3, 30)
+    for figures in (np.empty(2), np.empty(14)):
+        arguments = roughness, size, 0.5, 2.0, figures
+        assert _compiled.penalized_figures(matrix, right, *arguments)
+        # what is above the diagonal is not read
+        lower, again = np.tril(matrix) + np.triu(np.full((30, 30), np.nan), 1), figures.copy()
+        assert _compiled.penalized_figures(lower, right, *arguments)
+        np.testing.assert_array_equal(figures, again)
+    penalty = np.diag(0.5 + 2 * roughness[:size])
+    inverse = np.linalg.inv(matrix[:size, :size] + penalty)
+    determinants = [np.linalg.slogdet(m)[1] for m in (matrix[:size, :size] + penalty, penalty)]
+    assert figures[0] == pytest.approx(determinants[0] - determinants[1], rel=1e-9)
+    both = np.diag(roughness[:size])
+    assert figures[11] == pytest.approx(np.trace(inverse @ both @ inverse @ both), rel=1e-9)
+    assert twins["penalized_figures"] == 4
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_penalties_of_no_matrix(place):
+    for value in (-1.0, np.nan):
+        matrix = np.eye(7)
+        matrix[place, place] = value
+        for number in (2, 14):
+            arguments = np.ones((7, 2)), np.ones(7), 7, 0.1, 0.2, np.empty(number)
+            assert not compiled("penalized_figures")(matrix, *arguments)
+            assert not in_numpy("penalized_figures")(matrix, *arguments)
+
+
 @pytest.mark.parametrize("radius", [0, 2.5])
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32, np.uint64])
 def test_flags(twins, dtype, radius):
@@ -549,6 +589,11 @@ class TestSplineArguments:
             ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
             ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
             ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
+            ("penalized_figures", {"matrix": np.ones((6, 5))}, "matrix must have the shape"),
+            ("penalized_figures", {"right": np.ones((6, 1))}, "right must have the shape"),
+            ("penalized_figures", {"size": 7}, "size must be from 0 to 6, got 7"),
+            ("penalized_figures", {"size": -1}, "size must be from 0 to 6, got -1"),
+            ("penalized_figures", {"figures": np.ones(3)}, "2 or 14 numbers, got 3"),
         ],
     )
     def test_fits(self, name, arguments, words):
@@ -556,6 +601,9 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "penalized_figures":
+            plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "roughness": np.ones(6)}
+            plain |= {"size": 5, "low": 1.0, "high": 1.0, "figures": np.empty(14)}
         else:
             plain |= {"covariance": np.ones((36, 36)), "out": np.empty(5)}
         compiled(name)(*plain.values())

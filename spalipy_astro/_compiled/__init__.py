@@ -25,6 +25,7 @@ __all__ = [
     "list_points",
     "mesh_row",
     "nearest_points",
+    "penalized_figures",
     "psf_equations",
     "source_extent",
     "spline_basis",
@@ -59,6 +60,7 @@ interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
+penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")

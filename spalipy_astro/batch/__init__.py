@@ -6,8 +6,9 @@ What is asked for is imported then: a command that aligns one source needs a par
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spalipy_astro._late import late
 
 if TYPE_CHECKING:
     from spalipy_astro.batch._batch import align_many
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
         coadd_inputs,
         stack_frames,
         stack_weights,
+    )
+else:
+    __getattr__, __dir__ = late(
+        __name__,
+        {
+            "_batch": ("align_many",),
+            "_figures": ("check_matched", "figures_of", "quality_of"),
+            "_made": ("OWNER", "is_made"),
+            "_names": ("expand", "stem_of"),
+            "_sources": ("list_sources",),
+            "_stacks": ("aligned_frames", "coadd_inputs", "stack_frames", "stack_weights"),
+        },
     )
 
 __all__ = [
@@ -37,25 +50,3 @@ __all__ = [
     "stack_weights",
     "stem_of",
 ]
-
-_MODULES = {
-    "OWNER": "_made",
-    "align_many": "_batch",
-    "aligned_frames": "_stacks",
-    "check_matched": "_figures",
-    "coadd_inputs": "_stacks",
-    "expand": "_names",
-    "figures_of": "_figures",
-    "is_made": "_made",
-    "list_sources": "_sources",
-    "quality_of": "_figures",
-    "stack_frames": "_stacks",
-    "stack_weights": "_stacks",
-    "stem_of": "_names",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ PROBE_STARS = 400
 _PEAK_RADIUS = 4
 
 
-@dataclass(frozen=True)
-class Exposure:
+class Exposure(NamedTuple):
     """The image and its known properties; ``hot`` if it has more hot pixels than stars."""
 
     source: PixelSource
@@ -61,4 +60,4 @@ class Exposure:
         k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
         # squares overlap: count pixels, not their copies
         _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
-        return replace(self, saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))
+        return self._replace(saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.table import QTable
@@ -40,8 +39,7 @@ _CELL = 128.0  # px: of the mesh of the sky, which objects of 50 px must not fil
 _COLUMNS = ("x", "y", "x_err", "y_err", "flux", "flux_err", "fwhm", "snr", "flag")
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     """An image less its sky, and the variance of its pixels; bad pixels are 0 and not good."""
 
     light: NDArray[np.float64]
@@ -277,8 +275,7 @@ def _table(columns: dict[str, NDArray], meta: dict[str, Any]) -> QTable:
     return QTable({**columns, "flag": columns["flag"].astype(np.int64)}, meta=meta)
 
 
-@dataclass(frozen=True)
-class _Light:
+class _Light(NamedTuple):
     """The light of each pixel, its variance, and the object it belongs to."""
 
     light: NDArray[np.float64]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,7 @@ _SPIKE = 500  # px: a longer trail is not that of a star
 _QUANTILE = 0.3  # of a block's pixels
 
 
-@dataclass(frozen=True)
-class Trail:
+class Trail(NamedTuple):
     """A segment with light on it.
 
     A point of the line, the unit vector along it, the ends along it, and how far from the line its
