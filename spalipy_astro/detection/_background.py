@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _compiled
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.errors import ImageError
 
@@ -180,7 +181,7 @@ def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
         values.append(light[known] / np.sqrt(weight[known]))
     filtered = np.concatenate(values)
     below = filtered[filtered < 0]
-    return 1.4826 * float(np.median(-below)) if len(below) >= _FEWEST else np.inf
+    return 1.4826 * median(-below) if len(below) >= _FEWEST else np.inf
 
 
 def _sums(kernel: NDArray, length: int) -> NDArray:
@@ -212,7 +213,7 @@ def in_common(parts: list[NDArray], step: int, cut: bool = False) -> float:
     """
     widths = np.array([_difference_width(part, step, cut) for part in parts])
     widths = widths[np.isfinite(widths)]
-    return 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
+    return 1 - 0.5 * median(widths) ** 2 if len(widths) else 0.0
 
 
 def _filtered_noise(parts: list[NDArray], overlap: NDArray, cut: bool) -> float:
@@ -238,7 +239,7 @@ def _difference_width(plane: NDArray, step: int, cut: bool) -> float:
         return np.nan
     if cut:  # most may be 0
         return float(np.sqrt(np.mean(difference[np.abs(difference) < _STAR] ** 2)))
-    return 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
+    return 1.4826 * median(np.abs(difference - median(difference)))
 
 
 def _find_step(source: PixelSource) -> float:
@@ -268,7 +269,7 @@ def _find_step(source: PixelSource) -> float:
             steps.append(float(wide.max()) if even and wide.sum() > 0.8 * (high - low) else 0.0)
     if np.count_nonzero(steps) <= len(steps) / 2:
         return 0.0
-    return float(np.median([step for step in steps if step > 0]))
+    return median(np.array([step for step in steps if step > 0]))
 
 
 def _find_floor(source: PixelSource) -> float | None:
@@ -285,7 +286,7 @@ def _find_floor(source: PixelSource) -> float | None:
     others = values[values > floor]
     if not _FEWEST_CUT < 1 - len(others) / len(values) < _MOST_CUT:
         return None
-    middle = np.median(others)
+    middle = median(others)
     near = np.mean(others <= floor + 0.5 * (middle - floor)) > _NEAR_CUT
     # of whole numbers, the median may be the next
     following = source.data.dtype.kind in "iu" and middle - floor < 1.5 / source.scale
@@ -358,7 +359,7 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     From the differences of neighbors, which star light hardly changes: the correlation in x and y,
     weighted with the overlap of a typical fit's weights with themselves shifted by a pixel.
     """
-    sigma = np.nanmedian(noise) if np.isfinite(noise).any() else 0.0
+    sigma = median(noise[np.isfinite(noise)])
     if not sigma > 0:
         return np.nan
     widths = np.empty(2)
@@ -387,4 +388,4 @@ def _smooth(plane: NDArray) -> NDArray:
         nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
         plane = plane[tuple(nearest)]
     cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
-    return np.median(cells, axis=(2, 3))
+    return np.ascontiguousarray(np.sort(cells.reshape(*plane.shape, 9), axis=2)[..., 4])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_pile_up
 from spalipy_astro.detection._trails import Trail
 
@@ -53,7 +54,7 @@ class Exposure(NamedTuple):
             return self
         x, y = pixel[:PROBE_STARS].T
         stamps = self.source.stamps(x, y, _PEAK_RADIUS)
-        sky = float(np.median(self.background.level))
+        sky = median(self.background.level)
         largest = float(np.fmax.reduce(stamps, axis=None))
         if not largest > sky:
             return self

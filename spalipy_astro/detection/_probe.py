@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
 from spalipy_astro.detection._starfit import Fits, fit_stars
@@ -67,7 +68,8 @@ def window_radius(fwhm: float) -> int:
 def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) -> NDArray:
     """Share of a neighbor's light that the fit of a star sees: as of two Gaussians."""
     table, step = profile.table()
-    q = 0.5 * np.sum((position[me] - position[other]) ** 2, axis=1)
+    x, y = np.ascontiguousarray(position.T)
+    q = 0.5 * ((x[me] - x[other]) ** 2 + (y[me] - y[other]) ** 2)
     return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
 
 
@@ -111,12 +113,13 @@ def fit_all(
         me, other = me[wanted[me]], other[wanted[me]]
     seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
-    core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
+    core = np.flatnonzero(np.hypot(offset, offset[:, None]) <= max(profile.fwhm, 1.5))
+    pixels = len(offset) ** 2
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    batch = max(64, _BATCH_PIXELS // core.size)
+    batch = max(64, _BATCH_PIXELS // pixels)
     most = _KEPT_PIXELS if passes > _FEW_PASSES else _BATCH_PIXELS
-    few = len(members) * core.size <= most
+    few = len(members) * pixels <= most
     kept = frame.cutouts(pixel[members], radius) if few else None
     rows = np.arange(len(members))
     for k in range(passes):
@@ -127,12 +130,16 @@ def fit_all(
             part = members[some]
             if kept is None:
                 stamps, variance, full = frame.cutouts(pixel[part], radius)
+            elif len(some) == len(members):
+                stamps, variance, full = kept
             else:
                 stamps, variance, full = (plane[some] for plane in kept)
             if k == 0:
-                over, values = full[:, core], stamps[:, core]
-                saturated[part] = over.any(axis=1)
-                bad[part] = (np.isnan(values) & ~over).any(axis=1)
+                full, values = (
+                    squares.reshape(len(some), -1).take(core, axis=1) for squares in (full, stamps)
+                )
+                saturated[part] = full.any(axis=1)
+                bad[part] = (np.isnan(values) & ~full).any(axis=1)
             fit_stars(
                 fits,
                 part,
@@ -180,7 +187,7 @@ class _Sample(NamedTuple):
             return False
         stars = self.fits[: len(self.good)][self.good]
         below = stars.sky * (stars.width * self.guess) ** 2 / stars.flux
-        return float(np.median(below)) < 0.15
+        return median(below) < 0.15
 
 
 def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROBE_SNR) -> _Sample:
@@ -224,7 +231,7 @@ def _whole(bright: Fits) -> float:
     """Share of good pixels above which a core is as whole as others of the frame."""
     if len(bright) == 0:
         return 0.9
-    return min(0.9, 0.8 * float(np.median(bright.good)))
+    return min(0.9, 0.8 * median(bright.good))
 
 
 def measure_profile(
@@ -352,7 +359,7 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
         if good.any():
-            good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
+            good &= bright.chi2 < max(1.0, 2.5 * median(bright.chi2[good]))
     if not fixed_gain and _is_contradicted(frame, fits[top[good]]):
         frame = frame._replace(inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
@@ -370,7 +377,7 @@ def _is_contradicted(frame: Exposure, fits: Fits) -> bool:
     if use.sum() < 3:
         return False
     observed = _scatter(square[use], number[use], frame.background.growth)
-    return bool(np.median(observed / (sky[use] + inverse_gain * light[use])) < 0.5)
+    return median(observed / (sky[use] + inverse_gain * light[use])) < 0.5
 
 
 def _scatter(square: NDArray | float, number: NDArray, growth: float) -> NDArray[np.float64]:
@@ -409,9 +416,9 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
         # the sky tells nothing: from where it hides the photon noise to where there is no other
-        gains = np.median(sky / light) * np.exp(np.linspace(-10, 5, 40))
+        gains = median(sky / light) * np.exp(np.linspace(-10, 5, 40))
     elif not fixed_gain and len(use) >= 20:
-        start = max(inverse_gain, 1e-3 * np.median(sky / light))
+        start = max(inverse_gain, 1e-3 * median(sky / light))
         gains = start * np.exp(np.linspace(-3, 3, 16))
     relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
     for _ in range(2):

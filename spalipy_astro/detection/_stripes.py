@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro.detection._background import Background, estimate_background
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["without_stripes"]
@@ -71,8 +72,8 @@ def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
         some = source.rows(places)
         one, two = (some[:, first + k].T for k in (0, 1))
     found = _medians(two, 1) - _medians(one, 1)
-    noise = float(np.median(background.noise))
-    spread = _NORMAL * float(np.median(np.abs(found))) / np.sqrt(2)
+    noise = median(background.noise)
+    spread = _NORMAL * median(np.abs(found)) / np.sqrt(2)
     return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(len(places)))
 
 
