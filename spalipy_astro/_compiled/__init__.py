@@ -14,6 +14,7 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "bright_lines",
+    "count_on_lines",
     "count_points",
     "cut_squares",
     "difference_widths",
@@ -46,6 +47,7 @@ mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 
+count_on_lines = choose("_matching", "count_on_lines")
 equal_codes = choose("_matching", "equal_codes")
 witness_scores = choose("_matching", "witness_scores")
 
