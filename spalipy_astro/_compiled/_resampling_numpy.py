@@ -18,8 +18,10 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "flags_tile",
+    "interpolate_part",
     "interpolate_tile",
     "source_extent",
+    "spline_extent",
     "spline_tile",
 ]
 
@@ -27,6 +29,9 @@ Array = NDArray[Any]
 Variances = tuple[Array, Array, float]
 Source = tuple[Array, Variances, tuple[int, int, int], tuple[int, int]]
 Rule = tuple[bool, float, float, str]
+Axis = tuple[Array, Array, Array]
+Grid = tuple[Axis, Axis, Array, Array, Array, Array]
+Part = tuple[int, int, int, int]
 
 _AT_ONCE = 1 << 12  # pixels: some MB with all that belongs to them
 _SINGLE = 2.0**-80, 2.0**80  # float32 variances of this range lose nothing that counts in a sum
@@ -70,6 +75,42 @@ def interpolate_tile(
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         _interpolate(source, x, y, kernel, rule, box, outputs)
+
+
+def interpolate_part(
+    source: Source,
+    grid: Grid,
+    part: Part,
+    kernel: tuple[int, Array, Array],
+    rule: Rule,
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """
+    Interpolate a part of the pixels of a grid.
+
+    The others of the parameters are those of `interpolate_tile`.
+
+    Parameters
+    ----------
+    grid : (along_x, along_y, coeff_x, coeff_y, matrix, shift)
+        That of `spline_tile`: the pixels and a border of one pixel.
+    part : (row, column, rows, columns)
+        First row and column of the pixels, in the grid and in the outputs, and their number.
+    """
+    x, y = np.empty((2, part[2] + 2, part[3] + 2))
+    spline_tile(_part_of_grid(grid, part), x, y)
+    interpolate_tile(source, x, y, kernel, rule, part[:2], outputs)
+
+
+def _part_of_grid(grid: Grid, part: Part) -> Grid:
+    """Cut a part with its border out of a grid."""
+    along_x, along_y, *others = grid
+    row, column, rows, columns = part
+    return (
+        tuple(t[..., column : column + columns + 2] for t in along_x),
+        tuple(t[..., row : row + rows + 2] for t in along_y),
+        *others,
+    )  # type: ignore[return-value]
 
 
 def _interpolate(
@@ -458,45 +499,61 @@ def _squared_sum(variances: Array, start: Array, stride: int, weights: Array) ->
     return total
 
 
-def spline_tile(
-    along_x: tuple[Array, Array, Array],
-    along_y: tuple[Array, Array, Array],
-    coeff_x: Array,
-    coeff_y: Array,
-    matrix: Array,
-    shift: Array,
-    out_x: Array,
-    out_y: Array,
-) -> None:
+def spline_tile(grid: Grid, out_x: Array, out_y: Array) -> None:
     """
-    Source positions of a tile under a tensor-product spline followed by an affine transform.
+    Source positions of a grid under a tensor-product spline followed by an affine transform.
 
     Parameters
     ----------
-    along_x, along_y : (positions, first, weights)
-        The axes of the tile: template positions, the index of the first basis function at each,
-        and one row of weights for each function from there on.
-    coeff_x, coeff_y : (n_y, n_x) arrays
-        Coefficients of the displacements.
-    matrix, shift : (2, 2) and (2,) arrays
-        The affine transform.
+    grid : (along_x, along_y, coeff_x, coeff_y, matrix, shift)
+        The axes, of ``columns`` and of ``rows`` positions, each ``(positions, first, weights)``:
+        template positions, the index of the first basis function at each, and one row of weights
+        for each function from there on, none for an affine transform alone; the coefficients of
+        the displacements, (n_y, n_x) arrays; the affine transform, (2, 2) and (2,) arrays.
     out_x, out_y : (rows, columns) arrays
         The positions.
     """
-    x, first_x, weights_x = along_x
-    y, first_y, weights_y = along_y
-    place = []
-    for start, coeff in ((x, coeff_x), (y[:, np.newaxis], coeff_y)):
-        lines = np.zeros((y.size, coeff.shape[1]))
-        for k, weights in enumerate(weights_y):
-            lines += weights[:, np.newaxis] * coeff[first_y + k]
-        values = np.broadcast_to(start, out_x.shape)
+    (x, first_x, weights_x), (y, first_y, weights_y), coeff_x, coeff_y, matrix, shift = grid
+    along_x, along_y = np.zeros((2, y.size, coeff_x.shape[1]))
+    for k, weights in enumerate(weights_y):
+        along_x += weights[:, np.newaxis] * coeff_x[first_y + k]
+        along_y += weights[:, np.newaxis] * coeff_y[first_y + k]
+    for out, (a, b), start in ((out_x, matrix[0], shift[0]), (out_y, matrix[1], shift[1])):
+        lines = a * along_x + b * along_y
+        out[...] = a * x + (b * y + start)[:, np.newaxis]
         for k, weights in enumerate(weights_x):
-            values = values + weights * lines[:, first_x + k]
-        place.append(values)
-    u, v = place
-    out_x[...] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
-    out_y[...] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
+            out += weights * lines[:, first_x + k]
+
+
+def spline_extent(grid: Grid, part: Part, out: Array) -> None:
+    """
+    Find a box that holds the source positions of a part of a grid, without finding these.
+
+    Weights sum to 1, so that a spline differs from the middle of its coefficients by half of their
+    range, times the sum of the weights' absolute values: 1, but for its tails.
+
+    Parameters
+    ----------
+    grid, part
+        As for `interpolate_part`; positions along the axes ascend.
+    out : (4,) array
+        ``x_min, x_max, y_min, y_max``; NaN where coefficients are.
+    """
+    along_x, along_y, coeff_x, coeff_y, matrix, shift = _part_of_grid(grid, part)
+    middles, halves = np.empty(2), np.empty(2)
+    functions = tuple(
+        slice(first.min(), first.max() + len(weights)) for _, first, weights in (along_y, along_x)
+    )
+    reach = np.prod([np.abs(weights).sum(axis=0).max() for _, _, weights in (along_x, along_y)])
+    for k, ((at, _, _), coeff) in enumerate(((along_x, coeff_x), (along_y, coeff_y))):
+        some = coeff[functions]
+        low, high = (some.min(), some.max()) if some.size else (0.0, 0.0)
+        middles[k] = (low + high) / 2 + (at[0] + at[-1]) / 2
+        halves[k] = (high - low) / 2 * reach + (at[-1] - at[0]) / 2
+    place = matrix @ middles + shift
+    half = np.abs(matrix) @ halves
+    half += 1e-9 * (1 + np.abs(place) + half)  # more than what is rounded
+    out[::2], out[1::2] = place - half, place + half
 
 
 def source_extent(x: Array, y: Array, frame: tuple[int, int], out: Array) -> None:
