@@ -22,6 +22,7 @@ __all__ = [
     "find_neighbors",
     "fit_batch",
     "flags_tile",
+    "interpolate_part",
     "interpolate_tile",
     "list_points",
     "mesh_row",
@@ -31,6 +32,7 @@ __all__ = [
     "source_extent",
     "spline_basis",
     "spline_equations",
+    "spline_extent",
     "spline_points",
     "spline_tile",
     "spline_variance",
@@ -58,8 +60,10 @@ nearest_points = choose("_neighbors", "nearest_points")
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")
 flags_tile = choose("_resampling", "flags_tile")
+interpolate_part = choose("_resampling", "interpolate_part")
 interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
+spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
 penalized_figures = choose("_splines", "penalized_figures")
