@@ -32,6 +32,7 @@ __all__ = [
     "spline_basis",
     "spline_equations",
     "spline_points",
+    "spline_sums",
     "spline_tile",
     "spline_variance",
     "strip_peaks",
@@ -66,4 +67,5 @@ penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")
+spline_sums = choose("_splines", "spline_sums")
 spline_variance = choose("_splines", "spline_variance")
