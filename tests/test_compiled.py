@@ -36,7 +36,7 @@ MODULES = {
         "psf_equations",
         "strip_peaks",
     ],
-    "_matching": ["equal_codes", "witness_scores"],
+    "_matching": ["count_on_lines", "equal_codes", "witness_scores"],
     "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
@@ -53,6 +53,7 @@ MODULES = {
         "spline_basis",
         "spline_equations",
         "spline_points",
+        "spline_sums",
         "spline_variance",
     ],
 }
@@ -206,6 +207,22 @@ def test_equal_codes(twins, number, spread):
     assert _compiled.equal_codes(cells, codes, radius, few, few.copy(), some) == room
     none = np.empty((0, len(spread)))
     assert _compiled.equal_codes(cells, none, radius, few, few.copy(), some) == 0
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 70])
+def test_points_near_lines(twins, number):
+    rng = np.random.default_rng(12)
+    x, y = rng.uniform(0, 300, (2, number))
+    x[:9] = 20 * np.arange(9)[:number]
+    y[:9] = 0.7 * x[:9] + 50
+    counts = np.empty(number * (number - 1) // 2, np.int64)
+    _compiled.count_on_lines(x, y, 1.5, 50.0, counts)
+    assert twins["count_on_lines"] == 1
+    if number > 9:
+        assert counts[0] == -1  # too close
+        on_the_line = [int(np.count_nonzero(np.abs(y - 0.7 * x - 50) < 1.5 * np.hypot(1, 0.7)))]
+        assert counts[3:8].tolist() == 5 * on_the_line
+        assert on_the_line[0] >= 9
 
 
 @pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.8, 0.95)])
@@ -404,14 +421,18 @@ def test_fits_of_splines(twins, degree):
     np.testing.assert_allclose(matrix, weighted.T @ functions[counted], atol=1e-12)
     np.testing.assert_allclose(right, weighted.T @ values[counted], atol=1e-12)
     np.testing.assert_array_equal(matrix, matrix.T)
+    sums = spline.sums(*(t[counted] for t in (x, y, weights[:, np.newaxis] * values)))
+    np.testing.assert_allclose(sums, right, atol=1e-12)
     factor = rng.normal(size=(88, 5))
     variance = spline.variance(x, y, factor @ factor.T)
     np.testing.assert_allclose(variance, np.sum((functions @ factor) ** 2, axis=1), rtol=1e-10)
-    assert twins["spline_equations"] == twins["spline_variance"] == 1
+    for name in ("spline_equations", "spline_sums", "spline_variance"):
+        assert twins[name] == 1
     none = np.empty(0)
     matrix, right = spline.normal_equations(none, none, np.empty((0, 2)), none)
     assert not matrix.any()
     assert not right.any()
+    assert not spline.sums(none, none, np.empty((0, 2))).any()
     assert spline.variance(none, none, matrix).shape == (0,)
 
 
@@ -518,6 +539,14 @@ class TestMatchingArguments:
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
             compiled("equal_codes")(cells, *others)
+
+    @pytest.mark.parametrize(
+        ("y", "counts", "name"),
+        [(np.ones(3), np.empty(6), "y"), (np.ones(4), np.empty(5), "counts")],
+    )
+    def test_lines(self, y, counts, name):
+        with pytest.raises(ValueError, match=f"{name} must have the shape"):
+            compiled("count_on_lines")(np.ones(4), y, 1.0, 0.0, counts.astype(np.int64))
 
     @pytest.mark.parametrize(
         ("name", "value", "error"),
@@ -633,6 +662,8 @@ class TestSplineArguments:
             ("spline_equations", {"matrix": np.ones((36, 35))}, "matrix must have the shape"),
             ("spline_equations", {"right": np.ones((36, 3))}, "right must have the shape"),
             ("spline_equations", {"along_y": (6, 0.0, 2.0, np.eye(3), np.ones((2, 3)))}, "order"),
+            ("spline_sums", {"values": np.ones((4, 2))}, "values must have the shape"),
+            ("spline_sums", {"out": np.ones((36, 3))}, "out must have the shape"),
             ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
             ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
             ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
@@ -648,6 +679,8 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "spline_sums":
+            plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
         elif name == "penalized_figures":
             plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "roughness": np.ones(6)}
             plain |= {"size": 5, "low": 1.0, "high": 1.0, "figures": np.empty(14)}

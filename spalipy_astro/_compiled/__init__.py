@@ -34,6 +34,7 @@ __all__ = [
     "spline_equations",
     "spline_extent",
     "spline_points",
+    "spline_sums",
     "spline_tile",
     "spline_variance",
     "strip_peaks",
@@ -70,4 +71,5 @@ penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")
+spline_sums = choose("_splines", "spline_sums")
 spline_variance = choose("_splines", "spline_variance")
