@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
 from spalipy_astro.detection._background import Background
 from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_pile_up
@@ -37,12 +38,10 @@ class Exposure:
         Bad and saturated pixels are NaN.
         """
         x, y = pixel.T
-        stamps = self.source.stamps(x, y, radius)
-        with np.errstate(invalid="ignore"):
-            saturated = stamps >= np.float32(self.saturation)
-        stamps[saturated] = np.nan
+        stamps = self.source.squares(x, y, radius)
+        saturated = np.empty(stamps.shape, dtype=bool)
         level, noise = self.background.at(x, y)
-        stamps -= level.astype(np.float32)[:, None, None]
+        _compiled.level_squares(stamps, level.astype(np.float32), self.saturation, saturated)
         if self.source.error is not None:
             variance = self.source.variances(x, y, radius)
         else:
@@ -59,7 +58,9 @@ class Exposure:
         largest = float(np.fmax.reduce(stamps, axis=None))
         if not largest > sky:
             return self
-        k, i, j = np.nonzero(stamps >= sky + 0.5 * (largest - sky))
+        bright = np.flatnonzero(stamps >= sky + 0.5 * (largest - sky))
+        k, i, j = np.unravel_index(bright, stamps.shape)
         # squares overlap: count pixels, not their copies
         _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
-        return replace(self, saturation=find_pile_up(stamps[k, i, j][first], sky, self.source))
+        values = stamps.ravel()[bright[first]]
+        return replace(self, saturation=find_pile_up(values, sky, self.source))

@@ -409,7 +409,7 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     use = np.flatnonzero(use)
     use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
     growth = frame.background.growth
-    observed = np.maximum(_scatter(square[use], number[use], growth), 1e-30)
+    logarithm = np.log(np.maximum(_scatter(square[use], number[use], growth), 1e-30))
     sky, light = sky[use], light[use]
     # what the model leaves is seen as it is
     light2 = _scatter(light2[use], number[use], growth) / _scatter(1.0, number[use], 1.0)
@@ -425,8 +425,8 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
         # in place: to allocate large arrays takes as long as to fill them
-        np.divide(observed, expected, out=expected)
         np.log(expected, out=expected)
+        np.subtract(logarithm, expected, out=expected)
         misfit = np.abs(expected, out=expected).mean(axis=2)
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]
