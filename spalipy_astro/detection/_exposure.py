@@ -13,11 +13,13 @@ from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_pile_up
 from spalipy_astro.detection._trails import Trail
 
-__all__ = ["PROBE_STARS", "Exposure"]
+__all__ = ["PROBE_STARS", "Exposure", "Squares"]
 
 PROBE_STARS = 400
 
 _PEAK_RADIUS = 4
+
+Squares = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Exposure:
     trails: tuple[Trail, ...] = ()
     hot: bool = False
 
-    def cutouts(self, pixel: NDArray, radius: int) -> tuple[NDArray, NDArray, NDArray]:
+    def cutouts(self, pixel: NDArray, radius: int) -> Squares:
         """Squares around pixels less the sky, their sky variance, and where they saturate.
 
         Bad and saturated pixels are NaN.

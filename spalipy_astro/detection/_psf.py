@@ -154,8 +154,9 @@ def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], fl
 
 def _refined(values: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
     """Return values so many times as close to each other, from the fourth of the given ones on."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, _NODES)
-    return (np.ascontiguousarray(windows) @ _LAGRANGE[stride]).ravel()
+    number = len(values) - _NODES + 1
+    windows = np.stack([values[k : k + number] for k in range(_NODES)])
+    return (windows.T @ _LAGRANGE[stride]).ravel()
 
 
 @lru_cache(maxsize=2)

@@ -149,8 +149,13 @@ class Fits:
 
 
 @lru_cache(maxsize=4)
-def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
-    """Tabulate the profile and its slope, which must be continuous to avoid cycles in the fit."""
+def _tabulated(
+    profile: Profile,
+) -> tuple[NDArray[np.float64], NDArray[np.float32], float, float]:
+    """Return matrix, table, its step and FWHM of a profile.
+
+    The table holds the profile and its slope, which must be continuous to avoid cycles in the fit.
+    """
     values, step = profile.table()
     table = np.empty((len(values), 2), np.float32)
     table[:, 0] = values
@@ -158,7 +163,7 @@ def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
     table[[0, -1], 1] = values[1] - values[0], values[-1] - values[-2]
     # with numbers that are almost zero processors are slow
     table[np.abs(table) < np.float32(1e-30)] = 0
-    return table, step
+    return profile.matrix(), table, step, float(profile.fwhm)
 
 
 @lru_cache(maxsize=4)
@@ -209,14 +214,13 @@ def fit_stars(
     search : bool, optional
         Look for companions in the residuals.
     """
-    table, step = _table_of(profile)
     _compiled.fit_batch(
         np.ascontiguousarray(stamps, dtype=np.float32),
         np.ascontiguousarray(variance, dtype=np.float32),
         np.ascontiguousarray(corner, dtype=np.float64),
         np.ascontiguousarray(members),
         *neighbors,
-        (profile.matrix(), table, step, float(profile.fwhm)),
+        _tabulated(profile),
         (float(inverse_gain), float(model_error)),
         _window(stamps.shape[1], profile.fwhm),
         search,
