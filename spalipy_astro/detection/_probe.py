@@ -137,7 +137,7 @@ def fit_all(
             elif len(some) == len(members):
                 stamps, variance, full = kept
             else:
-                stamps, variance, full = (plane[some] for plane in kept)
+                stamps, variance, full = kept[0][some], kept[1][some], kept[2][some]
             if k == 0:
                 full_core = full.reshape(len(some), -1).take(core, axis=1)
                 values = stamps.reshape(len(some), -1).take(core, axis=1)
