@@ -142,9 +142,8 @@ def fit_all(
                 stamps, variance = kept[0][place], kept[1][place]
             if k == 0:
                 full = full if kept is None else kept[2][place]
-                over, values = (
-                    plane.reshape(len(part), -1).take(core, axis=1) for plane in (full, stamps)
-                )
+                over = full.reshape(len(part), -1).take(core, axis=1)
+                values = stamps.reshape(len(part), -1).take(core, axis=1)
                 saturated[part] = over.any(axis=1)
                 bad[part] = (np.isnan(values) & ~over).any(axis=1)
             fit_stars(
@@ -470,8 +469,12 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
         start = max(inverse_gain, 1e-3 * median(sky / light))
         gains = start * _GAINS
     relative = _MODEL_ERRORS
+    # in single precision, which is enough to tell which is the least
+    plain = [values.astype(np.float32) for values in (logarithm, sky, light, light2)]
+    logarithm, sky, light, light2 = plain
     for _ in range(2):
-        expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
+        some, square = (t.astype(np.float32)[:, None] for t in (gains, relative**2))
+        expected = (sky + some * light)[:, None] + square * light2
         # in place: to allocate large arrays takes as long as to fill them
         np.log(expected, out=expected)
         np.subtract(logarithm, expected, out=expected)
