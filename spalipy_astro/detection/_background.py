@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from spalipy_astro import _compiled
 from spalipy_astro.detection._medians import median
@@ -29,8 +28,7 @@ _STAR = 4.0  # times the noise above a sky that is cut off, where it ends
 _RARE = 5.0  # sigma of normal noise: as rare is what counts as so many sigma of a sky cut off
 
 
-@dataclass(frozen=True)
-class Background:
+class Background(NamedTuple):
     """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``.
 
     ``growth`` is by how much neighboring pixels have been found to have noise in common: 1 if they
@@ -144,7 +142,7 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     if surplus <= _SURPLUS:
         return background
     noise, growth = background.noise * np.float32(surplus), float(background.growth * surplus)
-    return replace(background, noise=noise, growth=growth)
+    return background._replace(noise=noise, growth=growth)
 
 
 def _with_normal_tail(background: Background, fwhm: float) -> Background:
@@ -157,7 +155,7 @@ def _with_normal_tail(background: Background, fwhm: float) -> Background:
     # a sum's skewness in units of that of its terms
     share = np.sum(kernel**3) ** 2 / np.sum(kernel**2) ** 3
     factor = np.float32(1 + (background.tail - 1) * share)
-    return replace(background, noise=background.noise * factor)
+    return background._replace(noise=background.noise * factor)
 
 
 def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
@@ -299,6 +297,8 @@ def _cut_row(
     what is left of it. Returned are by how much neighbors have their noise in common, and how
     much further its rare values reach than those of normal noise.
     """
+    from scipy.special import ndtri  # takes a while to import, and is rarely needed
+
     growth, tails = [], []
     for j, (start, stop) in enumerate(pairwise(edges)):
         part = values[:, start:stop]

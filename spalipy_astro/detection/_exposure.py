@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ _PEAK_RADIUS = 4
 Squares = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 
-@dataclass(frozen=True)
-class Exposure:
+class Exposure(NamedTuple):
     """The image and its known properties; ``hot`` if it has more hot pixels than stars."""
 
     source: PixelSource
@@ -65,4 +64,4 @@ class Exposure:
         # squares overlap: count pixels, not their copies
         _, first = np.unique((y[k] + i) * 2**32 + x[k] + j, return_index=True)
         values = stamps.ravel()[bright[first]]
-        return replace(self, saturation=find_pile_up(values, sky, self.source))
+        return self._replace(saturation=find_pile_up(values, sky, self.source))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -271,7 +270,7 @@ def _with_finder(
         return find_objects(frame, threshold)
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
     background = with_common_noise(frame.source, frame.background, profile.fwhm)
-    frame = replace(frame, background=background)
+    frame = frame._replace(background=background)
     peaks = find_peaks(frame.source, frame.background, fwhm=profile.fwhm, threshold=threshold)
     table, described = _measure(frame, peaks, profile, threshold, fixed_gain)
     if described or finder == "stars":
@@ -321,8 +320,8 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
         pedestal = float(middle) if wide else 0.0
         strange = spread > 0 and not 1e-5 < spread < 1e9
         scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
-        source = replace(source, pedestal=pedestal, scale=scale)
-        source = replace(source, blank=source.find_blank())
+        source = source._replace(pedestal=pedestal, scale=scale)
+        source = source._replace(blank=source.find_blank())
     if values.size == 0 or values.min() == values.max():
         _check_all(source)
     return source

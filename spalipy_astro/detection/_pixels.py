@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ _GAP = 1e3  # by how many times they exceed all others
 _MOST_WILD = 0.02  # share of the pixels
 
 
-@dataclass(frozen=True)
-class PixelSource:
+class PixelSource(NamedTuple):
     """Pixels of an image of any dtype as float32; bad ones are NaN or infinite.
 
     Those of the image are ``pedestal + scale * value``, so that single precision holds the values.
@@ -42,7 +41,7 @@ class PixelSource:
     def without(self, bad: NDArray[np.bool_]) -> PixelSource:
         """Return the same with more bad pixels."""
         mask = bad if self.mask is None else bad | np.asarray(self.mask, dtype=bool)
-        return replace(self, mask=mask)
+        return self._replace(mask=mask)
 
     def rows(self, rows: slice | NDArray) -> NDArray[np.float32]:
         """Return some rows; possibly a view of the data."""
@@ -139,7 +138,7 @@ class PixelSource:
         if not wild.any() or wild.mean() > _MOST_WILD or distance[wild].min() < _GAP * rest.max():
             return self  # a simulated sky without noise
         mask = wild if self.mask is None else wild | np.asarray(self.mask, bool)
-        return replace(self, mask=mask)
+        return self._replace(mask=mask)
 
     def find_blank(self) -> float | None:
         """Find the value of an empty margin, as resampled frames have it: far below the sky."""

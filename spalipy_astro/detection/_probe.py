@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,8 +180,7 @@ def _pairs_of(
     return me, index if len(me) == len(index) else index[np.repeat(wanted, number)]
 
 
-@dataclass(frozen=True)
-class _Sample:
+class _Sample(NamedTuple):
     """The brightest sources found with a filter of one width, and which look like stars."""
 
     guess: float
@@ -227,7 +226,7 @@ def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROB
         if not np.isfinite(frame.saturation):
             frame = seen
         # uniform weights make the width of a wrong profile independent of the flux
-        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
+        tolerant = frame._replace(inverse_gain=0.0, model_error=0.2)
         radius = window_radius(guess)
         squares = _few_squares(frame, pixel[:number], radius)
         saturated, _ = fit_all(
@@ -385,13 +384,13 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
             stamps,
             variance,
             place,
-            replace(profile, fwhm=size),
+            profile._replace(fwhm=size),
             inverse_gain=frame.inverse_gain,
         )
         size = profile.fwhm
         fits.parameters[top, 4] = 1
         saturated, _ = fit_all(
-            replace(seen, model_error=0.1),
+            seen._replace(model_error=0.1),
             profile,
             fits,
             pixel,
@@ -409,9 +408,9 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
         if good.any():
             good &= bright.chi2 < max(1.0, 2.5 * median(bright.chi2[good]))
     if not fixed_gain and _is_contradicted(frame, fits[top[good]]):
-        frame = replace(frame, inverse_gain=0.0)
+        frame = frame._replace(inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
-    return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
+    return frame._replace(inverse_gain=inverse_gain, model_error=model_error), profile
 
 
 def _is_contradicted(frame: Exposure, fits: Fits) -> bool:

@@ -8,8 +8,8 @@ Moffat, A. F. J. 1969, A&A, 3, 455.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,8 +66,7 @@ _COARSE_RULE = _pixel_rule(3)
 _FINE_RULE = _pixel_rule(6)
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """Elliptical Moffat PSF of unit flux.
 
     Parameters
@@ -238,7 +237,7 @@ def fit_profile(
     scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
-        tipped = replace(profile, inverse_beta=profile.inverse_beta + _TIP)
+        tipped = profile._replace(inverse_beta=profile.inverse_beta + _TIP)
         table, step = profile.table(_REACH)
         tables = table, tipped.table(_REACH)[0]
         # A pixel is outlying if it is among others: where the model is wrong for all stars, the

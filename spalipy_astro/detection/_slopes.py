@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from spalipy_astro.detection._background import (
@@ -93,7 +91,7 @@ def _bowl(sky: Background) -> Background:
     terms, known = (terms, known) if len(known) > 12 else (terms[..., :3], known[:, :3])
     found = np.linalg.lstsq(known, sky.level[inner].ravel().astype(float), rcond=None)[0]
     level = (terms @ found).astype(np.float32)
-    return replace(sky, level=level, noise=np.pad(sky.noise, 1, mode="edge"))
+    return sky._replace(level=level, noise=np.pad(sky.noise, 1, mode="edge"))
 
 
 def _continued(sky: Background) -> Background:
@@ -106,7 +104,7 @@ def _continued(sky: Background) -> Background:
             level = np.pad(level, width, mode="reflect", reflect_type="odd")
         else:
             level = np.pad(level, width, mode="edge")
-    return replace(sky, level=level, noise=np.pad(sky.noise, 1, mode="edge"))
+    return sky._replace(level=level, noise=np.pad(sky.noise, 1, mode="edge"))
 
 
 def _is_sloping(source: PixelSource, background: Background) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,7 @@ _SPIKE = 500  # px: a longer trail is not that of a star
 _QUANTILE = 0.3  # of a block's pixels
 
 
-@dataclass(frozen=True)
-class Trail:
+class Trail(NamedTuple):
     """A segment with light on it.
 
     A point of the line, the unit vector along it, the ends along it, and how far from the line its
@@ -281,7 +280,7 @@ class _Strip:
         self.start = start
         self.along = (end - start) / self.length
         ny, nx = source.shape
-        first, last = _inside(start, self.along, (ny, nx), reach)
+        first, last = _inside(start, self.along, (ny, nx))
         first, last = max(first, -margin), min(last, self.length + margin)
         n = max(int((last - first) / _BLOCK), 1)
         t = first + np.arange(n * _BLOCK)
@@ -409,9 +408,7 @@ def _columns(first: NDArray, last: NDArray, place: NDArray) -> NDArray[np.intp]:
     return np.round(first + (last - first) * place).astype(np.intp)
 
 
-def _inside(
-    start: NDArray, along: NDArray, shape: tuple[int, int], reach: float
-) -> tuple[float, float]:
+def _inside(start: NDArray, along: NDArray, shape: tuple[int, int]) -> tuple[float, float]:
     """Return where a line enters the image and where it leaves it."""
     first, last = -np.inf, np.inf
     for value, slope, n in zip(start, along, shape[::-1], strict=True):
