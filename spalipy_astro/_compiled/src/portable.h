@@ -41,6 +41,13 @@
 #define MORE_CLONES
 #endif
 
+/* Asks for memory that will soon be read. */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
 /* Single values that are added up side by side: every compiler makes vector instructions of it. */
 #define LANES 8
 
