@@ -14,7 +14,7 @@ SOURCES = {
     "_matching": ["matching"],
     "_neighbors": ["strips"],
     "_resampling": ["interpolation", "positions"],
-    "_splines": ["splines"],
+    "_splines": ["smoothing", "splines"],
 }
 
 # Nothing that would change results: no fused multiplications, which not every processor has, and no

@@ -32,11 +32,13 @@ MODULES = {
         "difference_widths",
         "find_neighbors",
         "fit_batch",
+        "level_squares",
         "mesh_row",
+        "mesh_values",
         "psf_equations",
         "strip_peaks",
     ],
-    "_matching": ["equal_codes", "witness_scores"],
+    "_matching": ["count_on_lines", "equal_codes", "witness_scores"],
     "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
@@ -48,11 +50,19 @@ MODULES = {
         "spline_extent",
         "spline_tile",
     ],
-    "_splines": ["spline_basis", "spline_equations", "spline_points", "spline_variance"],
+    "_splines": [
+        "penalized_figures",
+        "spline_basis",
+        "spline_equations",
+        "spline_points",
+        "spline_sums",
+        "spline_variance",
+    ],
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
     "mesh_row": {"rtol": 1e-3},
+    "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
     "spline_extent": {"rtol": 1e-12, "atol": 1e-12},
     "strip_peaks": {"rtol": 1e-5},
@@ -201,6 +211,22 @@ def test_equal_codes(twins, number, spread):
     assert _compiled.equal_codes(cells, none, radius, few, few.copy(), some) == 0
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 70])
+def test_points_near_lines(twins, number):
+    rng = np.random.default_rng(12)
+    x, y = rng.uniform(0, 300, (2, number))
+    x[:9] = 20 * np.arange(9)[:number]
+    y[:9] = 0.7 * x[:9] + 50
+    counts = np.empty(number * (number - 1) // 2, np.int64)
+    _compiled.count_on_lines(x, y, 1.5, 50.0, counts)
+    assert twins["count_on_lines"] == 1
+    if number > 9:
+        assert counts[0] == -1  # too close
+        on_the_line = [int(np.count_nonzero(np.abs(y - 0.7 * x - 50) < 1.5 * np.hypot(1, 0.7)))]
+        assert counts[3:8].tolist() == 5 * on_the_line
+        assert on_the_line[0] >= 9
+
+
 @pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.8, 0.95)])
 @pytest.mark.parametrize("kind", ["field", "cluster", "row", "one"])
 def test_witnesses(twins, kind, shares):
@@ -263,6 +289,44 @@ def test_squares(twins, kind):
     np.testing.assert_array_equal(squares[3, :, 3:], image[1:6, :2])
     assert not squares[1, :2].any()
     assert not squares[4:].any()
+
+
+@pytest.mark.parametrize("saturation", [5.0, np.inf])
+def test_levels_of_squares(twins, saturation):
+    """The same bits; bad and saturated pixels are NaN, and infinite ones are not saturated."""
+    squares = np.random.default_rng(2).normal(3, 2, (7, 5, 5)).astype(np.float32)
+    squares[1, 2, 3], squares[2, 0, 0], squares[2, 4, 4] = np.nan, np.inf, -np.inf
+    squares[3, 1, 1], squares[3, 1, 2] = 5, np.nextafter(np.float32(5), np.float32(0))
+    level, before = np.linspace(-1, 1, 7).astype(np.float32), squares.copy()
+    saturated = np.empty(squares.shape, bool)
+    _compiled.level_squares(squares, level, saturation, saturated)
+    assert saturated[3, 1, 1] == (saturation == 5)
+    assert not saturated[3, 1, 2]
+    assert saturated.any() == (saturation == 5)
+    assert np.isnan(squares[[1, 2, 2], [2, 0, 4], [3, 0, 4]]).all()
+    expected = np.where(saturated | ~np.isfinite(before), np.nan, before - level[:, None, None])
+    np.testing.assert_array_equal(squares, expected)
+    _compiled.level_squares(squares[:0], level[:0], saturation, saturated[:0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 1), (2, 2), (5, 7)])
+def test_values_of_a_mesh(twins, shape):
+    """The same bits: at the centers of cells as they are, flat beyond them, linear between them."""
+    rng = np.random.default_rng(3)
+    mesh, other = rng.normal(100, 5, (2, *shape)).astype(np.float32)
+    x = np.append(rng.uniform(-50, 300, 200), [-1e9, 1e9, 15.5, 19.5])
+    y = np.append(rng.uniform(-50, 300, 200), [1e9, -1e9, 12.0, 9.5])
+    out, second = np.empty((2, len(x)))
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x, y, out, second)
+    corners = [mesh[-1, 0], mesh[0, -1]]
+    assert out[-4:-2].tolist() == pytest.approx(corners)
+    expected = mesh[0, 0] + 0.125 * (mesh[min(1, shape[0] - 1), 0] - mesh[0, 0])
+    assert out[-2] == pytest.approx(expected)
+    expected = mesh[0, 0] + 0.125 * (mesh[0, min(1, shape[1] - 1)] - mesh[0, 0])
+    assert out[-1] == pytest.approx(expected)
+    assert second.min() >= other.min()
+    assert second.max() <= other.max()
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x[:0], y[:0], out[:0], second[:0])
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
@@ -397,15 +461,52 @@ def test_fits_of_splines(twins, degree):
     np.testing.assert_allclose(matrix, weighted.T @ functions[counted], atol=1e-12)
     np.testing.assert_allclose(right, weighted.T @ values[counted], atol=1e-12)
     np.testing.assert_array_equal(matrix, matrix.T)
+    sums = spline.sums(*(t[counted] for t in (x, y, weights[:, np.newaxis] * values)))
+    np.testing.assert_allclose(sums, right, atol=1e-12)
     factor = rng.normal(size=(88, 5))
     variance = spline.variance(x, y, factor @ factor.T)
     np.testing.assert_allclose(variance, np.sum((functions @ factor) ** 2, axis=1), rtol=1e-10)
-    assert twins["spline_equations"] == twins["spline_variance"] == 1
+    for name in ("spline_equations", "spline_sums", "spline_variance"):
+        assert twins[name] == 1
     none = np.empty(0)
     matrix, right = spline.normal_equations(none, none, np.empty((0, 2)), none)
     assert not matrix.any()
     assert not right.any()
+    assert not spline.sums(none, none, np.empty((0, 2))).any()
     assert spline.variance(none, none, matrix).shape == (0,)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 30])
+def test_likelihood_of_penalties(twins, size):
+    """Sums over factors that are found four by four are those of the whole matrices."""
+    rng = np.random.default_rng(9)
+    parts = rng.normal(size=(30, 40))
+    matrix, right, roughness = parts @ parts.T, rng.normal(size=(30, 2)), rng.uniform(0, 3, 30)
+    for figures in (np.empty(2), np.empty(14)):
+        arguments = roughness, size, 0.5, 2.0, figures
+        assert _compiled.penalized_figures(matrix, right, *arguments)
+        # what is above the diagonal is not read
+        lower, again = np.tril(matrix) + np.triu(np.full((30, 30), np.nan), 1), figures.copy()
+        assert _compiled.penalized_figures(lower, right, *arguments)
+        np.testing.assert_array_equal(figures, again)
+    penalty = np.diag(0.5 + 2 * roughness[:size])
+    inverse = np.linalg.inv(matrix[:size, :size] + penalty)
+    determinants = [np.linalg.slogdet(m)[1] for m in (matrix[:size, :size] + penalty, penalty)]
+    assert figures[0] == pytest.approx(determinants[0] - determinants[1], rel=1e-9)
+    both = np.diag(roughness[:size])
+    assert figures[11] == pytest.approx(np.trace(inverse @ both @ inverse @ both), rel=1e-9)
+    assert twins["penalized_figures"] == 4
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_penalties_of_no_matrix(place):
+    for value in (-1.0, np.nan):
+        matrix = np.eye(7)
+        matrix[place, place] = value
+        for number in (2, 14):
+            arguments = np.ones((7, 2)), np.ones(7), 7, 0.1, 0.2, np.empty(number)
+            assert not compiled("penalized_figures")(matrix, *arguments)
+            assert not in_numpy("penalized_figures")(matrix, *arguments)
 
 
 @pytest.mark.parametrize("radius", [0, 2.5])
@@ -478,6 +579,14 @@ class TestMatchingArguments:
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
             compiled("equal_codes")(cells, *others)
+
+    @pytest.mark.parametrize(
+        ("y", "counts", "name"),
+        [(np.ones(3), np.empty(6), "y"), (np.ones(4), np.empty(5), "counts")],
+    )
+    def test_lines(self, y, counts, name):
+        with pytest.raises(ValueError, match=f"{name} must have the shape"):
+            compiled("count_on_lines")(np.ones(4), y, 1.0, 0.0, counts.astype(np.int64))
 
     @pytest.mark.parametrize(
         ("name", "value", "error"),
@@ -593,9 +702,16 @@ class TestSplineArguments:
             ("spline_equations", {"matrix": np.ones((36, 35))}, "matrix must have the shape"),
             ("spline_equations", {"right": np.ones((36, 3))}, "right must have the shape"),
             ("spline_equations", {"along_y": (6, 0.0, 2.0, np.eye(3), np.ones((2, 3)))}, "order"),
+            ("spline_sums", {"values": np.ones((4, 2))}, "values must have the shape"),
+            ("spline_sums", {"out": np.ones((36, 3))}, "out must have the shape"),
             ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
             ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
             ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
+            ("penalized_figures", {"matrix": np.ones((6, 5))}, "matrix must have the shape"),
+            ("penalized_figures", {"right": np.ones((6, 1))}, "right must have the shape"),
+            ("penalized_figures", {"size": 7}, "size must be from 0 to 6, got 7"),
+            ("penalized_figures", {"size": -1}, "size must be from 0 to 6, got -1"),
+            ("penalized_figures", {"figures": np.ones(3)}, "2 or 14 numbers, got 3"),
         ],
     )
     def test_fits(self, name, arguments, words):
@@ -603,6 +719,11 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "spline_sums":
+            plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
+        elif name == "penalized_figures":
+            plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "roughness": np.ones(6)}
+            plain |= {"size": 5, "low": 1.0, "high": 1.0, "figures": np.empty(14)}
         else:
             plain |= {"covariance": np.ones((36, 36)), "out": np.empty(5)}
         compiled(name)(*plain.values())
@@ -690,6 +811,29 @@ class TestArguments:
             cut(image[0], place, place, np.zeros((2, 5, 5)))
         with pytest.raises(TypeError, match="image must be a numpy array, got list"):
             cut([1], place, place, np.zeros((2, 5, 5)))
+
+    def test_levels(self):
+        squares, full = np.zeros((2, 5, 5), np.float32), np.zeros((2, 5, 5), bool)
+        level, subtract = np.zeros(2, np.float32), compiled("level_squares")
+        with pytest.raises(ValueError, match=r"level must have the shape \(2,\), got \(1,\)"):
+            subtract(squares, level[:1], 1.0, full)
+        with pytest.raises(ValueError, match=r"saturated must have the shape \(2, 5, 5\)"):
+            subtract(squares, level, 1.0, full[:1])
+        with pytest.raises(TypeError, match="saturated must be of type bool, got uint8"):
+            subtract(squares, level, 1.0, full.view(np.uint8))
+
+    def test_mesh(self):
+        mesh, x, values = np.zeros((3, 4), np.float32), np.zeros(2), compiled("mesh_values")
+        for cell, empty in (((0.0, 1.0), mesh), ((1.0, np.nan), mesh), ((1.0, 1.0), mesh[:0])):
+            with pytest.raises(ValueError, match="a mesh has cells with sides, got the shape"):
+                values(empty, empty, cell, x, x, x.copy(), x.copy())
+        with pytest.raises(ValueError, match=r"noise must have the shape \(3, 4\), got \(2, 4\)"):
+            values(mesh, mesh[:2], (1.0, 1.0), x, x, x.copy(), x.copy())
+        for place in range(3):
+            arrays = [x, x.copy(), x.copy()]
+            arrays[place] = np.zeros(3)
+            with pytest.raises(ValueError, match=r"must have the shape \(2,\), got \(3,\)"):
+                values(mesh, mesh, (1.0, 1.0), x, *arrays)
 
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):

@@ -21,9 +21,27 @@ cdef extern from "src/splines.h" nogil:
     int c_spline_equations "spline_equations"(
         const Basis *, const Basis *, const double *, const double *, const double *, Py_ssize_t,
         const double *, Py_ssize_t, double *, double *)
+    void c_spline_sums "spline_sums"(
+        const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
+        Py_ssize_t, double *)
     void c_spline_variance "spline_variance"(
         const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
         double *)
+
+
+cdef extern from "src/smoothing.h" nogil:
+    const int SINGULAR
+    const int VALUE_FIGURES
+    const int ALL_FIGURES
+
+    ctypedef struct Equations:
+        const double *matrix
+        const double *right
+        const double *roughness
+        Py_ssize_t all, size
+
+    int c_penalized_figures "penalized_figures"(
+        const Equations *, double, double, int, double *)
 
 
 cdef enum:
@@ -133,6 +151,24 @@ def spline_equations(
     check(status, "spline_equations")
 
 
+def spline_sums(object x, object y, tuple along_x, tuple along_y, object values, object out):
+    """Sum up values times functions of a basis; see `spalipy_astro._compiled`."""
+    cdef Basis basis_x, basis_y
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *given = arrays.take(values, "values", DOUBLE, 2)
+    cdef Py_buffer *sums = arrays.take(out, "out", DOUBLE, 2, writable=True)
+    set_bases(&basis_x, &basis_y, arrays, along_x, along_y)
+    expect(ys, "y", (xs.shape[0],))
+    expect(given, "values", (xs.shape[0], None))
+    expect(sums, "out", (basis_x.number * basis_y.number, given.shape[1]))
+    with nogil:
+        c_spline_sums(
+            &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf, xs.shape[0],
+            <const double *>given.buf, given.shape[1], <double *>sums.buf)
+
+
 def spline_variance(
     object x, object y, tuple along_x, tuple along_y, object covariance, object out
 ):
@@ -152,3 +188,32 @@ def spline_variance(
         c_spline_variance(
             &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf, xs.shape[0],
             <const double *>matrix.buf, <double *>values.buf)
+
+
+def penalized_figures(
+    object matrix, object right, object roughness, Py_ssize_t size, double low, double high,
+    object figures
+):
+    """Sum up what the likelihood of penalties is made of; see `spalipy_astro._compiled`."""
+    cdef Equations equations
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *known = arrays.take(matrix, "matrix", DOUBLE, 2)
+    cdef Py_buffer *sides = arrays.take(right, "right", DOUBLE, 2)
+    cdef Py_buffer *rough = arrays.take(roughness, "roughness", DOUBLE, 1)
+    cdef Py_buffer *out = arrays.take(figures, "figures", DOUBLE, 1, writable=True)
+    equations.all, equations.size = rough.shape[0], size
+    expect(known, "matrix", (equations.all, equations.all))
+    expect(sides, "right", (equations.all, 2))
+    if not 0 <= size <= equations.all:
+        raise ValueError(f"size must be from 0 to {equations.all}, got {size}")
+    if out.shape[0] != VALUE_FIGURES and out.shape[0] != ALL_FIGURES:
+        raise ValueError(
+            f"figures must have {VALUE_FIGURES} or {ALL_FIGURES} numbers, got {out.shape[0]}")
+    equations.matrix, equations.right = <const double *>known.buf, <const double *>sides.buf
+    equations.roughness = <const double *>rough.buf
+    cdef int status
+    with nogil:
+        status = c_penalized_figures(
+            &equations, low, high, out.shape[0] == ALL_FIGURES, <double *>out.buf)
+    check(status, "penalized_figures")
+    return status != SINGULAR

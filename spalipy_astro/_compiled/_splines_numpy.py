@@ -1,7 +1,8 @@
 """
 The loops of splines in numpy: what they do, and what runs where nothing is compiled.
 
-The operations are those of the compiled loops, in their order, so that both give the same bits.
+The operations are those of the compiled loops, in their order, so that both give the same bits; but
+for `penalized_figures`, which is left to LAPACK here.
 """
 
 from __future__ import annotations
@@ -10,8 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
-__all__ = ["spline_basis", "spline_equations", "spline_points", "spline_variance"]
+__all__ = [
+    "penalized_figures",
+    "spline_basis",
+    "spline_equations",
+    "spline_points",
+    "spline_sums",
+    "spline_variance",
+]
 
 Array = NDArray[Any]
 Basis = tuple[int, float, float, Array, Array]
@@ -156,6 +165,27 @@ def spline_equations(
             right[there] += cells[row, column, :, number:]
 
 
+def spline_sums(
+    x: Array, y: Array, along_x: Basis, along_y: Basis, values: Array, out: Array
+) -> None:
+    """
+    Sum up values at points, times each function there.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+        The points, finite.
+    along_x, along_y : (number, low, step, pieces, slopes)
+        The bases, as for `spline_basis`, of the same order.
+    values : (N, K) array
+    out : (n_y * n_x, K) array
+    """
+    functions, left, low = _functions(x, y, along_x, along_y)
+    rows = _places(along_x) + (low * along_x[0] + left)[:, np.newaxis]
+    out[...] = 0.0
+    np.add.at(out, rows, functions.T[:, :, np.newaxis] * values[:, np.newaxis])
+
+
 def spline_variance(
     x: Array, y: Array, along_x: Basis, along_y: Basis, covariance: Array, out: Array
 ) -> None:
@@ -203,3 +233,71 @@ def _places(along_x: Basis) -> Array:
     """Return the numbers of the functions of the first cell."""
     order = len(along_x[3])
     return np.add.outer(np.arange(order) * along_x[0], np.arange(order)).ravel()
+
+
+def penalized_figures(
+    matrix: Array,
+    right: Array,
+    roughness: Array,
+    size: int,
+    low: float,
+    high: float,
+    figures: Array,
+) -> bool:
+    """
+    Sum up what the restricted likelihood of a penalized fit is made of, and its derivatives.
+
+    With M the matrix, H the roughness, P = low + high H the penalty, B the inverse of M + P, r the
+    right-hand side and s = B r the solutions.
+
+    Parameters
+    ----------
+    matrix : (N, N) array
+        Symmetric; the lower triangle is read.
+    right : (N, 2) array
+    roughness : (N,) array
+        Not negative.
+    size : int
+        The first so many functions are looked at.
+    low, high : float
+        Weights of the penalties, positive.
+    figures : (2,) or (14,) array
+        The logarithm of det(M + P) / det(P), and r . s. Then s . s and s . H s; s . B s,
+        s . B H s and H s . B H s; the traces of B, B H, B B, B B H and B H B H; of low / P and of
+        the square of that.
+
+    Returns
+    -------
+    bool
+        Whether M + P is positive definite; if it is not, the figures are void.
+    """
+    roughness, right = roughness[:size], right[:size]
+    penalty = low + high * roughness
+    factor, info = linalg.lapack.dpotrf(matrix[:size, :size] + np.diag(penalty), lower=1)
+    if info or np.isnan(factor.diagonal()).any():
+        return False
+    half = linalg.lapack.dtrtrs(factor, right, lower=1)[0]
+    figures[0] = 2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum()
+    figures[1] = np.sum(half**2)
+    if len(figures) == 2:
+        return True
+    inverse = linalg.lapack.dpotri(factor, lower=1)[0]
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    solution = inverse @ right
+    weighted = roughness[:, np.newaxis] * solution
+    squared, share = inverse**2, low / penalty
+    figures[2:] = (
+        np.sum(solution**2),
+        np.sum(solution * weighted),
+        np.sum(solution * (inverse @ solution)),
+        np.sum(solution * (inverse @ weighted)),
+        np.sum(weighted * (inverse @ weighted)),
+        inverse.trace(),
+        inverse.diagonal() @ roughness,
+        squared.sum(),
+        squared.sum(axis=0) @ roughness,
+        roughness @ squared @ roughness,
+        share.sum(),
+        share @ share,
+    )
+    return True

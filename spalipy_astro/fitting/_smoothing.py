@@ -8,7 +8,6 @@ weights and one smoothness, so that one small eigenproblem and one Cholesky fact
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from spalipy_astro import _compiled
 from spalipy_astro.fitting._splinespace import Design
 
 __all__ = ["Expansion", "Point", "Posterior", "System", "solve"]
@@ -29,8 +29,7 @@ _LN10 = math.log(10.0)
 _NO_NOISE = 1e-300
 
 
-@dataclass(frozen=True)
-class Posterior:
+class Posterior(NamedTuple):
     """
     A fitted map and its uncertainty.
 
@@ -53,15 +52,6 @@ class Posterior:
     freedom: float
     smoothing: tuple[float, float]
     noise: float
-
-
-class _Factored(NamedTuple):
-    """What comes of given weights of the penalties."""
-
-    criterion: float
-    misfit: float
-    penalty: FloatArray
-    factor: FloatArray
 
 
 class System:
@@ -120,17 +110,11 @@ class System:
         cross = matrix[:m, m:] / scale[:, np.newaxis]
         inverse = linalg.pinvh(matrix[:m, :m] / np.outer(scale, scale))
         scaled = right[:m] / scale[:, np.newaxis]
-        # Fortran's order is that of LAPACK, which the search calls at every step
         return (
-            np.asfortranarray(matrix[m:, m:] - cross.T @ inverse @ cross),
-            np.asfortranarray(right[m:] - cross.T @ (inverse @ scaled)),
+            matrix[m:, m:] - cross.T @ inverse @ cross,
+            right[m:] - cross.T @ (inverse @ scaled),
             self.total - float(np.sum(scaled * (inverse @ scaled))),
         )
-
-    @cached_property
-    def _sides(self) -> FloatArray:
-        """Both penalties, in columns."""
-        return np.asfortranarray(np.column_stack((np.ones(len(self.high)), self.high)))
 
     def penalty(self, smoothing: tuple[float, float]) -> FloatArray:
         return smoothing[0] + smoothing[1] * self.high
@@ -141,65 +125,60 @@ class System:
 
     def criterion(self, log_low: float, log_high: float, size: int | None = None) -> float:
         """Return -2 log of the restricted likelihood, up to a constant; ``size``: of a part."""
-        factored = self._factored(log_low, log_high, size)
-        return np.inf if factored is None else factored.criterion
+        figures = self._figures(log_low, log_high, size, 2)
+        return math.inf if figures is None else self._criterion(*figures)
 
     def expansion(self, log_low: float, log_high: float, size: int | None = None) -> Expansion:
         """Return the criterion with its gradient and Hessian."""
-        factored = self._factored(log_low, log_high, size)
-        if factored is None:
-            return np.inf, (0.0, 0.0), (0.0, 0.0, 0.0)
+        figures = self._figures(log_low, log_high, size, 14)
+        if figures is None:
+            return math.inf, (0.0, 0.0), (0.0, 0.0, 0.0)
+        log_det, explained, *changes, trace, rough_trace, by_one, by_both, by_two, first, second = (
+            figures
+        )
         low, high = 10.0**log_low, 10.0**log_high
-        right, sides = self._rough[1][:size], self._sides[:size]
-        inverse = linalg.lapack.dpotri(factored.factor, lower=1)[0]
+        once_low, once_high, twice_low, twice_both, twice_high = changes
         # The derivative of a penalty by the logarithm of its weight is the penalty itself, a
         # diagonal matrix: D = low, or D = high * roughness. B is the inverse, s the solution. First
         # the misfit: its derivatives are s . D s, and -2 D s . B D' s for two penalties.
-        solution = linalg.blas.dsymm(1.0, inverse, right, lower=1)
-        both = np.hstack((solution, sides[:, 1:] * solution))
-        once = (both.T @ solution).tolist()
-        twice = (both.T @ linalg.blas.dsymm(1.0, inverse, both, lower=1)).tolist()
-        noise, count = self.noise(factored.misfit), self.count
+        noise, count = self.noise(self._rough[2] - explained), self.count
         noise = noise if noise > _NO_NOISE else math.inf  # then the criterion does not depend on it
-        u = low * (once[0][0] + once[1][1]) / noise
-        v = high * (once[2][0] + once[3][1]) / noise
-        uu = -2 * low * low * (twice[0][0] + twice[1][1]) / noise - u * u / count
-        uv = -2 * low * high * (twice[2][0] + twice[3][1]) / noise - u * v / count
-        vv = -2 * high * high * (twice[2][2] + twice[3][3]) / noise - v * v / count
+        u = low * once_low / noise
+        v = high * once_high / noise
+        uu = -2 * low * low * twice_low / noise - u * u / count
+        uv = -2 * low * high * twice_both / noise - u * v / count
+        vv = -2 * high * high * twice_high / noise - v * v / count
         # Then the logarithms of the determinants, of all and of the penalties P alone:
         # tr((B - 1 / P) D), and tr(D D' / P^2 - B D B D') for two. The derivatives of D itself
-        # repeat the first ones.
-        squared = linalg.blas.dsymm(1.0, inverse * inverse, sides, lower=1)
-        (by_one, by_both), (_, by_two) = (sides.T @ squared).tolist()
-        trace, rough_trace = (inverse.diagonal() @ sides).tolist()
-        share = low / factored.penalty  # the other penalty has the rest
-        first, second, number = float(share.sum()), float(share @ share), len(share)
+        # repeat the first ones. Of P the low-order penalty has the share `first` in all, the other
+        # one the rest.
+        number = len(self.high[:size])
         u += 2 * (low * trace - first)
         v += 2 * (high * rough_trace - (number - first))
         uu += u + 2 * (second - low * low * by_one)
         uv += 2 * (first - second - low * high * by_both)
         vv += v + 2 * (number - 2 * first + second - high * high * by_two)
         return (
-            factored.criterion,
+            self._criterion(log_det, explained),
             (_LN10 * u, _LN10 * v),
             (_LN10**2 * uu, _LN10**2 * uv, _LN10**2 * vv),
         )
 
-    def _factored(self, log_low: float, log_high: float, size: int | None) -> _Factored | None:
-        """Factor the penalized matrix, or a part of it; None if it is not positive definite."""
-        matrix, right, total = self._rough
-        penalty = self.penalty((10.0**log_low, 10.0**log_high))[:size]
-        matrix, right = matrix[:size, :size].copy(order="F"), right[:size]
-        matrix.ravel(order="F")[:: len(matrix) + 1] += penalty
-        # straight to LAPACK: this is called some hundred times, and what wraps it takes as long
-        factor, info = linalg.lapack.dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
-        if info:
-            return None
-        half = linalg.lapack.dtrtrs(factor, right, lower=1)[0].ravel(order="K")
-        misfit = total - float(half @ half)
-        log_det = float(2 * np.log(factor.diagonal()).sum() - np.log(penalty).sum())
-        criterion = 2 * log_det + self.count * math.log(max(self.noise(misfit), _NO_NOISE))
-        return _Factored(criterion, misfit, penalty, factor)
+    def _criterion(self, log_det: float, explained: float) -> float:
+        """Return -2 log of the likelihood from its parts."""
+        noise = self.noise(self._rough[2] - explained)
+        return 2 * log_det + self.count * math.log(max(noise, _NO_NOISE))
+
+    def _figures(
+        self, log_low: float, log_high: float, size: int | None, number: int
+    ) -> list[float] | None:
+        """Return what the likelihood is made of; None where the matrix is not positive definite."""
+        matrix, right, _ = self._rough
+        size = len(self.high[:size])
+        figures = np.empty(number)
+        weights = 10.0**log_low, 10.0**log_high
+        good = _compiled.penalized_figures(matrix, right, self.high, size, *weights, figures)
+        return figures.tolist() if good else None
 
     @property
     def center(self) -> float:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ Bounds = tuple[tuple[float, float], tuple[float, float]]
 _NOMINAL = 1000.0  # px: the side of a frame of which nothing is known
 
 
-@dataclass(frozen=True)
-class Roughness:
+class Roughness(NamedTuple):
     """
     Coefficient space split into what no penalty touches and what two penalties weigh.
 
@@ -78,8 +77,7 @@ def _roughness(n_x: int, n_y: int, null_order: int) -> Roughness:
     return Roughness(basis, null.shape[1], weight)
 
 
-@dataclass(frozen=True)
-class SplineSpace:
+class SplineSpace(NamedTuple):
     """
     A tensor-product spline space over a rectangle, with square cells.
 
@@ -191,3 +189,7 @@ class Design:
     ) -> tuple[FloatArray, FloatArray]:
         """Return matrix, shape (size, size), and right-hand side, (size, K), of least squares."""
         return self._spline.normal_equations(self._x, self._y, values, weights)
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """Return the sums of values, shape (N, K), times each function: shape (size, K)."""
+        return self._spline.sums(self._x, self._y, values)

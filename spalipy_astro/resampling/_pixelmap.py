@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.modeling import Model
@@ -24,8 +23,7 @@ _NODES = 33
 FloatArray = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """A rectangle of output pixels."""
 
     row: int

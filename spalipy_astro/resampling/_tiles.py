@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import frexp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ FloatArray = NDArray[np.floating[Any]]
 Positions = tuple[FloatArray, FloatArray]
 
 
-@dataclass(frozen=True)
-class Planes:
+class Planes(NamedTuple):
     """
     What is resampled: arrays with the shape of ``data``, (..., ny, nx).
 
@@ -77,8 +75,7 @@ class Planes:
         return Planes(data, mask, spread, self.kind, self.frame, self.corner)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """
     How to interpolate; see `spalipy_astro.resampling.resample`.
 
@@ -94,8 +91,7 @@ class Options:
     drops: Any = None
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """
     Resampled planes, all of shape (..., ny, nx).
 
@@ -138,8 +134,7 @@ def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: 
             pass
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """
     The rectangle of source pixels that a tile needs; it may stick out of the frame.
 
