@@ -22,6 +22,7 @@ __all__ = [
     "fit_batch",
     "flags_tile",
     "interpolate_tile",
+    "invert_factor",
     "list_points",
     "mesh_row",
     "nearest_points",
@@ -60,6 +61,7 @@ interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
+invert_factor = choose("_splines", "invert_factor")
 penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")

@@ -106,7 +106,7 @@ def test_help_and_what_is_mistyped_import_next_to_nothing(tmp_path):
 
 UNNEEDED = (
     "gwcs matplotlib photutils reproject "
-    "scipy.fft scipy.ndimage scipy.optimize scipy.spatial scipy.special scipy.stats"
+    "scipy.fft scipy.linalg scipy.ndimage scipy.optimize scipy.spatial scipy.special scipy.stats"
 )
 
 
