@@ -118,8 +118,9 @@ def test_a_plain_run_needs_no_gwcs(tmp_path, make_sky_pair):
         data = getattr(pair, name).data
         fits.PrimaryHDU(data, sky.to_header()).writeto(tmp_path / f"{name}.fits")
     code = (
-        "import sys; from spalipy_astro.commands import align_fits; status = align_fits(); "
-        "print(*sys.modules); sys.exit(status)"
+        "import sys, astropy.modeling, astropy.nddata, astropy.wcs; before = set(sys.modules); "
+        "from spalipy_astro.commands import align_fits; status = align_fits(); "
+        "print(*set(sys.modules) - before); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, "source.fits", "out.fits", "-tf", "template.fits"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
