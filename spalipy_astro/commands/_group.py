@@ -45,25 +45,9 @@ def work(options: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"a group takes at least two files; {len(files)} given")
     reference = _reference(options.reference, files)
     aligned = [folder / f"{name}_aligned.fits" for name in names]
-    results = [folder / GROUP, folder / TABLE]
-    results += [] if options.no_images else aligned
-    results += [] if options.no_coadd else [folder / COADD]
-    results += [Path(options.report)] if options.report else []
-    own = {os.path.realpath(file) for file in files}
-    for path in results:
-        if os.path.realpath(path) in own:
-            raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
-        refuse_existing(path, overwrite=options.overwrite)
-    if not (options.no_coadd or options.overwrite):
-        # how many parts there will be nobody knows yet
-        for path in sorted(folder.glob(f"{Path(COADD).stem}-[0-9]*.fits")):
-            refuse_existing(path, overwrite=False)
+    _refuse(options, folder, files, aligned)
     if options.workers < 1:
         raise UsageError(f"--workers is a number from 1; got {options.workers}")
-    if options.report:
-        if os.path.realpath(options.report) in {os.path.realpath(path) for path in results[:-1]}:
-            raise UsageError(f"--report is {options.report}, which is a file of the group's own")
-        check_page("--report", options.report, overwrite=options.overwrite)
     camera: Any = options.camera
     if camera not in (None, "shared"):
         camera = Alignment.read(camera)
@@ -156,6 +140,29 @@ def _reference(text: str, files: Sequence[str]) -> int | str:
     raise UsageError(
         f"--reference is one of the files, or its number from 0 to {len(files) - 1}; got {text}"
     )
+
+
+def _refuse(
+    options: argparse.Namespace, folder: Path, files: Sequence[str], aligned: Sequence[Path]
+) -> None:
+    """Raise for files to be written that may not be: those that exist, and the frames."""
+    results = [folder / GROUP, folder / TABLE]
+    results += [] if options.no_images else aligned
+    results += [] if options.no_coadd else [folder / COADD]
+    results += [Path(options.report)] if options.report else []
+    own = {os.path.realpath(file) for file in files}
+    for path in results:
+        if os.path.realpath(path) in own:
+            raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
+        refuse_existing(path, overwrite=options.overwrite)
+    if not (options.no_coadd or options.overwrite):
+        # how many parts there will be nobody knows yet
+        for path in sorted(folder.glob(f"{Path(COADD).stem}-[0-9]*.fits")):
+            refuse_existing(path, overwrite=False)
+    if options.report:
+        if os.path.realpath(options.report) in {os.path.realpath(path) for path in results[:-1]}:
+            raise UsageError(f"--report is {options.report}, which is a file of the group's own")
+        check_page("--report", options.report, overwrite=options.overwrite)
 
 
 def _rows_by_file(group: GroupAlignment) -> Iterator[list[int]]:

@@ -19,6 +19,7 @@ from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
 from spalipy_astro.detection._exposure import Exposure
 from spalipy_astro.detection._finders import ask_finder, describes_stars, less_sky
 from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._peaks import Peaks, find_peaks
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.detection._probe import (
@@ -185,8 +186,8 @@ def find_stars(
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
     if hot is not None:
         source = source.without(hot)
-    level = image.pedestal + image.scale * float(np.median(background.level))
-    noise = image.scale * float(np.median(background.noise))
+    level = image.pedestal + image.scale * median(background.level)
+    noise = image.scale * median(background.noise)
     if error is not None:
         inverse_gain = 0.0
     elif gain is not None:
@@ -450,7 +451,7 @@ def _position_errors(
     errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
     # what looks less like the PSF than others, a star with a hidden companion say, is less certain
     bright = fits.chi2[clean & (fits.snr > 20)]
-    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
+    typical = max(median(bright), 1.0) if len(bright) else 1.0
     errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
     return errors, {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
 
@@ -472,7 +473,7 @@ def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
         if len(rows):
-            excess = fits.flux[rows] / np.median(fits.flux[rows])
+            excess = fits.flux[rows] / median(fits.flux[rows])
             like = (np.abs(fits.width[rows] - 1) < 0.2) & (fits.chi2[rows] < excess)
             out[rows[~like | (excess < _BRIGHTER)]] = True
     # the lights of an aircraft are as bright as the brightest stars
@@ -505,7 +506,7 @@ def _is_extended(fits: Fits) -> NDArray:
     How much stars differ is seen on those that are narrower than the PSF, which no galaxy is.
     """
     below = fits.width[(fits.snr > 30) & (fits.width < 1) & (fits.sharpness < 4.5)]
-    scatter = 1.4826 * float(np.median(1 - below)) if len(below) >= 5 else 0.0
+    scatter = 1.4826 * median(1 - below) if len(below) >= 5 else 0.0
     excess = fits.width - 1
     return (excess > max(0.3, 3 * scatter)) & (excess > 4 * fits.width_error)
 

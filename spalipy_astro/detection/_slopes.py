@@ -10,6 +10,7 @@ from spalipy_astro.detection._background import (
     in_common,
     windows,
 )
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_saturation
 
 __all__ = ["without_slopes"]
@@ -56,7 +57,7 @@ def without_slopes(
     image = np.array(source.rows(slice(None)))
     over = (image >= np.float32(saturation)) & np.isfinite(image)
     error = None if source.error is None else np.asarray(source.error) / source.scale
-    level = float(np.median(background.level))
+    level = median(background.level)
     plain, sky = source, background
     for cell in _CELLS:
         if cell != _CELLS[0]:

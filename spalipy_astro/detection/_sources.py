@@ -227,7 +227,7 @@ def _measure(
     _take_windowed(catalog, light, position, errors)
     flux = np.atleast_1d(catalog.segment_flux)
     flux_err = np.sqrt(light.sums(variance, catalog.labels))
-    flag = _flags(frame, field, segments.data, whole, catalog, position)
+    flag = _flags(frame, field, segments.data, whole, catalog)
     # the light of a neighbor that was taken apart wrongly moves both
     width = np.atleast_1d(catalog.fwhm.value)
     shape, (more, more_err) = _shape(frame, catalog, position, flux, flag)
@@ -344,12 +344,7 @@ def _take_windowed(catalog: Any, light: _Light, position: NDArray, errors: NDArr
 
 
 def _flags(
-    frame: Exposure,
-    field: _Field,
-    label: NDArray,
-    whole: NDArray,
-    catalog: Any,
-    position: NDArray,
+    frame: Exposure, field: _Field, label: NDArray, whole: NDArray, catalog: Any
 ) -> NDArray[np.int64]:
     """Flag what is cut off, blended, saturated or no object of the sky."""
     labels = catalog.labels
