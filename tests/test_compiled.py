@@ -59,6 +59,7 @@ MODULES = {
         "spline_tile",
     ],
     "_splines": [
+        "invert_factor",
         "penalized_figures",
         "spline_basis",
         "spline_equations",
@@ -70,6 +71,7 @@ MODULES = {
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
     "fit_similarities": {"rtol": 1e-11, "atol": 1e-11},
+    "invert_factor": {"rtol": 1e-9, "atol": 1e-12},
     "mesh_row": {"rtol": 1e-3},
     "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
@@ -546,6 +548,26 @@ def test_likelihood_of_penalties(twins, size):
     assert twins["penalized_figures"] == 4
 
 
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 30])
+def test_inverse_of_a_factor(twins, size):
+    rng = np.random.default_rng(9)
+    parts, right = rng.normal(size=(size, 40)), rng.normal(size=(size, 2))
+    matrix = parts @ parts.T
+    half, upper = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(matrix, right, half, upper)
+    inverse = np.linalg.inv(matrix)
+    np.testing.assert_array_equal(upper, np.triu(upper))
+    np.testing.assert_allclose(upper @ upper.T, inverse, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(upper @ half.T, inverse @ right, rtol=1e-9, atol=1e-12)
+    # what is above the diagonal is not read
+    lower = np.tril(matrix) + np.triu(np.full((size, size), np.nan), 1)
+    halves, again = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(lower, right, halves, again)
+    np.testing.assert_array_equal(halves, half)
+    np.testing.assert_array_equal(again, upper)
+    assert twins["invert_factor"] == 2
+
+
 @pytest.mark.parametrize("place", [0, 3, 6])
 def test_penalties_of_no_matrix(place):
     for value in (-1.0, np.nan):
@@ -555,6 +577,9 @@ def test_penalties_of_no_matrix(place):
             arguments = np.ones((7, 2)), np.ones(7), 7, 0.1, 0.2, np.empty(number)
             assert not compiled("penalized_figures")(matrix, *arguments)
             assert not in_numpy("penalized_figures")(matrix, *arguments)
+        arguments = np.ones((7, 2)), np.empty((2, 7)), np.zeros((7, 7))
+        assert not compiled("invert_factor")(matrix, *arguments)
+        assert not in_numpy("invert_factor")(matrix, *arguments)
 
 
 @pytest.mark.parametrize("radius", [0, 2.5])
@@ -820,6 +845,10 @@ class TestSplineArguments:
             ("penalized_figures", {"size": 7}, "size must be from 0 to 6, got 7"),
             ("penalized_figures", {"size": -1}, "size must be from 0 to 6, got -1"),
             ("penalized_figures", {"figures": np.ones(3)}, "2 or 14 numbers, got 3"),
+            ("invert_factor", {"matrix": np.ones((6, 5))}, "matrix must have the shape"),
+            ("invert_factor", {"right": np.ones((6, 1))}, "right must have the shape"),
+            ("invert_factor", {"half": np.ones((6, 2))}, "half must have the shape"),
+            ("invert_factor", {"upper": np.ones((5, 6))}, "upper must have the shape"),
         ],
     )
     def test_fits(self, name, arguments, words):
@@ -827,6 +856,9 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "invert_factor":
+            plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "half": np.ones((2, 6))}
+            plain |= {"upper": np.zeros((6, 6))}
         elif name == "spline_sums":
             plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
         elif name == "penalized_figures":

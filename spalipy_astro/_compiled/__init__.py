@@ -27,6 +27,7 @@ __all__ = [
     "form_patterns",
     "interpolate_part",
     "interpolate_tile",
+    "invert_factor",
     "level_squares",
     "list_points",
     "mesh_row",
@@ -77,6 +78,7 @@ source_extent = choose("_resampling", "source_extent")
 spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
+invert_factor = choose("_splines", "invert_factor")
 penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")
