@@ -84,16 +84,18 @@ def covered_fraction(
     template_shape: tuple[float, ...],
 ) -> float:
     """Return the share of the overlap of both frames that lies inside the hull of points."""
-    x, y = spread(template_shape, 64)
+    x, y = (t.reshape(64, 64) for t in spread(template_shape, 64))
     source_x, source_y = backward(x, y)
     overlap = inside(source_x, source_y, (int(source_shape[0]), int(source_shape[1])))
     if not overlap.any() or not has_hull(points):
         return 0.0
-    held = np.ones(np.count_nonzero(overlap), bool)
+    held = overlap.copy()
     corners = hull(points)
     for one, two in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        held &= _cross(one, two, (x[overlap], y[overlap])) >= 0
-    return float(np.mean(held))
+        # `_cross` >= 0, of which either term is that of a row or of a column
+        along = (two[0] - one[0]) * (y[:, :1] - one[1])
+        held &= along >= (two[1] - one[1]) * (x[:1] - one[0])
+    return float(np.count_nonzero(held) / np.count_nonzero(overlap))
 
 
 def _cross(one: Any, two: Any, point: Any) -> Any:

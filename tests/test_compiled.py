@@ -22,6 +22,7 @@ from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
+from spalipy_astro.resampling._pixelmap import PixelMap, Tile
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
@@ -35,14 +36,16 @@ MODULES = {
         "psf_equations",
         "strip_peaks",
     ],
-    "_matching": ["equal_codes", "witness_scores"],
+    "_matching": ["count_on_lines", "equal_codes", "witness_scores"],
     "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
         "average_tile",
         "flags_tile",
+        "interpolate_part",
         "interpolate_tile",
         "source_extent",
+        "spline_extent",
         "spline_tile",
     ],
     "_splines": [
@@ -50,6 +53,7 @@ MODULES = {
         "spline_basis",
         "spline_equations",
         "spline_points",
+        "spline_sums",
         "spline_variance",
     ],
 }
@@ -58,6 +62,7 @@ TOLERANCES = {
     "mesh_row": {"rtol": 1e-3},
     "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
+    "spline_extent": {"rtol": 1e-12, "atol": 1e-12},
     "strip_peaks": {"rtol": 1e-5},
     "witness_scores": {"rtol": 1e-11, "atol": 1e-11},
 }
@@ -204,6 +209,22 @@ def test_equal_codes(twins, number, spread):
     assert _compiled.equal_codes(cells, none, radius, few, few.copy(), some) == 0
 
 
+@pytest.mark.parametrize("number", [0, 1, 2, 70])
+def test_points_near_lines(twins, number):
+    rng = np.random.default_rng(12)
+    x, y = rng.uniform(0, 300, (2, number))
+    x[:9] = 20 * np.arange(9)[:number]
+    y[:9] = 0.7 * x[:9] + 50
+    counts = np.empty(number * (number - 1) // 2, np.int64)
+    _compiled.count_on_lines(x, y, 1.5, 50.0, counts)
+    assert twins["count_on_lines"] == 1
+    if number > 9:
+        assert counts[0] == -1  # too close
+        on_the_line = [int(np.count_nonzero(np.abs(y - 0.7 * x - 50) < 1.5 * np.hypot(1, 0.7)))]
+        assert counts[3:8].tolist() == 5 * on_the_line
+        assert on_the_line[0] >= 9
+
+
 @pytest.mark.parametrize("shares", [(0.5,), (0.5, 0.8, 0.95)])
 @pytest.mark.parametrize("kind", ["field", "cluster", "row", "one"])
 def test_witnesses(twins, kind, shares):
@@ -297,9 +318,52 @@ def test_resampling(twins, field, method, dtype, scale):
     # one thread: what others write meanwhile would be in one of the copies alone
     out = resample(source, spline | turned, method=method, shape=shape, n_threads=1)
     assert 0.01 < out.mask.mean() < 0.9
-    assert twins["interpolate_tile"]
-    assert twins["spline_tile"]
-    assert bool(twins["average_tile"]) == (scale < 1 and method != "nearest")
+    averaged = scale < 1 and method != "nearest"
+    assert bool(twins["interpolate_part"]) != averaged
+    assert bool(twins["spline_extent"]) != averaged
+    assert bool(twins["interpolate_tile"]) == bool(twins["average_tile"]) == averaged
+    assert bool(twins["spline_tile"]) == (method != "nearest")
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3, 5])
+def test_parts_of_grids(twins, field, degree):
+    """Wider than what is found at once, beyond the ends of the spline, in any part."""
+    model = AffineTransformation2D(np.array([[0.6, 0.1], [-0.1, 0.9]]), [-20, 35])
+    if degree:
+        coefficients = np.random.default_rng(3).normal(0, 2, (2, 9, 12))
+        bounds = (30, 500), (2, 9)
+        model = SplineDistortion2D(*coefficients, bounds=bounds, degree=degree) | model
+    pixelmap = PixelMap(model, (11, 541), (3, -2))
+    x, y = pixelmap.tile(Tile(0, 0, 11, 541))
+    u, v = model(*np.meshgrid(np.arange(2.0, 545), np.arange(-3.0, 10)))
+    np.testing.assert_allclose((x, y), (u, v), rtol=0, atol=1e-11)
+    tables = _tables("bicubic", np.dtype(np.float32))
+    none = np.empty((0, 0))
+    window = np.full((1, 400, 460), np.nan, np.float32)
+    window[0, 100:310, 100:360] = field
+    source = window.reshape(1, -1), (none, none, 1.0), (-100, -100, 460), (260, 210)
+    empty = np.empty((0, 0, 0))
+    others = empty.astype(bool), empty.astype(np.float32), empty
+    outs = np.zeros((2, 1, 11, 541), np.float32)
+    rule = True, 0.5, np.nan, "std"
+    _compiled.interpolate_tile(source, x, y, tables, rule, (0, 0), (outs[0], *others))
+    for tile in (Tile(0, 0, 11, 517), Tile(2, 517, 9, 24), Tile(0, 517, 2, 24)):
+        _compiled.interpolate_part(
+            source, pixelmap.grid, tile.part, tables, rule, (outs[1], *others)
+        )
+        x_min, x_max, y_min, y_max = pixelmap.extent(tile)
+        rows, columns = (
+            slice(start, start + size + 2)
+            for start, size in zip(tile.part[:2], tile.part[2:], strict=True)
+        )
+        some = x[rows, columns], y[rows, columns]
+        assert x_min <= some[0].min() <= some[0].max() <= x_max
+        assert y_min <= some[1].min() <= some[1].max() <= y_max
+        if degree == 0:
+            box = some[0].min(), some[0].max(), some[1].min(), some[1].max()
+            np.testing.assert_allclose(box, (x_min, x_max, y_min, y_max), atol=1e-5)
+    np.testing.assert_array_equal(*outs)
+    assert 0.2 < np.isfinite(outs).mean() < 0.9
 
 
 @pytest.mark.parametrize("n", [0, 1, 300])
@@ -357,14 +421,18 @@ def test_fits_of_splines(twins, degree):
     np.testing.assert_allclose(matrix, weighted.T @ functions[counted], atol=1e-12)
     np.testing.assert_allclose(right, weighted.T @ values[counted], atol=1e-12)
     np.testing.assert_array_equal(matrix, matrix.T)
+    sums = spline.sums(*(t[counted] for t in (x, y, weights[:, np.newaxis] * values)))
+    np.testing.assert_allclose(sums, right, atol=1e-12)
     factor = rng.normal(size=(88, 5))
     variance = spline.variance(x, y, factor @ factor.T)
     np.testing.assert_allclose(variance, np.sum((functions @ factor) ** 2, axis=1), rtol=1e-10)
-    assert twins["spline_equations"] == twins["spline_variance"] == 1
+    for name in ("spline_equations", "spline_sums", "spline_variance"):
+        assert twins[name] == 1
     none = np.empty(0)
     matrix, right = spline.normal_equations(none, none, np.empty((0, 2)), none)
     assert not matrix.any()
     assert not right.any()
+    assert not spline.sums(none, none, np.empty((0, 2))).any()
     assert spline.variance(none, none, matrix).shape == (0,)
 
 
@@ -471,6 +539,14 @@ class TestMatchingArguments:
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
             compiled("equal_codes")(cells, *others)
+
+    @pytest.mark.parametrize(
+        ("y", "counts", "name"),
+        [(np.ones(3), np.empty(6), "y"), (np.ones(4), np.empty(5), "counts")],
+    )
+    def test_lines(self, y, counts, name):
+        with pytest.raises(ValueError, match=f"{name} must have the shape"):
+            compiled("count_on_lines")(np.ones(4), y, 1.0, 0.0, counts.astype(np.int64))
 
     @pytest.mark.parametrize(
         ("name", "value", "error"),
@@ -586,6 +662,8 @@ class TestSplineArguments:
             ("spline_equations", {"matrix": np.ones((36, 35))}, "matrix must have the shape"),
             ("spline_equations", {"right": np.ones((36, 3))}, "right must have the shape"),
             ("spline_equations", {"along_y": (6, 0.0, 2.0, np.eye(3), np.ones((2, 3)))}, "order"),
+            ("spline_sums", {"values": np.ones((4, 2))}, "values must have the shape"),
+            ("spline_sums", {"out": np.ones((36, 3))}, "out must have the shape"),
             ("spline_variance", {"y": np.ones(4)}, "y must have the shape"),
             ("spline_variance", {"covariance": np.ones((36, 35))}, "covariance must have"),
             ("spline_variance", {"out": np.ones(4)}, "out must have the shape"),
@@ -601,6 +679,8 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "spline_sums":
+            plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
         elif name == "penalized_figures":
             plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "roughness": np.ones(6)}
             plain |= {"size": 5, "low": 1.0, "high": 1.0, "figures": np.empty(14)}
@@ -766,6 +846,59 @@ class TestArguments:
     def test_tile_beyond_arrays(self, change, error, message):
         with pytest.raises(error, match=message):
             self.tile(**change)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({}, None, ""),
+            ({"part": (0, 0, 4, 3)}, ValueError, "part must lie within the grid of 3 x 4 pixels"),
+            ({"part": (1, 0, 3, 4)}, ValueError, r"pixels, got \(1, 0, 3, 4\)"),
+            ({"part": (0, -1, 3, 4)}, ValueError, "part must lie within"),
+            ({"first": np.array([0, 1, 1, 2, 0, 0])}, IndexError, "outside of the arrays"),
+            ({"first": np.array([-1, 0, 0, 0, 0, 0])}, IndexError, "outside of the arrays"),
+            ({"first": np.zeros(5, int)}, ValueError, r"along_x\[1\] must have the shape \(6,\)"),
+            ({"weights": np.ones((3, 6))}, ValueError, "both axes must have the same order"),
+            ({"coeff_y": np.ones((2, 4))}, ValueError, "coeff_y must have the shape"),
+            ({"matrix": np.ones((1, 2))}, ValueError, "matrix must have the shape"),
+            ({"shift": np.ones(3)}, ValueError, "shift must have the shape"),
+        ],
+    )
+    def test_grid_beyond_arrays(self, change, error, message):
+        """A map onto the middle of a window, under all loops that take a grid."""
+        own = {
+            "first": np.zeros(6, int),
+            "weights": np.full((2, 6), 0.5),
+            "coeff_y": np.full((2, 3), 4.0),
+            "matrix": np.eye(2),
+            "shift": np.zeros(2),
+            "part": (0, 0, 3, 4),
+        } | change
+        along_x = np.arange(6.0), own["first"], own["weights"]
+        along_y = np.arange(5.0), np.zeros(5, int), np.full((2, 5), 0.5)
+        affine = own["matrix"], own["shift"]
+        grid = (along_x, along_y, np.full((2, 3), 3.0), own["coeff_y"], *affine)
+        out, box, places = np.zeros((1, 3, 4), np.float32), np.empty(4), np.empty((2, 5, 6))
+        block, none = np.ones((1, 240), np.float32), np.empty((0, 0))
+        source = block, (none, none, 1.0), (0, 0, 16), (16, 15)
+        rule, kernel = (False, 0.5, np.nan, "std"), _tables("bicubic", np.dtype(np.float32))
+        empty = np.empty((0, 0, 0))
+        outputs = out, empty.astype(bool), empty.astype(np.float32), empty
+        calls = [
+            lambda: compiled("interpolate_part")(source, grid, own["part"], kernel, rule, outputs),
+            lambda: compiled("spline_extent")(grid, own["part"], box),
+        ]
+        if "part" not in change:
+            calls.append(lambda: compiled("spline_tile")(grid, *places))
+        for call in calls:
+            if error is None:
+                call()
+            else:
+                with pytest.raises(error, match=message):
+                    call()
+        if error is None:
+            np.testing.assert_allclose(out, 1, rtol=1e-6)
+            np.testing.assert_allclose(box, [3, 8, 4, 8], atol=1e-7)
+            np.testing.assert_allclose(places[:, 2, 3], [6, 6])
 
     def test_no_pixels(self):
         empty = np.empty((2, 2))

@@ -14,6 +14,7 @@ __all__ = [
     "accept_uncertainties",
     "average_tile",
     "bright_lines",
+    "count_on_lines",
     "count_points",
     "cut_squares",
     "difference_widths",
@@ -21,6 +22,7 @@ __all__ = [
     "find_neighbors",
     "fit_batch",
     "flags_tile",
+    "interpolate_part",
     "interpolate_tile",
     "list_points",
     "mesh_row",
@@ -30,7 +32,9 @@ __all__ = [
     "source_extent",
     "spline_basis",
     "spline_equations",
+    "spline_extent",
     "spline_points",
+    "spline_sums",
     "spline_tile",
     "spline_variance",
     "strip_peaks",
@@ -46,6 +50,7 @@ mesh_row = choose("_detection", "mesh_row")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 
+count_on_lines = choose("_matching", "count_on_lines")
 equal_codes = choose("_matching", "equal_codes")
 witness_scores = choose("_matching", "witness_scores")
 
@@ -56,12 +61,15 @@ nearest_points = choose("_neighbors", "nearest_points")
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")
 flags_tile = choose("_resampling", "flags_tile")
+interpolate_part = choose("_resampling", "interpolate_part")
 interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
+spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
 penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")
 spline_points = choose("_splines", "spline_points")
+spline_sums = choose("_splines", "spline_sums")
 spline_variance = choose("_splines", "spline_variance")

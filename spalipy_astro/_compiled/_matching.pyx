@@ -31,6 +31,8 @@ cdef extern from "src/matching.h" nogil:
     int c_witness_scores "witness_scores"(
         const Cells *, const Court *, const double *, const int64_t *, Py_ssize_t,
         const int64_t *, Py_ssize_t, Py_ssize_t, double *)
+    void c_count_on_lines "count_on_lines"(
+        const double *, const double *, Py_ssize_t, double, double, int64_t *)
 
 
 cdef tuple DOUBLE = ("float64",)
@@ -129,3 +131,18 @@ def witness_scores(
             &known, &court, <const double *>maps.buf, <const int64_t *>asked.buf, asked.shape[1],
             <const int64_t *>own.buf, own.shape[1], result.shape[0], <double *>result.buf)
     check(status, "witnesses")
+
+
+def count_on_lines(object x, object y, double width, double shortest, object counts):
+    """Count the points near the line through each two of them; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *across = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *up = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *out = arrays.take(counts, "counts", INTEGER, 1, writable=True)
+    cdef Py_ssize_t n = across.shape[0]
+    expect(up, "y", (n,))
+    expect(out, "counts", (n * (n - 1) // 2,))
+    with nogil:
+        c_count_on_lines(
+            <const double *>across.buf, <const double *>up.buf, n, width, shortest,
+            <int64_t *>out.buf)

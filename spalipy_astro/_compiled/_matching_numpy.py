@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["equal_codes", "witness_scores"]
+__all__ = ["count_on_lines", "equal_codes", "witness_scores"]
 
 Array = NDArray[Any]
 Cells = tuple[Array, Array, Array, float, float, float, int]
@@ -103,3 +103,28 @@ def witness_scores(
     match[silent] = 1.0
     sums = [np.log(share + (1 - share) * match).sum(axis=1) for share in shares]
     scores[:] = np.max(sums, axis=0)
+
+
+def count_on_lines(x: Array, y: Array, width: float, shortest: float, counts: Array) -> None:
+    """
+    Count the points that lie near the straight line through each two of them.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+    width : float
+        From the line, either side.
+    shortest : float
+        Two points that are no farther apart have no direction.
+    counts : (N (N - 1) / 2,) array of int64
+        For points 0 and 1, 0 and 2 and so on; -1 where there is no direction.
+    """
+    first, second = np.triu_indices(len(x), 1)
+    dx, dy = x[second] - x[first], y[second] - y[first]
+    size = np.sqrt(dx * dx + dy * dy)
+    counts[:] = -1
+    long = size > shortest
+    across, up = -dy[long] / size[long], dx[long] / size[long]
+    start = across * x[first[long]] + up * y[first[long]]
+    distance = np.outer(across, x) + np.outer(up, y) - start[:, np.newaxis]
+    counts[long] = np.count_nonzero(np.abs(distance) < width, axis=1)

@@ -21,6 +21,9 @@ cdef extern from "src/splines.h" nogil:
     int c_spline_equations "spline_equations"(
         const Basis *, const Basis *, const double *, const double *, const double *, Py_ssize_t,
         const double *, Py_ssize_t, double *, double *)
+    void c_spline_sums "spline_sums"(
+        const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
+        Py_ssize_t, double *)
     void c_spline_variance "spline_variance"(
         const Basis *, const Basis *, const double *, const double *, Py_ssize_t, const double *,
         double *)
@@ -146,6 +149,24 @@ def spline_equations(
             <const double *>factors.buf, xs.shape[0], <const double *>given.buf, given.shape[1],
             <double *>sums.buf, <double *>sides.buf)
     check(status, "spline_equations")
+
+
+def spline_sums(object x, object y, tuple along_x, tuple along_y, object values, object out):
+    """Sum up values times functions of a basis; see `spalipy_astro._compiled`."""
+    cdef Basis basis_x, basis_y
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *given = arrays.take(values, "values", DOUBLE, 2)
+    cdef Py_buffer *sums = arrays.take(out, "out", DOUBLE, 2, writable=True)
+    set_bases(&basis_x, &basis_y, arrays, along_x, along_y)
+    expect(ys, "y", (xs.shape[0],))
+    expect(given, "values", (xs.shape[0], None))
+    expect(sums, "out", (basis_x.number * basis_y.number, given.shape[1]))
+    with nogil:
+        c_spline_sums(
+            &basis_x, &basis_y, <const double *>xs.buf, <const double *>ys.buf, xs.shape[0],
+            <const double *>given.buf, given.shape[1], <double *>sums.buf)
 
 
 def spline_variance(

@@ -18,6 +18,7 @@ __all__ = [
     "spline_basis",
     "spline_equations",
     "spline_points",
+    "spline_sums",
     "spline_variance",
 ]
 
@@ -162,6 +163,27 @@ def spline_equations(
             there = places + row * along_x[0] + column
             matrix[there[:, np.newaxis], there] += cells[row, column, :, :number]
             right[there] += cells[row, column, :, number:]
+
+
+def spline_sums(
+    x: Array, y: Array, along_x: Basis, along_y: Basis, values: Array, out: Array
+) -> None:
+    """
+    Sum up values at points, times each function there.
+
+    Parameters
+    ----------
+    x, y : (N,) arrays
+        The points, finite.
+    along_x, along_y : (number, low, step, pieces, slopes)
+        The bases, as for `spline_basis`, of the same order.
+    values : (N, K) array
+    out : (n_y * n_x, K) array
+    """
+    functions, left, low = _functions(x, y, along_x, along_y)
+    rows = _places(along_x) + (low * along_x[0] + left)[:, np.newaxis]
+    out[...] = 0.0
+    np.add.at(out, rows, functions.T[:, :, np.newaxis] * values[:, np.newaxis])
 
 
 def spline_variance(

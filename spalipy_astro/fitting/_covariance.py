@@ -94,12 +94,12 @@ def covariance_of(
     Covariance
     """
     space, used, sigma2 = design.space, pairs.used, pairs.sigma2
-    weights = np.where(used, 1 / sigma2, 0.0)
+    weights = np.where(used, 1 / sigma2, 0.0)[:, np.newaxis]
     terms = bending_terms(space.bounds, pairs.points)
     missed = bending_of(pairs, terms, residuals)
     unit = posterior.factor / np.sqrt(posterior.noise)
     # What the fit makes of the polynomials is no error of it.
-    followed = unit @ (unit.T @ design.normal_equations(terms, weights)[1])
+    followed = unit @ (unit.T @ design.sums(weights * terms))
     measured = max(2 * int(np.count_nonzero(used)) - PARAMETERS[kind], 0)
     count, factor = pairs.noise_prior
     noise = posterior.noise

@@ -189,3 +189,7 @@ class Design:
     ) -> tuple[FloatArray, FloatArray]:
         """Return matrix, shape (size, size), and right-hand side, (size, K), of least squares."""
         return self._spline.normal_equations(self._x, self._y, values, weights)
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """Return the sums of values, shape (N, K), times each function: shape (size, K)."""
+        return self._spline.sums(self._x, self._y, values)

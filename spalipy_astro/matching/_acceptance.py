@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spalipy_astro import _compiled
 from spalipy_astro.fitting import fit_linear
 from spalipy_astro.matching._bounds import Bounds
 from spalipy_astro.matching._growth import Growth
@@ -22,6 +23,7 @@ _ANISOTROPY = 1.25  # ratio of a map's largest to smallest scale: no camera's is
 _FEW = 6  # matches below which an affine map would follow the noise
 _SAMPLE = 64  # matched stars whose lines are looked at
 _LINE_WIDTH = 1.5  # px from a line, either side
+_SHORTEST = 8 * _LINE_WIDTH  # two points that are closer show no direction
 _CHANCE = 1e-3  # expected number of lines that chance would make
 _STILL = 0.5  # px: rms motion of what stands still on the detector
 _COMMON = 0.2  # share of pairs in common from which two results are one transform
@@ -159,26 +161,24 @@ def _on_few_lines(xy: FloatArray) -> BoolArray:
     m = len(points)
     length = float(np.hypot(*np.ptp(xy, axis=0)))
     area = max(float(np.prod(np.ptp(xy, axis=0))), length * _LINE_WIDTH)
-    first, second = np.triu_indices(m, 1)
-    along = points[second] - points[first]
-    size = np.hypot(*along.T)
-    keep = size > 8 * _LINE_WIDTH  # shorter ones have no direction
-    first, along, size = first[keep], along[keep], size[keep]
-    if not len(first):
+    counts = np.empty(m * (m - 1) // 2, dtype=np.int64)
+    x, y = np.ascontiguousarray(points.T)
+    _compiled.count_on_lines(x, y, _LINE_WIDTH, _SHORTEST, counts)
+    number = np.count_nonzero(counts >= 0)
+    if not number:
         return np.zeros(n, bool)
-    normal = np.column_stack((-along[:, 1], along[:, 0])) / size[:, np.newaxis]
-    start = np.sum(normal * points[first], axis=1)
-    distance = normal @ points.T
-    distance -= start[:, np.newaxis]
-    count = np.count_nonzero(np.abs(distance, out=distance) < _LINE_WIDTH, axis=1)
     mean = (m - 2) * min(2 * _LINE_WIDTH * length / area, 1.0)
-    surplus = len(size) * _at_least(mean)[count - 2] < _CHANCE
-    lines = np.flatnonzero(surplus & (count >= 4))
+    surplus = number * _at_least(mean)[np.maximum(counts - 2, 0)] < _CHANCE
+    lines = np.flatnonzero(surplus & (counts >= 4))
     if not len(lines):
         return np.zeros(n, bool)
-    distance = np.abs(normal[lines] @ xy.T - start[lines, np.newaxis]) < _LINE_WIDTH
+    first, second = (ends[lines] for ends in np.triu_indices(m, 1))
+    along = points[second] - points[first]
+    normal = np.column_stack((-along[:, 1], along[:, 0])) / np.hypot(*along.T)[:, np.newaxis]
+    start = np.sum(normal * points[first], axis=1)
+    distance = np.abs(normal @ xy.T - start[:, np.newaxis]) < _LINE_WIDTH
     # of a point's lines, the angle between the most different two
-    twice = np.exp(2j * np.arctan2(along[lines, 1], along[lines, 0]))
+    twice = np.exp(2j * np.arctan2(along[:, 1], along[:, 0]))
     mean_direction = np.abs(twice @ distance) / np.maximum(distance.sum(axis=0), 1)
     return distance.any(axis=0) & (mean_direction > np.cos(np.deg2rad(20)))
 

@@ -278,6 +278,26 @@ class TensorSpline:
         _compiled.spline_equations(*self._points(x, y), *arrays, matrix, right)
         return matrix, right
 
+    def sums(self, x: FloatArray, y: FloatArray, values: FloatArray) -> FloatArray:
+        """
+        Sum up values at points, times each function of the basis there.
+
+        Parameters
+        ----------
+        x, y : ndarray, shape (N,)
+            Scattered points.
+        values : ndarray, shape (N, K)
+
+        Returns
+        -------
+        ndarray, shape (n_y * n_x, K)
+            The right-hand side of `normal_equations`, of values times their weights.
+        """
+        out = np.empty((self.shape[0] * self.shape[1], values.shape[1]))
+        weighted = np.ascontiguousarray(values, dtype=float)
+        _compiled.spline_sums(*self._points(x, y), weighted, out)
+        return out
+
     def variance(self, x: FloatArray, y: FloatArray, covariance: FloatArray) -> FloatArray:
         """
         Return the variance, shape (N,), of splines whose coefficients have a covariance.

@@ -21,6 +21,7 @@ from spalipy_astro.resampling._tiles import (
     for_each,
     source_window,
     variance_unit,
+    window_around,
 )
 
 __all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
@@ -28,6 +29,7 @@ __all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
 FloatArray = NDArray[np.floating[Any]]
 
 _BLOCK = 1 << 22  # source pixels in memory at once, for each thread
+_LOOSE = 8  # a window of more times the pixels of its tile is found again, from their positions
 _SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
 _LINE = 64  # bytes of the cache at once
 _MOST_STEPS = 64  # for each output pixel; still larger ones are not averaged over in full
@@ -99,9 +101,21 @@ def _with_changes(table: FloatArray, dtype: Any) -> NDArray[Any]:
 
 def plan_tile(
     pixelmap: PixelMap, tile: Tile, frame: tuple[int, int], options: Options
-) -> tuple[Positions, Positions | None, Window | None]:
-    """Return the source positions of a tile, those to average over, and the window it needs."""
+) -> tuple[Positions | None, Positions | None, Window | None]:
+    """
+    Return the source positions of a tile, those to average over, and the window it needs.
+
+    There are no positions where compiled code finds them: they need not go through memory.
+    """
     kernel, steps = kernel_of(options.method), options.steps
+    if steps == (1, 1):
+        x_min, x_max, y_min, y_max = pixelmap.extent(tile)
+        if np.isfinite(x_max - x_min + y_max - y_min):
+            right, top = frame[0] - 0.5, frame[1] - 0.5
+            edges = max(x_min, -0.5), min(x_max, right), max(y_min, -0.5), min(y_max, top)
+            window = window_around(edges, kernel.radius)
+            if window is None or window.size <= _LOOSE * (tile.rows + 8) * (tile.columns + 8):
+                return None, None, window
     positions = pixelmap.tile(tile)
     window = source_window(positions, frame, kernel.radius)
     if steps == (1, 1) or window is None:
@@ -155,7 +169,7 @@ class _Interpolator:
         tile: Tile,
         some: slice,
         window: Window,
-        positions: Positions,
+        positions: Positions | None,
         fine: Positions | None,
     ) -> None:
         """Interpolate some of the planes, or average what is interpolated at finer steps."""
@@ -168,7 +182,10 @@ class _Interpolator:
         rule = options.conserve_flux, least, fill, self._planes.kind
         box = tile.row, tile.column
         outputs = self.out[some], self.bad[some], self.footprint[some], self.spread[some]
-        if fine is None:
+        if positions is None:
+            grid = self._pixelmap.grid
+            _compiled.interpolate_part(source, grid, tile.part, kernel, rule, outputs)
+        elif fine is None:
             _compiled.interpolate_tile(source, *positions, kernel, rule, box, outputs)
         else:
             values = self._interpolate_finely(source, fine, kernel)

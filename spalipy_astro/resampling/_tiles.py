@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import frexp
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ __all__ = [
     "source_window",
     "to_variance",
     "variance_unit",
+    "window_around",
 ]
 
 FloatArray = NDArray[np.floating[Any]]
@@ -190,8 +191,13 @@ def source_window(positions: Positions, frame: tuple[int, int], radius: float) -
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
     extent = np.empty(4)
     _compiled.source_extent(*positions, frame, extent)
-    x_min, x_max, y_min, y_max = extent.tolist()
-    if x_max < x_min:
+    return window_around(extent.tolist(), radius)
+
+
+def window_around(extent: Sequence[float], radius: float) -> Window | None:
+    """Window that kernels of a radius need within a box of positions; None for one without."""
+    x_min, x_max, y_min, y_max = extent
+    if x_max < x_min or y_max < y_min:
         return None
     # two more columns: the spare lanes of the vector instructions read them
     return Window(

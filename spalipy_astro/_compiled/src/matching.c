@@ -173,3 +173,21 @@ int witness_scores(
     }
     return DONE;
 }
+
+/*
+ * Count the points near the straight line through each two of them, first by first; -1 where these
+ * are too close to each other to have a direction.
+ */
+CLONES void count_on_lines(
+    const double *x, const double *y, ptrdiff_t n, double width, double shortest, int64_t *counts)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = i + 1; j < n; j++) {
+            const double dx = x[j] - x[i], dy = y[j] - y[i], size = sqrt(dx * dx + dy * dy);
+            const double across = -dy / size, up = dx / size, start = across * x[i] + up * y[i];
+            int64_t near = 0;
+            for (ptrdiff_t k = 0; k < n; k++)
+                near += fabs(across * x[k] + up * y[k] - start) < width;
+            *counts++ = size > shortest ? near : -1;
+        }
+}

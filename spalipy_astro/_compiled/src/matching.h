@@ -39,4 +39,8 @@ int witness_scores(
     const Cells *cells, const Court *court, const double *similarity, const int64_t *witnesses,
     ptrdiff_t number, const int64_t *pattern, ptrdiff_t k, ptrdiff_t n, double *scores);
 
+void count_on_lines(
+    const double *x, const double *y, ptrdiff_t n, double width, double shortest,
+    int64_t *counts);
+
 #endif

@@ -229,6 +229,40 @@ int spline_equations(
     return DONE;
 }
 
+INLINE void sums_at(
+    const Basis *along_x, const Basis *along_y, ptrdiff_t order, const double *RESTRICT x,
+    const double *RESTRICT y, ptrdiff_t size, const double *RESTRICT values, ptrdiff_t columns,
+    double *RESTRICT out)
+{
+    const ptrdiff_t across = along_x->number;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        double functions[MOST_FUNCTIONS * MOST_FUNCTIONS];
+        ptrdiff_t left, low;
+        functions_at(along_x, along_y, order, x[i], y[i], functions, &left, &low);
+        for (ptrdiff_t r = 0; r < order * order; r++) {
+            double *RESTRICT row
+                = out + ((low + r / order) * across + left + r % order) * columns;
+            for (ptrdiff_t k = 0; k < columns; k++)
+                row[k] += functions[r] * values[i * columns + k];
+        }
+    }
+}
+
+CLONES
+void spline_sums(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
+    const double *values, ptrdiff_t columns, double *out)
+{
+    for (ptrdiff_t k = 0; k < along_x->number * along_y->number * columns; k++)
+        out[k] = 0;
+    if (along_x->order == 6)
+        sums_at(along_x, along_y, 6, x, y, size, values, columns, out);
+    else if (along_x->order == 4)
+        sums_at(along_x, along_y, 4, x, y, size, values, columns, out);
+    else
+        sums_at(along_x, along_y, along_x->order, x, y, size, values, columns, out);
+}
+
 INLINE void variance_at(
     const Basis *along_x, const Basis *along_y, ptrdiff_t order, const double *RESTRICT x,
     const double *RESTRICT y, ptrdiff_t size, const double *RESTRICT covariance,

@@ -38,6 +38,11 @@ int spline_equations(
     const double *roots, ptrdiff_t size, const double *values, ptrdiff_t columns, double *matrix,
     double *right);
 
+/* Sums of values (size, columns) at points, times each function there: out (all, columns). */
+void spline_sums(
+    const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
+    const double *values, ptrdiff_t columns, double *out);
+
 /* Variance (size) of splines whose coefficients have a covariance (all, all), symmetric. */
 void spline_variance(
     const Basis *along_x, const Basis *along_y, const double *x, const double *y, ptrdiff_t size,
