@@ -32,7 +32,9 @@ MODULES = {
         "difference_widths",
         "find_neighbors",
         "fit_batch",
+        "level_squares",
         "mesh_row",
+        "mesh_values",
         "psf_equations",
         "strip_peaks",
     ],
@@ -287,6 +289,44 @@ def test_squares(twins, kind):
     np.testing.assert_array_equal(squares[3, :, 3:], image[1:6, :2])
     assert not squares[1, :2].any()
     assert not squares[4:].any()
+
+
+@pytest.mark.parametrize("saturation", [5.0, np.inf])
+def test_levels_of_squares(twins, saturation):
+    """The same bits; bad and saturated pixels are NaN, and infinite ones are not saturated."""
+    squares = np.random.default_rng(2).normal(3, 2, (7, 5, 5)).astype(np.float32)
+    squares[1, 2, 3], squares[2, 0, 0], squares[2, 4, 4] = np.nan, np.inf, -np.inf
+    squares[3, 1, 1], squares[3, 1, 2] = 5, np.nextafter(np.float32(5), np.float32(0))
+    level, before = np.linspace(-1, 1, 7).astype(np.float32), squares.copy()
+    saturated = np.empty(squares.shape, bool)
+    _compiled.level_squares(squares, level, saturation, saturated)
+    assert saturated[3, 1, 1] == (saturation == 5)
+    assert not saturated[3, 1, 2]
+    assert saturated.any() == (saturation == 5)
+    assert np.isnan(squares[[1, 2, 2], [2, 0, 4], [3, 0, 4]]).all()
+    expected = np.where(saturated | ~np.isfinite(before), np.nan, before - level[:, None, None])
+    np.testing.assert_array_equal(squares, expected)
+    _compiled.level_squares(squares[:0], level[:0], saturation, saturated[:0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 1), (2, 2), (5, 7)])
+def test_values_of_a_mesh(twins, shape):
+    """The same bits: at the centers of cells as they are, flat beyond them, linear between them."""
+    rng = np.random.default_rng(3)
+    mesh, other = rng.normal(100, 5, (2, *shape)).astype(np.float32)
+    x = np.append(rng.uniform(-50, 300, 200), [-1e9, 1e9, 15.5, 19.5])
+    y = np.append(rng.uniform(-50, 300, 200), [1e9, -1e9, 12.0, 9.5])
+    out, second = np.empty((2, len(x)))
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x, y, out, second)
+    corners = [mesh[-1, 0], mesh[0, -1]]
+    assert out[-4:-2].tolist() == pytest.approx(corners)
+    expected = mesh[0, 0] + 0.125 * (mesh[min(1, shape[0] - 1), 0] - mesh[0, 0])
+    assert out[-2] == pytest.approx(expected)
+    expected = mesh[0, 0] + 0.125 * (mesh[0, min(1, shape[1] - 1)] - mesh[0, 0])
+    assert out[-1] == pytest.approx(expected)
+    assert second.min() >= other.min()
+    assert second.max() <= other.max()
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x[:0], y[:0], out[:0], second[:0])
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
@@ -771,6 +811,29 @@ class TestArguments:
             cut(image[0], place, place, np.zeros((2, 5, 5)))
         with pytest.raises(TypeError, match="image must be a numpy array, got list"):
             cut([1], place, place, np.zeros((2, 5, 5)))
+
+    def test_levels(self):
+        squares, full = np.zeros((2, 5, 5), np.float32), np.zeros((2, 5, 5), bool)
+        level, subtract = np.zeros(2, np.float32), compiled("level_squares")
+        with pytest.raises(ValueError, match=r"level must have the shape \(2,\), got \(1,\)"):
+            subtract(squares, level[:1], 1.0, full)
+        with pytest.raises(ValueError, match=r"saturated must have the shape \(2, 5, 5\)"):
+            subtract(squares, level, 1.0, full[:1])
+        with pytest.raises(TypeError, match="saturated must be of type bool, got uint8"):
+            subtract(squares, level, 1.0, full.view(np.uint8))
+
+    def test_mesh(self):
+        mesh, x, values = np.zeros((3, 4), np.float32), np.zeros(2), compiled("mesh_values")
+        for cell, empty in (((0.0, 1.0), mesh), ((1.0, np.nan), mesh), ((1.0, 1.0), mesh[:0])):
+            with pytest.raises(ValueError, match="a mesh has cells with sides, got the shape"):
+                values(empty, empty, cell, x, x, x.copy(), x.copy())
+        with pytest.raises(ValueError, match=r"noise must have the shape \(3, 4\), got \(2, 4\)"):
+            values(mesh, mesh[:2], (1.0, 1.0), x, x, x.copy(), x.copy())
+        for place in range(3):
+            arrays = [x, x.copy(), x.copy()]
+            arrays[place] = np.zeros(3)
+            with pytest.raises(ValueError, match=r"must have the shape \(2,\), got \(3,\)"):
+                values(mesh, mesh, (1.0, 1.0), x, *arrays)
 
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):

@@ -24,8 +24,10 @@ __all__ = [
     "flags_tile",
     "interpolate_part",
     "interpolate_tile",
+    "level_squares",
     "list_points",
     "mesh_row",
+    "mesh_values",
     "nearest_points",
     "penalized_figures",
     "psf_equations",
@@ -46,7 +48,9 @@ cut_squares = choose("_detection", "cut_squares")
 difference_widths = choose("_detection", "difference_widths")
 find_neighbors = choose("_detection", "find_neighbors")
 fit_batch = choose("_detection", "fit_batch")
+level_squares = choose("_detection", "level_squares")
 mesh_row = choose("_detection", "mesh_row")
+mesh_values = choose("_detection", "mesh_values")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 

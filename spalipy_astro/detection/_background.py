@@ -44,19 +44,11 @@ class Background(NamedTuple):
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise at pixel positions."""
-        my, mx = self.level.shape
-        fy = np.clip((y + 0.5) / self.cell[0] - 0.5, 0, my - 1)
-        fx = np.clip((x + 0.5) / self.cell[1] - 0.5, 0, mx - 1)
-        iy = np.minimum(fy.astype(int), max(my - 2, 0))
-        ix = np.minimum(fx.astype(int), max(mx - 2, 0))
-        jy, jx = np.minimum(iy + 1, my - 1), np.minimum(ix + 1, mx - 1)
-        ty, tx = fy - iy, fx - ix
-        out = []
-        for mesh in (self.level, self.noise):
-            lower = mesh[iy, ix] * (1 - tx) + mesh[iy, jx] * tx
-            upper = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
-            out.append(lower * (1 - ty) + upper * ty)
-        return out[0], out[1]
+        x, y = (np.ascontiguousarray(t, np.float64) for t in (x, y))
+        level, noise = np.empty(len(x)), np.empty(len(x))
+        mesh = (np.ascontiguousarray(plane, np.float32) for plane in (self.level, self.noise))
+        _compiled.mesh_values(*mesh, self.cell, x, y, level, noise)
+        return level, noise
 
     def grid(self, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise on a grid of rows and columns, shape ``(len(y), len(x))``."""
@@ -267,6 +259,8 @@ def _find_step(source: PixelSource) -> float:
             even = len(wide) > 0 and wide.max() < 1.3 * wide.min()
             # what is between the gaps must be narrow
             steps.append(float(wide.max()) if even and wide.sum() > 0.8 * (high - low) else 0.0)
+        if steps.count(0.0) >= 8:
+            return 0.0  # it cannot be in most of them any more
     if np.count_nonzero(steps) <= len(steps) / 2:
         return 0.0
     return median(np.array([step for step in steps if step > 0]))
@@ -278,14 +272,14 @@ def _find_floor(source: PixelSource) -> float | None:
     It is the smallest, and many pixels have it, but not so many that nothing is left of the sky,
     which goes on right above it: dead pixels may be 0, too.
     """
-    rows = source.rows(np.arange(0, source.shape[0], max(1, source.shape[0] // 64)))
+    rows = source.rows(slice(0, None, max(1, source.shape[0] // 64)))
     values = rows[np.isfinite(rows)]
     if not values.size:
         return None
     floor = values.min()
-    others = values[values > floor]
-    if not _FEWEST_CUT < 1 - len(others) / len(values) < _MOST_CUT:
+    if not _FEWEST_CUT < 1 - np.count_nonzero(values > floor) / len(values) < _MOST_CUT:
         return None
+    others = values[values > floor]
     middle = median(others)
     near = np.mean(others <= floor + 0.5 * (middle - floor)) > _NEAR_CUT
     # of whole numbers, the median may be the next

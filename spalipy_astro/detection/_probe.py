@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import neighbor_lists
-from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
+from spalipy_astro.detection._exposure import PROBE_STARS, Exposure, Squares
 from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
@@ -93,10 +93,13 @@ def fit_all(
     radius: int,
     *,
     members: NDArray | None = None,
+    squares: Squares | None = None,
     passes: int = _FEW_PASSES,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
     """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
+
+    ``squares`` are those around the members, if they have been cut out before.
 
     Returns
     -------
@@ -119,8 +122,9 @@ def fit_all(
     bad = np.zeros(len(fits), dtype=bool)
     batch = max(64, _BATCH_PIXELS // pixels)
     most = _KEPT_PIXELS if passes > _FEW_PASSES else _BATCH_PIXELS
-    few = len(members) * pixels <= most
-    kept = frame.cutouts(pixel[members], radius) if few else None
+    kept = squares
+    if kept is None and len(members) * pixels <= most:
+        kept = frame.cutouts(pixel[members], radius)
     rows = np.arange(len(members))
     for k in range(passes):
         fitted = members[rows]
@@ -133,13 +137,12 @@ def fit_all(
             elif len(some) == len(members):
                 stamps, variance, full = kept
             else:
-                stamps, variance, full = (plane[some] for plane in kept)
+                stamps, variance, full = kept[0][some], kept[1][some], kept[2][some]
             if k == 0:
-                full, values = (
-                    squares.reshape(len(some), -1).take(core, axis=1) for squares in (full, stamps)
-                )
-                saturated[part] = full.any(axis=1)
-                bad[part] = (np.isnan(values) & ~full).any(axis=1)
+                full_core = full.reshape(len(some), -1).take(core, axis=1)
+                values = stamps.reshape(len(some), -1).take(core, axis=1)
+                saturated[part] = full_core.any(axis=1)
+                bad[part] = (np.isnan(values) & ~full_core).any(axis=1)
             fit_stars(
                 fits,
                 part,
@@ -168,6 +171,7 @@ class _Sample(NamedTuple):
 
     guess: float
     pixel: NDArray
+    squares: Squares | None  # around the brightest, as wide as the guess has it
     fits: Fits
     sound: NDArray
     good: NDArray
@@ -203,19 +207,27 @@ def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROB
         pixel = np.column_stack((peaks.x, peaks.y))[order]
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
-        top = np.arange(min(len(pixel), PROBE_STARS))
+        number = min(len(pixel), PROBE_STARS)
         seen = whole.find_saturation(pixel)
         if not np.isfinite(frame.saturation):
             frame = seen
         # uniform weights make the width of a wrong profile independent of the flux
         tolerant = frame._replace(inverse_gain=0.0, model_error=0.2)
+        radius = window_radius(guess)
+        squares = _few_squares(frame, pixel[:number], radius)
         saturated, _ = fit_all(
-            tolerant, Profile(guess), fits, pixel, window_radius(guess), members=top
+            tolerant,
+            Profile(guess),
+            fits,
+            pixel,
+            radius,
+            members=np.arange(number),
+            squares=squares,
         )
-        bright = fits[top]
+        bright = fits[:number]
         widths = bright.width * guess
         sound = (bright.good > _whole(bright)) & (bright.flux > 0) & (bright.width_error < 0.2)
-        sound &= ~saturated[top]
+        sound &= ~saturated[:number]
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
         if guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -224,7 +236,15 @@ def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROB
     size = np.nan
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
-    return _Sample(guess, pixel, fits, sound, good, size, seen)
+    if frame.saturation != seen.saturation:
+        squares = None
+    return _Sample(guess, pixel, squares, fits, sound, good, size, seen)
+
+
+def _few_squares(frame: Exposure, pixel: NDArray, radius: int) -> Squares | None:
+    """Cut squares out around pixels; None if they are so large that they are not to be kept."""
+    few = len(pixel) * (2 * radius + 1) ** 2 <= _BATCH_PIXELS
+    return frame.cutouts(pixel, radius) if few else None
 
 
 def _whole(bright: Fits) -> float:
@@ -328,16 +348,22 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
     top = np.arange(len(good))
     seen = sample.seen
     radius = window_radius(size)
+    squares = sample.squares
+    if squares is None or radius != window_radius(sample.guess):
+        squares = _few_squares(seen, pixel[top], radius)
     # the first round finds out which of them are stars
     for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):
-        bright = fits[top]
+        bright = fits[: len(good)]
         spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
         like = good & (np.abs(np.log(bright.width * profile.fwhm / size)) < spread)
         alone = like & (bright.foreign < 0.05)
         chosen = top[alone if alone.sum() >= 15 else like][:most]
         if len(chosen) < 3:
             break
-        stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
+        if squares is None:
+            stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
+        else:
+            stamps, variance = squares[0][chosen], squares[1][chosen]
         place = bright.parameters[chosen, :4]
         place[:, :2] -= pixel[chosen]
         profile = fit_profile(
@@ -350,11 +376,18 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
         size = profile.fwhm
         fits.parameters[top, 4] = 1
         saturated, _ = fit_all(
-            seen._replace(model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
+            seen._replace(model_error=0.1),
+            profile,
+            fits,
+            pixel,
+            radius,
+            members=top,
+            squares=squares,
+            passes=1,
         )
-        bright = fits[top]
+        bright = fits[: len(good)]
         good = (bright.chi2 < 3) & (bright.good > _whole(bright)) & (bright.flux > 0)
-        good &= ~saturated[top]
+        good &= ~saturated[: len(good)]
         good &= np.abs(np.log(bright.width)) < 0.4
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -408,7 +441,7 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     use = np.flatnonzero(use)
     use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
     growth = frame.background.growth
-    observed = np.maximum(_scatter(square[use], number[use], growth), 1e-30)
+    logarithm = np.log(np.maximum(_scatter(square[use], number[use], growth), 1e-30))
     sky, light = sky[use], light[use]
     # what the model leaves is seen as it is
     light2 = _scatter(light2[use], number[use], growth) / _scatter(1.0, number[use], 1.0)
@@ -424,8 +457,8 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     for _ in range(2):
         expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
         # in place: to allocate large arrays takes as long as to fill them
-        np.divide(observed, expected, out=expected)
         np.log(expected, out=expected)
+        np.subtract(logarithm, expected, out=expected)
         misfit = np.abs(expected, out=expected).mean(axis=2)
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]

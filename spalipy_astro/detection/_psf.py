@@ -20,9 +20,10 @@ from spalipy_astro.detection._medians import median
 __all__ = ["Profile", "fit_profile"]
 
 _STEPS_PER_FWHM2 = 200
-# Steps of the table from one place at which the profile is computed to the next: what is between
-# follows from polynomials through eight of these, to 1e-9 of the peak and better.
-_STRIDE = 4
+# Steps of the table from one place at which the profile is computed to the next, near its center
+# and farther out: what is between follows from polynomials through eight of these, to 1e-9 of the
+# peak and better.
+_STRIDE, _FAR_STRIDE = 4, 16
 _NODES = 8
 _FIRST = (_NODES // 2 - 1) * _STRIDE  # entries, which have too few places before them
 _INTEGRATED_FWHM = 2.0
@@ -50,17 +51,17 @@ def _pixel_rule(order: int) -> tuple[NDArray, NDArray, NDArray]:
     return along.ravel(), across.ravel(), np.tile(np.outer(weights, weights).ravel() / 8, 2)
 
 
-def _lagrange_weights() -> NDArray:
+def _lagrange_weights(stride: int) -> NDArray:
     """Weights of values at nodes for the places between the middle two, one row a node."""
     nodes = np.arange(_NODES) - (_NODES / 2 - 1)
-    place = np.arange(_STRIDE) / _STRIDE
-    weights = np.ones((_NODES, _STRIDE))
+    place = np.arange(stride) / stride
+    weights = np.ones((_NODES, stride))
     for k, m in np.argwhere(~np.eye(_NODES, dtype=bool)):
         weights[k] *= (place - nodes[m]) / (nodes[k] - nodes[m])
     return weights
 
 
-_LAGRANGE = _lagrange_weights()
+_LAGRANGE = {stride: _lagrange_weights(stride) for stride in (_STRIDE, _FAR_STRIDE)}
 _COARSE_RULE = _pixel_rule(3)
 _FINE_RULE = _pixel_rule(6)
 
@@ -145,14 +146,16 @@ def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], fl
     rr, weights, far, near, step = _places(profile.fwhm, reach)
     values = weights @ profile._intensity(rr)
     first, values = values[:_FIRST], values[_FIRST:]
-    parts = first, _refined(values)[: near - _FIRST], _refined(profile._far(far))[near % _STRIDE :]
+    middle = _refined(values, _STRIDE)[: near - _FIRST]
+    parts = first, middle, _refined(profile._far(far), _FAR_STRIDE)[near % _FAR_STRIDE :]
     return np.concatenate(parts)[: _entries(reach)], step
 
 
-def _refined(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values a `_STRIDE`-th as far from each other, from the fourth of the given ones on."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, _NODES)
-    return (np.ascontiguousarray(windows) @ _LAGRANGE).ravel()
+def _refined(values: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
+    """Return values so many times as close to each other, from the fourth of the given ones on."""
+    number = len(values) - _NODES + 1
+    windows = np.stack([values[k : k + number] for k in range(_NODES)])
+    return (windows.T @ _LAGRANGE[stride]).ravel()
 
 
 @lru_cache(maxsize=2)
@@ -168,7 +171,7 @@ def _places(fwhm: float, reach: float) -> tuple[NDArray, NDArray, NDArray, int, 
     weights : ndarray, shape (K,)
         Of that rule.
     far : ndarray, shape (M,)
-        Of every `_STRIDE`-th entry farther out.
+        Of every `_FAR_STRIDE`-th entry farther out.
     number : int
         How many entries are near.
     step : float
@@ -177,10 +180,10 @@ def _places(fwhm: float, reach: float) -> tuple[NDArray, NDArray, NDArray, int, 
     step = fwhm**2 / _STEPS_PER_FWHM2
     # a number of entries that rounding does not change: the profile must be continuous
     near = int(_STEPS_PER_FWHM2 * max(_INTEGRATED_FWHM, 2 / fwhm) ** 2) + 1
-    before, after = _NODES // 2 - 1, _NODES // 2
-    ends = near // _STRIDE, _entries(reach) // _STRIDE
-    q = np.concatenate((np.arange(_FIRST), _STRIDE * np.arange(ends[0] + after + 1))) * step
-    far = _STRIDE * np.arange(ends[0] - before, ends[1] + after + 1) * step
+    before, after = _NODES // 2 - 1, _NODES // 2 + 1
+    q = np.concatenate((np.arange(_FIRST), _STRIDE * np.arange(near // _STRIDE + after))) * step
+    ends = near // _FAR_STRIDE, _entries(reach) // _FAR_STRIDE
+    far = _FAR_STRIDE * np.arange(ends[0] - before, ends[1] + after) * step
     along, across, weights = _COARSE_RULE if fwhm > 1.5 else _FINE_RULE
     rr = (np.sqrt(q) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
     return rr, weights, far, near, step

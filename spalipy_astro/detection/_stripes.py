@@ -65,7 +65,7 @@ def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
     ny, nx = source.shape
     length, number = (nx, ny) if axis == 0 else (ny, nx)
     first = np.unique(np.linspace(0, number - 2, _PAIRS).astype(int))
-    places = np.arange(0, length, max(1, length // _PIXELS))
+    places = slice(0, None, max(1, length // _PIXELS))
     if axis == 0:
         one, two = (source.rows(first + k)[:, places] for k in (0, 1))
     else:
@@ -74,7 +74,7 @@ def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
     found = _medians(two, 1) - _medians(one, 1)
     noise = median(background.noise)
     spread = _NORMAL * median(np.abs(found)) / np.sqrt(2)
-    return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(len(places)))
+    return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(one.shape[1]))
 
 
 def _medians(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
