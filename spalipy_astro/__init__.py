@@ -6,12 +6,25 @@ What is asked for is imported then: the whole takes a second, and a command hear
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spalipy_astro._late import late
 from spalipy_astro.version import __version__
 
 if TYPE_CHECKING:
+    from spalipy_astro import alignment as alignment
+    from spalipy_astro import batch as batch
+    from spalipy_astro import catalogs as catalogs
+    from spalipy_astro import errors as errors
+    from spalipy_astro import example as example
+    from spalipy_astro import groups as groups
+    from spalipy_astro import io as io
+    from spalipy_astro import models as models
+    from spalipy_astro import registration as registration
+    from spalipy_astro import report as report
+    from spalipy_astro import resampling as resampling
+    from spalipy_astro import visualization as visualization
+    from spalipy_astro import wcs as wcs
     from spalipy_astro.alignment import Alignment, Coverage
     from spalipy_astro.batch import align_many
     from spalipy_astro.catalogs import StarFlag, read_catalog
@@ -34,6 +47,40 @@ if TYPE_CHECKING:
         SplineDistortion2D,
     )
     from spalipy_astro.registration import align, detect_stars, find_alignment, fit_alignment
+else:
+    __getattr__, __dir__ = late(
+        __name__,
+        {
+            "alignment": ("Alignment", "Coverage"),
+            "batch": ("align_many",),
+            "catalogs": ("StarFlag", "read_catalog"),
+            "errors": (
+                "AlignmentError",
+                "AmbiguousMatchError",
+                "CatalogError",
+                "ExportError",
+                "FormatError",
+                "ImageError",
+                "NoMatchError",
+                "NotCompiledWarning",
+                "TooFewStarsError",
+            ),
+            "example": (),
+            "groups": ("GroupAlignment", "align_group"),
+            "io": (),
+            "models": (
+                "FITSWCSTransform",
+                "InverseSplineDistortion2D",
+                "NumericalInverse2D",
+                "SplineDistortion2D",
+            ),
+            "registration": ("align", "detect_stars", "find_alignment", "fit_alignment"),
+            "report": (),
+            "resampling": (),
+            "visualization": (),
+            "wcs": (),
+        },
+    )
 
 __all__ = [
     "Alignment",
@@ -62,50 +109,3 @@ __all__ = [
     "fit_alignment",
     "read_catalog",
 ]
-
-_ROOMS = {
-    "alignment": ("Alignment", "Coverage"),
-    "batch": ("align_many",),
-    "catalogs": ("StarFlag", "read_catalog"),
-    "errors": (
-        "AlignmentError",
-        "AmbiguousMatchError",
-        "CatalogError",
-        "ExportError",
-        "FormatError",
-        "ImageError",
-        "NoMatchError",
-        "NotCompiledWarning",
-        "TooFewStarsError",
-    ),
-    "example": (),
-    "groups": ("GroupAlignment", "align_group"),
-    "io": (),
-    "models": (
-        "FITSWCSTransform",
-        "InverseSplineDistortion2D",
-        "NumericalInverse2D",
-        "SplineDistortion2D",
-    ),
-    "registration": ("align", "detect_stars", "find_alignment", "fit_alignment"),
-    "report": (),
-    "resampling": (),
-    "visualization": (),
-    "wcs": (),
-}
-_PLACES = {name: room for room, names in _ROOMS.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    if name not in _PLACES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message, name=name, obj=import_module(__name__))
-    value = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
-    globals()[name] = value  # the next time it is found without this function
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})

@@ -14,6 +14,7 @@ __all__ = [
     "covered_fraction",
     "footprint",
     "has_hull",
+    "hull",
     "hull_mask",
     "inside",
     "intersection",
@@ -62,7 +63,7 @@ def hull_mask(points: FloatArray, shape: tuple[int, int]) -> BoolArray:
     """Return which pixels lie inside the convex hull of points ``(x, y)``; none on a line."""
     if not has_hull(points):
         return np.zeros(shape, bool)
-    corners = _hull(points)
+    corners = hull(points)
     y = np.arange(shape[0], dtype=float)
     left, right = np.full(shape[0], np.inf), np.full(shape[0], -np.inf)
     for (x1, y1), (x2, y2) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
@@ -89,7 +90,7 @@ def covered_fraction(
     if not overlap.any() or not has_hull(points):
         return 0.0
     held = overlap.copy()
-    corners = _hull(points)
+    corners = hull(points)
     for one, two in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         # `_cross` >= 0, of which either term is that of a row or of a column
         along = (two[0] - one[0]) * (y[:, :1] - one[1])
@@ -102,7 +103,7 @@ def _cross(one: Any, two: Any, point: Any) -> Any:
     return (two[0] - one[0]) * (point[1] - one[1]) - (two[1] - one[1]) * (point[0] - one[0])
 
 
-def _hull(points: FloatArray) -> FloatArray:
+def hull(points: FloatArray) -> FloatArray:
     """
     Return the corners of the convex hull, counter-clockwise; its points must not lie on a line.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ _SLACK = 8.0  # how much a strip may gain when its line is fitted
 _ANCHORS = 9
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """A segment of a line: a point, a unit vector, its ends along it, half width, ln of chance."""
 
     point: NDArray[np.float64]
@@ -59,7 +58,7 @@ class _Line:
             last += 1
         while first > 0 and here[first] - here[first - 1] <= gap:
             first -= 1
-        return replace(self, ends=(float(here[first]), float(here[last - 1])), half_width=half)
+        return self._replace(ends=(float(here[first]), float(here[last - 1])), half_width=half)
 
 
 def on_lines(

@@ -23,6 +23,7 @@ from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
 from spalipy_astro.resampling._kernels import KERNELS
+from spalipy_astro.resampling._pixelmap import PixelMap, Tile
 
 SOURCES = Path(__file__).parents[1] / "spalipy_astro" / "_compiled" / "src"
 MODULES = {
@@ -32,7 +33,9 @@ MODULES = {
         "difference_widths",
         "find_neighbors",
         "fit_batch",
+        "level_squares",
         "mesh_row",
+        "mesh_values",
         "psf_equations",
         "strip_peaks",
     ],
@@ -49,11 +52,14 @@ MODULES = {
         "accept_uncertainties",
         "average_tile",
         "flags_tile",
+        "interpolate_part",
         "interpolate_tile",
         "source_extent",
+        "spline_extent",
         "spline_tile",
     ],
     "_splines": [
+        "invert_factor",
         "penalized_figures",
         "spline_basis",
         "spline_equations",
@@ -65,9 +71,11 @@ MODULES = {
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
     "fit_similarities": {"rtol": 1e-11, "atol": 1e-11},
+    "invert_factor": {"rtol": 1e-9, "atol": 1e-12},
     "mesh_row": {"rtol": 1e-3},
     "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
+    "spline_extent": {"rtol": 1e-12, "atol": 1e-12},
     "strip_peaks": {"rtol": 1e-5},
     "witness_scores": {"rtol": 1e-11, "atol": 1e-11},
 }
@@ -333,6 +341,44 @@ def test_squares(twins, kind):
     assert not squares[4:].any()
 
 
+@pytest.mark.parametrize("saturation", [5.0, np.inf])
+def test_levels_of_squares(twins, saturation):
+    """The same bits; bad and saturated pixels are NaN, and infinite ones are not saturated."""
+    squares = np.random.default_rng(2).normal(3, 2, (7, 5, 5)).astype(np.float32)
+    squares[1, 2, 3], squares[2, 0, 0], squares[2, 4, 4] = np.nan, np.inf, -np.inf
+    squares[3, 1, 1], squares[3, 1, 2] = 5, np.nextafter(np.float32(5), np.float32(0))
+    level, before = np.linspace(-1, 1, 7).astype(np.float32), squares.copy()
+    saturated = np.empty(squares.shape, bool)
+    _compiled.level_squares(squares, level, saturation, saturated)
+    assert saturated[3, 1, 1] == (saturation == 5)
+    assert not saturated[3, 1, 2]
+    assert saturated.any() == (saturation == 5)
+    assert np.isnan(squares[[1, 2, 2], [2, 0, 4], [3, 0, 4]]).all()
+    expected = np.where(saturated | ~np.isfinite(before), np.nan, before - level[:, None, None])
+    np.testing.assert_array_equal(squares, expected)
+    _compiled.level_squares(squares[:0], level[:0], saturation, saturated[:0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 1), (2, 2), (5, 7)])
+def test_values_of_a_mesh(twins, shape):
+    """The same bits: at the centers of cells as they are, flat beyond them, linear between them."""
+    rng = np.random.default_rng(3)
+    mesh, other = rng.normal(100, 5, (2, *shape)).astype(np.float32)
+    x = np.append(rng.uniform(-50, 300, 200), [-1e9, 1e9, 15.5, 19.5])
+    y = np.append(rng.uniform(-50, 300, 200), [1e9, -1e9, 12.0, 9.5])
+    out, second = np.empty((2, len(x)))
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x, y, out, second)
+    corners = [mesh[-1, 0], mesh[0, -1]]
+    assert out[-4:-2].tolist() == pytest.approx(corners)
+    expected = mesh[0, 0] + 0.125 * (mesh[min(1, shape[0] - 1), 0] - mesh[0, 0])
+    assert out[-2] == pytest.approx(expected)
+    expected = mesh[0, 0] + 0.125 * (mesh[0, min(1, shape[1] - 1)] - mesh[0, 0])
+    assert out[-1] == pytest.approx(expected)
+    assert second.min() >= other.min()
+    assert second.max() <= other.max()
+    _compiled.mesh_values(mesh, other, (20.0, 32.0), x[:0], y[:0], out[:0], second[:0])
+
+
 @pytest.mark.parametrize("shape", [(1, 5), (5, 6), (16, 40), (13, 40), (64, 9)])
 def test_lines_of_pixels(twins, shape):
     """As in numpy; a line down an image, to the right by 7 of 40 columns, is found in its place."""
@@ -362,9 +408,52 @@ def test_resampling(twins, field, method, dtype, scale):
     # one thread: what others write meanwhile would be in one of the copies alone
     out = resample(source, spline | turned, method=method, shape=shape, n_threads=1)
     assert 0.01 < out.mask.mean() < 0.9
-    assert twins["interpolate_tile"]
-    assert twins["spline_tile"]
-    assert bool(twins["average_tile"]) == (scale < 1 and method != "nearest")
+    averaged = scale < 1 and method != "nearest"
+    assert bool(twins["interpolate_part"]) != averaged
+    assert bool(twins["spline_extent"]) != averaged
+    assert bool(twins["interpolate_tile"]) == bool(twins["average_tile"]) == averaged
+    assert bool(twins["spline_tile"]) == (method != "nearest")
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3, 5])
+def test_parts_of_grids(twins, field, degree):
+    """Wider than what is found at once, beyond the ends of the spline, in any part."""
+    model = AffineTransformation2D(np.array([[0.6, 0.1], [-0.1, 0.9]]), [-20, 35])
+    if degree:
+        coefficients = np.random.default_rng(3).normal(0, 2, (2, 9, 12))
+        bounds = (30, 500), (2, 9)
+        model = SplineDistortion2D(*coefficients, bounds=bounds, degree=degree) | model
+    pixelmap = PixelMap(model, (11, 541), (3, -2))
+    x, y = pixelmap.tile(Tile(0, 0, 11, 541))
+    u, v = model(*np.meshgrid(np.arange(2.0, 545), np.arange(-3.0, 10)))
+    np.testing.assert_allclose((x, y), (u, v), rtol=0, atol=1e-11)
+    tables = _tables("bicubic", np.dtype(np.float32))
+    none = np.empty((0, 0))
+    window = np.full((1, 400, 460), np.nan, np.float32)
+    window[0, 100:310, 100:360] = field
+    source = window.reshape(1, -1), (none, none, 1.0), (-100, -100, 460), (260, 210)
+    empty = np.empty((0, 0, 0))
+    others = empty.astype(bool), empty.astype(np.float32), empty
+    outs = np.zeros((2, 1, 11, 541), np.float32)
+    rule = True, 0.5, np.nan, "std"
+    _compiled.interpolate_tile(source, x, y, tables, rule, (0, 0), (outs[0], *others))
+    for tile in (Tile(0, 0, 11, 517), Tile(2, 517, 9, 24), Tile(0, 517, 2, 24)):
+        _compiled.interpolate_part(
+            source, pixelmap.grid, tile.part, tables, rule, (outs[1], *others)
+        )
+        x_min, x_max, y_min, y_max = pixelmap.extent(tile)
+        rows, columns = (
+            slice(start, start + size + 2)
+            for start, size in zip(tile.part[:2], tile.part[2:], strict=True)
+        )
+        some = x[rows, columns], y[rows, columns]
+        assert x_min <= some[0].min() <= some[0].max() <= x_max
+        assert y_min <= some[1].min() <= some[1].max() <= y_max
+        if degree == 0:
+            box = some[0].min(), some[0].max(), some[1].min(), some[1].max()
+            np.testing.assert_allclose(box, (x_min, x_max, y_min, y_max), atol=1e-5)
+    np.testing.assert_array_equal(*outs)
+    assert 0.2 < np.isfinite(outs).mean() < 0.9
 
 
 @pytest.mark.parametrize("n", [0, 1, 300])
@@ -459,6 +548,26 @@ def test_likelihood_of_penalties(twins, size):
     assert twins["penalized_figures"] == 4
 
 
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 30])
+def test_inverse_of_a_factor(twins, size):
+    rng = np.random.default_rng(9)
+    parts, right = rng.normal(size=(size, 40)), rng.normal(size=(size, 2))
+    matrix = parts @ parts.T
+    half, upper = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(matrix, right, half, upper)
+    inverse = np.linalg.inv(matrix)
+    np.testing.assert_array_equal(upper, np.triu(upper))
+    np.testing.assert_allclose(upper @ upper.T, inverse, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(upper @ half.T, inverse @ right, rtol=1e-9, atol=1e-12)
+    # what is above the diagonal is not read
+    lower = np.tril(matrix) + np.triu(np.full((size, size), np.nan), 1)
+    halves, again = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(lower, right, halves, again)
+    np.testing.assert_array_equal(halves, half)
+    np.testing.assert_array_equal(again, upper)
+    assert twins["invert_factor"] == 2
+
+
 @pytest.mark.parametrize("place", [0, 3, 6])
 def test_penalties_of_no_matrix(place):
     for value in (-1.0, np.nan):
@@ -468,6 +577,9 @@ def test_penalties_of_no_matrix(place):
             arguments = np.ones((7, 2)), np.ones(7), 7, 0.1, 0.2, np.empty(number)
             assert not compiled("penalized_figures")(matrix, *arguments)
             assert not in_numpy("penalized_figures")(matrix, *arguments)
+        arguments = np.ones((7, 2)), np.empty((2, 7)), np.zeros((7, 7))
+        assert not compiled("invert_factor")(matrix, *arguments)
+        assert not in_numpy("invert_factor")(matrix, *arguments)
 
 
 @pytest.mark.parametrize("radius", [0, 2.5])
@@ -734,6 +846,10 @@ class TestSplineArguments:
             ("penalized_figures", {"size": 7}, "size must be from 0 to 6, got 7"),
             ("penalized_figures", {"size": -1}, "size must be from 0 to 6, got -1"),
             ("penalized_figures", {"figures": np.ones(3)}, "2 or 14 numbers, got 3"),
+            ("invert_factor", {"matrix": np.ones((6, 5))}, "matrix must have the shape"),
+            ("invert_factor", {"right": np.ones((6, 1))}, "right must have the shape"),
+            ("invert_factor", {"half": np.ones((6, 2))}, "half must have the shape"),
+            ("invert_factor", {"upper": np.ones((5, 6))}, "upper must have the shape"),
         ],
     )
     def test_fits(self, name, arguments, words):
@@ -741,6 +857,9 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "invert_factor":
+            plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "half": np.ones((2, 6))}
+            plain |= {"upper": np.zeros((6, 6))}
         elif name == "spline_sums":
             plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
         elif name == "penalized_figures":
@@ -834,6 +953,29 @@ class TestArguments:
         with pytest.raises(TypeError, match="image must be a numpy array, got list"):
             cut([1], place, place, np.zeros((2, 5, 5)))
 
+    def test_levels(self):
+        squares, full = np.zeros((2, 5, 5), np.float32), np.zeros((2, 5, 5), bool)
+        level, subtract = np.zeros(2, np.float32), compiled("level_squares")
+        with pytest.raises(ValueError, match=r"level must have the shape \(2,\), got \(1,\)"):
+            subtract(squares, level[:1], 1.0, full)
+        with pytest.raises(ValueError, match=r"saturated must have the shape \(2, 5, 5\)"):
+            subtract(squares, level, 1.0, full[:1])
+        with pytest.raises(TypeError, match="saturated must be of type bool, got uint8"):
+            subtract(squares, level, 1.0, full.view(np.uint8))
+
+    def test_mesh(self):
+        mesh, x, values = np.zeros((3, 4), np.float32), np.zeros(2), compiled("mesh_values")
+        for cell, empty in (((0.0, 1.0), mesh), ((1.0, np.nan), mesh), ((1.0, 1.0), mesh[:0])):
+            with pytest.raises(ValueError, match="a mesh has cells with sides, got the shape"):
+                values(empty, empty, cell, x, x, x.copy(), x.copy())
+        with pytest.raises(ValueError, match=r"noise must have the shape \(3, 4\), got \(2, 4\)"):
+            values(mesh, mesh[:2], (1.0, 1.0), x, x, x.copy(), x.copy())
+        for place in range(3):
+            arrays = [x, x.copy(), x.copy()]
+            arrays[place] = np.zeros(3)
+            with pytest.raises(ValueError, match=r"must have the shape \(2,\), got \(3,\)"):
+                values(mesh, mesh, (1.0, 1.0), x, *arrays)
+
     def test_no_array(self):
         with pytest.raises(TypeError, match="x must be a numpy array, got list"):
             self.extent([[1.0, 2.0], [3.0, 4.0]], self.x)
@@ -908,6 +1050,59 @@ class TestArguments:
     def test_tile_beyond_arrays(self, change, error, message):
         with pytest.raises(error, match=message):
             self.tile(**change)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            ({}, None, ""),
+            ({"part": (0, 0, 4, 3)}, ValueError, "part must lie within the grid of 3 x 4 pixels"),
+            ({"part": (1, 0, 3, 4)}, ValueError, r"pixels, got \(1, 0, 3, 4\)"),
+            ({"part": (0, -1, 3, 4)}, ValueError, "part must lie within"),
+            ({"first": np.array([0, 1, 1, 2, 0, 0])}, IndexError, "outside of the arrays"),
+            ({"first": np.array([-1, 0, 0, 0, 0, 0])}, IndexError, "outside of the arrays"),
+            ({"first": np.zeros(5, int)}, ValueError, r"along_x\[1\] must have the shape \(6,\)"),
+            ({"weights": np.ones((3, 6))}, ValueError, "both axes must have the same order"),
+            ({"coeff_y": np.ones((2, 4))}, ValueError, "coeff_y must have the shape"),
+            ({"matrix": np.ones((1, 2))}, ValueError, "matrix must have the shape"),
+            ({"shift": np.ones(3)}, ValueError, "shift must have the shape"),
+        ],
+    )
+    def test_grid_beyond_arrays(self, change, error, message):
+        """A map onto the middle of a window, under all loops that take a grid."""
+        own = {
+            "first": np.zeros(6, int),
+            "weights": np.full((2, 6), 0.5),
+            "coeff_y": np.full((2, 3), 4.0),
+            "matrix": np.eye(2),
+            "shift": np.zeros(2),
+            "part": (0, 0, 3, 4),
+        } | change
+        along_x = np.arange(6.0), own["first"], own["weights"]
+        along_y = np.arange(5.0), np.zeros(5, int), np.full((2, 5), 0.5)
+        affine = own["matrix"], own["shift"]
+        grid = (along_x, along_y, np.full((2, 3), 3.0), own["coeff_y"], *affine)
+        out, box, places = np.zeros((1, 3, 4), np.float32), np.empty(4), np.empty((2, 5, 6))
+        block, none = np.ones((1, 240), np.float32), np.empty((0, 0))
+        source = block, (none, none, 1.0), (0, 0, 16), (16, 15)
+        rule, kernel = (False, 0.5, np.nan, "std"), _tables("bicubic", np.dtype(np.float32))
+        empty = np.empty((0, 0, 0))
+        outputs = out, empty.astype(bool), empty.astype(np.float32), empty
+        calls = [
+            lambda: compiled("interpolate_part")(source, grid, own["part"], kernel, rule, outputs),
+            lambda: compiled("spline_extent")(grid, own["part"], box),
+        ]
+        if "part" not in change:
+            calls.append(lambda: compiled("spline_tile")(grid, *places))
+        for call in calls:
+            if error is None:
+                call()
+            else:
+                with pytest.raises(error, match=message):
+                    call()
+        if error is None:
+            np.testing.assert_allclose(out, 1, rtol=1e-6)
+            np.testing.assert_allclose(box, [3, 8, 4, 8], atol=1e-7)
+            np.testing.assert_allclose(places[:, 2, 3], [6, 6])
 
     def test_no_pixels(self):
         empty = np.empty((2, 2))

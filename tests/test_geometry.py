@@ -14,7 +14,7 @@ def test_corners_of_a_hull(kind, n):
     points = rng.uniform(0, 900, (n, 2)) if kind == "field" else rng.normal(0, 50, (n, 2))
     if kind == "lattice":  # many on the sides of the hull, and some in one place
         points = np.concatenate((np.round(points / 40), [[-9, -9], [9, -9], [9, 9]]))
-    corners = _geometry._hull(points)
+    corners = _geometry.hull(points)
     expected = points[ConvexHull(points).vertices]
     first = corners.tolist().index(expected[0].tolist())
     np.testing.assert_array_equal(np.roll(corners, -first, axis=0), expected)

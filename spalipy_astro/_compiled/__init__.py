@@ -25,15 +25,20 @@ __all__ = [
     "fit_similarities",
     "flags_tile",
     "form_patterns",
+    "interpolate_part",
     "interpolate_tile",
+    "invert_factor",
+    "level_squares",
     "list_points",
     "mesh_row",
+    "mesh_values",
     "nearest_points",
     "penalized_figures",
     "psf_equations",
     "source_extent",
     "spline_basis",
     "spline_equations",
+    "spline_extent",
     "spline_points",
     "spline_sums",
     "spline_tile",
@@ -47,7 +52,9 @@ cut_squares = choose("_detection", "cut_squares")
 difference_widths = choose("_detection", "difference_widths")
 find_neighbors = choose("_detection", "find_neighbors")
 fit_batch = choose("_detection", "fit_batch")
+level_squares = choose("_detection", "level_squares")
 mesh_row = choose("_detection", "mesh_row")
+mesh_values = choose("_detection", "mesh_values")
 psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 
@@ -65,10 +72,13 @@ nearest_points = choose("_neighbors", "nearest_points")
 accept_uncertainties = choose("_resampling", "accept_uncertainties")
 average_tile = choose("_resampling", "average_tile")
 flags_tile = choose("_resampling", "flags_tile")
+interpolate_part = choose("_resampling", "interpolate_part")
 interpolate_tile = choose("_resampling", "interpolate_tile")
 source_extent = choose("_resampling", "source_extent")
+spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
+invert_factor = choose("_splines", "invert_factor")
 penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")

@@ -66,6 +66,11 @@ cdef extern from "src/detection.h" nogil:
     void c_cut_squares "cut_squares"(
         const char *, const Py_ssize_t *, const Py_ssize_t *, Py_ssize_t, const int64_t *,
         const int64_t *, Py_ssize_t, Py_ssize_t, char *)
+    void c_level_squares "level_squares"(
+        float *, Py_ssize_t, Py_ssize_t, const float *, float, uint8_t *)
+    void c_mesh_values "mesh_values"(
+        const float *, const float *, Py_ssize_t, Py_ssize_t, const double *, const double *,
+        const double *, Py_ssize_t, double *, double *)
     int c_bright_lines "bright_lines"(
         const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float *,
         int64_t *)
@@ -167,6 +172,49 @@ def cut_squares(object image, object x, object y, object squares):
             <const char *>pixels.buf, pixels.shape, pixels.strides, pixels.itemsize,
             <const int64_t *>columns.buf, <const int64_t *>rows.buf, n, size // 2,
             <char *>out.buf)
+
+
+def level_squares(object squares, object level, float saturation, object saturated):
+    """Subtract levels from squares; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *pixels = arrays.take(squares, "squares", SINGLE, 3, writable=True)
+    cdef Py_buffer *levels = arrays.take(level, "level", SINGLE, 1)
+    cdef Py_buffer *full = arrays.take(saturated, "saturated", ("bool",), 3, writable=True)
+    expect(levels, "level", (pixels.shape[0],))
+    expect(full, "saturated", shape(pixels))
+    with nogil:
+        c_level_squares(
+            <float *>pixels.buf, pixels.shape[0], pixels.shape[1] * pixels.shape[2],
+            <const float *>levels.buf, saturation, <uint8_t *>full.buf)
+
+
+def mesh_values(
+    object level, object noise, tuple cell, object x, object y, object level_at, object noise_at,
+):
+    """Interpolate the mesh of the sky at positions; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *levels = arrays.take(level, "level", SINGLE, 2)
+    cdef Py_buffer *noises = arrays.take(noise, "noise", SINGLE, 2)
+    cdef Py_buffer *xs = arrays.take(x, "x", DOUBLE, 1)
+    cdef Py_buffer *ys = arrays.take(y, "y", DOUBLE, 1)
+    cdef Py_buffer *one = arrays.take(level_at, "level_at", DOUBLE, 1, writable=True)
+    cdef Py_buffer *two = arrays.take(noise_at, "noise_at", DOUBLE, 1, writable=True)
+    cdef Py_ssize_t n = xs.shape[0]
+    cdef double[2] sides
+    sides[0], sides[1] = cell
+    expect(noises, "noise", shape(levels))
+    expect(ys, "y", (n,))
+    expect(one, "level_at", (n,))
+    expect(two, "noise_at", (n,))
+    if levels.shape[0] < 1 or levels.shape[1] < 1 or not (sides[0] > 0 and sides[1] > 0):
+        raise ValueError(
+            f"a mesh has cells with sides, got the shape {shape(levels)} and cells of {cell} px"
+        )
+    with nogil:
+        c_mesh_values(
+            <const float *>levels.buf, <const float *>noises.buf, levels.shape[0], levels.shape[1],
+            sides, <const double *>xs.buf, <const double *>ys.buf, n, <double *>one.buf,
+            <double *>two.buf)
 
 
 def bright_lines(object image, Py_ssize_t near, Py_ssize_t far, object value, object place):

@@ -21,7 +21,9 @@ __all__ = [
     "difference_widths",
     "find_neighbors",
     "fit_batch",
+    "level_squares",
     "mesh_row",
+    "mesh_values",
     "psf_equations",
     "strip_peaks",
 ]
@@ -96,6 +98,64 @@ def cut_squares(image: Array, x: Array, y: Array, squares: Array) -> None:
         & ((columns >= 0) & (columns < nx))[:, np.newaxis]
     )
     squares[star, i, j] = image[rows[star, i], columns[star, j]]
+
+
+def level_squares(squares: Array, level: Array, saturation: float, saturated: Array) -> None:
+    """
+    Subtract the levels of squares of pixels, and mark what cannot be used as NaN.
+
+    Parameters
+    ----------
+    squares : (n, ny, nx) float32 array
+        Overwritten; NaN where pixels are infinite or saturated.
+    level : (n,) float32 array
+        The levels.
+    saturation : float
+        Value at and above which a pixel is saturated.
+    saturated : (n, ny, nx) array of bool
+        Filled with where they are.
+    """
+    good = np.isfinite(squares)
+    saturated[...] = good & (squares >= np.float32(saturation))
+    with np.errstate(invalid="ignore"):
+        squares -= level[:, np.newaxis, np.newaxis]
+    squares[~good | saturated] = np.nan
+
+
+def mesh_values(
+    level: Array,
+    noise: Array,
+    cell: tuple[float, float],
+    x: Array,
+    y: Array,
+    level_at: Array,
+    noise_at: Array,
+) -> None:
+    """
+    Interpolate the mesh of the sky at positions; beyond the centers of its cells it is flat.
+
+    Parameters
+    ----------
+    level, noise : (my, mx) float32 arrays
+        The mesh.
+    cell : (height, width)
+        Of its cells, px.
+    x, y : (n,) arrays
+        The positions, px.
+    level_at, noise_at : (n,) arrays
+        Filled.
+    """
+    my, mx = level.shape
+    fy = np.clip((y + 0.5) / cell[0] - 0.5, 0, my - 1)
+    fx = np.clip((x + 0.5) / cell[1] - 0.5, 0, mx - 1)
+    iy = np.minimum(fy.astype(int), max(my - 2, 0))
+    ix = np.minimum(fx.astype(int), max(mx - 2, 0))
+    jy, jx = np.minimum(iy + 1, my - 1), np.minimum(ix + 1, mx - 1)
+    ty, tx = fy - iy, fx - ix
+    for mesh, out in ((level, level_at), (noise, noise_at)):
+        upper = mesh[iy, ix] * (1 - tx) + mesh[iy, jx] * tx
+        lower = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
+        out[...] = upper * (1 - ty) + lower * ty
 
 
 def find_neighbors(position: Array, reach: float, pointer: Array, index: Array) -> int:

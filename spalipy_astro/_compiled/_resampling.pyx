@@ -9,6 +9,21 @@ cdef extern from "src/resampling.h" nogil:
     const int VARIANCE
     const int INVERSE_VARIANCE
 
+    ctypedef struct Axis:
+        const double *at
+        const int64_t *first
+        const double *weights
+        Py_ssize_t size
+
+    ctypedef struct Grid:
+        Axis along_x, along_y
+        Py_ssize_t order
+        const double *coeff_x
+        const double *coeff_y
+        Py_ssize_t coeff_rows, coeff_columns
+        const double *matrix
+        const double *shift
+
     ctypedef struct Tile:
         Py_ssize_t planes, left, top, width, size
         const float *single
@@ -17,6 +32,7 @@ cdef extern from "src/resampling.h" nogil:
         double frame_width, frame_height
         const double *x
         const double *y
+        const Grid *grid
         Py_ssize_t rows, columns
         int area
         double least, fill
@@ -36,12 +52,6 @@ cdef extern from "src/resampling.h" nogil:
         const double *factors_y
         Py_ssize_t number_x, number_y, steps_x, steps_y, fine_rows, fine_columns
 
-    ctypedef struct Axis:
-        const double *at
-        const int64_t *first
-        const double *weights
-        Py_ssize_t size
-
     int interpolate_tile_float(
         const Tile *, Kernel, const float *, const float *, const double *, float *)
     int interpolate_tile_double(
@@ -54,9 +64,10 @@ cdef extern from "src/resampling.h" nogil:
     int accept_single(int, double, Py_ssize_t, float *, float *)
     void accept_float(int, double, Py_ssize_t, float *, double *)
     void accept_double(int, double, Py_ssize_t, double *, double *)
-    int c_spline_tile "spline_tile"(
-        Axis, Axis, Py_ssize_t, const double *, const double *, Py_ssize_t, Py_ssize_t,
-        const double *, const double *, double *, double *)
+    int grid_is_valid(const Grid *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t)
+    int c_spline_tile "spline_tile"(const Grid *, double *, double *)
+    void c_spline_extent "spline_extent"(
+        const Grid *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double *)
     void c_source_extent "source_extent"(
         const double *, const double *, Py_ssize_t, Py_ssize_t, double, double, double *)
     int c_flags_tile "flags_tile"(
@@ -82,11 +93,31 @@ cdef int set_positions(Tile *tile, Arrays arrays, object x, object y, tuple fram
     if xs.shape[0] < 2 or xs.shape[1] < 2:
         raise ValueError(f"x must hold a border of one pixel on each side, got {shape(xs)}")
     expect(ys, "y", shape(xs))
-    tile.x, tile.y = <const double *>xs.buf, <const double *>ys.buf
+    tile.x, tile.y, tile.grid = <const double *>xs.buf, <const double *>ys.buf, NULL
     tile.rows, tile.columns = xs.shape[0] - 2, xs.shape[1] - 2
+    return set_frame(tile, frame)
+
+
+cdef int set_frame(Tile *tile, tuple frame) except -1:
+    """Enter the size of the source."""
     tile.frame_width, tile.frame_height = frame
     if not (0 <= tile.frame_width < LARGEST and 0 <= tile.frame_height < LARGEST):
         raise ValueError(f"frame must lie between 0 and {LARGEST} along each axis, got {frame}")
+    return 0
+
+
+cdef int set_part(Tile *tile, const Grid *grid, tuple part) except -1:
+    """Enter a grid that tells a tile's positions, and which part of it."""
+    tile.x, tile.y, tile.grid = NULL, NULL, grid
+    tile.row, tile.column, tile.rows, tile.columns = part
+    if not (
+        0 <= tile.row and 0 <= tile.rows <= grid.along_y.size - 2 - tile.row
+        and 0 <= tile.column and 0 <= tile.columns <= grid.along_x.size - 2 - tile.column
+    ):
+        raise ValueError(
+            f"part must lie within the grid of {grid.along_y.size - 2} x {grid.along_x.size - 2} "
+            f"pixels, got {part}"
+        )
     return 0
 
 
@@ -191,28 +222,49 @@ def interpolate_tile(
 ):
     """Interpolate the pixels of one tile; see `spalipy_astro._compiled`."""
     cdef Tile tile
-    cdef Kernel shape_of
     cdef Arrays arrays = Arrays()
-    cdef Py_buffer *block = set_source(&tile, arrays, source)
+    set_positions(&tile, arrays, x, y, source[3])
+    interpolate(&tile, arrays, source, kernel, rule, box, outputs, "interpolate_tile")
+
+
+def interpolate_part(
+    tuple source, tuple grid, tuple part, tuple kernel, tuple rule, tuple outputs
+):
+    """Interpolate a part of the pixels of a grid; see `spalipy_astro._compiled`."""
+    cdef Tile tile
+    cdef Grid places
+    cdef Arrays arrays = Arrays()
+    set_grid(&places, arrays, grid)
+    set_part(&tile, &places, part)
+    set_frame(&tile, source[3])
+    interpolate(&tile, arrays, source, kernel, rule, part[:2], outputs, "interpolate_part")
+
+
+cdef int interpolate(
+    Tile *tile, Arrays arrays, tuple source, tuple kernel, tuple rule, tuple box, tuple outputs,
+    str where,
+) except -1:
+    """Interpolate the pixels of a tile whose positions are known."""
+    cdef Kernel shape_of
+    cdef Py_buffer *block = set_source(tile, arrays, source)
     cdef bint single = block.itemsize == 4
     cdef tuple types = ("float32",) if single else DOUBLE
     taps, table, table64 = kernel
-    set_positions(&tile, arrays, x, y, source[3])
     cdef Py_buffer *weights64 = set_kernel(&shape_of, arrays, taps, table64, "table64", DOUBLE)
     cdef Py_buffer *weights = set_kernel(&shape_of, arrays, taps, table, "table", types)
     expect(weights64, "table64", shape(weights))
-    cdef Py_buffer *out = set_outputs(&tile, arrays, outputs, box, rule, types)
+    cdef Py_buffer *out = set_outputs(tile, arrays, outputs, box, rule, types)
     cdef int status
     with nogil:
         if single:
             status = interpolate_tile_float(
-                &tile, shape_of, <const float *>block.buf, <const float *>weights.buf,
+                tile, shape_of, <const float *>block.buf, <const float *>weights.buf,
                 <const double *>weights64.buf, <float *>out.buf)
         else:
             status = interpolate_tile_double(
-                &tile, shape_of, <const double *>block.buf, <const double *>weights.buf,
+                tile, shape_of, <const double *>block.buf, <const double *>weights.buf,
                 <const double *>weights64.buf, <double *>out.buf)
-    check(status, "interpolate_tile")
+    return check(status, where)
 
 
 def accept_uncertainties(str kind, double unit, object block, object spread):
@@ -301,36 +353,56 @@ cdef int set_axis(Axis *axis, Py_ssize_t *order, Arrays arrays, tuple along, str
     return 0
 
 
-def spline_tile(
-    tuple along_x, tuple along_y, object coeff_x, object coeff_y, object matrix, object shift,
-    object out_x, object out_y,
-):
-    """Find the source positions of a tile under a spline; see `spalipy_astro._compiled`."""
-    cdef Axis axis_x, axis_y
-    cdef Py_ssize_t order, order_y
-    cdef Arrays arrays = Arrays()
-    set_axis(&axis_x, &order, arrays, along_x, "along_x")
-    set_axis(&axis_y, &order_y, arrays, along_y, "along_y")
-    if order != order_y:
-        raise ValueError(f"both axes must have the same order, got {order} and {order_y}")
+cdef int set_grid(Grid *grid, Arrays arrays, tuple parts) except -1:
+    """Enter a grid, and the map of its positions onto the source."""
+    along_x, along_y, coeff_x, coeff_y, matrix, shift = parts
+    cdef Py_ssize_t order_y
+    set_axis(&grid.along_x, &grid.order, arrays, along_x, "along_x")
+    set_axis(&grid.along_y, &order_y, arrays, along_y, "along_y")
+    if grid.order != order_y:
+        raise ValueError(f"both axes must have the same order, got {grid.order} and {order_y}")
     cdef Py_buffer *cx = arrays.take(coeff_x, "coeff_x", DOUBLE, 2)
     cdef Py_buffer *cy = arrays.take(coeff_y, "coeff_y", DOUBLE, 2)
     cdef Py_buffer *linear = arrays.take(matrix, "matrix", DOUBLE, 2)
     cdef Py_buffer *offset = arrays.take(shift, "shift", DOUBLE, 1)
-    cdef Py_buffer *u = arrays.take(out_x, "out_x", DOUBLE, 2, writable=True)
-    cdef Py_buffer *v = arrays.take(out_y, "out_y", DOUBLE, 2, writable=True)
     expect(cy, "coeff_y", shape(cx))
     expect(linear, "matrix", (2, 2))
     expect(offset, "shift", (2,))
-    expect(u, "out_x", (axis_y.size, axis_x.size))
-    expect(v, "out_y", (axis_y.size, axis_x.size))
+    grid.coeff_x, grid.coeff_y = <const double *>cx.buf, <const double *>cy.buf
+    grid.coeff_rows, grid.coeff_columns = cx.shape[0], cx.shape[1]
+    grid.matrix, grid.shift = <const double *>linear.buf, <const double *>offset.buf
+    return 0
+
+
+def spline_tile(tuple grid, object out_x, object out_y):
+    """Find the source positions of a grid under a spline; see `spalipy_astro._compiled`."""
+    cdef Grid places
+    cdef Arrays arrays = Arrays()
+    set_grid(&places, arrays, grid)
+    cdef Py_buffer *u = arrays.take(out_x, "out_x", DOUBLE, 2, writable=True)
+    cdef Py_buffer *v = arrays.take(out_y, "out_y", DOUBLE, 2, writable=True)
+    expect(u, "out_x", (places.along_y.size, places.along_x.size))
+    expect(v, "out_y", (places.along_y.size, places.along_x.size))
     cdef int status
     with nogil:
-        status = c_spline_tile(
-            axis_x, axis_y, order, <const double *>cx.buf, <const double *>cy.buf, cx.shape[0],
-            cx.shape[1], <const double *>linear.buf, <const double *>offset.buf,
-            <double *>u.buf, <double *>v.buf)
+        status = c_spline_tile(&places, <double *>u.buf, <double *>v.buf)
     check(status, "spline_tile")
+
+
+def spline_extent(tuple grid, tuple part, object out):
+    """Find a box that holds the positions of a part of a grid; see `spalipy_astro._compiled`."""
+    cdef Tile tile
+    cdef Grid places
+    cdef Arrays arrays = Arrays()
+    set_grid(&places, arrays, grid)
+    set_part(&tile, &places, part)
+    cdef Py_buffer *box = arrays.take(out, "out", DOUBLE, 1, writable=True)
+    expect(box, "out", (4,))
+    if not grid_is_valid(&places, tile.row, tile.column, tile.rows + 2, tile.columns + 2):
+        check(OUT_OF_BOUNDS, "spline_extent")
+    with nogil:
+        c_spline_extent(
+            &places, tile.row, tile.column, tile.rows + 2, tile.columns + 2, <double *>box.buf)
 
 
 def source_extent(object x, object y, tuple frame, object out):

@@ -12,18 +12,30 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from spalipy_astro._compiled._positions_numpy import (
+    Array,
+    Grid,
+    Part,
+    flags_tile,
+    on_frame,
+    part_of_grid,
+    source_extent,
+    spline_extent,
+    spline_tile,
+)
 
 __all__ = [
     "accept_uncertainties",
     "average_tile",
     "flags_tile",
+    "interpolate_part",
     "interpolate_tile",
     "source_extent",
+    "spline_extent",
     "spline_tile",
 ]
 
-Array = NDArray[Any]
 Variances = tuple[Array, Array, float]
 Source = tuple[Array, Variances, tuple[int, int, int], tuple[int, int]]
 Rule = tuple[bool, float, float, str]
@@ -70,6 +82,31 @@ def interpolate_tile(
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         _interpolate(source, x, y, kernel, rule, box, outputs)
+
+
+def interpolate_part(
+    source: Source,
+    grid: Grid,
+    part: Part,
+    kernel: tuple[int, Array, Array],
+    rule: Rule,
+    outputs: tuple[Array, Array, Array, Array],
+) -> None:
+    """
+    Interpolate a part of the pixels of a grid.
+
+    The others of the parameters are those of `interpolate_tile`.
+
+    Parameters
+    ----------
+    grid : (along_x, along_y, coeff_x, coeff_y, matrix, shift)
+        That of `spline_tile`: the pixels and a border of one pixel.
+    part : (row, column, rows, columns)
+        First row and column of the pixels, in the grid and in the outputs, and their number.
+    """
+    x, y = np.empty((2, part[2] + 2, part[3] + 2))
+    spline_tile(part_of_grid(grid, part), x, y)
+    interpolate_tile(source, x, y, kernel, rule, part[:2], outputs)
 
 
 def _interpolate(
@@ -128,7 +165,7 @@ def _plan(u: Array, v: Array, kernel: tuple[int, Array, Array], corner: Any, fra
     """Find where kernels begin; off the frame they are those of the window's first pixel."""
     taps, table, _ = kernel
     steps = len(table) - 1
-    inside = _on_frame(u, v, frame)
+    inside = on_frame(u, v, frame)
     u, v = (
         np.where(inside, t + (1 - taps / 2), first)
         for t, first in zip((u, v), corner[:2], strict=True)
@@ -139,11 +176,6 @@ def _plan(u: Array, v: Array, kernel: tuple[int, Array, Array], corner: Any, fra
     return _Plan(
         left.astype(np.int64), top.astype(np.int64), knot_x, knot_y, s - knot_x, t - knot_y, inside
     )
-
-
-def _on_frame(u: Array, v: Array, frame: Any) -> Array:
-    """Whether positions are on the source."""
-    return (u >= -0.5) & (u < frame[0] - 0.5) & (v >= -0.5) & (v < frame[1] - 0.5)
 
 
 def _weights(table: Array, knot: Array, phase: Array) -> Array:
@@ -352,7 +384,7 @@ def _average(
         values = np.zeros((planes, columns))
         for k, factor in enumerate(factors_x):
             values += factor * line[:, k : k + (columns - 1) * steps_x + 1 : steps_x]
-        on = _on_frame(x[i + 1, 1:-1], y[i + 1, 1:-1], frame)
+        on = on_frame(x[i + 1, 1:-1], y[i + 1, 1:-1], frame)
         shares = np.where(on, 1.0, np.full((planes, 1), -np.inf))
         spreads = np.zeros_like(values)
         some = np.flatnonzero(on & (np.isnan(values.sum(axis=0)) | (len(variance) > 0)))
@@ -456,108 +488,3 @@ def _squared_sum(variances: Array, start: Array, stride: int, weights: Array) ->
             column_total += weight * weight * variances[at]
         total += column_total
     return total
-
-
-def spline_tile(
-    along_x: tuple[Array, Array, Array],
-    along_y: tuple[Array, Array, Array],
-    coeff_x: Array,
-    coeff_y: Array,
-    matrix: Array,
-    shift: Array,
-    out_x: Array,
-    out_y: Array,
-) -> None:
-    """
-    Source positions of a tile under a tensor-product spline followed by an affine transform.
-
-    Parameters
-    ----------
-    along_x, along_y : (positions, first, weights)
-        The axes of the tile: template positions, the index of the first basis function at each,
-        and one row of weights for each function from there on.
-    coeff_x, coeff_y : (n_y, n_x) arrays
-        Coefficients of the displacements.
-    matrix, shift : (2, 2) and (2,) arrays
-        The affine transform.
-    out_x, out_y : (rows, columns) arrays
-        The positions.
-    """
-    x, first_x, weights_x = along_x
-    y, first_y, weights_y = along_y
-    place = []
-    for start, coeff in ((x, coeff_x), (y[:, np.newaxis], coeff_y)):
-        lines = np.zeros((y.size, coeff.shape[1]))
-        for k, weights in enumerate(weights_y):
-            lines += weights[:, np.newaxis] * coeff[first_y + k]
-        values = np.broadcast_to(start, out_x.shape)
-        for k, weights in enumerate(weights_x):
-            values = values + weights * lines[:, first_x + k]
-        place.append(values)
-    u, v = place
-    out_x[...] = matrix[0, 0] * u + matrix[0, 1] * v + shift[0]
-    out_y[...] = matrix[1, 0] * u + matrix[1, 1] * v + shift[1]
-
-
-def source_extent(x: Array, y: Array, frame: tuple[int, int], out: Array) -> None:
-    """
-    Find the box around a tile's positions that are on the frame.
-
-    Parameters
-    ----------
-    x, y : (rows + 2, columns + 2) arrays
-        Source positions, with a border that does not count.
-    frame : (width, height)
-        Size of the source.
-    out : (4,) array
-        ``x_min, x_max, y_min, y_max``; infinite, the largest first, where none is on the frame.
-    """
-    u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
-    on = _on_frame(u, v, frame)
-    for k, t in enumerate((u, v)):
-        out[2 * k] = np.min(t, where=on, initial=np.inf)
-        out[2 * k + 1] = np.max(t, where=on, initial=-np.inf)
-
-
-def flags_tile(
-    block: Array,
-    corner: tuple[int, int],
-    frame: tuple[int, int],
-    x: Array,
-    y: Array,
-    radius: float,
-    box: tuple[int, int],
-    out: Array,
-) -> None:
-    """
-    Resample a plane of flag bits.
-
-    Parameters
-    ----------
-    block : (h, w) integer array
-        Window of the flags, 0 outside of the frame.
-    corner, frame, x, y, box
-        As for `interpolate_tile`, the first without the width.
-    radius : float
-        0 for the nearest pixel's flags, else the bits of all pixels closer than this along both
-        axes of the source.
-    out : (ny, nx) integer array
-        Flags; 0 outside of the frame.
-    """
-    u, v = x[1:-1, 1:-1], y[1:-1, 1:-1]
-    bits = np.zeros(u.shape, block.dtype)
-    on = np.nonzero(_on_frame(u, v, frame))
-    u, v = u[on], v[on]
-    if radius == 0:
-        first = last = [np.floor(t + 0.5).astype(np.int64) for t in (u, v)]
-    else:
-        first = [np.floor(t - radius).astype(np.int64) + 1 for t in (u, v)]
-        last = [np.ceil(t + radius).astype(np.int64) - 1 for t in (u, v)]
-    found = np.zeros(len(u), block.dtype)
-    columns, rows = (int(np.max(b - a, initial=-1)) + 1 for a, b in zip(first, last, strict=True))
-    for column, row in np.ndindex(columns, rows):
-        at_x, at_y = first[0] + column, first[1] + row
-        some = (at_x <= last[0]) & (at_y <= last[1])
-        found[some] |= block[at_y[some] - corner[1], at_x[some] - corner[0]]
-    bits[on] = found
-    out[box[0] : box[0] + x.shape[0] - 2, box[1] : box[1] + x.shape[1] - 2] = bits

@@ -9,14 +9,13 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from astropy.coordinates import SkyCoord
 from astropy.modeling import Model
 from astropy.nddata import NDUncertainty
-from astropy.table import QTable, Table
+from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from spalipy_astro._checks import check_image, check_pixels, checked_call
-from spalipy_astro.alignment import _given, _points, _supplied
+from spalipy_astro.alignment import _derive, _given, _points, _supplied
 from spalipy_astro.alignment._coverage import coverage_of
 from spalipy_astro.alignment._error import ErrorTerm, error_at, error_over
 from spalipy_astro.alignment._flux import flux_ratio, profile_error
@@ -306,6 +305,15 @@ class Alignment(Merits):
         """
         return coverage_of(self, shape)
 
+    pixel_to_sky = _points.pixel_to_sky
+    sky_to_pixel = _points.sky_to_pixel
+    transform_points = _points.transform_points
+    transform_polygon = _points.transform_polygon
+    transform_table = _points.transform_table
+    then = _derive.then
+    binned = _derive.binned
+    cropped = _derive.cropped
+    shifted = _derive.shifted
     plot = _supplied.plot
     report = _supplied.report
     write = _supplied.write
@@ -350,126 +358,6 @@ class Alignment(Merits):
             tolerance=tolerance,
         )
 
-    def pixel_to_sky(self, x: ArrayLike, y: ArrayLike) -> SkyCoord:
-        """
-        Return the sky positions of source pixels.
-
-        Parameters
-        ----------
-        x, y : array_like
-            Source px.
-
-        Returns
-        -------
-        `~astropy.coordinates.SkyCoord`
-            In the celestial frame of the template.
-
-        Raises
-        ------
-        ValueError
-            If the template has no sky.
-        """
-        return _points.pixel_to_sky(self.wcs, x, y)
-
-    def sky_to_pixel(self, sky: SkyCoord) -> tuple[Any, Any]:
-        """
-        Return the source pixels of sky positions.
-
-        Parameters
-        ----------
-        sky : `~astropy.coordinates.SkyCoord`
-            In any celestial frame.
-
-        Returns
-        -------
-        x, y : ndarray or float
-            Source px.
-
-        Raises
-        ------
-        ValueError
-            If the template has no sky.
-        """
-        return _points.sky_to_pixel(self.wcs, sky)
-
-    def transform_points(self, points: ArrayLike) -> FloatArray:
-        """
-        Move positions in one array from the source to the template.
-
-        Parameters
-        ----------
-        points : array_like, shape (N, 2) or (2,)
-            Positions ``(x, y)`` in source px; NaN and masked ones become NaN. For the way back use
-            ``alignment.inverse.transform_points``, for the sky `sky_to_pixel`.
-
-        Returns
-        -------
-        ndarray, of the same shape
-            Template px.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If they are no numbers of this shape, or not in px, but positions on the sky, say.
-        """
-        return _points.map_points(points, self.transform)
-
-    def transform_table(self, table: Table, *, columns: tuple[str, str] = ("x", "y")) -> Table:
-        """
-        Move the positions in a table from the source to the template.
-
-        Parameters
-        ----------
-        table : `~astropy.table.Table`
-            Positions in source px, without units or in pixels. For the way back use
-            ``alignment.inverse.transform_table``.
-        columns : tuple of str, optional
-            Names of the columns that hold them.
-
-        Returns
-        -------
-        `~astropy.table.Table`
-            A copy with positions in template px. If there are columns of the same names with
-            ``_err`` appended, these 1-sigma errors are transformed, too; they do not
-            include the error of the transform itself (see `error`).
-
-        Raises
-        ------
-        ValueError
-            If there are no such columns, or they are not in px.
-        """
-        return _points.map_table(table, self.transform, columns)
-
-    @checked_call
-    def transform_polygon(
-        self, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
-    ) -> FloatArray:
-        """
-        Move the outline of a region from the source to the template.
-
-        Parameters
-        ----------
-        vertices : array_like, shape (N, 2)
-            Source px.
-        tolerance : float, optional
-            Largest distance between the straight edges of the result and the transformed
-            edges, in template px. Vertices are added where distortion bends an edge by more.
-        closed : bool, optional
-            Whether to connect the last vertex to the first, as in a polygon (default), or not, as
-            in a path.
-
-        Returns
-        -------
-        ndarray, shape (M, 2)
-            Template px. The given vertices are among them, in their order.
-
-        Raises
-        ------
-        ValueError
-            If the vertices or the tolerance are invalid.
-        """
-        return _points.map_polygon(vertices, self.transform, tolerance=tolerance, closed=closed)
-
     @cached_property
     def inverse(self) -> Alignment:
         """
@@ -477,121 +365,9 @@ class Alignment(Merits):
 
         If there is a celestial WCS, it is that of the template, carried through the transform.
         """
-        from spalipy_astro.alignment import _derive
-
         inverse = _derive.inverted(self)
         inverse.__dict__["inverse"] = self
         return inverse
-
-    def then(self, other: Alignment) -> Alignment:
-        """
-        Chain two alignments: from this one's source to the other's template.
-
-        Parameters
-        ----------
-        other : Alignment
-            Its source is the template of this one, on the same pixels.
-
-        Returns
-        -------
-        Alignment
-            Its matches are the stars in both. Its errors combine those of both, assumed to be
-            independent. Its odds are those of the less certain one.
-
-        Raises
-        ------
-        ValueError
-            If the shapes of the image in the middle differ.
-        """
-        from spalipy_astro.alignment import _derive
-
-        return _derive.composed(self, other)
-
-    def shifted(
-        self,
-        *,
-        source: tuple[float, float] | None = None,
-        template: tuple[float, float] | None = None,
-        source_shape: tuple[int, int] | None = None,
-        template_shape: tuple[int, int] | None = None,
-    ) -> Alignment:
-        """
-        Return the alignment of images that have moved on their arrays.
-
-        Parameters
-        ----------
-        source, template : tuple of float, optional
-            Shift ``(dx, dy)`` in px: the pixel at ``(x, y)`` moves to ``(x + dx, y + dy)``.
-        source_shape, template_shape : tuple of int, optional
-            Shapes ``(ny, nx)`` of the new arrays, for example of the whole frames if the images
-            are parts; by default they are kept.
-
-        Returns
-        -------
-        Alignment
-            The template's WCS moves along.
-
-        Raises
-        ------
-        ValueError
-            If a shift is not two finite numbers, or a shape not two positive integers.
-        """
-        from spalipy_astro.alignment import _derive
-
-        return _derive.shifted(self, source, template, (source_shape, template_shape))
-
-    @checked_call
-    def cropped(
-        self,
-        *,
-        source: tuple[slice, slice] | None = None,
-        template: tuple[slice, slice] | None = None,
-    ) -> Alignment:
-        """
-        Return the alignment of cut-outs.
-
-        Parameters
-        ----------
-        source, template : tuple of slice, optional
-            The slices, rows first, that cut the data: ``np.s_[100:300, 50:400]``, or the
-            ``slices_original`` of a `~astropy.nddata.Cutout2D`.
-
-        Returns
-        -------
-        Alignment
-            It keeps the matched stars outside the cut-outs, since they support the transform.
-
-        Raises
-        ------
-        ValueError
-            If a window is not two slices with step 1, or has no pixels.
-        """
-        from spalipy_astro.alignment import _derive
-
-        return _derive.cropped(self, source, template)
-
-    def binned(self, *, source: int = 1, template: int = 1) -> Alignment:
-        """
-        Return the alignment of images with pixels binned.
-
-        Parameters
-        ----------
-        source, template : int, optional
-            How many pixels along each side become one, starting at pixel (0, 0); incomplete bins
-            are cut off, as by `astropy.nddata.block_reduce`.
-
-        Returns
-        -------
-        Alignment
-
-        Raises
-        ------
-        ValueError
-            If a number is not a whole one from 1 to the size of the image.
-        """
-        from spalipy_astro.alignment import _derive
-
-        return _derive.binned(self, source, template)
 
     def _cards(self) -> dict[str, Any]:
         """Return the provenance cards of an aligned image."""

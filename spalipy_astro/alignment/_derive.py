@@ -1,4 +1,4 @@
-"""Alignments made of alignments: the way back, one after the other, other pixel grids."""
+"""Methods that make alignments of alignments: the way back, chains, other pixel grids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from astropy.modeling import Model
 from astropy.modeling.models import Identity
 from astropy.table import QTable
 
-from spalipy_astro._checks import check_shape, is_whole, numbers_of_pixels
+from spalipy_astro._checks import check_shape, checked_call, is_whole, numbers_of_pixels
 from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.alignment._error import ErrorTerm
 from spalipy_astro.alignment._summary import derived_figures
@@ -21,7 +21,7 @@ from spalipy_astro.wcs import SAME, Grid, regrid_backward, regrid_wcs
 if TYPE_CHECKING:
     from spalipy_astro.alignment._alignment import Alignment
 
-__all__ = ["binned", "composed", "cropped", "inverted", "rescaled", "shifted"]
+__all__ = ["binned", "cropped", "inverted", "rescaled", "shifted", "then"]
 
 Shape = tuple[int, int]
 
@@ -65,21 +65,39 @@ def inverted(alignment: Alignment) -> Alignment:
     )
 
 
-def composed(first: Alignment, second: Alignment) -> Alignment:
-    """Return the alignment of the first one's source with the second one's template."""
-    if not hasattr(second, "source_shape"):
-        raise TypeError(f"other is an Alignment; got {type(second).__name__}.")
-    shapes = first.template_shape, second.source_shape
+def then(self: Alignment, other: Alignment) -> Alignment:
+    """
+    Chain two alignments: from this one's source to the other's template.
+
+    Parameters
+    ----------
+    other : Alignment
+        Its source is the template of this one, on the same pixels.
+
+    Returns
+    -------
+    Alignment
+        Its matches are the stars in both. Its errors combine those of both, assumed to be
+        independent. Its odds are those of the less certain one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes of the image in the middle differ.
+    """
+    if not hasattr(other, "source_shape"):
+        raise TypeError(f"other is an Alignment; got {type(other).__name__}.")
+    shapes = self.template_shape, other.source_shape
     if None not in shapes and shapes[0] != shapes[1]:
         raise ValueError(
             f"the first alignment ends on a frame of shape {shapes[0]}, the second starts on one "
             f"of shape {shapes[1]}; a.then(b) requires the template of a to be the source of b."
         )
-    transform = first.transform | second.transform
-    scale = second._summary["scale"]
-    terms = [term.seen_from(scale=scale) for term in first._errors]
-    terms += [term.seen_from(first.transform) for term in second._errors]
-    a, b = first._summary, second._summary
+    transform = self.transform | other.transform
+    scale = other._summary["scale"]
+    terms = [term.seen_from(scale=scale) for term in self._errors]
+    terms += [term.seen_from(self.transform) for term in other._errors]
+    a, b = self._summary, other._summary
     known: dict[str, Any] = {}
     if "freedom" in a and "freedom" in b:
         known = {
@@ -95,23 +113,48 @@ def composed(first: Alignment, second: Alignment) -> Alignment:
             "hypotheses": max(a["hypotheses"], b["hypotheses"]),
         }
     return _derive(
-        first,
+        self,
         "then",
         transform=transform,
-        matches=_with_residuals(_joined(first.matches, second.matches, scale), transform),
-        shapes=(first.source_shape, second.template_shape),
+        matches=_with_residuals(_joined(self.matches, other.matches, scale), transform),
+        shapes=(self.source_shape, other.template_shape),
         known=known,
-        original_wcs=second.original_wcs,
+        original_wcs=other.original_wcs,
         # of two terms one may know nothing of its error
-        _errors=tuple(terms) if first._errors and second._errors else (),
-        extra={"then": dict(second.provenance), **_joined_quality(first, second)},
+        _errors=tuple(terms) if self._errors and other._errors else (),
+        extra={"then": dict(other.provenance), **_joined_quality(self, other)},
     )
 
 
 def shifted(
-    alignment: Alignment, source: Any, template: Any, shapes: tuple[Any, Any] = (None, None)
+    self: Alignment,
+    *,
+    source: tuple[float, float] | None = None,
+    template: tuple[float, float] | None = None,
+    source_shape: tuple[int, int] | None = None,
+    template_shape: tuple[int, int] | None = None,
 ) -> Alignment:
-    """Return the alignment of images whose pixels have moved by ``(dx, dy)`` on their arrays."""
+    """
+    Return the alignment of images that have moved on their arrays.
+
+    Parameters
+    ----------
+    source, template : tuple of float, optional
+        Shift ``(dx, dy)`` in px: the pixel at ``(x, y)`` moves to ``(x + dx, y + dy)``.
+    source_shape, template_shape : tuple of int, optional
+        Shapes ``(ny, nx)`` of the new arrays, for example of the whole frames if the images
+        are parts; by default they are kept.
+
+    Returns
+    -------
+    Alignment
+        The template's WCS moves along.
+
+    Raises
+    ------
+    ValueError
+        If a shift is not two finite numbers, or a shape not two positive integers.
+    """
     grids = []
     for name, shift in (("source", source), ("template", template)):
         array = numbers_of_pixels(name, (0, 0) if shift is None else shift)
@@ -119,18 +162,43 @@ def shifted(
             raise ValueError(f"{name} is a shift (dx, dy) in px; got {shift!r}.")
         grids.append(Grid((-float(array[0]), -float(array[1]))))
     what = f"shifted(source={source}, template={template})"
+    shapes = {"source_shape": source_shape, "template_shape": template_shape}
     of_source, of_template = (
-        getattr(alignment, name) if shape is None else check_shape(shape, name=name)
-        for name, shape in zip(("source_shape", "template_shape"), shapes, strict=True)
+        getattr(self, name) if shape is None else check_shape(shape, name=name)
+        for name, shape in shapes.items()
     )
-    return _regridded(alignment, what, grids, (of_source, of_template))
+    return _regridded(self, what, grids, (of_source, of_template))
 
 
-def cropped(alignment: Alignment, source: Any, template: Any) -> Alignment:
-    """Return the alignment of windows of the images, given as slices ``(rows, columns)``."""
+@checked_call
+def cropped(
+    self: Alignment,
+    *,
+    source: tuple[slice, slice] | None = None,
+    template: tuple[slice, slice] | None = None,
+) -> Alignment:
+    """
+    Return the alignment of cut-outs.
+
+    Parameters
+    ----------
+    source, template : tuple of slice, optional
+        The slices, rows first, that cut the data: ``np.s_[100:300, 50:400]``, or the
+        ``slices_original`` of a `~astropy.nddata.Cutout2D`.
+
+    Returns
+    -------
+    Alignment
+        It keeps the matched stars outside the cut-outs, since they support the transform.
+
+    Raises
+    ------
+    ValueError
+        If a window is not two slices with step 1, or has no pixels.
+    """
     grids, shapes = [], []
     for name, window in (("source", source), ("template", template)):
-        shape = getattr(alignment, f"{name}_shape")
+        shape = getattr(self, f"{name}_shape")
         if window is None:
             grids.append(SAME)
             shapes.append(shape)
@@ -139,14 +207,31 @@ def cropped(alignment: Alignment, source: Any, template: Any) -> Alignment:
             grids.append(Grid((float(x0), float(y0))))
             shapes.append((y1 - y0, x1 - x0))
     what = f"cropped(source={_text(source)}, template={_text(template)})"
-    return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
+    return _regridded(self, what, grids, (shapes[0], shapes[1]))
 
 
-def binned(alignment: Alignment, source: int, template: int) -> Alignment:
-    """Return the alignment of images whose pixels are binned, n by n."""
+def binned(self: Alignment, *, source: int = 1, template: int = 1) -> Alignment:
+    """
+    Return the alignment of images with pixels binned.
+
+    Parameters
+    ----------
+    source, template : int, optional
+        How many pixels along each side become one, starting at pixel (0, 0); incomplete bins
+        are cut off, as by `astropy.nddata.block_reduce`.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    ValueError
+        If a number is not a whole one from 1 to the size of the image.
+    """
     grids, shapes = [], []
     for name, n in (("source", source), ("template", template)):
-        shape = getattr(alignment, f"{name}_shape")
+        shape = getattr(self, f"{name}_shape")
         if not is_whole(n) or n < 1 or (shape and n > min(shape)):
             raise ValueError(
                 f"{name} is the number of pixels along a side that become one, from 1 to the size "
@@ -156,7 +241,7 @@ def binned(alignment: Alignment, source: int, template: int) -> Alignment:
         grids.append(Grid((middle, middle), int(n)))
         shapes.append(None if shape is None else (shape[0] // int(n), shape[1] // int(n)))
     what = f"binned(source={source}, template={template})"
-    return _regridded(alignment, what, grids, (shapes[0], shapes[1]))
+    return _regridded(self, what, grids, (shapes[0], shapes[1]))
 
 
 def rescaled(alignment: Alignment, *, source: float = 1.0, template: float = 1.0) -> Alignment:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.modeling import Model
@@ -22,8 +21,7 @@ _MAX_DEGREE, _MAX_COEFFICIENTS = 5, 1000  # along an axis; more comes from a dam
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ErrorTerm:
+class ErrorTerm(NamedTuple):
     """
     What one fit contributes to the error of a transform.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.nddata import InverseVariance, NDData, StdDevUncertainty
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Photometry"]
 
 
-@dataclass(frozen=True)
-class Photometry:
+class Photometry(NamedTuple):
     """
     How the pixels of an aligned image compare with the template's.
 

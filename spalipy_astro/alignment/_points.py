@@ -1,8 +1,8 @@
-"""A mapping of points applied to tables, outlines of regions and the sky."""
+"""Methods of an alignment that move positions: points, tables, outlines of regions, the sky."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -11,9 +11,19 @@ from astropy.modeling import Model
 from astropy.table import Table
 from numpy.typing import ArrayLike, NDArray
 
-from spalipy_astro._checks import numbers_of_pixels, positive_number
+from spalipy_astro._checks import checked_call, numbers_of_pixels, positive_number
 
-__all__ = ["map_points", "map_polygon", "map_table", "pair_of", "pixel_to_sky", "sky_to_pixel"]
+if TYPE_CHECKING:
+    from spalipy_astro.alignment._alignment import Alignment
+
+__all__ = [
+    "pair_of",
+    "pixel_to_sky",
+    "sky_to_pixel",
+    "transform_points",
+    "transform_polygon",
+    "transform_table",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -21,8 +31,26 @@ _MAX_PIECES = 1024  # of an edge
 _CHECKS = 8  # points of each piece that are compared with a straight line
 
 
-def map_points(points: ArrayLike, model: Model) -> FloatArray:
-    """Return the image of points, as an array of the same shape."""
+def transform_points(self: Alignment, points: ArrayLike) -> FloatArray:
+    """
+    Move positions in one array from the source to the template.
+
+    Parameters
+    ----------
+    points : array_like, shape (N, 2) or (2,)
+        Positions ``(x, y)`` in source px; NaN and masked ones become NaN. For the way back use
+        ``alignment.inverse.transform_points``, for the sky `sky_to_pixel`.
+
+    Returns
+    -------
+    ndarray, of the same shape
+        Template px.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no numbers of this shape, or not in px, but positions on the sky, say.
+    """
     if isinstance(points, SkyCoord):
         raise TypeError(
             "points are positions in px, of shape (N, 2); got a SkyCoord. "
@@ -41,11 +69,35 @@ def map_points(points: ArrayLike, model: Model) -> FloatArray:
         raise ValueError(
             f"points are (x, y) in px, of shape (N, 2); got an array of shape {xy.shape}: {remedy}."
         )
-    return np.stack(model(xy[..., 0], xy[..., 1]), axis=-1)
+    return np.stack(self.transform(xy[..., 0], xy[..., 1]), axis=-1)
 
 
-def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
-    """Return a copy of a table with the positions mapped, and their errors with them."""
+def transform_table(
+    self: Alignment, table: Table, *, columns: tuple[str, str] = ("x", "y")
+) -> Table:
+    """
+    Move the positions in a table from the source to the template.
+
+    Parameters
+    ----------
+    table : `~astropy.table.Table`
+        Positions in source px, without units or in pixels. For the way back use
+        ``alignment.inverse.transform_table``.
+    columns : tuple of str, optional
+        Names of the columns that hold them.
+
+    Returns
+    -------
+    `~astropy.table.Table`
+        A copy with positions in template px. If there are columns of the same names with
+        ``_err`` appended, these 1-sigma errors are transformed, too; they do not
+        include the error of the transform itself (see `error`).
+
+    Raises
+    ------
+    ValueError
+        If there are no such columns, or they are not in px.
+    """
     if not isinstance(table, Table):
         raise TypeError(f"table is an astropy Table of positions; got {type(table).__name__}.")
     if len(columns) != 2 or not set(columns) <= set(table.colnames):
@@ -54,6 +106,7 @@ def map_table(table: Table, model: Model, columns: tuple[str, str]) -> Table:
             f"has {', '.join(table.colnames)}."
         )
     out = table.copy()
+    model = self.transform
     x, y = (_plain(table[name]) for name in columns)
     new = model(x, y)
     for name, values in zip(columns, new, strict=True):
@@ -91,17 +144,44 @@ def _like(column: Any, values: FloatArray) -> Any:
     return new
 
 
-def map_polygon(vertices: ArrayLike, model: Model, *, tolerance: float, closed: bool) -> FloatArray:
-    """Return the image of a polygon, with vertices added where straight edges become curved."""
+@checked_call
+def transform_polygon(
+    self: Alignment, vertices: ArrayLike, *, tolerance: float = 0.01, closed: bool = True
+) -> FloatArray:
+    """
+    Move the outline of a region from the source to the template.
+
+    Parameters
+    ----------
+    vertices : array_like, shape (N, 2)
+        Source px.
+    tolerance : float, optional
+        Largest distance between the straight edges of the result and the transformed
+        edges, in template px. Vertices are added where distortion bends an edge by more.
+    closed : bool, optional
+        Whether to connect the last vertex to the first, as in a polygon (default), or not, as
+        in a path.
+
+    Returns
+    -------
+    ndarray, shape (M, 2)
+        Template px. The given vertices are among them, in their order.
+
+    Raises
+    ------
+    ValueError
+        If the vertices or the tolerance are invalid.
+    """
     corners = numbers_of_pixels("vertices", vertices)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 2:
         raise ValueError(f"vertices are (x, y) of shape (N, 2), N > 1; got {corners.shape}.")
     tolerance = positive_number("tolerance", tolerance, "a positive number of px", u.pix)
     ends = np.roll(corners, -1, axis=0) if closed else corners[1:]
     edges = [
-        _edge(start, end, model, tolerance) for start, end in zip(corners, ends, strict=closed)
+        _edge(start, end, self.transform, tolerance)
+        for start, end in zip(corners, ends, strict=closed)
     ]
-    last = [] if closed else [np.column_stack(model(*corners[-1:].T))]
+    last = [] if closed else [np.column_stack(self.transform(*corners[-1:].T))]
     return np.concatenate([*edges, *last])
 
 
@@ -121,21 +201,55 @@ def _edge(start: FloatArray, end: FloatArray, model: Model, tolerance: float) ->
         pieces *= 2
 
 
-def pixel_to_sky(wcs: Any, x: ArrayLike, y: ArrayLike) -> SkyCoord:
-    """Return the sky at pixels."""
-    sky = wcs.pixel_to_world(*pair_of(x, y))
+def pixel_to_sky(self: Alignment, x: ArrayLike, y: ArrayLike) -> SkyCoord:
+    """
+    Return the sky positions of source pixels.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Source px.
+
+    Returns
+    -------
+    `~astropy.coordinates.SkyCoord`
+        In the celestial frame of the template.
+
+    Raises
+    ------
+    ValueError
+        If the template has no sky.
+    """
+    sky = self.wcs.pixel_to_world(*pair_of(x, y))
     if not isinstance(sky, SkyCoord):
         raise ValueError(_NO_SKY)
     return sky
 
 
-def sky_to_pixel(wcs: Any, sky: SkyCoord) -> tuple[Any, Any]:
-    """Return the pixels ``(x, y)`` of positions on the sky, in any celestial frame."""
+def sky_to_pixel(self: Alignment, sky: SkyCoord) -> tuple[Any, Any]:
+    """
+    Return the source pixels of sky positions.
+
+    Parameters
+    ----------
+    sky : `~astropy.coordinates.SkyCoord`
+        In any celestial frame.
+
+    Returns
+    -------
+    x, y : ndarray or float
+        Source px.
+
+    Raises
+    ------
+    ValueError
+        If the template has no sky.
+    """
     if not isinstance(sky, SkyCoord):
         raise TypeError(f"sky is a SkyCoord; got {type(sky).__name__}.")
-    if list(wcs.low_level_wcs.world_axis_object_classes) != ["celestial"]:
+    if list(self.wcs.low_level_wcs.world_axis_object_classes) != ["celestial"]:
         raise ValueError(_NO_SKY)
-    x, y = wcs.world_to_pixel(sky)
+    x, y = self.wcs.world_to_pixel(sky)
     return x, y
 
 

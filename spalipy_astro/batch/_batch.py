@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,7 +14,6 @@ from astropy.coordinates import SkyCoord
 from astropy.io.fits import HDUList
 from astropy.table import QTable, Table
 
-from spalipy_astro._blas import available_cores, one_blas_thread
 from spalipy_astro._checks import (
     check_hdu,
     check_mask,
@@ -29,48 +24,28 @@ from spalipy_astro._checks import (
     refuse_single_scale,
     whole_number,
 )
-from spalipy_astro._files import clear_partial, require_file
+from spalipy_astro._files import require_file
 from spalipy_astro._workers import (
-    Processes,
-    Progress,
     Told,
     check_progress,
     check_workers,
-    connected,
-    describe,
-    run,
-    started,
 )
 from spalipy_astro.batch._chips import align_chips
 from spalipy_astro.batch._grid import (
-    common_window,
     pixels_of,
-    shape_of_grid,
-    window_of_template,
 )
-from spalipy_astro.batch._reject import Reject, check_reject, rejected
-from spalipy_astro.batch._sources import check_weights, list_sources, make_tasks, masks_each
-from spalipy_astro.batch._table import make_table, row_of
-from spalipy_astro.batch._target import target_of
+from spalipy_astro.batch._reject import Reject, check_reject
+from spalipy_astro.batch._run import Request, run_batch
+from spalipy_astro.batch._sources import check_weights, list_sources, masks_each
 from spalipy_astro.batch._task import (
-    DETECTION,
-    Outcome,
     Settings,
-    Task,
-    align_frame,
-    find_frame,
-    guarded,
 )
-from spalipy_astro.batch._template import best_template
-from spalipy_astro.catalogs import is_catalog, is_sky_catalog
-from spalipy_astro.errors import AlignmentError, CatalogError, FormatError, TooFewStarsError
-from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like, open_mask
+from spalipy_astro.catalogs import is_catalog
+from spalipy_astro.errors import FormatError
+from spalipy_astro.io import OBSERVATORY, Extension, image_hdus, is_file_like
 from spalipy_astro.registration import (
     FindOptions,
-    StarFrame,
     find_alignment,
-    open_side,
-    prepare,
 )
 from spalipy_astro.typing import AlignmentOptions, CatalogLike, ImageLike
 
@@ -78,10 +53,6 @@ if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
 
 __all__ = ["align_many"]
-
-log = logging.getLogger(__name__)
-
-_KEPT = 500  # alignments, of 0.3 MB each, that are kept from the first step for the second
 
 
 @checked_call
@@ -360,126 +331,23 @@ def align_many(
         grid=grid,
         pixels=pixels,
     )
-    files = () if folder is None else ("aligned", "asdf") if alignments else ("aligned",)
-    seen: list[Task] = []
-    tasks: Iterable[Task] = make_tasks(sources, source_mask, folder, hdu, settings.flags, seen)
-    if best or in_two_steps or isinstance(sources, Sequence):
-        tasks = list(tasks)
-    most = len(tasks) if isinstance(tasks, list) else None
-    outcomes: dict[int, Outcome] = {}
-    meta: dict[str, Any] = {}
-    shown = Progress(progress, most)
-
-    def note(results: Iterable[tuple[int, Any]], *, last: bool) -> None:
-        """Note what became of sources, and tell of those to which no more is done."""
-        for index in _collect(outcomes, results):
-            if last or outcomes[index].reason:
-                shown.tell(row_of(seen[index], outcomes[index], files))
-
-    n_workers = available_cores() if n_workers is None else n_workers
-    with (
-        _tidied(folder),
-        one_blas_thread(),
-        connected(client) as cluster,
-        started(
-            executor, n_workers, client=cluster, most=most, modules=[find_frame.__module__]
-        ) as workers,
-    ):
-        work = _Work(n_workers, workers, cluster, shown)
-        if best:
-            frames: dict[int, StarFrame] = {}
-            found = work.each(find_frame, settings, tasks, "stars")
-            note(_without_stars(found, frames), last=True)
-            _require_frames(frames, outcomes)
-            tasks = [
-                replace(task, frame=frames[task.index]) for task in tasks if task.index in frames
-            ]
-            chosen = best_template(frames)
-            label, frame = seen[chosen.key].label, frames[chosen.key]
-            meta["template_reason"] = chosen.reason
-        else:
-            if template_hdu is not None:
-                settings = replace(settings, hdu=template_hdu)
-            label, frame = _prepare_template(template, settings, options)
-            settings = replace(settings, hdu=hdu)
-        _rehearse(frame, settings)
-        if folder is not None and alignments and frame.wcs is not None:
-            from spalipy_astro.io import require_writable  # gwcs comes in with it
-
-            require_writable(frame.wcs)
-        settings = replace(settings, template=frame)
-        if target is not None:
-            settings = replace(settings, target=target_of(target, frame.wcs, frame.header))
-        window = window_of_template(frame, grid_shape, pixels)
-        write = folder is not None and resample
-        if write and window is None:
-            raise ValueError(
-                "the template is a catalog and has no shape; give that of the aligned images as "
-                "shape=(ny, nx)."
-            )
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            clear_partial(folder)
-        if in_two_steps:
-            settings = replace(settings, keep=most is not None and most <= _KEPT)
-            note(work.each(align_frame, settings, tasks, "align"), last=False)
-            if reject is not None:
-                for row, reason in rejected(reject, make_table(seen, outcomes, (), {})).items():
-                    outcomes[row] = replace(outcomes[row], reason=reason, rejected=True)
-                    shown.tell(row_of(seen[row], outcomes[row], files))
-            good = [outcome for outcome in outcomes.values() if not outcome.reason]
-            window = common_window(grid, window, good, pixels.get("scale", 1))
-            tasks = [
-                replace(task, alignment=outcomes[task.index].alignment)
-                for task in tasks
-                if not outcomes[task.index].reason
-            ]
-            if write:
-                settings = replace(settings, window=window, reuse=True)
-                note(work.each(align_frame, settings, tasks, "resample"), last=True)
-            else:
-                for task in tasks:
-                    shown.tell(row_of(task, outcomes[task.index], files))
-        else:
-            settings = replace(settings, window=window if write else None)
-            note(work.each(align_frame, settings, tasks, "align"), last=True)
-    meta["template"] = label
-    if window is not None:
-        meta.update(offset=window[0], shape=shape_of_grid(window, pixels))
-    return make_table(seen, outcomes, files, meta)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """Where the work is done, and whether it is shown."""
-
-    n_workers: int
-    executor: str | Executor | Processes
-    client: Any
-    progress: Progress
-
-    def each(
-        self,
-        function: Callable[[Settings, Task], Any],
-        settings: Settings,
-        tasks: Iterable[Task],
-        title: str,
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield the index of each task and what comes of it, in order of completion."""
-        total = len(tasks) if isinstance(tasks, list) else None
-        results = run(
-            partial(guarded, function, settings),
-            tasks,
-            n_workers=self.n_workers,
-            executor=self.executor,
-            client=self.client,
-        )
-        with closing(results):
-            for place, result in self.progress.bar(results, total, title):
-                index = tasks[place].index if isinstance(tasks, list) else place
-                if isinstance(result, Exception):
-                    result = Outcome(index, describe(result))
-                yield index, result
+    request = Request(
+        sources=sources,
+        template=template,
+        options=options,
+        template_hdu=template_hdu,
+        source_mask=source_mask,
+        folder=folder,
+        resample=resample,
+        grid_shape=grid_shape,
+        reject=reject,
+        target=target,
+        n_workers=n_workers,
+        executor=executor,
+        client=client,
+        progress=progress,
+    )
+    return run_batch(request, settings)
 
 
 def _check(min_matched: Any, options: Mapping[str, Any]) -> None:
@@ -511,84 +379,3 @@ def _check_folder(folder: Path, output: Any) -> None:
         raise FileExistsError(f"{rule} is not a folder.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(f"{rule} cannot be written to.")
-
-
-@contextmanager
-def _tidied(folder: Path | None) -> Iterator[None]:
-    """Remove in the end what workers that died, or were ended, have left."""
-    try:
-        yield
-    finally:
-        if folder is not None:
-            clear_partial(folder)
-
-
-def _prepare_template(
-    template: Any, settings: Settings, options: Mapping[str, Any]
-) -> tuple[Any, StarFrame]:
-    """Find the stars of the template; return what to call it, too."""
-    label = f"{'a catalog' if is_catalog(template) else 'an image'} in memory"
-    if isinstance(template, str | os.PathLike):
-        label = os.fspath(template)
-    template = open_side(template, name="template", hdu=settings.hdu, **settings.flags)
-    if is_sky_catalog(template):
-        raise CatalogError(
-            "the template of a sequence cannot be a catalog of sky positions, because each source "
-            "would get its own pixel grid; use find_alignment for each source, or align them to "
-            "one of them."
-        )
-    detection = {key: options[key] for key in DETECTION if key in options}
-    given = options.get("template_mask")
-    mask = open_mask(given, name="template_mask", hdu=settings.hdu, **settings.flags)
-    return label, prepare(template, name="template", mask=mask, **detection)
-
-
-def _without_stars(
-    found: Iterable[tuple[int, Any]], frames: dict[int, StarFrame]
-) -> Iterator[tuple[int, Outcome]]:
-    """Keep the stars of the sources that have some, and yield what became of the others."""
-    for index, result in found:
-        if isinstance(result, Outcome):
-            yield index, result
-        else:
-            frames[index] = result
-
-
-def _require_frames(frames: Mapping[int, Any], outcomes: Mapping[int, Outcome]) -> None:
-    """Raise, with their reasons, if no source has stars."""
-    if not outcomes and not frames:
-        raise TooFewStarsError("sources is empty: no frame can be the template.")
-    if not frames:
-        reasons = "; ".join(sorted({outcome.reason for outcome in outcomes.values()})[:3])
-        raise TooFewStarsError(
-            f"none of {len(outcomes)} sources can be a template. Reasons are: {reasons}"
-        )
-
-
-def _rehearse(template: StarFrame, settings: Settings) -> None:
-    """
-    Align the template to itself.
-
-    Options that make no sense raise here, once for all sources, and the template's index is made.
-    """
-    try:
-        find_alignment(template, template, **settings.find)
-    except AlignmentError:  # as with a scale that is not 1
-        pass
-
-
-def _collect(outcomes: dict[int, Outcome], results: Iterable[tuple[int, Outcome]]) -> Iterator[int]:
-    """Note what became of sources; a second stage adds its time to that of the first."""
-    for index, new in results:
-        if index in outcomes:
-            old = outcomes[index]
-            new = replace(
-                new,
-                seconds=new.seconds + old.seconds,
-                resumed=new.resumed and old.resumed,
-                alignment=new.alignment or old.alignment,
-            )
-        for words in new.notes:
-            log.warning("%s", words)
-        outcomes[index] = new
-        yield index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,12 @@ from astropy.io import fits
 from spalipy_astro.errors import AlignmentError
 from spalipy_astro.io import is_fits, peek_alignment
 
-__all__ = ["KEY", "OWNER", "header_of", "is_remnant", "made_from", "notes_of"]
+__all__ = ["KEY", "OWNER", "header_of", "is_made", "is_remnant", "made_from", "notes_of"]
 
 KEY, OWNER = "ALGNKEY", "ALGNSRC"
 """Cards of aligned images: what all that an image was made from is called, and whose it is."""
 
-
+_IMAGES = re.compile(r"(^coadd.*|_aligned)\.fits$")
 _MOST = 2**20  # bytes of a file that are searched for what it was made from
 
 
@@ -81,3 +82,23 @@ def made_from(path: str | os.PathLike[str]) -> str:
     if os.fspath(path).endswith(".asdf"):
         return str(notes_of(path)[1].get("source", ""))
     return str(header_of(path).get(OWNER, ""))
+
+
+def is_made(path: str | os.PathLike[str], *, by: str | None = None) -> bool:
+    """
+    Tell whether an image was made by an earlier run, so that it is no frame to align.
+
+    Parameters
+    ----------
+    path : path-like
+    by : str, optional
+        The owner that it must have; by default any.
+
+    Returns
+    -------
+    bool
+        By its name, and by the card `OWNER` of its header.
+    """
+    # most names say that the header need not be read
+    owner = made_from(path) if _IMAGES.search(os.path.basename(path)) else ""
+    return owner == by if by else owner != ""

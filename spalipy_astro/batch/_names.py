@@ -12,7 +12,6 @@ __all__ = ["expand", "is_named_fits", "stem_of"]
 
 _SUFFIXES = (".fits", ".fit", ".fts")
 _PACKED = (".gz", ".fz", ".bz2", ".xz", ".z", ".lzma")
-_MADE = re.compile(r"(_aligned|^coadd(-\d+)?)\.fits$")
 
 
 def stem_of(path: str | os.PathLike[str]) -> str:
@@ -51,16 +50,14 @@ def expand(path: str | os.PathLike[str], *, name: str = "sources") -> list[str] 
     if is_remote(path):
         return None
     if os.path.isdir(where):
-        from spalipy_astro.batch._made import made_from  # takes a while to import
+        from spalipy_astro.batch._made import is_made  # takes a while to import
 
         found = sorted(
             os.path.join(where, entry)
             for entry in os.listdir(where)
             if not entry.startswith(".") and is_named_fits(entry)
         )
-        found = [
-            path for path in found if not (_MADE.search(os.path.basename(path)) and made_from(path))
-        ]
+        found = [path for path in found if not is_made(path)]
         if not found:
             raise FileNotFoundError(
                 f"{name}: the folder {where!r} contains no FITS files (names that end in "

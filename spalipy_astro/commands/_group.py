@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from spalipy_astro._files import free_name, refuse_existing, require_folder, whole_file
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.batch import OWNER, expand, stem_of
+from spalipy_astro.batch import OWNER, expand, is_made, stem_of
 from spalipy_astro.commands._align_group import COADD, GROUP, TABLE
 from spalipy_astro.commands._arguments import KEPT, extension, selection_of
 from spalipy_astro.commands._console import Console
@@ -25,6 +25,8 @@ from spalipy_astro.io import read_image, to_hdus, write_hdus
 
 __all__ = ["work"]
 
+_OWNER = "align-group", "what has made it"
+
 
 def work(options: argparse.Namespace, console: Console) -> int:
     """Do what the options ask for; return the exit status."""
@@ -32,7 +34,10 @@ def work(options: argparse.Namespace, console: Console) -> int:
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"-o is the folder to write to; {options.output} is a file")
     files = _files(options.files)
-    kept = [file for file in files if not _is_made(file, folder)]
+    # a pattern may also stand for what an earlier run has written to the folder
+    here = folder.absolute()
+    made = {f for f in files if Path(f).absolute().parent == here and is_made(f, by=_OWNER[0])}
+    kept = [file for file in files if file not in made]
     if len(kept) < len(files):
         console.note(f"{len(files) - len(kept)} files that an earlier run has made are left out")
     files, names = kept, _names(kept)
@@ -40,25 +45,9 @@ def work(options: argparse.Namespace, console: Console) -> int:
         raise UsageError(f"a group takes at least two files; {len(files)} given")
     reference = _reference(options.reference, files)
     aligned = [folder / f"{name}_aligned.fits" for name in names]
-    results = [folder / GROUP, folder / TABLE]
-    results += [] if options.no_images else aligned
-    results += [] if options.no_coadd else [folder / COADD]
-    results += [Path(options.report)] if options.report else []
-    own = {os.path.realpath(file) for file in files}
-    for path in results:
-        if os.path.realpath(path) in own:
-            raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
-        refuse_existing(path, overwrite=options.overwrite)
-    if not (options.no_coadd or options.overwrite):
-        # how many parts there will be nobody knows yet
-        for path in sorted(folder.glob(f"{Path(COADD).stem}-[0-9]*.fits")):
-            refuse_existing(path, overwrite=False)
+    _refuse(options, folder, files, aligned)
     if options.workers < 1:
         raise UsageError(f"--workers is a number from 1; got {options.workers}")
-    if options.report:
-        if os.path.realpath(options.report) in {os.path.realpath(path) for path in results[:-1]}:
-            raise UsageError(f"--report is {options.report}, which is a file of the group's own")
-        check_page("--report", options.report, overwrite=options.overwrite)
     camera: Any = options.camera
     if camera not in (None, "shared"):
         camera = Alignment.read(camera)
@@ -82,9 +71,9 @@ def work(options: argparse.Namespace, console: Console) -> int:
         **selection_of(options),
     )
     group.write(folder / GROUP, overwrite=options.overwrite)
-    made = _write_aligned(options, console, group, files, aligned)
+    written = _write_aligned(options, console, group, files, aligned)
     table = group.table.copy()
-    table["aligned"] = [str(path) for path in made]
+    table["aligned"] = [str(path) for path in written]
     with (
         whole_file(folder / TABLE, overwrite=options.overwrite) as part,
         open(part, "w", encoding="utf-8", newline="") as stream,  # names of files, in any locale
@@ -121,19 +110,6 @@ def _files(given: Sequence[str]) -> list[str]:
     return files
 
 
-def _is_made(file: str, folder: Path) -> bool:
-    """Tell whether a file of the folder to write to is one that an earlier run has made there."""
-    path = Path(file)
-    if path.suffix != ".fits" or path.absolute().parent != folder.absolute():
-        return False
-    if not (path.stem.startswith(Path(COADD).stem) or path.stem.endswith("_aligned")):
-        return False
-    try:
-        return "align-group" in str(fits.getheader(path).get(OWNER, ""))
-    except (OSError, ValueError):  # what is wrong with it is for its row to tell
-        return False
-
-
 def _names(files: Sequence[str]) -> list[str]:
     """Return a name for each file, which no other has."""
     stems = [stem_of(file) for file in files]
@@ -164,6 +140,29 @@ def _reference(text: str, files: Sequence[str]) -> int | str:
     raise UsageError(
         f"--reference is one of the files, or its number from 0 to {len(files) - 1}; got {text}"
     )
+
+
+def _refuse(
+    options: argparse.Namespace, folder: Path, files: Sequence[str], aligned: Sequence[Path]
+) -> None:
+    """Raise for files to be written that may not be: those that exist, and the frames."""
+    results = [folder / GROUP, folder / TABLE]
+    results += [] if options.no_images else aligned
+    results += [] if options.no_coadd else [folder / COADD]
+    results += [Path(options.report)] if options.report else []
+    own = {os.path.realpath(file) for file in files}
+    for path in results:
+        if os.path.realpath(path) in own:
+            raise UsageError(f"{path} is one of the frames, never replaced: give another -o")
+        refuse_existing(path, overwrite=options.overwrite)
+    if not (options.no_coadd or options.overwrite):
+        # how many parts there will be nobody knows yet
+        for path in sorted(folder.glob(f"{Path(COADD).stem}-[0-9]*.fits")):
+            refuse_existing(path, overwrite=False)
+    if options.report:
+        if os.path.realpath(options.report) in {os.path.realpath(path) for path in results[:-1]}:
+            raise UsageError(f"--report is {options.report}, which is a file of the group's own")
+        check_page("--report", options.report, overwrite=options.overwrite)
 
 
 def _rows_by_file(group: GroupAlignment) -> Iterator[list[int]]:
@@ -240,7 +239,7 @@ def _aligned(
         # nothing tells the flux scale of a chip that the geometry has placed
         scale_flux=options.scale_flux and len(alignment.matches) > 0,
     )
-    image.header[OWNER] = ("align-group", "what has made it")
+    image.header[OWNER] = _OWNER
     return image
 
 
@@ -267,7 +266,7 @@ def _write_coadd(
         conserve_flux=KEPT[options.keep],
     )
     canvas.data[np.isnan(canvas.data)] = options.cval
-    canvas.header[OWNER] = ("align-group", "what has made it")
+    canvas.header[OWNER] = _OWNER
     mark = f"-{component}" if component else ""
     path = Path(options.output) / f"{Path(COADD).stem}{mark}.fits"
     hdus = to_hdus(canvas)

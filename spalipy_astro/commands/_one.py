@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,34 @@ from spalipy_astro.io import (
 from spalipy_astro.registration import StarFrame, find_alignment, open_side, prepare
 
 __all__ = ["align_one"]
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """
+    A source, or one extension of it, that has been aligned.
+
+    Attributes
+    ----------
+    label : str
+        What to call it.
+    mark : str
+        What tells the names of its files from those of other extensions.
+    image : CCDData
+        The source.
+    template : Template or None
+        None where a stored alignment is applied.
+    alignment : Alignment
+    result : CCDData
+        The source on the grid that is asked for.
+    """
+
+    label: str
+    mark: str
+    image: CCDData
+    template: Template | None
+    alignment: Alignment
+    result: CCDData
 
 
 def align_one(options: argparse.Namespace, console: Console) -> None:
@@ -72,10 +100,9 @@ def align_one(options: argparse.Namespace, console: Console) -> None:
         hdus += to_hdus(aligned, name=name, ver=number, weights=weights)
         solved.append((unit, alignment))
         label = source if unit is None else f"{source}[{unit}]"
+        done = _Aligned(label, mark, image, template, alignment, aligned)
         try:
-            _save(options, alignment, mark, image, aligned, template)
-            if options.report:
-                _report(options, alignment, mark, image, aligned, template, label)
+            _save(options, done)
         except Exception as error:  # whatever it is, the image must be written first
             trouble.append(error)
         given = {name: value for name, value in figures_of(alignment).items() if value == value}
@@ -189,69 +216,49 @@ def _resampled(
     return found if drizzled else (found, None)
 
 
-def _save(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: Template | None,
-) -> None:
-    """Write the alignment and its figure where they are asked for."""
+def _save(options: argparse.Namespace, done: _Aligned) -> None:
+    """Write the alignment, its figure and its page where they are asked for."""
     if options.transform:
-        alignment.write(_marked(options.transform, mark), overwrite=options.overwrite)
+        path = _marked(options.transform, done.mark)
+        done.alignment.write(path, overwrite=options.overwrite)
     if options.plot:
-        _draw(options, alignment, mark, image, aligned, template)
+        _draw(options, done)
+    if options.report:
+        _report(options, done)
 
 
-def _draw(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: Template | None,
-) -> None:
+def _draw(options: argparse.Namespace, done: _Aligned) -> None:
     """Draw the alignment."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("--plot needs matplotlib: pip install matplotlib") from error
-    shown = {"source": plane_of(image), **_on_the_template(options, aligned, template)}
-    figure = alignment.plot(**shown)
-    with whole_file(_marked(options.plot, mark), overwrite=options.overwrite) as part:
+    figure = done.alignment.plot(**_shown(options, done))
+    with whole_file(_marked(options.plot, done.mark), overwrite=options.overwrite) as part:
         # told the format, matplotlib does not add a suffix to a name that has none
         figure.savefig(part, dpi=150, format=part.suffix[1:] or "png")
     pyplot.close(figure)
 
 
-def _on_the_template(
-    options: argparse.Namespace, aligned: CCDData, template: Template | None
-) -> dict[str, CCDData]:
-    """Return the template and, if it is on the same grid, the aligned source."""
-    if template is None or template.image is None:
-        return {}
-    shown = {"template": plane_of(template.image)}
-    same = frame_of(aligned.shape) == frame_of(template.image.shape)
-    if same and grid_of(options) == "template" and not options.wcs and options.grid_scale == 1:
-        shown["aligned"] = plane_of(aligned)
-    return shown
-
-
-def _report(
-    options: argparse.Namespace,
-    alignment: Alignment,
-    mark: str,
-    image: CCDData,
-    aligned: CCDData,
-    template: Template | None,
-    label: str,
-) -> None:
+def _report(options: argparse.Namespace, done: _Aligned) -> None:
     """Write the page about the alignment."""
-    alignment.report(
-        _marked(options.report, mark),
-        source=plane_of(image),
-        **_on_the_template(options, aligned, template),
-        title=f"{label} on {options.template_fits or options.template_cat or options.apply}",
+    onto = options.template_fits or options.template_cat or options.apply
+    done.alignment.report(
+        _marked(options.report, done.mark),
+        **_shown(options, done),
+        title=f"{done.label} on {onto}",
         overwrite=options.overwrite,
     )
+
+
+def _shown(options: argparse.Namespace, done: _Aligned) -> dict[str, CCDData]:
+    """Return the source, the template and, if it is on the same grid, the aligned source."""
+    shown = {"source": plane_of(done.image)}
+    if done.template is None or done.template.image is None:
+        return shown
+    template = done.template.image
+    shown["template"] = plane_of(template)
+    same = frame_of(done.result.shape) == frame_of(template.shape)
+    if same and grid_of(options) == "template" and not options.wcs and options.grid_scale == 1:
+        shown["aligned"] = plane_of(done.result)
+    return shown

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from astropy.nddata import CCDData
 
@@ -19,8 +19,7 @@ from spalipy_astro.registration import open_side, prepare
 __all__ = ["Template", "template_of"]
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """The template's stars on its grid, and its image where there is one."""
 
     frame: Any

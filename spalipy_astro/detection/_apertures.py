@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import Neighbors
+from spalipy_astro.detection._medians import median
 
 if TYPE_CHECKING:
     from spalipy_astro.detection._exposure import Exposure
@@ -73,7 +74,7 @@ def missed_light(
     """
     radius = _radius(profile)
     longest = radius / np.sqrt(1 - profile.ellipticity)
-    noise = float(np.median(frame.background.noise))
+    noise = median(frame.background.noise)
     variance = np.pi * radius**2 * noise**2 + frame.inverse_gain * np.maximum(flux, 0)
     ny, nx = frame.source.shape
     x, y = position.T
@@ -109,8 +110,8 @@ def missed_light(
     rest, ring, weight, own = rest[usable], ring[usable], weight[usable], own[usable]
     excess = np.nan_to_num(rest) - _medians(rest, ring)[:, np.newaxis, np.newaxis]
     ratio = 1 + (excess * weight).sum(axis=(1, 2)) / own
-    middle = float(np.median(ratio))
-    scatter = _NORMAL * float(np.median(np.abs(ratio - middle)))
+    middle = median(ratio)
+    scatter = _NORMAL * median(np.abs(ratio - middle))
     error = 1.2533 * scatter / np.sqrt(len(ratio))
     known = 1 / _SANE < middle < _SANE and (always or abs(middle - 1) > _SIGNIFICANT * error)
     return (middle, error) if known else (1.0, 0.0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from spalipy_astro import _compiled
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.errors import ImageError
 
@@ -28,8 +28,7 @@ _STAR = 4.0  # times the noise above a sky that is cut off, where it ends
 _RARE = 5.0  # sigma of normal noise: as rare is what counts as so many sigma of a sky cut off
 
 
-@dataclass(frozen=True)
-class Background:
+class Background(NamedTuple):
     """Sky level and noise at the centers of the cells of a mesh, shape ``(my, mx)``.
 
     ``growth`` is by how much neighboring pixels have been found to have noise in common: 1 if they
@@ -45,19 +44,11 @@ class Background:
 
     def at(self, x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise at pixel positions."""
-        my, mx = self.level.shape
-        fy = np.clip((y + 0.5) / self.cell[0] - 0.5, 0, my - 1)
-        fx = np.clip((x + 0.5) / self.cell[1] - 0.5, 0, mx - 1)
-        iy = np.minimum(fy.astype(int), max(my - 2, 0))
-        ix = np.minimum(fx.astype(int), max(mx - 2, 0))
-        jy, jx = np.minimum(iy + 1, my - 1), np.minimum(ix + 1, mx - 1)
-        ty, tx = fy - iy, fx - ix
-        out = []
-        for mesh in (self.level, self.noise):
-            lower = mesh[iy, ix] * (1 - tx) + mesh[iy, jx] * tx
-            upper = mesh[jy, ix] * (1 - tx) + mesh[jy, jx] * tx
-            out.append(lower * (1 - ty) + upper * ty)
-        return out[0], out[1]
+        x, y = (np.ascontiguousarray(t, np.float64) for t in (x, y))
+        level, noise = np.empty(len(x)), np.empty(len(x))
+        mesh = (np.ascontiguousarray(plane, np.float32) for plane in (self.level, self.noise))
+        _compiled.mesh_values(*mesh, self.cell, x, y, level, noise)
+        return level, noise
 
     def grid(self, y: NDArray, x: NDArray) -> tuple[NDArray, NDArray]:
         """Level and noise on a grid of rows and columns, shape ``(len(y), len(x))``."""
@@ -151,7 +142,7 @@ def with_common_noise(source: PixelSource, background: Background, fwhm: float) 
     if surplus <= _SURPLUS:
         return background
     noise, growth = background.noise * np.float32(surplus), float(background.growth * surplus)
-    return replace(background, noise=noise, growth=growth)
+    return background._replace(noise=noise, growth=growth)
 
 
 def _with_normal_tail(background: Background, fwhm: float) -> Background:
@@ -164,7 +155,7 @@ def _with_normal_tail(background: Background, fwhm: float) -> Background:
     # a sum's skewness in units of that of its terms
     share = np.sum(kernel**3) ** 2 / np.sum(kernel**2) ** 3
     factor = np.float32(1 + (background.tail - 1) * share)
-    return replace(background, noise=background.noise * factor)
+    return background._replace(noise=background.noise * factor)
 
 
 def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
@@ -182,7 +173,7 @@ def _noise_below(parts: list[NDArray], kernel: NDArray) -> float:
         values.append(light[known] / np.sqrt(weight[known]))
     filtered = np.concatenate(values)
     below = filtered[filtered < 0]
-    return 1.4826 * float(np.median(-below)) if len(below) >= _FEWEST else np.inf
+    return 1.4826 * median(-below) if len(below) >= _FEWEST else np.inf
 
 
 def _sums(kernel: NDArray, length: int) -> NDArray:
@@ -214,7 +205,7 @@ def in_common(parts: list[NDArray], step: int, cut: bool = False) -> float:
     """
     widths = np.array([_difference_width(part, step, cut) for part in parts])
     widths = widths[np.isfinite(widths)]
-    return 1 - 0.5 * float(np.median(widths)) ** 2 if len(widths) else 0.0
+    return 1 - 0.5 * median(widths) ** 2 if len(widths) else 0.0
 
 
 def _filtered_noise(parts: list[NDArray], overlap: NDArray, cut: bool) -> float:
@@ -240,7 +231,7 @@ def _difference_width(plane: NDArray, step: int, cut: bool) -> float:
         return np.nan
     if cut:  # most may be 0
         return float(np.sqrt(np.mean(difference[np.abs(difference) < _STAR] ** 2)))
-    return 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
+    return 1.4826 * median(np.abs(difference - median(difference)))
 
 
 def _find_step(source: PixelSource) -> float:
@@ -268,9 +259,11 @@ def _find_step(source: PixelSource) -> float:
             even = len(wide) > 0 and wide.max() < 1.3 * wide.min()
             # what is between the gaps must be narrow
             steps.append(float(wide.max()) if even and wide.sum() > 0.8 * (high - low) else 0.0)
+        if steps.count(0.0) >= 8:
+            return 0.0  # it cannot be in most of them any more
     if np.count_nonzero(steps) <= len(steps) / 2:
         return 0.0
-    return float(np.median([step for step in steps if step > 0]))
+    return median(np.array([step for step in steps if step > 0]))
 
 
 def _find_floor(source: PixelSource) -> float | None:
@@ -279,15 +272,15 @@ def _find_floor(source: PixelSource) -> float | None:
     It is the smallest, and many pixels have it, but not so many that nothing is left of the sky,
     which goes on right above it: dead pixels may be 0, too.
     """
-    rows = source.rows(np.arange(0, source.shape[0], max(1, source.shape[0] // 64)))
+    rows = source.rows(slice(0, None, max(1, source.shape[0] // 64)))
     values = rows[np.isfinite(rows)]
     if not values.size:
         return None
     floor = values.min()
-    others = values[values > floor]
-    if not _FEWEST_CUT < 1 - len(others) / len(values) < _MOST_CUT:
+    if not _FEWEST_CUT < 1 - np.count_nonzero(values > floor) / len(values) < _MOST_CUT:
         return None
-    middle = np.median(others)
+    others = values[values > floor]
+    middle = median(others)
     near = np.mean(others <= floor + 0.5 * (middle - floor)) > _NEAR_CUT
     # of whole numbers, the median may be the next
     following = source.data.dtype.kind in "iu" and middle - floor < 1.5 / source.scale
@@ -304,6 +297,8 @@ def _cut_row(
     what is left of it. Returned are by how much neighbors have their noise in common, and how
     much further its rare values reach than those of normal noise.
     """
+    from scipy.special import ndtri  # takes a while to import, and is rarely needed
+
     growth, tails = [], []
     for j, (start, stop) in enumerate(pairwise(edges)):
         part = values[:, start:stop]
@@ -358,7 +353,7 @@ def _common_noise(values: NDArray, rows: NDArray, noise: NDArray) -> float:
     From the differences of neighbors, which star light hardly changes: the correlation in x and y,
     weighted with the overlap of a typical fit's weights with themselves shifted by a pixel.
     """
-    sigma = np.nanmedian(noise) if np.isfinite(noise).any() else 0.0
+    sigma = median(noise[np.isfinite(noise)])
     if not sigma > 0:
         return np.nan
     widths = np.empty(2)
@@ -386,5 +381,7 @@ def _smooth(plane: NDArray) -> NDArray:
 
         nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
         plane = plane[tuple(nearest)]
-    cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
-    return np.median(cells, axis=(2, 3))
+    around = [np.clip(np.arange(-1, n + 1), 0, n - 1) for n in plane.shape]
+    padded, (my, mx) = plane[np.ix_(*around)], plane.shape
+    cells = np.stack([padded[i : i + my, j : j + mx] for i in range(3) for j in range(3)], axis=2)
+    return np.ascontiguousarray(np.sort(cells, axis=2)[..., 4])

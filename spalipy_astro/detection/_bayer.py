@@ -17,21 +17,18 @@ _MOST_OTHERS = 0.01  # good pixels among those of the colors that a plane of one
 def is_mosaic(source: PixelSource) -> bool:
     """Tell whether pixels of the four parities have different sky levels."""
     ny = source.shape[0]
-    middles, spreads = [], []
-    for first in range(0, ny - 1, max(2, ny // 32 * 2)):
-        four = _phases(source.rows(np.array([first, first + 1])))
-        four = four.reshape(four.shape[0], 4, -1)
-        four = four[np.isfinite(four).all(axis=(1, 2))]
-        if len(four):
-            four.sort(axis=2)  # np.percentile takes longer over a few
-            n = four.shape[2]
-            low, middle = four[..., n // 6], (four[..., (n - 1) // 2] + four[..., n // 2]) / 2
-            middles.append(middle - middle.mean(axis=1)[:, None])
-            spreads.append((middle - low).mean(axis=1))
-    if not middles:
+    first = np.arange(0, ny - 1, max(2, ny // 32 * 2))
+    four = _phases(source.rows((first[:, None] + np.arange(2)).ravel()))
+    # of pairs of rows by themselves
+    four = four.transpose(2, 0, 1, 3).reshape(-1, 4, four.shape[3])
+    four = four[np.isfinite(four).all(axis=(1, 2))]
+    if not len(four):
         return False
-    spread = np.maximum(np.concatenate(spreads), 1e-30)
-    levels = np.concatenate(middles) / spread[:, None]
+    four.sort(axis=2)  # np.percentile takes longer over a few
+    n = four.shape[2]
+    low, middle = four[..., n // 6], (four[..., (n - 1) // 2] + four[..., n // 2]) / 2
+    spread = np.maximum((middle - low).mean(axis=1), 1e-30)
+    levels = (middle - middle.mean(axis=1)[:, None]) / spread[:, None]
     pattern = np.median(levels, axis=0)
     # of a mosaic it is everywhere the same, which rows of their own levels are not
     same = np.mean(levels[:, pattern.argmax()] > levels[:, pattern.argmin()])

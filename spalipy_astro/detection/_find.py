@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from spalipy_astro.detection._bayer import is_mosaic, lone_phase, luminance
 from spalipy_astro.detection._exposure import Exposure
 from spalipy_astro.detection._finders import ask_finder, describes_stars, less_sky
 from spalipy_astro.detection._hot import find_hot_pixels, with_hot_pixels
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._peaks import Peaks, find_peaks
 from spalipy_astro.detection._pixels import PixelSource
 from spalipy_astro.detection._probe import (
@@ -186,8 +186,8 @@ def find_stars(
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
     if hot is not None:
         source = source.without(hot)
-    level = image.pedestal + image.scale * float(np.median(background.level))
-    noise = image.scale * float(np.median(background.noise))
+    level = image.pedestal + image.scale * median(background.level)
+    noise = image.scale * median(background.noise)
     if error is not None:
         inverse_gain = 0.0
     elif gain is not None:
@@ -270,7 +270,7 @@ def _with_finder(
         return find_objects(frame, threshold)
     frame, profile = measure_profile(frame, fwhm, fixed_gain)
     background = with_common_noise(frame.source, frame.background, profile.fwhm)
-    frame = replace(frame, background=background)
+    frame = frame._replace(background=background)
     peaks = find_peaks(frame.source, frame.background, fwhm=profile.fwhm, threshold=threshold)
     table, described = _measure(frame, peaks, profile, threshold, fixed_gain)
     if described or finder == "stars":
@@ -320,8 +320,8 @@ def _pixel_source(data: Any, mask: Any, error: Any) -> PixelSource:
         pedestal = float(middle) if wide else 0.0
         strange = spread > 0 and not 1e-5 < spread < 1e9
         scale = float(2.0 ** np.round(np.log2(spread / 1e3))) if strange else 1.0
-        source = replace(source, pedestal=pedestal, scale=scale)
-        source = replace(source, blank=source.find_blank())
+        source = source._replace(pedestal=pedestal, scale=scale)
+        source = source._replace(blank=source.find_blank())
     if values.size == 0 or values.min() == values.max():
         _check_all(source)
     return source
@@ -451,7 +451,7 @@ def _position_errors(
     errors *= np.sqrt(1 + 16 / np.maximum(fits.snr, 1) ** 2)[:, None]
     # what looks less like the PSF than others, a star with a hidden companion say, is less certain
     bright = fits.chi2[clean & (fits.snr > 20)]
-    typical = max(float(np.median(bright)), 1.0) if len(bright) else 1.0
+    typical = max(median(bright), 1.0) if len(bright) else 1.0
     errors *= np.sqrt(np.maximum(fits.chi2 / (1.5 * typical), 1))[:, None]
     return errors, {"gain": 1 / max(inverse_gain, 1e-30), "model_error": model_error}
 
@@ -473,7 +473,7 @@ def _is_trail(frame: Exposure, fits: Fits, flag: NDArray) -> NDArray:
     for trail in frame.trails:
         rows = np.flatnonzero(trail.holds(*fits.position.T))
         if len(rows):
-            excess = fits.flux[rows] / np.median(fits.flux[rows])
+            excess = fits.flux[rows] / median(fits.flux[rows])
             like = (np.abs(fits.width[rows] - 1) < 0.2) & (fits.chi2[rows] < excess)
             out[rows[~like | (excess < _BRIGHTER)]] = True
     # the lights of an aircraft are as bright as the brightest stars
@@ -506,7 +506,7 @@ def _is_extended(fits: Fits) -> NDArray:
     How much stars differ is seen on those that are narrower than the PSF, which no galaxy is.
     """
     below = fits.width[(fits.snr > 30) & (fits.width < 1) & (fits.sharpness < 4.5)]
-    scatter = 1.4826 * float(np.median(1 - below)) if len(below) >= 5 else 0.0
+    scatter = 1.4826 * median(1 - below) if len(below) >= 5 else 0.0
     excess = fits.width - 1
     return (excess > max(0.3, 3 * scatter)) & (excess > 4 * fits.width_error)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.catalogs import StarFlag, read_catalog
+from spalipy_astro.detection._medians import median
 from spalipy_astro.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def describes_stars(
     if alike >= (_LEAST_SHARP if fwhm < _WIDE else least) and not wrong:
         return True
     ny, nx = frame.source.shape
-    crowded = len(rows) * fwhm**2 > _CROWDED * ny * nx and float(np.median(width)) > _MERGED
+    crowded = len(rows) * fwhm**2 > _CROWDED * ny * nx and median(width) > _MERGED
     return crowded and not long and not _are_rings(frame, fits, rows, fwhm)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro._neighbors import neighbor_lists
-from spalipy_astro.detection._exposure import PROBE_STARS, Exposure
+from spalipy_astro.detection._exposure import PROBE_STARS, Exposure, Squares
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._peaks import find_peaks
 from spalipy_astro.detection._psf import Profile, fit_profile
 from spalipy_astro.detection._starfit import Fits, fit_stars
@@ -48,6 +49,12 @@ _PROBE_SNR = 10.0
 _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
+# Those that are tried first, and then around the best of these.
+_MANY_GAINS, _GAINS, _NEAR_GAINS = (
+    np.exp(np.linspace(*steps)) for steps in ((-10, 5, 40), (-3, 3, 16), (-0.4, 0.4, 11))
+)
+_MODEL_ERRORS = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
+_NEAR_MODEL_ERRORS = np.exp(np.linspace(-0.3, 0.3, 9))
 _BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
 _KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
 _FEW_PASSES = 3
@@ -67,7 +74,8 @@ def window_radius(fwhm: float) -> int:
 def overlap(profile: Profile, position: NDArray, me: NDArray, other: NDArray) -> NDArray:
     """Share of a neighbor's light that the fit of a star sees: as of two Gaussians."""
     table, step = profile.table()
-    q = 0.5 * np.sum((position[me] - position[other]) ** 2, axis=1)
+    x, y = np.ascontiguousarray(position.T)
+    q = 0.5 * ((x[me] - x[other]) ** 2 + (y[me] - y[other]) ** 2)
     return table[np.minimum((q / step).astype(np.int64), len(table) - 1)] / table[0]
 
 
@@ -91,10 +99,13 @@ def fit_all(
     radius: int,
     *,
     members: NDArray | None = None,
+    squares: Squares | None = None,
     passes: int = _FEW_PASSES,
     search: bool = False,
 ) -> tuple[NDArray, NDArray]:
     """Fit stars around pixels, again if the light of a neighbor has changed; update ``fits``.
+
+    ``squares`` are those around the members, if they have been cut out before.
 
     Returns
     -------
@@ -102,35 +113,37 @@ def fit_all(
         Whether a pixel of the core saturates or is bad.
     """
     pointer, index = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
-    me, other = np.repeat(np.arange(len(fits)), np.diff(pointer)), index
-    if members is None:
-        members = np.arange(len(fits))
-    else:
-        wanted = np.zeros(len(fits), dtype=bool)
-        wanted[members] = True
-        me, other = me[wanted[me]], other[wanted[me]]
-    seen = overlap(profile, fits.position, me, other)
+    members = np.arange(len(fits)) if members is None else members
+    if passes > 1:
+        me, other = _pairs_of(members, pointer, index)
+        seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
-    core = np.hypot(*np.meshgrid(offset, offset)) <= max(profile.fwhm, 1.5)
+    core = np.flatnonzero(np.hypot(offset, offset[:, None]) <= max(profile.fwhm, 1.5))
+    pixels = len(offset) ** 2
     saturated = np.zeros(len(fits), dtype=bool)
     bad = np.zeros(len(fits), dtype=bool)
-    batch = max(64, _BATCH_PIXELS // core.size)
+    batch = max(64, _BATCH_PIXELS // pixels)
     most = _KEPT_PIXELS if passes > _FEW_PASSES else _BATCH_PIXELS
-    few = len(members) * core.size <= most
-    kept = frame.cutouts(pixel[members], radius) if few else None
+    kept = squares
+    if kept is None and len(members) * pixels <= most:
+        kept = frame.cutouts(pixel[members], radius)
     rows = np.arange(len(members))
     for k in range(passes):
         fitted = members[rows]
         before = fits.parameters[fitted, :3]
         for start in range(0, len(rows), batch):
-            some = rows[start : start + batch]
-            part = members[some]
+            some = slice(start, start + batch)
+            part = members[rows[some]]
             if kept is None:
                 stamps, variance, full = frame.cutouts(pixel[part], radius)
             else:
-                stamps, variance, full = (plane[some] for plane in kept)
+                # of all there are views
+                place = some if len(rows) == len(members) else rows[some]
+                stamps, variance = kept[0][place], kept[1][place]
             if k == 0:
-                over, values = full[:, core], stamps[:, core]
+                full = full if kept is None else kept[2][place]
+                over = full.reshape(len(part), -1).take(core, axis=1)
+                values = stamps.reshape(len(part), -1).take(core, axis=1)
                 saturated[part] = over.any(axis=1)
                 bad[part] = (np.isnan(values) & ~over).any(axis=1)
             fit_stars(
@@ -156,12 +169,23 @@ def fit_all(
     return saturated, bad
 
 
-@dataclass(frozen=True)
-class _Sample:
+def _pairs_of(
+    members: NDArray[np.intp], pointer: NDArray[np.int64], index: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Return all pairs of a member and a neighbor, by member."""
+    wanted = np.zeros(len(pointer) - 1, dtype=bool)
+    wanted[members] = True
+    number = np.diff(pointer)
+    me = np.repeat(np.flatnonzero(wanted), number[wanted])
+    return me, index if len(me) == len(index) else index[np.repeat(wanted, number)]
+
+
+class _Sample(NamedTuple):
     """The brightest sources found with a filter of one width, and which look like stars."""
 
     guess: float
     pixel: NDArray
+    squares: Squares | None  # around the brightest, as wide as the guess has it
     fits: Fits
     sound: NDArray
     good: NDArray
@@ -181,7 +205,7 @@ class _Sample:
             return False
         stars = self.fits[: len(self.good)][self.good]
         below = stars.sky * (stars.width * self.guess) ** 2 / stars.flux
-        return float(np.median(below)) < 0.15
+        return median(below) < 0.15
 
 
 def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROBE_SNR) -> _Sample:
@@ -197,19 +221,27 @@ def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROB
         pixel = np.column_stack((peaks.x, peaks.y))[order]
         noise = frame.background.at(*pixel.T)[1]
         fits = Fits.start(pixel, first_flux(peaks.snr[order] * noise, guess))
-        top = np.arange(min(len(pixel), PROBE_STARS))
+        number = min(len(pixel), PROBE_STARS)
         seen = whole.find_saturation(pixel)
         if not np.isfinite(frame.saturation):
             frame = seen
         # uniform weights make the width of a wrong profile independent of the flux
-        tolerant = replace(frame, inverse_gain=0.0, model_error=0.2)
+        tolerant = frame._replace(inverse_gain=0.0, model_error=0.2)
+        radius = window_radius(guess)
+        squares = _few_squares(frame, pixel[:number], radius)
         saturated, _ = fit_all(
-            tolerant, Profile(guess), fits, pixel, window_radius(guess), members=top
+            tolerant,
+            Profile(guess),
+            fits,
+            pixel,
+            radius,
+            members=np.arange(number),
+            squares=squares,
         )
-        bright = fits[top]
+        bright = fits[:number]
         widths = bright.width * guess
         sound = (bright.good > _whole(bright)) & (bright.flux > 0) & (bright.width_error < 0.2)
-        sound &= ~saturated[top]
+        sound &= ~saturated[:number]
         good = sound & (bright.chi2 < 3) & (widths > sharpest)
         if guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
@@ -218,14 +250,22 @@ def _sample(frame: Exposure, guess: float, sharpest: float, least: float = _PROB
     size = np.nan
     if good.sum() >= 3:
         size = _densest(widths[good], (bright.width_error / bright.width)[good])
-    return _Sample(guess, pixel, fits, sound, good, size, seen)
+    if frame.saturation != seen.saturation:
+        squares = None
+    return _Sample(guess, pixel, squares, fits, sound, good, size, seen)
+
+
+def _few_squares(frame: Exposure, pixel: NDArray, radius: int) -> Squares | None:
+    """Cut squares out around pixels; None if they are so large that they are not to be kept."""
+    few = len(pixel) * (2 * radius + 1) ** 2 <= _BATCH_PIXELS
+    return frame.cutouts(pixel, radius) if few else None
 
 
 def _whole(bright: Fits) -> float:
     """Share of good pixels above which a core is as whole as others of the frame."""
     if len(bright) == 0:
         return 0.9
-    return min(0.9, 0.8 * float(np.median(bright.good)))
+    return min(0.9, 0.8 * median(bright.good))
 
 
 def measure_profile(
@@ -322,42 +362,55 @@ def _refine(frame: Exposure, sample: _Sample, fixed_gain: bool) -> tuple[Exposur
     top = np.arange(len(good))
     seen = sample.seen
     radius = window_radius(size)
+    squares = sample.squares
+    if squares is None or radius != window_radius(sample.guess):
+        squares = _few_squares(seen, pixel[top], radius)
     # the first round finds out which of them are stars
     for tolerance, most in ((0.2, _PSF_STARS // 2), (0.1, _PSF_STARS)):
-        bright = fits[top]
+        bright = fits[: len(good)]
         spread = np.hypot(tolerance, 2 * bright.width_error / bright.width)
         like = good & (np.abs(np.log(bright.width * profile.fwhm / size)) < spread)
         alone = like & (bright.foreign < 0.05)
         chosen = top[alone if alone.sum() >= 15 else like][:most]
         if len(chosen) < 3:
             break
-        stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
+        if squares is None:
+            stamps, variance, _ = seen.cutouts(pixel[chosen], radius)
+        else:
+            stamps, variance = squares[0][chosen], squares[1][chosen]
         place = bright.parameters[chosen, :4]
         place[:, :2] -= pixel[chosen]
         profile = fit_profile(
             stamps,
             variance,
             place,
-            replace(profile, fwhm=size),
+            profile._replace(fwhm=size),
             inverse_gain=frame.inverse_gain,
         )
         size = profile.fwhm
         fits.parameters[top, 4] = 1
         saturated, _ = fit_all(
-            replace(seen, model_error=0.1), profile, fits, pixel, radius, members=top, passes=1
+            seen._replace(model_error=0.1),
+            profile,
+            fits,
+            pixel,
+            radius,
+            members=top,
+            squares=squares,
+            passes=1,
         )
-        bright = fits[top]
+        bright = fits[: len(good)]
         good = (bright.chi2 < 3) & (bright.good > _whole(bright)) & (bright.flux > 0)
-        good &= ~saturated[top]
+        good &= ~saturated[: len(good)]
         good &= np.abs(np.log(bright.width)) < 0.4
         if sample.guess != _SHARP_FWHM:
             good &= bright.sharpness < 3
         if good.any():
-            good &= bright.chi2 < max(1.0, 2.5 * float(np.median(bright.chi2[good])))
+            good &= bright.chi2 < max(1.0, 2.5 * median(bright.chi2[good]))
     if not fixed_gain and _is_contradicted(frame, fits[top[good]]):
-        frame = replace(frame, inverse_gain=0.0)
+        frame = frame._replace(inverse_gain=0.0)
     inverse_gain, model_error = noise_law(frame, fits[top[good]], fixed_gain)
-    return replace(frame, inverse_gain=inverse_gain, model_error=model_error), profile
+    return frame._replace(inverse_gain=inverse_gain, model_error=model_error), profile
 
 
 def _is_contradicted(frame: Exposure, fits: Fits) -> bool:
@@ -371,7 +424,7 @@ def _is_contradicted(frame: Exposure, fits: Fits) -> bool:
     if use.sum() < 3:
         return False
     observed = _scatter(square[use], number[use], frame.background.growth)
-    return bool(np.median(observed / (sky[use] + inverse_gain * light[use])) < 0.5)
+    return median(observed / (sky[use] + inverse_gain * light[use])) < 0.5
 
 
 def _scatter(square: NDArray | float, number: NDArray, growth: float) -> NDArray[np.float64]:
@@ -402,7 +455,7 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     use = np.flatnonzero(use)
     use = use[np.argsort(-fits.snr[use], kind="stable")[:_LAW_STARS]]
     growth = frame.background.growth
-    observed = np.maximum(_scatter(square[use], number[use], growth), 1e-30)
+    logarithm = np.log(np.maximum(_scatter(square[use], number[use], growth), 1e-30))
     sky, light = sky[use], light[use]
     # what the model leaves is seen as it is
     light2 = _scatter(light2[use], number[use], growth) / _scatter(1.0, number[use], 1.0)
@@ -410,22 +463,26 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
         # the sky tells nothing: from where it hides the photon noise to where there is no other
-        gains = np.median(sky / light) * np.exp(np.linspace(-10, 5, 40))
+        gains = median(sky / light) * _MANY_GAINS
     elif not fixed_gain and len(use) >= 20:
-        start = max(inverse_gain, 1e-3 * np.median(sky / light))
-        gains = start * np.exp(np.linspace(-3, 3, 16))
-    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
+        start = max(inverse_gain, 1e-3 * median(sky / light))
+        gains = start * _GAINS
+    relative = _MODEL_ERRORS
+    # in single precision, which is enough to tell which is the least
+    plain = [values.astype(np.float32) for values in (logarithm, sky, light, light2)]
+    logarithm, sky, light, light2 = plain
     for _ in range(2):
-        expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
+        some, square = (t.astype(np.float32)[:, None] for t in (gains, relative**2))
+        expected = (sky + some * light)[:, None] + square * light2
         # in place: to allocate large arrays takes as long as to fill them
-        np.divide(observed, expected, out=expected)
         np.log(expected, out=expected)
+        np.subtract(logarithm, expected, out=expected)
         misfit = np.abs(expected, out=expected).mean(axis=2)
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]
         if len(gains) > 1:
-            gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
-        relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
+            gains = best_gain * _NEAR_GAINS
+        relative = np.maximum(best_relative * _NEAR_MODEL_ERRORS, 0.003)
     return float(best_gain), float(best_relative)
 
 

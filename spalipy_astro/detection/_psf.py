@@ -7,17 +7,25 @@ Moffat, A. F. J. 1969, A&A, 3, 455.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _compiled
+from spalipy_astro.detection._medians import median
 
 __all__ = ["Profile", "fit_profile"]
 
 _STEPS_PER_FWHM2 = 200
+# Steps of the table from one place at which the profile is computed to the next, near its center
+# and farther out: what is between follows from polynomials through eight of these, to 1e-9 of the
+# peak and better.
+_STRIDE, _FAR_STRIDE = 4, 16
+_NODES = 8
+_FIRST = (_NODES // 2 - 1) * _STRIDE  # entries, which have too few places before them
 _INTEGRATED_FWHM = 2.0
 # Below this the light falls in one pixel or two, and there is no width to measure.
 _SMALLEST_FWHM = 0.9
@@ -43,12 +51,22 @@ def _pixel_rule(order: int) -> tuple[NDArray, NDArray, NDArray]:
     return along.ravel(), across.ravel(), np.tile(np.outer(weights, weights).ravel() / 8, 2)
 
 
+def _lagrange_weights(stride: int) -> NDArray:
+    """Weights of values at nodes for the places between the middle two, one row a node."""
+    nodes = np.arange(_NODES) - (_NODES / 2 - 1)
+    place = np.arange(stride) / stride
+    weights = np.ones((_NODES, stride))
+    for k, m in np.argwhere(~np.eye(_NODES, dtype=bool)):
+        weights[k] *= (place - nodes[m]) / (nodes[k] - nodes[m])
+    return weights
+
+
+_LAGRANGE = {stride: _lagrange_weights(stride) for stride in (_STRIDE, _FAR_STRIDE)}
 _COARSE_RULE = _pixel_rule(3)
 _FINE_RULE = _pixel_rule(6)
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """Elliptical Moffat PSF of unit flux.
 
     Parameters
@@ -103,12 +121,17 @@ class Profile:
     def _scale(self) -> tuple[float, float]:
         """Moffat's inverse exponent and squared scale."""
         ib = max(self.inverse_beta, 1e-4)
-        return ib, (self.fwhm / 2) ** 2 / np.expm1(ib * np.log(2))
+        return ib, (self.fwhm / 2) ** 2 / math.expm1(ib * math.log(2))
 
     def _intensity(self, rr: NDArray) -> NDArray:
         """Surface brightness at a squared radius."""
         ib, alpha2 = self._scale()
-        return (1 / ib - 1) / (np.pi * alpha2) * np.exp(-np.log1p(rr / alpha2) / ib)
+        light = rr / alpha2
+        np.log1p(light, out=light)
+        light *= -1 / ib
+        np.exp(light, out=light)
+        light *= (1 / ib - 1) / (np.pi * alpha2)
+        return light
 
     def _far(self, rr: NDArray) -> NDArray:
         """Mean over a pixel where the profile is smooth: a 24th of the Laplacian more."""
@@ -120,37 +143,59 @@ class Profile:
 @lru_cache(maxsize=8)
 def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], float]:
     """Make the table of a profile; the last few are kept."""
-    rr, weights, far, step = _places(profile.fwhm, reach)
-    near = rr.shape[1]
-    out = np.empty(near + len(far))
-    out[:near] = weights @ profile._intensity(rr)
-    out[near:] = profile._far(far)
-    return out, step
+    rr, weights, far, near, step = _places(profile.fwhm, reach)
+    values = weights @ profile._intensity(rr)
+    first, values = values[:_FIRST], values[_FIRST:]
+    middle = _refined(values, _STRIDE)[: near - _FIRST]
+    parts = first, middle, _refined(profile._far(far), _FAR_STRIDE)[near % _FAR_STRIDE :]
+    return np.concatenate(parts)[: _entries(reach)], step
+
+
+def _refined(values: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
+    """Return values so many times as close to each other, from the fourth of the given ones on."""
+    return (values[_windows(len(values))] @ _LAGRANGE[stride]).ravel()
+
+
+@lru_cache(maxsize=8)
+def _windows(number: int) -> NDArray[np.intp]:
+    """Return the numbers of as many nodes in a row as a polynomial needs, from each on."""
+    return np.arange(number - _NODES + 1)[:, np.newaxis] + np.arange(_NODES)
 
 
 @lru_cache(maxsize=2)
-def _places(fwhm: float, reach: float) -> tuple[NDArray, NDArray, NDArray, float]:
+def _places(fwhm: float, reach: float) -> tuple[NDArray, NDArray, NDArray, int, float]:
     """
-    Return the squared radii for which a table is made; profiles of one width share them.
+    Return the squared radii for which a profile is computed; profiles of one width share them.
 
     Returns
     -------
     near : ndarray, shape (K, N)
-        Those at the nodes of a rule over a pixel, for the first N entries.
+        Those at the nodes of a rule over a pixel: of the first `_FIRST` entries of a table, and of
+        every `_STRIDE`-th.
     weights : ndarray, shape (K,)
         Of that rule.
     far : ndarray, shape (M,)
-        Those of the other entries.
+        Of every `_FAR_STRIDE`-th entry farther out.
+    number : int
+        How many entries are near.
     step : float
-        From entry to entry.
+        From entry to entry of the table.
     """
     step = fwhm**2 / _STEPS_PER_FWHM2
-    q = np.arange(int(reach**2 * _STEPS_PER_FWHM2) + 2) * step
     # a number of entries that rounding does not change: the profile must be continuous
     near = int(_STEPS_PER_FWHM2 * max(_INTEGRATED_FWHM, 2 / fwhm) ** 2) + 1
+    before, after = _NODES // 2 - 1, _NODES // 2 + 1
+    q = np.concatenate((np.arange(_FIRST), _STRIDE * np.arange(near // _STRIDE + after))) * step
+    ends = near // _FAR_STRIDE, _entries(reach) // _FAR_STRIDE
+    far = _FAR_STRIDE * np.arange(ends[0] - before, ends[1] + after) * step
     along, across, weights = _COARSE_RULE if fwhm > 1.5 else _FINE_RULE
-    rr = (np.sqrt(q[:near]) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
-    return rr, weights, q[near:], step
+    rr = (np.sqrt(q) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    return rr, weights, far, near, step
+
+
+def _entries(reach: float) -> int:
+    """Return the number of entries of a table."""
+    return int(reach**2 * _STEPS_PER_FWHM2) + 2
 
 
 def fit_profile(
@@ -192,7 +237,7 @@ def fit_profile(
     scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
-        tipped = replace(profile, inverse_beta=profile.inverse_beta + _TIP)
+        tipped = profile._replace(inverse_beta=profile.inverse_beta + _TIP)
         table, step = profile.table(_REACH)
         tables = table, tipped.table(_REACH)[0]
         # A pixel is outlying if it is among others: where the model is wrong for all stars, the
@@ -200,7 +245,7 @@ def fit_profile(
         for _ in range(1 if scatter else 2):
             numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING * max(scatter, 1.0)
             _compiled.psf_equations(*pixels, star, profile.matrix(), tables, numbers, h, g, misfit)
-            scatter = float(np.median(misfit[:, core])) / _CHI2_MEDIAN
+            scatter = median(misfit.take(core, axis=1)) / _CHI2_MEDIAN
         h_star = (
             h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from spalipy_astro.detection._background import (
@@ -12,6 +10,7 @@ from spalipy_astro.detection._background import (
     in_common,
     windows,
 )
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_saturation
 
 __all__ = ["without_slopes"]
@@ -58,7 +57,7 @@ def without_slopes(
     image = np.array(source.rows(slice(None)))
     over = (image >= np.float32(saturation)) & np.isfinite(image)
     error = None if source.error is None else np.asarray(source.error) / source.scale
-    level = float(np.median(background.level))
+    level = median(background.level)
     plain, sky = source, background
     for cell in _CELLS:
         if cell != _CELLS[0]:
@@ -92,7 +91,7 @@ def _bowl(sky: Background) -> Background:
     terms, known = (terms, known) if len(known) > 12 else (terms[..., :3], known[:, :3])
     found = np.linalg.lstsq(known, sky.level[inner].ravel().astype(float), rcond=None)[0]
     level = (terms @ found).astype(np.float32)
-    return replace(sky, level=level, noise=np.pad(sky.noise, 1, mode="edge"))
+    return sky._replace(level=level, noise=np.pad(sky.noise, 1, mode="edge"))
 
 
 def _continued(sky: Background) -> Background:
@@ -105,7 +104,7 @@ def _continued(sky: Background) -> Background:
             level = np.pad(level, width, mode="reflect", reflect_type="odd")
         else:
             level = np.pad(level, width, mode="edge")
-    return replace(sky, level=level, noise=np.pad(sky.noise, 1, mode="edge"))
+    return sky._replace(level=level, noise=np.pad(sky.noise, 1, mode="edge"))
 
 
 def _is_sloping(source: PixelSource, background: Background) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.table import QTable
@@ -40,8 +39,7 @@ _CELL = 128.0  # px: of the mesh of the sky, which objects of 50 px must not fil
 _COLUMNS = ("x", "y", "x_err", "y_err", "flux", "flux_err", "fwhm", "snr", "flag")
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     """An image less its sky, and the variance of its pixels; bad pixels are 0 and not good."""
 
     light: NDArray[np.float64]
@@ -229,7 +227,7 @@ def _measure(
     _take_windowed(catalog, light, position, errors)
     flux = np.atleast_1d(catalog.segment_flux)
     flux_err = np.sqrt(light.sums(variance, catalog.labels))
-    flag = _flags(frame, field, segments.data, whole, catalog, position)
+    flag = _flags(frame, field, segments.data, whole, catalog)
     # the light of a neighbor that was taken apart wrongly moves both
     width = np.atleast_1d(catalog.fwhm.value)
     shape, (more, more_err) = _shape(frame, catalog, position, flux, flag)
@@ -277,8 +275,7 @@ def _table(columns: dict[str, NDArray], meta: dict[str, Any]) -> QTable:
     return QTable({**columns, "flag": columns["flag"].astype(np.int64)}, meta=meta)
 
 
-@dataclass(frozen=True)
-class _Light:
+class _Light(NamedTuple):
     """The light of each pixel, its variance, and the object it belongs to."""
 
     light: NDArray[np.float64]
@@ -347,12 +344,7 @@ def _take_windowed(catalog: Any, light: _Light, position: NDArray, errors: NDArr
 
 
 def _flags(
-    frame: Exposure,
-    field: _Field,
-    label: NDArray,
-    whole: NDArray,
-    catalog: Any,
-    position: NDArray,
+    frame: Exposure, field: _Field, label: NDArray, whole: NDArray, catalog: Any
 ) -> NDArray[np.int64]:
     """Flag what is cut off, blended, saturated or no object of the sky."""
     labels = catalog.labels

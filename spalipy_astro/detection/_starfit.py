@@ -149,13 +149,31 @@ class Fits:
 
 
 @lru_cache(maxsize=4)
-def _table_of(profile: Profile) -> tuple[NDArray[np.float32], float]:
-    """Tabulate the profile and its slope, which must be continuous to avoid cycles in the fit."""
+def _tabulated(
+    profile: Profile,
+) -> tuple[NDArray[np.float64], NDArray[np.float32], float, float]:
+    """Return matrix, table, its step and FWHM of a profile.
+
+    The table holds the profile and its slope, which must be continuous to avoid cycles in the fit.
+    """
     values, step = profile.table()
-    table = np.column_stack((values, np.gradient(values))).astype(np.float32)
+    table = np.empty((len(values), 2), np.float32)
+    table[:, 0] = values
+    table[1:-1, 1] = (values[2:] - values[:-2]) / 2
+    table[[0, -1], 1] = values[1] - values[0], values[-1] - values[-2]
     # with numbers that are almost zero processors are slow
     table[np.abs(table) < np.float32(1e-30)] = 0
-    return table, step
+    return profile.matrix(), table, step, float(profile.fwhm)
+
+
+@lru_cache(maxsize=4)
+def _window(size: int, fwhm: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """List the pixels of a stamp that are fitted, and make the filter for companions."""
+    offset = np.arange(size) - size // 2
+    circle = np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2)
+    near = np.arange(-1, 2) if fwhm < 2 else np.arange(-2, 3)
+    kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / fwhm) ** 2)
+    return np.ascontiguousarray(circle, np.int64), kernel
 
 
 def fit_stars(
@@ -196,21 +214,15 @@ def fit_stars(
     search : bool, optional
         Look for companions in the residuals.
     """
-    table, step = _table_of(profile)
-    size = stamps.shape[1]
-    offset = np.arange(size) - size // 2
-    circle = np.ascontiguousarray(np.argwhere(offset[:, None] ** 2 + offset**2 <= 0.25 * size**2))
-    near = np.arange(-1, 2) if profile.fwhm < 2 else np.arange(-2, 3)
-    kernel = np.exp(-0.5 * (near[:, None] ** 2 + near**2) * (2.3548 / profile.fwhm) ** 2)
     _compiled.fit_batch(
         np.ascontiguousarray(stamps, dtype=np.float32),
         np.ascontiguousarray(variance, dtype=np.float32),
         np.ascontiguousarray(corner, dtype=np.float64),
         np.ascontiguousarray(members),
         *neighbors,
-        (profile.matrix(), table, step, float(profile.fwhm)),
+        _tabulated(profile),
         (float(inverse_gain), float(model_error)),
-        (circle, kernel),
+        _window(stamps.shape[1], profile.fwhm),
         search,
         (fits.parameters, fits.errors, fits.quality),
     )

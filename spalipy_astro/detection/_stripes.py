@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro.detection._background import Background, estimate_background
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["without_stripes"]
@@ -64,16 +65,16 @@ def _is_striped(source: PixelSource, background: Background, axis: int) -> bool:
     ny, nx = source.shape
     length, number = (nx, ny) if axis == 0 else (ny, nx)
     first = np.unique(np.linspace(0, number - 2, _PAIRS).astype(int))
-    places = np.arange(0, length, max(1, length // _PIXELS))
+    places = slice(0, None, max(1, length // _PIXELS))
     if axis == 0:
         one, two = (source.rows(first + k)[:, places] for k in (0, 1))
     else:
         some = source.rows(places)
         one, two = (some[:, first + k].T for k in (0, 1))
     found = _medians(two, 1) - _medians(one, 1)
-    noise = float(np.median(background.noise))
-    spread = _NORMAL * float(np.median(np.abs(found))) / np.sqrt(2)
-    return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(len(places)))
+    noise = median(background.noise)
+    spread = _NORMAL * median(np.abs(found)) / np.sqrt(2)
+    return spread > max(_LEAST * noise, _SURE * _OF_MEDIAN * noise / np.sqrt(one.shape[1]))
 
 
 def _medians(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

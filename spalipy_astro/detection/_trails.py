@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro import _compiled
 from spalipy_astro.detection._background import Background
+from spalipy_astro.detection._medians import median, medians_of_rows
 from spalipy_astro.detection._pixels import PixelSource
 
 __all__ = ["Trail", "find_trails", "on_trails"]
@@ -41,8 +42,7 @@ _SPIKE = 500  # px: a longer trail is not that of a star
 _QUANTILE = 0.3  # of a block's pixels
 
 
-@dataclass(frozen=True)
-class Trail:
+class Trail(NamedTuple):
     """A segment with light on it.
 
     A point of the line, the unit vector along it, the ends along it, and how far from the line its
@@ -280,7 +280,7 @@ class _Strip:
         self.start = start
         self.along = (end - start) / self.length
         ny, nx = source.shape
-        first, last = _inside(start, self.along, (ny, nx), reach)
+        first, last = _inside(start, self.along, (ny, nx))
         first, last = max(first, -margin), min(last, self.length + margin)
         n = max(int((last - first) / _BLOCK), 1)
         t = first + np.arange(n * _BLOCK)
@@ -301,9 +301,8 @@ class _Strip:
         here = np.flatnonzero((self.t > -_BLOCK) & (self.t < self.length + _BLOCK))
         if len(here) < 2:
             return None
-        light = self.light[here]
-        light = light - _middle(light)[:, None]
-        light = np.arcsinh(np.nan_to_num(light))
+        above = self.light[here] - medians_of_rows(self.light[here])[:, None]
+        light = np.arcsinh(np.nan_to_num(above))
         smooth = np.zeros_like(light)
         smooth[:, 1:-1] = light[:, 1:-1] + 0.6 * (light[:, 2:] + light[:, :-2])
         place = np.clip(self.t[here] / self.length, 0, 1)
@@ -324,7 +323,7 @@ class _Strip:
         # most false ones are not worth a look at the whole length
         column = _columns(ends[one], ends[two], place)
         known = np.isfinite(self.light[here, column])
-        lit = light[blocks, column] > 1.4826 * np.median(np.abs(light))
+        lit = light[blocks, column] > 1.4826 * median(np.abs(light))
         if np.count_nonzero(lit & known) < _ROUGHLY_LIT * np.count_nonzero(known):
             return None
         return self._moved(self.u[ends[one]], self.u[ends[two]])
@@ -341,18 +340,20 @@ class _Strip:
         """Tell where there is light on the line and sky on both sides of it."""
         distance = np.abs(self.u)
         sides = [
-            _middle(self.light[:, side & (distance > 12)]) for side in (self.u > 0, self.u < 0)
+            medians_of_rows(self.light[:, side & (distance > 12)])
+            for side in (self.u > 0, self.u < 0)
         ]
         sky = np.fmax(*sides)
         # where the image ends, a slope would pass for a ridge: it must fall off at once
-        near = _middle(self.light[:, (distance > _WIDEST) & (distance <= 12)])
+        near = medians_of_rows(self.light[:, (distance > _WIDEST) & (distance <= 12)])
         sky = np.where(np.isnan(sides).any(axis=0), np.fmax(sky, near), sky)
         sky = np.where(np.isnan(sky), 0, sky)
         light = self.light - sky[:, None]
         outer = light[:, distance > 12]
         if np.isnan(outer).all():
             return None
-        noise = 1.4826 * float(np.nanmedian(np.abs(outer - _middle(outer)[:, None])))
+        scatter = np.abs(outer - medians_of_rows(outer)[:, None])
+        noise = 1.4826 * median(scatter[np.isfinite(scatter)])
         noise = max(noise, 0.1)
         core = light[:, distance <= 1]
         # blocks that nothing is known of, beyond the image or on another trail, make no gap
@@ -369,9 +370,9 @@ class _Strip:
         if len(rows) < max(_FEWEST_BLOCKS, _LIT_BLOCKS * number):
             return None
         # stars may stand in a row, but not in a long one
-        if np.median(shine[rows]) * len(rows) ** 0.75 < _CERTAIN * noise:
+        if median(shine[rows]) * len(rows) ** 0.75 < _CERTAIN * noise:
             return None
-        profile = _middle(light[rows].T)
+        profile = medians_of_rows(light[rows].T)
         floor = max(0.5 * float(np.nanmax(profile[distance <= 2])), 3 * noise / np.sqrt(len(rows)))
         half = 1.0
         while half <= _WIDEST and np.nanmax(profile[distance == half], initial=-np.inf) > floor:
@@ -407,18 +408,7 @@ def _columns(first: NDArray, last: NDArray, place: NDArray) -> NDArray[np.intp]:
     return np.round(first + (last - first) * place).astype(np.intp)
 
 
-def _middle(values: NDArray) -> NDArray:
-    """Median of each row without NaN; NaN for rows of only NaN."""
-    out = np.full(len(values), np.nan)
-    some = np.isfinite(values).any(axis=1)
-    if some.any():
-        out[some] = np.nanmedian(values[some], axis=1)
-    return out
-
-
-def _inside(
-    start: NDArray, along: NDArray, shape: tuple[int, int], reach: float
-) -> tuple[float, float]:
+def _inside(start: NDArray, along: NDArray, shape: tuple[int, int]) -> tuple[float, float]:
     """Return where a line enters the image and where it leaves it."""
     first, last = -np.inf, np.inf
     for value, slope, n in zip(start, along, shape[::-1], strict=True):

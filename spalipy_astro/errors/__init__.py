@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from spalipy_astro._late import late
+
 if TYPE_CHECKING:
     from spalipy_astro.errors._warnings import NotCompiledWarning
+else:
+    # astropy comes in with it, which a command line that is not understood must not wait for
+    __getattr__, __dir__ = late(__name__, {"_warnings": ("NotCompiledWarning",)})
 
 __all__ = [
     "AlignmentError",
@@ -126,12 +131,3 @@ class ExportError(AlignmentError):
 
     What it means and what to change: :ref:`export-error`.
     """
-
-
-def __getattr__(name: str) -> Any:
-    if name != "NotCompiledWarning":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # astropy comes in with it, which a command line that is not understood must not wait for
-    from spalipy_astro.errors._warnings import NotCompiledWarning
-
-    return NotCompiledWarning

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 __all__ = ["N_TERMS", "Bending", "Pairs", "bending_of", "bending_terms"]
 
@@ -42,8 +40,7 @@ _WRONG = 0.01  # share of pairs that are wrong and no bending
 _POWER = 0.5
 
 
-@dataclass(frozen=True)
-class Pairs:
+class Pairs(NamedTuple):
     """
     Matched stars, as a fit has used them.
 
@@ -226,7 +223,7 @@ def _solve(pairs: Pairs, terms: FloatArray) -> _Case:
     noise = left / freedom
     unlikely = np.log10(np.sqrt(size2 * noise) / _SIZE) / _SIZE_DEX
     log_odds = (
-        special.gammaln(0.5 * freedom)
+        math.lgamma(0.5 * freedom)
         - 0.5 * freedom * np.log(left)
         - 0.5 * (freedom - count) * math.log(math.pi)
         - np.sum(np.log(sigma2))

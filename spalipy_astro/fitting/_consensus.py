@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from spalipy_astro.fitting._linear import KINDS, fit_linear
 
@@ -188,4 +187,6 @@ def _alarms(
 
 def _log_choose(n: int | NDArray[np.intp], k: float | NDArray[np.intp]) -> FloatArray:
     """Return the logarithm of how many sets of k there are among n."""
+    from scipy.special import gammaln  # takes a while to import, and is rarely needed
+
     return np.asarray(gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0))

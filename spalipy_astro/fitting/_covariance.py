@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from spalipy_astro.fitting._bending import N_TERMS, Pairs, bending_of, bending_terms
 from spalipy_astro.fitting._smoothing import Posterior
@@ -22,8 +23,7 @@ PARAMETERS = {"shift": 2, "rigid": 3, "similarity": 4, "affine": 6}
 """Parameters of each kind of linear map, of both axes together."""
 
 
-@dataclass(frozen=True)
-class Covariance:
+class Covariance(NamedTuple):
     """
     Uncertainty of the fitted map, for `Alignment.error`.
 
@@ -111,7 +111,7 @@ def covariance_of(
         noise *= (known2 + missed.floor2) / (known2 + pairs.floor**2)
     # Errors in units of a scatter that few values tell follow Student's distribution: 68 % of them
     # are within this.
-    student = float(special.stdtrit(max(measured + count, 1.0), special.ndtr(1.0)))
+    student = _student(max(measured + count, 1.0))
     # A bending that is known but not followed is an error along both axes, by its mean square.
     columns = np.hstack((student * missed.spread, missed.mean / np.sqrt(2.0)))
     scatter = student * np.sqrt(noise) * unit
@@ -151,3 +151,33 @@ def rigid_factor(
     inertia = weights @ np.sum((points - center) ** 2, axis=1)
     turn = np.sqrt((1.0 if kind == "similarity" else 0.5) / inertia)
     return np.hstack((constant, space.plane(-turn * center, turn * np.eye(2))))
+
+
+@lru_cache(maxsize=64)
+def _student(freedom: float) -> float:
+    """
+    Return what a value of Student's distribution is within as often as a normal one within 1 sigma.
+
+    Parameters
+    ----------
+    freedom : float
+        Degrees of freedom, at least 1.
+
+    Notes
+    -----
+    Newton's method, which starts at the expansion for many degrees of freedom of Abramowitz &
+    Stegun (1964, Handbook of Mathematical Functions, 26.7.5). By hand, because `scipy.special`
+    takes as long to import as it takes to find the stars of a small frame.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    half = 0.5 * (freedom + 1)
+    height = math.exp(math.lgamma(half) - math.lgamma(0.5 * freedom))
+    height /= math.sqrt(freedom * math.pi)
+    width = 1 + (0.5 + 0.25 / freedom) / freedom
+    for _ in range(4):
+        density = height * (1 + (0.5 * width * (1 + nodes)) ** 2 / freedom) ** -half
+        within = width * float(weights @ density)
+        width += (math.erf(math.sqrt(0.5)) - within) / (
+            2 * height * (1 + width**2 / freedom) ** -half
+        )
+    return width

@@ -7,13 +7,12 @@ into ``SplineDistortion2D | AffineTransformation2D``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from astropy.modeling import Model
 from astropy.modeling.models import AffineTransformation2D
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from spalipy_astro.errors import TooFewStarsError
 from spalipy_astro.fitting._bending import Pairs
@@ -49,8 +48,7 @@ _THIN = 1e-6  # width over length of what is a line
 _GUESS, _GUESS_COUNT = 0.1, 0.3  # px: errors where there are none, and what that guess is worth
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """
     A fitted backward map.
 
@@ -221,8 +219,7 @@ def fit_backward(
         variance, prior = sigma2, (_GUESS_COUNT, _GUESS**2 / float(np.median(sigma2[used])))
     pairs = Pairs(template_xy, source_xy - mean, variance, floor if known else 0.0, used, prior)
     fit = _take_apart(design, posterior, template_xy, used, mean, linear)
-    return replace(
-        fit,
+    return fit._replace(
         used=used,
         sigma=np.sqrt(sigma2),
         residuals=residuals,
@@ -232,8 +229,7 @@ def fit_backward(
     )
 
 
-@dataclass(frozen=True)
-class _Rule:
+class _Rule(NamedTuple):
     """What a map that cannot shear has to be: its kind, its parity, and the pixels it is for."""
 
     kind: str
@@ -265,8 +261,7 @@ def _with_the_others(
     used = np.zeros(len(among), dtype=bool)
     used[among] = fit.used
     area = abs(float(np.linalg.det(fit.matrix)))
-    return replace(
-        fit,
+    return fit._replace(
         used=used,
         sigma=np.sqrt(_variance_of(len(among), area, *errors) + fit.floor**2),
         residuals=source_xy - np.column_stack(fit.backward(*template_xy.T)),
@@ -289,8 +284,10 @@ def _kind_for(source_xy: FloatArray, template_xy: FloatArray, pixels: Pixels) ->
         misfit.append(np.sum((source_xy - template_xy @ matrix.T - offset) ** 2))
     free = 2 * n - PARAMETERS["affine"]
     rounding = (1e-12 * np.ptp(source_xy, axis=0).max()) ** 2
-    ratio = (misfit[0] - misfit[1]) / 2 / (misfit[1] / free + rounding)
-    return "affine" if special.fdtrc(2, free, max(ratio, 0.0)) < _SHEARED else "similarity"
+    ratio = (misfit[0] - misfit[1]) / (misfit[1] + free * rounding)
+    # of a ratio of variances of which the first has two degrees of freedom
+    by_chance = (1 + max(ratio, 0.0)) ** (-0.5 * free)
+    return "affine" if by_chance < _SHEARED else "similarity"
 
 
 def _pair_variance(

@@ -208,9 +208,9 @@ def between(one: Alignment, two: Alignment, joint: JointErrors, i: int, j: int) 
     both = one.then(two.inverse)
     own, other = joint.factors(i, j)
     scale = 1 / two.scale
-    first = replace(one._errors[0], covariance=replace(one._errors[0].covariance, factor=own))
-    second = replace(two._errors[0], covariance=replace(two._errors[0].covariance, factor=other))
-    joint_term = replace(first.seen_from(scale=scale), less=second.seen_from(both.transform, scale))
+    first = one._errors[0]._replace(covariance=one._errors[0].covariance._replace(factor=own))
+    second = two._errors[0]._replace(covariance=two._errors[0].covariance._replace(factor=other))
+    joint_term = first.seen_from(scale=scale)._replace(less=second.seen_from(both.transform, scale))
     return replace(both, _errors=(joint_term, *_camera_errors(one, two, both)))
 
 
@@ -230,6 +230,6 @@ def _camera_errors(one: Alignment, two: Alignment, both: Alignment) -> list[Erro
     terms = []
     for a, b in zip(here, there, strict=True):
         along, across = (scale * float(f(angle)) for f in (np.cos, np.sin))
-        terms.append(replace(a.seen_from(scale=scale), less=b.seen_from(scale=along)))
+        terms.append(a.seen_from(scale=scale)._replace(less=b.seen_from(scale=along)))
         terms.append(b.seen_from(scale=across))
     return terms

@@ -34,7 +34,7 @@ __all__ = ["write_images"]
 
 @checked_call
 def write_images(
-    group: GroupAlignment,
+    self: GroupAlignment,
     images: Any,
     folder: str | os.PathLike[str],
     *,
@@ -54,7 +54,6 @@ def write_images(
 
     Parameters
     ----------
-    group : GroupAlignment
     images : sequence, folder or pattern
         What was given to `align_group`.
     folder : path-like
@@ -101,20 +100,20 @@ def write_images(
     if grid not in ("frame", "canvas"):
         raise ValueError(f"grid is 'frame' or 'canvas'; got {grid!r}.")
     path = Path(path_of("folder", folder)).absolute()
-    placed = group._images(images, component, None)
-    canvas = group.canvas(component)
+    placed = self._images(images, component, None)
+    canvas = self.canvas(component)
     if not resample and placed[0][2].original_wcs is None:
         raise ValueError(
             "resample=False: there is no sky, since the reference has no WCS; name one that "
             "has, as reference= of align_group."
         )
-    hdu = group.provenance.get("hdu")
+    hdu = self.provenance.get("hdu")
     output = _Output(
         path,
         resample,
         canvas.shape,
         canvas.offset,
-        extensions=len(set(group.table["source"])) < len(group.table) and hdu == "all",
+        extensions=len(set(self.table["source"])) < len(self.table) and hdu == "all",
         whole=grid == "canvas",
         overwrite=overwrite,
         options={"method": method, "conserve_flux": conserve_flux},

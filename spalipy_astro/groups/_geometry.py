@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from spalipy_astro._geometry import inside
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.alignment import Alignment
 from spalipy_astro.groups._alignments import errors_of, model_of
 from spalipy_astro.groups._joint import Solved
@@ -176,7 +176,7 @@ def _agrees(
         if other.source_shape is None:
             continue
         there = np.column_stack(other.transform.inverse(*sky.T))
-        gap, _ = cKDTree(frame_of(frames, k).stars.xy).query(there)
+        gap, _ = Neighbors(frame_of(frames, k).stars.xy).nearest(there)
         shown |= inside(there[:, 0], there[:, 1], other.source_shape)
         seen |= gap * other.scale < near
     number = int(np.count_nonzero(shown))

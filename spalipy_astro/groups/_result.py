@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from spalipy_astro._checks import checked_call, number, positive_number, whole_number
 from spalipy_astro.alignment import Alignment
-from spalipy_astro.errors import FormatError
+from spalipy_astro.groups import _stored
 from spalipy_astro.groups._alignments import between
 from spalipy_astro.groups._exposures import write_images
 from spalipy_astro.groups._joint import JointErrors
 from spalipy_astro.groups._photometry import with_fluxes
 from spalipy_astro.groups._sources import Sheet, each_sheet, image_of
-from spalipy_astro.groups._stored import check_parts, read_group, write_group
 from spalipy_astro.groups._tiles import canvas_of, window_of
 from spalipy_astro.io import Extension
 from spalipy_astro.wcs import carried_wcs
@@ -365,6 +364,10 @@ class GroupAlignment:
         return [(k, sheets[k], alignment) for k, alignment in members]
 
     write_images = write_images
+    write = _stored.write
+    read = classmethod(_stored.read)
+    to_tree = _stored.to_tree
+    from_tree = classmethod(_stored.from_tree)
 
     def coadd_inputs(
         self, images: Iterable[Any], *, component: int = 0, hdu: Extension | None = None
@@ -490,110 +493,3 @@ class GroupAlignment:
         from spalipy_astro.visualization import plot_group
 
         return plot_group(self, ax, component=component)
-
-    @checked_call
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """
-        Write the group to an ASDF file.
-
-        Parameters
-        ----------
-        path : path-like
-            The file. It is written whole or not at all.
-        overwrite : bool, optional
-            Whether to replace a file of that name.
-
-        Raises
-        ------
-        FileExistsError
-            If the file exists and may not be replaced.
-        ValueError
-            If ``path`` has the suffix of another format, such as ``.fits``.
-        """
-        write_group(self, path, overwrite=overwrite)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> GroupAlignment:
-        """
-        Read a group from a file that `write` has made. Nothing in the file is executed.
-
-        Parameters
-        ----------
-        path : path-like
-
-        Returns
-        -------
-        GroupAlignment
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        FormatError
-            If it is not an ASDF file, is damaged, contains no group, or was written by a later
-            version.
-        """
-        group = read_group(path)
-        if not isinstance(group, cls):
-            raise FormatError(
-                f"{os.fspath(path)!r} holds {type(group).__name__} under 'group', not a "
-                "GroupAlignment; it was not made by GroupAlignment.write. For the file of an "
-                "alignment use Alignment.read."
-            )
-        return group
-
-    def to_tree(self) -> dict[str, Any]:
-        """
-        Return what an ASDF file holds of the group.
-
-        Returns
-        -------
-        dict
-            As the schema ``group-1.0.0`` describes it.
-        """
-        return {
-            "reference": self.reference,
-            "alignments": list(self.alignments),
-            "table": self.table,
-            "links": self.links,
-            "provenance": dict(self.provenance),
-            "cameras": [[label, camera] for label, camera in self.cameras.items()],
-            "undetermined": [list(pair) for pair in self.undetermined.items()],
-            "errors": [joint.to_tree() for joint in self._joint],
-        }
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> GroupAlignment:
-        """
-        Make a group of what an ASDF file holds.
-
-        Parameters
-        ----------
-        tree : mapping
-            As `to_tree` returns it.
-
-        Returns
-        -------
-        GroupAlignment
-
-        Raises
-        ------
-        FormatError
-            If its parts do not go together.
-        """
-        check_parts(tree)
-        return cls(
-            tree["reference"],
-            list(tree["alignments"]),
-            tree["table"],
-            tree["links"],
-            dict(tree["provenance"]),
-            {_hashable(label): camera for label, camera in tree.get("cameras", ())},
-            {_hashable(label): reason for label, reason in tree.get("undetermined", ())},
-            [JointErrors.from_tree(joint) for joint in tree.get("errors", ())],
-        )
-
-
-def _hashable(label: Any) -> Hashable:
-    """Return a label as it was: files know no tuples, such as name and version of an extension."""
-    return tuple(map(_hashable, label)) if isinstance(label, list) else label

@@ -1,25 +1,47 @@
-"""Files of groups: how they are written, and what they must be to be read."""
+"""Methods of a group for its files: how they are written, and what they must be to be read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spalipy_astro._checks import checked_call
 from spalipy_astro._files import whole_file
 from spalipy_astro.errors import FormatError
+from spalipy_astro.groups._joint import JointErrors
 
-__all__ = ["check_parts", "read_group", "write_group"]
+if TYPE_CHECKING:
+    from spalipy_astro.groups._result import GroupAlignment
+
+__all__ = ["from_tree", "read", "to_tree", "write"]
 
 # without which a group cannot be used
 _COLUMNS = ("source", "status", "reason", "component")
 _OF_LINKS = ("i", "j", "n_matched", "log_odds", "rms", "used")
 
 
-def write_group(group: Any, path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Write a group to an ASDF file, whole or not at all; see `GroupAlignment.write`."""
+@checked_call
+def write(self: GroupAlignment, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """
+    Write the group to an ASDF file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file. It is written whole or not at all.
+    overwrite : bool, optional
+        Whether to replace a file of that name.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and may not be replaced.
+    ValueError
+        If ``path`` has the suffix of another format, such as ``.fits``.
+    """
     import asdf  # takes a while
 
     from spalipy_astro.io import check_asdf_name
@@ -27,11 +49,29 @@ def write_group(group: Any, path: str | os.PathLike[str], *, overwrite: bool) ->
     check_asdf_name(path)
     # an open file: asdf takes a path for a URI
     with whole_file(path, overwrite=overwrite) as part, open(part, "wb") as stream:
-        asdf.AsdfFile({"group": group}).write_to(stream)
+        asdf.AsdfFile({"group": self}).write_to(stream)
 
 
-def read_group(path: str | os.PathLike[str]) -> Any:
-    """Read what stands under "group" in an ASDF file; see `GroupAlignment.read`."""
+def read(cls: type[GroupAlignment], path: str | os.PathLike[str]) -> GroupAlignment:
+    """
+    Read a group from a file that `write` has made. Nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    GroupAlignment
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is not an ASDF file, is damaged, contains no group, or was written by a later
+        version.
+    """
     from spalipy_astro.io import read_tree, require_inverse
 
     group: Any = read_tree(path, what="a group", maker="GroupAlignment.write").get("group")
@@ -41,10 +81,68 @@ def read_group(path: str | os.PathLike[str]) -> Any:
             require_inverse(alignment, name)
             if group._joint and not alignment._errors:
                 raise FormatError(f"{name} has errors of a group, but not of all its alignments.")
+    if not isinstance(group, cls):
+        raise FormatError(
+            f"{name} holds {type(group).__name__} under 'group', not a "
+            "GroupAlignment; it was not made by GroupAlignment.write. For the file of an "
+            "alignment use Alignment.read."
+        )
     return group
 
 
-def check_parts(tree: Mapping[str, Any]) -> None:
+def to_tree(self: GroupAlignment) -> dict[str, Any]:
+    """
+    Return what an ASDF file holds of the group.
+
+    Returns
+    -------
+    dict
+        As the schema ``group-1.0.0`` describes it.
+    """
+    return {
+        "reference": self.reference,
+        "alignments": list(self.alignments),
+        "table": self.table,
+        "links": self.links,
+        "provenance": dict(self.provenance),
+        "cameras": [[label, camera] for label, camera in self.cameras.items()],
+        "undetermined": [list(pair) for pair in self.undetermined.items()],
+        "errors": [joint.to_tree() for joint in self._joint],
+    }
+
+
+def from_tree(cls: type[GroupAlignment], tree: Mapping[str, Any]) -> GroupAlignment:
+    """
+    Make a group of what an ASDF file holds.
+
+    Parameters
+    ----------
+    tree : mapping
+        As `to_tree` returns it.
+
+    Returns
+    -------
+    GroupAlignment
+
+    Raises
+    ------
+    FormatError
+        If its parts do not go together.
+    """
+    _check_parts(tree)
+    return cls(
+        tree["reference"],
+        list(tree["alignments"]),
+        tree["table"],
+        tree["links"],
+        dict(tree["provenance"]),
+        {_hashable(label): camera for label, camera in tree.get("cameras", ())},
+        {_hashable(label): reason for label, reason in tree.get("undetermined", ())},
+        [JointErrors.from_tree(joint) for joint in tree.get("errors", ())],
+    )
+
+
+def _check_parts(tree: Mapping[str, Any]) -> None:
     """
     Raise for parts of a group that do not go together.
 
@@ -82,3 +180,8 @@ def check_parts(tree: Mapping[str, Any]) -> None:
         raise FormatError(f"its reference is {top!r}, for {n} images.")
     if top is not None and component[top] != 0:
         raise FormatError(f"its reference, image {top}, is not in the largest component.")
+
+
+def _hashable(label: Any) -> Hashable:
+    """Return a label as it was: files know no tuples, such as name and version of an extension."""
+    return tuple(map(_hashable, label)) if isinstance(label, list) else label

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
+from spalipy_astro._neighbors import Neighbors, neighbor_pairs
 from spalipy_astro.catalogs import Stars
 
 __all__ = ["Tracks", "join", "merge"]
@@ -87,10 +87,9 @@ def join(
     frame = np.repeat(names, [len(positions[k]) for k in names])
     star = np.concatenate([np.arange(len(positions[k])) for k in names])
     gate = 5 * float(np.hypot(1.5 * np.percentile(err, 95), extra))
-    tree = cKDTree(xy)
-    if tree.count_neighbors(tree, gate) > 2 * _MOST_PAIRS:
+    if Neighbors(xy).count(xy, gate).sum() > 2 * _MOST_PAIRS:
         return _join_in_turn(frame, star, xy, err, gate, extra)
-    near = tree.query_pairs(gate, output_type="ndarray")
+    near = np.column_stack(neighbor_pairs(xy, gate))
     near = near[frame[near[:, 0]] != frame[near[:, 1]]]
     gap2 = np.sum((xy[near[:, 0]] - xy[near[:, 1]]) ** 2, axis=1)
     variance = err[near[:, 0]] ** 2 + err[near[:, 1]] ** 2 + extra**2
@@ -113,8 +112,8 @@ def _join_in_turn(
         to = np.full(len(mine), -1)
         if n:
             mean, variance = sums[:n] / weight[:n, np.newaxis], 1 / weight[:n]
-            distance, near = cKDTree(mean).query(xy[mine], distance_upper_bound=gate)
-            found = np.flatnonzero(np.isfinite(distance))
+            distance, near = Neighbors(mean).nearest(xy[mine])
+            found = np.flatnonzero(distance < gate)
             known = near[found]
             distance2 = distance[found] ** 2 / (own[found] + variance[known] + extra**2)
             good = distance2 < _LIMIT

@@ -6,8 +6,9 @@ What needs gwcs is imported when it is asked for: that takes a while, and not ev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spalipy_astro._late import late
 from spalipy_astro.io._asdf_text import check_asdf_name, peek_alignment
 from spalipy_astro.io._datamodels import is_datamodel_file
 from spalipy_astro.io._door import is_file_like, open_image, open_mask
@@ -39,6 +40,19 @@ if TYPE_CHECKING:
         require_inverse,
         require_writable,
         write_alignment,
+    )
+else:
+    __getattr__, __dir__ = late(
+        __name__,
+        {
+            "_asdf_file": (
+                "read_alignment",
+                "read_tree",
+                "require_inverse",
+                "require_writable",
+                "write_alignment",
+            ),
+        },
     )
 
 __all__ = [
@@ -78,14 +92,3 @@ __all__ = [
     "write_hdus",
     "write_with_wcs",
 ]
-
-
-_LATE = ("read_alignment", "read_tree", "require_inverse", "require_writable", "write_alignment")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from spalipy_astro.io import _asdf_file
-
-    return getattr(_asdf_file, name)

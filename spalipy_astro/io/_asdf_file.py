@@ -7,8 +7,9 @@ import os
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +44,8 @@ _UNKNOWN = (ValidationError, AsdfSerializationError)
 """What asdf raises for objects that it cannot write, with schemas and without."""
 
 _WHOLE = "/core/asdf-"  # in the name of the schema of a whole file
+_ANYTHING = "asdf://spalipy-astro.org/anything"
+"""Name of a schema that allows everything; given one, asdf does not go through all of the tree."""
 
 _COUNTS = ("n_source", "n_template", "n_expected", "n_matched", "n_used", "n_clipped", "parity")
 # those of any transform, of one that was fitted to stars, and of one whose stars were searched for:
@@ -194,20 +197,24 @@ def write_alignment(
     path = path_of("path", path)
     check_asdf_name(path)
     tree = _portable_tree(alignment, tolerance) if portable else {"alignment": alignment}
-    # an open file: asdf takes a path for a URI, and what follows "#" or "?" for no part of the name
-    with (
-        whole_file(path, overwrite=overwrite) as part,
-        open(part, "wb") as stream,
-        nullcontext() if validate else _without_schemas(),
-    ):
+    tree = {"wcs": alignment.wcs, **tree}
+    # In memory first: asdf writes a word at a time. And a path it takes for a URI, in which what
+    # follows "#" or "?" is no part of the name.
+    content = BytesIO()
+    with whole_file(path, overwrite=overwrite) as part:
         try:
-            asdf.AsdfFile({"wcs": alignment.wcs, **tree}).write_to(stream)
+            if validate:
+                asdf.AsdfFile(tree).write_to(content)
+            else:
+                with _without_schemas():
+                    asdf.AsdfFile(tree, custom_schema=_ANYTHING).write_to(content)
         except _UNKNOWN as error:
             raise ExportError(
                 f"asdf cannot write this alignment: {reason_of(error)}. It knows the models of "
                 "astropy, gwcs and this package; build the transform of these, or use "
                 "portable=True, which writes tables of it."
             ) from error
+        part.write_bytes(content.getbuffer())
 
 
 def require_writable(wcs: Any, *, name: str = "template") -> None:
@@ -249,8 +256,7 @@ def _without_schemas() -> Iterator[None]:
     """
     Have asdf write, in this thread, with schemas that allow everything.
 
-    asdf has no switch for that, and parses the schemas again for each file. That of the whole file
-    stays, from which it takes the order of what the file begins with.
+    asdf has no switch for that, and parses the schemas again for each file.
     """
     with _configured() as config:
         config.add_resource_mapping(_lenient_schemas())
@@ -261,8 +267,11 @@ def _without_schemas() -> Iterator[None]:
 def _lenient_schemas() -> Mapping[str, bytes]:
     """Return a schema that allows everything in place of each that a package has for its tags."""
     tags = (tag for extension in _extensions() for tag in extension.tags)
-    # not an empty one, which sends asdf through all that is below
-    return {uri: b"title: anything" for tag in tags for uri in tag.schema_uris if _WHOLE not in uri}
+    uris = [_ANYTHING, *(uri for tag in tags for uri in tag.schema_uris)]
+    # an empty one would send asdf through all that is below
+    anything = dict.fromkeys(uris, b"title: anything")
+    # the order of what files begin with, as their schema has it
+    return anything | {u: b"propertyOrder: [asdf_library, history]" for u in uris if _WHOLE in u}
 
 
 def read_alignment(path: str | os.PathLike[str]) -> Any:

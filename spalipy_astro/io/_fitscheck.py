@@ -13,9 +13,8 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from spalipy_astro.errors import FormatError
 
@@ -110,8 +109,7 @@ def unpack_fits(stream: BinaryIO, path: str) -> BytesIO:
     return out
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(NamedTuple):
     """The header of an HDU, its cards by keyword: what follows the first eight bytes of each."""
 
     number: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.nddata import NDData, StdDevUncertainty
@@ -24,8 +23,7 @@ _BENT = 1.652  # median size of a second difference of white noise, in standard 
 _ODD = 1e4  # how wrong an uncertainty must be to be no uncertainty
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """
     What finding a transform needs of an image.
 

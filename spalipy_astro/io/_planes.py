@@ -11,8 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy import units as u
@@ -94,8 +93,7 @@ _DES = {
 }
 
 
-@dataclass(frozen=True)
-class Companions:
+class Companions(NamedTuple):
     """
     The HDUs that belong to one image.
 
@@ -144,8 +142,7 @@ class Companions:
         return self.flags is not None and not made
 
 
-@dataclass(frozen=True)
-class Judge:
+class Judge(NamedTuple):
     """
     Which bits of flags make a pixel bad.
 

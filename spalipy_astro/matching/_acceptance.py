@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import pdtrc
 
 from spalipy_astro import _compiled
 from spalipy_astro.fitting import fit_linear
@@ -32,8 +31,7 @@ DOUBT = np.log(1e3)  # log-odds of stars that move among artifacts that do not
 _MOST = 0.7  # share of the other's matches that makes a rival of a transform of the same stars
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """
     A grown match that may be the answer.
 
@@ -170,8 +168,8 @@ def _on_few_lines(xy: FloatArray) -> BoolArray:
     if not number:
         return np.zeros(n, bool)
     mean = (m - 2) * min(2 * _LINE_WIDTH * length / area, 1.0)
-    surplus = number * pdtrc(np.arange(m + 1) - 3, mean) < _CHANCE
-    lines = np.flatnonzero(surplus[counts] & (counts >= 4))
+    surplus = number * _at_least(mean)[np.maximum(counts - 2, 0)] < _CHANCE
+    lines = np.flatnonzero(surplus & (counts >= 4))
     if not len(lines):
         return np.zeros(n, bool)
     first, second = (ends[lines] for ends in np.triu_indices(m, 1))
@@ -183,6 +181,14 @@ def _on_few_lines(xy: FloatArray) -> BoolArray:
     twice = np.exp(2j * np.arctan2(along[:, 1], along[:, 0]))
     mean_direction = np.abs(twice @ distance) / np.maximum(distance.sum(axis=0), 1)
     return distance.any(axis=0) & (mean_direction > np.cos(np.deg2rad(20)))
+
+
+def _at_least(mean: float) -> FloatArray:
+    """Return the chances of at least 0, 1, 2, ... of a Poisson number of less than `_SAMPLE`."""
+    # by hand, because scipy.special takes as long to import as the stars of a small frame to find
+    ratios = mean / np.arange(1, 4 * _SAMPLE)
+    chance = np.exp(-mean) * np.cumprod(np.append(1.0, ratios))
+    return np.cumsum(chance[::-1])[::-1]
 
 
 def contradict(best: Candidate, other: Candidate, required: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,7 @@ _SUPPORT = 8  # neighbors that tell how common matches are around a star
 _FLOOR = 0.05  # px: position errors below this are not believed when gates are set
 
 
-@dataclass(frozen=True)
-class Growth:
+class Growth(NamedTuple):
     """
     Matched pairs and the evidence for them.
 

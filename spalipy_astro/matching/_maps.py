@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,7 @@ class Smoothness:
         return smoothing
 
 
-@dataclass(frozen=True)
-class SplineMap:
+class SplineMap(NamedTuple):
     """A spline through matched pairs, less `mean`."""
 
     space: SplineSpace
@@ -92,8 +91,7 @@ class SplineMap:
         return evaluated, design.variance(self.posterior.factor)
 
 
-@dataclass(frozen=True)
-class LinearMap:
+class LinearMap(NamedTuple):
     """A linear map through matched pairs: an affine one, or a similarity where they are few."""
 
     matrix: FloatArray

@@ -8,9 +8,9 @@ rotation or scale changes and which a mirror turns into its complex conjugate (L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,7 @@ _PROBES = 200  # codes by which the number of pairs is foretold
 _MOST_PAIRS = 1_000_000
 
 
-@dataclass(frozen=True)
-class Patterns:
+class Patterns(NamedTuple):
     """
     Star patterns of one size and their codes.
 

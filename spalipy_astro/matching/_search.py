@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,7 @@ _SCALES = (0.5, 2.0, 1 / 3, 3.0)  # at which every second or third dot of a latt
 _OUTVOTED = 0.25  # share of what stands still that moving stars must reach to be believed
 
 
-@dataclass(frozen=True)
-class _Stage:
+class _Stage(NamedTuple):
     """How widely to search: stars, patterns and tolerance."""
 
     stars: int
@@ -68,8 +67,7 @@ _STAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """
     Matched stars.
 
@@ -431,8 +429,8 @@ class _Search:
         found = other.best
         if found is not None and found.log_odds >= DOUBT:
             s, t = s_rows[found.growth.source], t_rows[found.growth.template]
-            growth = replace(found.growth, source=s, template=t)
-            self.found.append(replace(found, growth=growth))
+            growth = found.growth._replace(source=s, template=t)
+            self.found.append(found._replace(growth=growth))
 
     def _grow(self, h: Hypotheses) -> bool:
         """Grow one hypothesis; True where the result is decisive."""

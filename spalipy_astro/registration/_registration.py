@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from astropy.coordinates import SkyCoord
-from astropy.table import QTable
 from astropy.time import Time
 from astropy.units import Quantity
 from numpy.typing import ArrayLike
@@ -21,23 +20,20 @@ from spalipy_astro._checks import (
     check_pixels,
     check_room,
     checked_call,
-    detection_options,
-    in_data_units,
     refuse_single_scale,
     shape_of,
 )
 from spalipy_astro.alignment import Alignment, check_grid, finer_shape, rescaled
 from spalipy_astro.catalogs import as_stars, epoch_of, is_catalog, is_sky_catalog, project_catalog
-from spalipy_astro.detection import find_stars
-from spalipy_astro.errors import AmbiguousMatchError, NoMatchError
+from spalipy_astro.errors import NoMatchError
 from spalipy_astro.fitting import fit_backward, fit_linear
-from spalipy_astro.io import OBSERVATORY, as_image, is_file_like, open_image, open_mask
-from spalipy_astro.matching import MIN_LOG_ODDS, Match, Priors, StarField, match_stars
+from spalipy_astro.io import OBSERVATORY, is_file_like, open_image, open_mask
+from spalipy_astro.matching import Priors, StarField
 from spalipy_astro.registration._causes import in_words
 from spalipy_astro.registration._findoptions import FindOptions
+from spalipy_astro.registration._match import matched_frames
 from spalipy_astro.registration._prepare import StarFrame, open_side, prepare
 from spalipy_astro.registration._result import alignment_of
-from spalipy_astro.registration._units import ways_to_look
 from spalipy_astro.registration._verify import verify
 from spalipy_astro.typing import (
     CatalogLike,
@@ -48,14 +44,12 @@ from spalipy_astro.typing import (
     PairOptions,
     Range,
 )
-from spalipy_astro.wcs import similarity_between
 
 if TYPE_CHECKING:
     from spalipy_astro.resampling import Kernel
 
-__all__ = ["align", "detect_stars", "find_alignment"]
+__all__ = ["align", "find_alignment"]
 
-_SECOND_LOOK = np.log(100.0)  # what a match in other units, or of other pixels, pays for it
 _ALIGNED = 2.0  # px: max_shift that says that the frames show the same part of the sky
 
 
@@ -370,7 +364,7 @@ def find_alignment(
         two = prepare(template, name="template", mask=template_mask, **given.detection)
     detected = time.perf_counter()
     try:
-        one, two, match = _matched(one, two, priors, given)
+        one, two, match = matched_frames(one, two, priors, given)
     except NoMatchError as error:
         has_position = sky["position"] is not None or one.wcs is not None
         raise in_words(
@@ -389,7 +383,7 @@ def find_alignment(
         )
         sky["pixel_scale"] = guessed * np.sqrt(abs(np.linalg.det(matrix)))
         two, priors, _ = _sky_frame(template, one, priors, None, sky, given.select)
-        one, two, match = _matched(one, two, priors, given)
+        one, two, match = matched_frames(one, two, priors, given)
     matched = time.perf_counter()
     s, t = one.stars.take(match.source), two.stars.take(match.template)
     fit = fit_backward(
@@ -421,89 +415,6 @@ def find_alignment(
     return rescaled(found, source=one.unit, template=two.unit)
 
 
-@checked_call
-@one_blas_thread()
-def detect_stars(
-    image: ImageLike,
-    *,
-    hdu: HDULike | None = None,
-    mask: MaskLike | None = None,
-    ignore_flags: Any = OBSERVATORY,
-    flag_name_map: Any = None,
-    threshold: float = 5.0,
-    fwhm: float | Quantity | None = None,
-    gain: float | Quantity | None = None,
-    saturation: float | Quantity | None = None,
-    finder: Finder = "auto",
-) -> QTable:
-    """
-    Find and measure the stars of an image.
-
-    Parameters
-    ----------
-    image : path, HDU, HDUList, CCDData, NDData or array_like, shape (ny, nx)
-        The image; its mask and uncertainty are used. Of color images and cubes it is the mean of
-        the planes; see `find_alignment`.
-    hdu : int, str or (str, int), optional
-        Which HDU of a file or HDUList is the image; by default the first image.
-    mask : array_like of bool, path, HDU or HDUList, optional
-        Bad pixels in addition to the image's own; of a file all that are not zero.
-    ignore_flags, flag_name_map : optional
-        Which flags in a file do not make a pixel bad, as for `find_alignment`.
-    threshold : float, optional
-        Smallest signal-to-noise ratio of a star.
-    fwhm : float or `~astropy.units.Quantity`, optional
-        Full width at half maximum of the stars, px; measured by default.
-    gain : float or `~astropy.units.Quantity`, optional
-        Electrons per data unit; estimated from the sky noise by default.
-    saturation : float or `~astropy.units.Quantity`, optional
-        Data value at and above which a pixel is saturated; by default found from the data.
-    finder : {"auto", "stars", "sources"} or callable, optional
-        What finds the stars:
-
-        "stars"
-            a fit of the image's own PSF, the most exact for stars;
-        "sources"
-            photutils' segmentation, for objects of any shape: trailed stars, rings of defocus,
-            galaxies. Errors are those of centers of light;
-        "auto"
-            the fit, and the segmentation instead where the PSF does not describe the bright
-            sources: trails longer than about 6 FWHM, rings of more than about 10 px radius, fields
-            of galaxies only;
-        a star finder of photutils, such as ``DAOStarFinder(threshold=50, fwhm=3)``, or a function
-            called as ``finder(data, mask=mask)`` with the image less its sky (float64, 0 where
-            ``mask`` is True, in the image's unit), which returns what `read_catalog` reads.
-            ``threshold``, ``fwhm``, ``gain`` and ``saturation`` do not apply to it.
-
-    Returns
-    -------
-    `~astropy.table.QTable`
-        One row per source, brightest first: ``x``, ``y`` (0-based px), ``x_err``, ``y_err``,
-        ``flux``, ``flux_err``, ``fwhm``, ``snr`` and ``flag`` (`StarFlag` bits); from a finder of
-        your own ``x``, ``y`` and those of the others that it gives. ``meta["finder"]`` tells what
-        found them.
-
-    Raises
-    ------
-    ImageError
-        If the image has the wrong dimensions, no good pixels, or no contrast.
-    CatalogError
-        If what a finder of your own returns has no positions.
-    TypeError, ValueError
-        If an option is invalid, or has a unit that does not match the image's.
-    """
-    if hdu is not None and not is_file_like(image):
-        raise ValueError(f"hdu is for files and HDULists, and the image is none; got {hdu!r}.")
-    flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
-    image = open_image(image, hdu=hdu, **flags)
-    plain = as_image(image, mask=open_mask(mask, hdu=hdu, **flags))
-    options = detection_options(
-        threshold=threshold, fwhm=fwhm, gain=gain, saturation=saturation, finder=finder
-    )
-    options = in_data_units(options, image)
-    return find_stars(plain.data, mask=plain.mask, error=plain.error, **options)
-
-
 def _sky_frame(
     catalog: Any,
     source: StarFrame,
@@ -527,65 +438,3 @@ def _sky_frame(
     if sky["pixel_scale"] is not None and scale is None:
         priors = replace(priors, scale=(1 / 1.2, 1.2))
     return frame, priors, plane.pixel_scale if plane.guessed else None
-
-
-def _matched(
-    one: StarFrame, two: StarFrame, priors: Priors, given: FindOptions
-) -> tuple[StarFrame, StarFrame, Match]:
-    """Match two sides in the units and with the pixels that they may have, likeliest first."""
-    common = priors.max_shift is not None or given.affine in ("shift", "rigid")
-    failure: NoMatchError | None = None
-    for first, second in ways_to_look(
-        one, two, (given.source_pixels, given.template_pixels), common=common
-    ):
-        scaled = priors
-        # an implied scale is that of the sky, a given one that of pixels or of the lists' units
-        if given.scale is not None or given.affine not in ("shift", "rigid"):
-            ratio = float(np.sqrt(np.prod(second.pixels) / np.prod(first.pixels)))
-            if given.scale is not None:
-                ratio *= second.unit / first.unit
-            if ratio != 1:
-                low, high = priors.scale
-                scaled = replace(scaled, scale=(low * ratio, high * ratio))
-        if priors.max_shift is not None:
-            stretch = second.unit * max(second.pixels)
-            scaled = replace(scaled, max_shift=priors.max_shift * stretch)
-        try:
-            match = _match(first, second, scaled, given.use_wcs)
-            if failure is not None and match.log_odds < MIN_LOG_ODDS + _SECOND_LOOK:
-                continue
-            return first, second, match
-        except AmbiguousMatchError:
-            raise
-        except NoMatchError as error:
-            failure = failure or error
-    assert failure is not None
-    raise failure
-
-
-def _match(one: StarFrame, two: StarFrame, priors: Priors, use_wcs: bool | str) -> Match:
-    """Match with the help of both WCS where there are any, else without."""
-    shapes: dict[str, Any] = {"source_shape": one.square_shape, "template_shape": two.square_shape}
-    if use_wcs:
-        known = similarity_between(one.wcs, two.wcs, one.shape, (one.pixels, two.pixels))
-        if known is None and use_wcs is True:
-            raise ValueError("use_wcs=True needs a celestial WCS on both images.")
-        if known is not None and one.shape is not None:
-            scale, angle, sign, target = known
-            low, high = max(priors.scale[0], scale / 1.1), min(priors.scale[1], scale * 1.1)
-            narrow = replace(
-                priors,
-                # where both disagree, what the user says holds, as for the rotation
-                scale=(low, high) if low < high else priors.scale,
-                rotation=priors.rotation or (angle - 5.0, angle + 5.0),
-                parity=priors.parity or sign,
-            )
-            if priors.max_shift is None:
-                reach = 0.25 * float(np.hypot(*shapes["source_shape"])) * scale
-                narrow = replace(narrow, target=target, max_shift=reach)
-            try:
-                return match_stars(one.field, two.field, priors=narrow, **shapes)
-            except NoMatchError:
-                if use_wcs is True:
-                    raise
-    return match_stars(one.field, two.field, priors=priors, **shapes)

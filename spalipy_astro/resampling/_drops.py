@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,7 @@ __all__ = ["Drops", "drops_of", "require_uncertainty", "weights_of"]
 _IVAR = "ivar"
 
 
-@dataclass(frozen=True)
-class Drops:
+class Drops(NamedTuple):
     """
     The drops that pixels shrink to; see `spalipy_astro.resampling.resample`.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.modeling import Model
@@ -24,8 +23,7 @@ _NODES = 33
 FloatArray = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """A rectangle of output pixels."""
 
     row: int
@@ -41,6 +39,11 @@ class Tile:
             slice(self.row, self.row + self.rows),
             slice(self.column, self.column + self.columns),
         )
+
+    @property
+    def part(self) -> tuple[int, int, int, int]:
+        """Its first row and column, and how many there are."""
+        return self.row, self.column, self.rows, self.columns
 
     def quarters(self) -> list[Tile]:
         """Return the parts of the tile halved along both axes; none for a single pixel."""
@@ -101,26 +104,42 @@ class PixelMap:
             np.arange(first - 1, first + number + 1) + float(start)
             for first, number, start in zip(origin, shape, offset[::-1], strict=True)
         )
-        head, self._matrix, self._shift = _split(backward)
+        head, *self._affine = _split(backward)
         self._spline = head if isinstance(head, SplineDistortion2D) else None
-        self._affine_only = head is None
+        self._coefficients = [np.zeros((1, 1))] * 2
         if self._spline is not None:
             self._coefficients = [
                 np.array(c.value, float, order="C")
                 for c in (self._spline.coeff_x, self._spline.coeff_y)
             ]
-            self._basis_x, self._basis_y = self._basis(self._x, 1), self._basis(self._y, 0)
+        # what compiled code needs to find positions itself, or None for any other model
+        self.grid: Any = None
+        if head is None or self._spline is not None:
+            self.grid = self._grid(self._x, self._y)
 
     def tile(self, tile: Tile) -> tuple[FloatArray, FloatArray]:
         """Source positions of a tile's pixels and of a border of one pixel around them."""
         columns = slice(tile.column, tile.column + tile.columns + 2)
         rows = slice(tile.row, tile.row + tile.rows + 2)
-        x, y = self._x[columns], self._y[rows]
-        if self._spline is None:
-            return self._positions(x, y)
-        along_x = (x, *(np.ascontiguousarray(t[..., columns]) for t in self._basis_x))
-        along_y = (y, *(np.ascontiguousarray(t[..., rows]) for t in self._basis_y))
-        return self._spline_positions(along_x, along_y)
+        if self.grid is None:
+            return self._called(self._x[columns], self._y[rows])
+        along_x, along_y = (
+            tuple(np.ascontiguousarray(t[..., some]) for t in axis)
+            for axis, some in zip(self.grid, (columns, rows), strict=False)
+        )
+        return _positions((along_x, along_y, *self.grid[2:]))
+
+    def extent(self, tile: Tile) -> tuple[float, float, float, float]:
+        """
+        Return a box that holds the positions of a tile and its border, found without these.
+
+        It is ``x_min, x_max, y_min, y_max``, infinite or NaN where nothing is known.
+        """
+        box = np.array([-np.inf, np.inf, -np.inf, np.inf])
+        if self.grid is not None:
+            _compiled.spline_extent(self.grid, tile.part, box)
+        x_min, x_max, y_min, y_max = box.tolist()
+        return x_min, x_max, y_min, y_max
 
     def fine_tile(
         self, tile: Tile, steps: tuple[int, int], ends: tuple[int, int]
@@ -142,33 +161,25 @@ class PixelMap:
 
     def _on_grid(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Source positions on any grid of template positions."""
-        if self._spline is None:
-            return self._positions(x, y)
-        return self._spline_positions((x, *self._basis(x, axis=1)), (y, *self._basis(y, axis=0)))
+        return self._called(x, y) if self.grid is None else _positions(self._grid(x, y))
 
-    def _basis(self, t: FloatArray, axis: int) -> tuple[NDArray[np.intp], FloatArray]:
+    def _grid(self, x: FloatArray, y: FloatArray) -> tuple[Any, ...]:
+        """Argument ``grid`` of `_compiled.spline_tile`."""
+        axes = (x, *self._basis(x, axis=1)), (y, *self._basis(y, axis=0))
+        return (*axes, *self._coefficients, *self._affine)
+
+    def _basis(self, t: FloatArray, axis: int) -> tuple[NDArray[np.int64], FloatArray]:
         """Basis functions of the spline along an axis, with a row of weights for each."""
-        assert self._spline is not None
+        if self._spline is None:
+            return np.zeros(t.size, np.int64), np.empty((0, t.size))
         low, high = self._spline.domain[1 - axis]
         number = self._coefficients[0].shape[axis]
         first, weights = uniform_basis(t, number, low, high, self._spline.degree)
         return first, np.ascontiguousarray(weights.T)
 
-    def _spline_positions(self, along_x: Any, along_y: Any) -> tuple[FloatArray, FloatArray]:
-        """Evaluate the spline and the affine transform on a grid."""
-        out = np.empty((2, along_y[0].size, along_x[0].size))
-        _compiled.spline_tile(
-            along_x, along_y, *self._coefficients, self._matrix, self._shift, *out
-        )
-        return out[0], out[1]
-
-    def _positions(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _called(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Evaluate any other model on a grid."""
-        if not self._affine_only:
-            return _evaluate(self._model, x[np.newaxis, :], y[:, np.newaxis])
-        (a, b), (c, d) = self._matrix
-        x, y = x[np.newaxis, :], y[:, np.newaxis]
-        return a * x + (b * y + self._shift[0]), c * x + (d * y + self._shift[1])
+        return _evaluate(self._model, x[np.newaxis, :], y[:, np.newaxis])
 
     def pixel_sizes(self) -> tuple[float, float]:
         """Largest lengths in the source of output pixels along x and y, from a coarse grid."""
@@ -192,6 +203,13 @@ class PixelMap:
             places[:, :, 1, :, 2] - places[:, :, 1, :, 0],
             places[:, :, 2, :, 1] - places[:, :, 0, :, 1],
         )
+
+
+def _positions(grid: tuple[Any, ...]) -> tuple[FloatArray, FloatArray]:
+    """Evaluate a spline and an affine transform on a grid."""
+    out = np.empty((2, grid[1][0].size, grid[0][0].size))
+    _compiled.spline_tile(grid, *out)
+    return out[0], out[1]
 
 
 def _largest(values: FloatArray) -> float:

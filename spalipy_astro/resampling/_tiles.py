@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from math import frexp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +27,14 @@ __all__ = [
     "source_window",
     "to_variance",
     "variance_unit",
+    "window_around",
 ]
 
 FloatArray = NDArray[np.floating[Any]]
 Positions = tuple[FloatArray, FloatArray]
 
 
-@dataclass(frozen=True)
-class Planes:
+class Planes(NamedTuple):
     """
     What is resampled: arrays with the shape of ``data``, (..., ny, nx).
 
@@ -76,8 +75,7 @@ class Planes:
         return Planes(data, mask, spread, self.kind, self.frame, self.corner)
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """
     How to interpolate; see `spalipy_astro.resampling.resample`.
 
@@ -93,8 +91,7 @@ class Options:
     drops: Any = None
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """
     Resampled planes, all of shape (..., ny, nx).
 
@@ -137,8 +134,7 @@ def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: 
             pass
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """
     The rectangle of source pixels that a tile needs; it may stick out of the frame.
 
@@ -178,6 +174,11 @@ class Window:
             max(self.y1, other.y1),
         )
 
+    def within(self, corner: tuple[int, int], shape: tuple[int, ...]) -> bool:
+        """Whether an array that begins at ``corner`` has all pixels of the window."""
+        (x0, y0), (ny, nx) = corner, shape[-2:]
+        return self.x0 >= x0 and self.x1 <= x0 + nx and self.y0 >= y0 and self.y1 <= y0 + ny
+
     def cut(
         self, corner: tuple[int, int], shape: tuple[int, ...]
     ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -195,8 +196,13 @@ def source_window(positions: Positions, frame: tuple[int, int], radius: float) -
     """Window that kernels of a radius need at positions of `PixelMap.tile`; None off the frame."""
     extent = np.empty(4)
     _compiled.source_extent(*positions, frame, extent)
-    x_min, x_max, y_min, y_max = extent.tolist()
-    if x_max < x_min:
+    return window_around(extent.tolist(), radius)
+
+
+def window_around(extent: Sequence[float], radius: float) -> Window | None:
+    """Window that kernels of a radius need within a box of positions; None for one without."""
+    x_min, x_max, y_min, y_max = extent
+    if x_max < x_min or y_max < y_min:
         return None
     # two more columns: the spare lanes of the vector instructions read them
     return Window(

@@ -8,9 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import ConvexHull
 
-from spalipy_astro._geometry import has_hull
+from spalipy_astro._geometry import has_hull, hull
 
 if TYPE_CHECKING:
     from spalipy_astro.alignment import Alignment
@@ -88,8 +87,8 @@ def draw_hull(ax: Axes, alignment: Alignment) -> None:
     xy = np.column_stack(positions(alignment))[used]
     if not has_hull(xy):
         return
-    corners = ConvexHull(xy).vertices
-    ax.plot(*xy[np.append(corners, corners[0])].T, color="black", linewidth=0.9, linestyle="--")
+    corners = hull(xy)
+    ax.plot(*np.vstack((corners, corners[:1])).T, color="black", linewidth=0.9, linestyle="--")
 
 
 def pixels_of(image: ArrayLike) -> FloatArray:

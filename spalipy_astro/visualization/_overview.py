@@ -14,9 +14,9 @@ from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-from scipy.spatial import cKDTree
 
 from spalipy_astro._checks import check_frames, plane_of
+from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.visualization._canvas import (
     CLIPPED,
     OTHER,
@@ -339,4 +339,4 @@ def _without_match(xy: Any, known: Any) -> Any:
     """Return the positions that none of the matched stars has."""
     if len(known) == 0 or len(xy) == 0:
         return xy
-    return xy[cKDTree(known).query(xy)[0] > _NEAR]
+    return xy[Neighbors(known).nearest(xy)[0] > _NEAR]

@@ -6,9 +6,9 @@ What needs gwcs is imported when it is asked for: that takes a while, and not ev
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from spalipy_astro._late import late
 from spalipy_astro.wcs._carried import carried_wcs
 from spalipy_astro.wcs._grid import SAME, Grid, regrid_backward
 from spalipy_astro.wcs._regrid import regrid_wcs
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from spalipy_astro.wcs._fits_header import FITSExport, to_fits_header
     from spalipy_astro.wcs._pipeline import build_wcs, pack_wcs, sky_transform, unpack_wcs
     from spalipy_astro.wcs._portable import PortableWCS, portable_wcs
+else:
+    __getattr__, __dir__ = late(
+        __name__,
+        {
+            "_celestial": ("celestial_grid", "grid_to_grid", "invertible"),
+            "_fits_header": ("FITSExport", "to_fits_header"),
+            "_pipeline": ("build_wcs", "pack_wcs", "sky_transform", "unpack_wcs"),
+            "_portable": ("PortableWCS", "portable_wcs"),
+        },
+    )
 
 __all__ = [
     "SAME",
@@ -39,23 +49,3 @@ __all__ = [
     "to_fits_header",
     "unpack_wcs",
 ]
-
-_LATE = {
-    "FITSExport": "_fits_header",
-    "PortableWCS": "_portable",
-    "build_wcs": "_pipeline",
-    "celestial_grid": "_celestial",
-    "grid_to_grid": "_celestial",
-    "invertible": "_celestial",
-    "pack_wcs": "_pipeline",
-    "portable_wcs": "_portable",
-    "sky_transform": "_pipeline",
-    "to_fits_header": "_fits_header",
-    "unpack_wcs": "_pipeline",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

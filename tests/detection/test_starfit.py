@@ -7,8 +7,8 @@ import pytest
 
 from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._probe import changed_light, overlap
-from spalipy_astro.detection._psf import Profile, fit_profile
-from spalipy_astro.detection._starfit import Fits, _table_of, fit_stars
+from spalipy_astro.detection._psf import _COARSE_RULE, _FINE_RULE, Profile, fit_profile
+from spalipy_astro.detection._starfit import Fits, _tabulated, fit_stars
 
 SIZE = 17
 CENTER = SIZE // 2
@@ -62,6 +62,21 @@ def test_table_is_the_profile_over_pixels(fwhm, inverse_beta):
     assert np.abs(value - image)[core].max() < 0.012 * image.max()
     if inverse_beta == 0:
         assert value.sum() == pytest.approx(1, abs=0.005)
+
+
+@pytest.mark.parametrize("inverse_beta", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("fwhm", [0.9, 2.8, 6.0])
+def test_table_is_exact_between_the_places_at_which_it_is_computed(fwhm, inverse_beta):
+    profile = Profile(fwhm, inverse_beta)
+    table, step = profile.table()
+    q = np.arange(len(table)) * step
+    along, across, weights = _COARSE_RULE if fwhm > 1.5 else _FINE_RULE
+    squared_radius = (np.sqrt(q) + along[:, np.newaxis]) ** 2 + across[:, np.newaxis] ** 2
+    near = weights @ profile._intensity(squared_radius)
+    far = profile.at(np.sqrt(q))
+    beyond = q > max(2 * fwhm, 2) ** 2
+    assert 0 < np.count_nonzero(beyond) < len(q) - 800
+    np.testing.assert_allclose(table, np.where(beyond, far, near), rtol=0, atol=1e-9 * table[0])
 
 
 def test_ellipse_keeps_its_area():
@@ -266,5 +281,5 @@ def test_profile_does_not_depend_on_rounding():
 @pytest.mark.parametrize("inverse_beta", [0.001, 0.25])
 def test_profile_holds_no_subnormal_numbers(inverse_beta):
     """They are far below any noise, and many processors take 100 times as long for them."""
-    table, _ = _table_of(Profile(2.9, inverse_beta))
+    _, table, _, _ = _tabulated(Profile(2.9, inverse_beta))
     assert np.abs(table[table != 0]).min() > 1e-31

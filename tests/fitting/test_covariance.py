@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 from scipy.spatial import Delaunay
 
 from spalipy_astro.fitting import SplineSpace, fit_backward
 from spalipy_astro.fitting._bending import Pairs, bending_of, bending_terms
-from spalipy_astro.fitting._covariance import Covariance, rigid_factor
+from spalipy_astro.fitting._covariance import Covariance, _student, rigid_factor
 
 SHAPE = (768, 1024)
 GRID = np.column_stack(
@@ -172,3 +173,8 @@ def test_error_of_a_similarity():
     covariance = Covariance(space, rigid_factor(space, corners, np.ones(4)))
     at = np.array([[50.0, 70.0], [60.0, 80.0], [50.0, 90.0]])
     np.testing.assert_allclose(covariance.error(at), np.sqrt([0.25, 0.5, 0.75]))
+
+
+@pytest.mark.parametrize("freedom", [1.0, 1.5, 2.0, 7.0, 30.0, 1000.0])
+def test_width_of_students_distribution(freedom):
+    assert _student(freedom) == pytest.approx(special.stdtrit(freedom, special.ndtr(1)), rel=1e-11)

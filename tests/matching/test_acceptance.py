@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from spalipy_astro import AmbiguousMatchError, NoMatchError, find_alignment
 from spalipy_astro.fitting import fit_backward
 from spalipy_astro.matching import Priors, StarField, match_stars
-from spalipy_astro.matching._acceptance import _on_few_lines
+from spalipy_astro.matching._acceptance import _at_least, _on_few_lines
 from spalipy_astro.matching._bounds import Bounds
 from spalipy_astro.matching._growth import _account, _match
 from spalipy_astro.matching._search import _Search
@@ -55,7 +56,7 @@ def chain(rng, n, start, end):
     return np.array(start) + t * np.subtract(end, start) + rng.normal(0, 0.3, (n, 2))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_chains_of_points_match_nothing(seed):
     """Trails of two frames without a common star: any scale along the line has good odds."""
     rng = np.random.default_rng([1, seed])
@@ -81,6 +82,13 @@ def test_rows_of_a_lattice_do_count():
     x, y = np.meshgrid(np.arange(50, 950, 60.0), np.arange(50, 750, 60.0))
     lattice = np.column_stack((x.ravel(), y.ravel()))
     assert np.mean(_on_few_lines(lattice)) < 0.1
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.5, 62.0])
+def test_chance_of_many_on_a_line(mean):
+    chances = _at_least(mean)
+    np.testing.assert_allclose(chances[1:64], special.pdtrc(np.arange(63), mean), rtol=1e-12)
+    assert chances[0] == pytest.approx(1.0)
 
 
 # Lattices: a template that looks like itself when it is moved

@@ -23,6 +23,16 @@ void cut_squares(
     const char *image, const ptrdiff_t *shape, const ptrdiff_t *strides, ptrdiff_t item,
     const int64_t *x, const int64_t *y, ptrdiff_t n, ptrdiff_t radius, char *out);
 
+/* Squares of some pixels each less their levels, in place; what is bad or saturated becomes NaN. */
+void level_squares(
+    float *squares, ptrdiff_t n, ptrdiff_t pixels, const float *level, float saturation,
+    uint8_t *saturated);
+
+/* Two planes (my, mx) of a mesh between the centers of its cells, which are (height, width). */
+void mesh_values(
+    const float *level, const float *noise, ptrdiff_t my, ptrdiff_t mx, const double *cell,
+    const double *x, const double *y, ptrdiff_t n, double *level_at, double *noise_at);
+
 int bright_lines(
     const float *image, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t levels, ptrdiff_t near,
     ptrdiff_t far, float *value, int64_t *place);

@@ -19,6 +19,8 @@
 /* Lanes of the widest kernel, and pixels of a row that are worked on at once: they fit the cache. */
 #define WIDEST 8
 #define PIECE 64
+/* columns whose positions are in the cache: whole pieces */
+#define AT_ONCE (MOST_COLUMNS - 2)
 
 /* Some pixels of a row: where their kernels begin in the source, and their phases in the table. */
 typedef struct {
@@ -31,6 +33,50 @@ typedef struct {
     double factor[PIECE]; /* area of the output pixel in the source */
     double values[PIECE], spreads[PIECE], shares[PIECE];
 } Piece;
+
+/* Doubles in a row of positions: whole lines of the cache, in which the first after the border begins one. */
+#define BEFORE 7
+#define ROW (BEFORE + MOST_COLUMNS + 7)
+
+/*
+ * Positions of some columns, with a border of one, in three rows around one of the tile. Where they
+ * come from a grid, they are made when they are needed, and are still in the cache.
+ */
+typedef struct {
+    const double *x[3], *y[3];
+    ptrdiff_t first; /* column of the tile */
+    Strip strip;
+    LINE_ALIGNED double memory[3][2][ROW];
+} Rows;
+
+static void make_row(const Tile *tile, Rows *rows, ptrdiff_t row)
+{
+    double (*to)[ROW] = rows->memory[row % 3];
+    strip_row(&rows->strip, tile->row + row, to[0] + BEFORE, to[1] + BEFORE);
+}
+
+/* Begin with some columns of a tile. */
+static void move_rows(const Tile *tile, Rows *rows, ptrdiff_t first, ptrdiff_t number)
+{
+    rows->first = first;
+    if (tile->grid == NULL)
+        return;
+    move_strip(&rows->strip, tile->column + first, number + 2);
+    make_row(tile, rows, 0);
+    make_row(tile, rows, 1);
+}
+
+/* Go to a row, one after the other. */
+static void next_rows(const Tile *tile, Rows *rows, ptrdiff_t row)
+{
+    if (tile->grid != NULL)
+        make_row(tile, rows, row + 2);
+    for (int k = 0; k < 3; k++) {
+        const ptrdiff_t at = (row + k) * (tile->columns + 2) + rows->first;
+        rows->x[k] = tile->grid == NULL ? tile->x + at : rows->memory[(row + k) % 3][0] + BEFORE;
+        rows->y[k] = tile->grid == NULL ? tile->y + at : rows->memory[(row + k) % 3][1] + BEFORE;
+    }
+}
 
 INLINE int finite(double value)
 {
@@ -102,10 +148,10 @@ INLINE void find_starts(
 }
 
 /* Find the first tap and the place in the table of each pixel. */
-INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
+INLINE int plan(
+    const Tile *tile, Kernel kernel, Piece *piece, const double *RESTRICT x,
+    const double *RESTRICT y)
 {
-    const ptrdiff_t at = (piece->row + 1) * (tile->columns + 2) + piece->first + 1;
-    const double *x = tile->x + at, *y = tile->y + at;
     const double shift = 1 - kernel.taps / 2.0, steps = (double)kernel.steps;
     piece->all_inside = find_inside(
         x, y, piece->number, tile->frame_width - 0.5, tile->frame_height - 0.5, piece->inside);
@@ -129,12 +175,11 @@ INLINE int plan(const Tile *tile, Kernel kernel, Piece *piece)
 
 /* Find the area in the source of each pixel; whether all are defined. */
 INLINE int measure(
-    const Tile *tile, ptrdiff_t row, ptrdiff_t first, ptrdiff_t number, double *RESTRICT factor)
+    const Tile *tile, const Rows *rows, ptrdiff_t first, ptrdiff_t number, double *RESTRICT factor)
 {
-    const ptrdiff_t stride = tile->columns + 2, at = row * stride + first;
-    const double *RESTRICT x0 = tile->x + at, *RESTRICT y0 = tile->y + at;
-    const double *RESTRICT x1 = x0 + stride, *RESTRICT y1 = y0 + stride;
-    const double *RESTRICT x2 = x1 + stride, *RESTRICT y2 = y1 + stride;
+    const double *RESTRICT x0 = rows->x[0] + first, *RESTRICT y0 = rows->y[0] + first;
+    const double *RESTRICT x1 = rows->x[1] + first, *RESTRICT y1 = rows->y[1] + first;
+    const double *RESTRICT x2 = rows->x[2] + first, *RESTRICT y2 = rows->y[2] + first;
     int64_t undefined = 0;
     if (!tile->area) {
         for (ptrdiff_t j = 0; j < number; j++)
@@ -149,14 +194,6 @@ INLINE int measure(
         undefined |= area != area;
     }
     return !undefined;
-}
-
-INLINE int all_finite(const double *RESTRICT values, ptrdiff_t number)
-{
-    int64_t any = 0;
-    for (ptrdiff_t j = 0; j < number; j++)
-        any |= !finite(values[j]);
-    return !any;
 }
 
 /* Set the shares, and the values off the frame. */
@@ -324,22 +361,23 @@ INLINE void sum_variances(
             tile, piece, tile->wide + plane * tile->size, &squares->wide, lanes, piece->spreads);
         return;
     }
+    float *sums = squares->single.sums;
     sum_piece_float(
-        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, piece->spreads);
+        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, sums);
+    widen_float(sums, piece->number, piece->spreads);
     if (tile->wide == NULL)
         return;
     for (ptrdiff_t j = 0; j < piece->number; j++) {
         if (finite(piece->spreads[j]))
             continue;
-        double wide_x[WIDEST], wide_y[WIDEST], sums[WIDEST];
+        double wide_x[WIDEST], wide_y[WIDEST];
         for (int l = 0; l < lanes; l++) {
             wide_x[l] = squares->single.x[j * lanes + l];
             wide_y[l] = squares->single.y[j * lanes + l];
         }
-        sum_lanes_double(
-            tile->wide + plane * tile->size + piece->start[j], tile->width, lanes, wide_x, wide_y,
-            sums);
-        piece->spreads[j] = add_up_double(sums, lanes);
+        piece->spreads[j] = sum_one_double(
+            tile->wide + plane * tile->size + piece->start[j], tile->width, lanes, wide_x,
+            wide_y);
     }
 }
 

@@ -82,7 +82,7 @@ INLINE void NAME(store)(
 
 /* The same where all weight is on good pixels. */
 INLINE void NAME(store_good)(
-    const Tile *tile, ptrdiff_t plane, Piece *piece, REAL *RESTRICT out)
+    const Tile *tile, ptrdiff_t plane, Piece *piece, const REAL *RESTRICT sums, REAL *RESTRICT out)
 {
     const ptrdiff_t n = piece->number, first = tile->column + piece->first;
     const ptrdiff_t at
@@ -90,7 +90,7 @@ INLINE void NAME(store_good)(
     const double *RESTRICT factor = piece->factor;
     REAL *RESTRICT line = out + at;
     for (ptrdiff_t j = 0; j < n; j++) {
-        const double value = piece->values[j] * factor[j];
+        const double value = sums[j] * factor[j];
         line[j] = (REAL)value;
     }
     if (has_spread(tile)) {
@@ -124,61 +124,75 @@ INLINE void NAME(repair)(
         const double good = NAME(good_kernel)(
             first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
             tile->frame_width, tile->frame_height, &piece->shares[j]);
-        REAL clean[WIDEST * WIDEST], sums[WIDEST];
+        REAL clean[WIDEST * WIDEST];
         for (int row = 0; row < taps; row++) {
             const REAL *RESTRICT line = first + row * tile->width;
             /* the spare lanes, too, whose weights are zero: they must be finite */
             for (int l = 0; l < lanes; l++)
                 clean[row * lanes + l] = line[l] - line[l] == 0 ? line[l] : 0;
         }
-        NAME(sum_lanes)(
-            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes, sums);
-        piece->values[j] = NAME(add_up)(sums, lanes) / good;
+        const REAL sum = NAME(sum_one)(
+            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes);
+        piece->values[j] = sum / good;
         if (has_variance(tile))
             piece->spreads[j] /= good * good;
     }
 }
 
+/* Interpolate some pixels of one plane, of which the areas are defined or not. */
+INLINE void NAME(interpolate_piece)(
+    const Tile *tile, Piece *piece, const REAL *pixels, ptrdiff_t plane, NAME(Weights) *weights,
+    Squares *squares, const double *table64, int defined, REAL *out, int taps, int lanes)
+{
+    NAME(sum_piece)(tile, piece, pixels, weights, lanes, weights->sums);
+    if (has_variance(tile))
+        sum_variances(tile, piece, plane, squares, lanes);
+    const int good = piece->all_inside & NAME(all_finite)(weights->sums, piece->number);
+    if (good & defined & (tile->least <= 1)) {
+        NAME(store_good)(tile, plane, piece, weights->sums, out);
+        return;
+    }
+    NAME(widen)(weights->sums, piece->number, piece->values);
+    set_shares(piece);
+    if (!good)
+        NAME(repair)(tile, piece, pixels, table64, weights, taps, lanes);
+    NAME(store)(
+        tile, plane, piece->row, piece->first, piece->number, piece->values, piece->shares,
+        piece->spreads, piece->factor, out);
+}
+
 INLINE int NAME(interpolate)(
-    const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
-    REAL *out, int taps, int lanes)
+    const Tile *tile, Kernel kernel, Rows *rows, const REAL *block, const REAL *table,
+    const double *table64, REAL *out, int taps, int lanes)
 {
     Piece piece;
     NAME(Weights) weights;
     Squares squares;
-    for (ptrdiff_t i = 0; i < tile->rows; i++) {
-        for (ptrdiff_t j = 0; j < tile->columns; j += PIECE) {
-            const ptrdiff_t n = tile->columns - j < PIECE ? tile->columns - j : PIECE;
-            piece.row = i;
-            piece.first = j;
-            piece.number = n;
-            if (plan(tile, kernel, &piece) != DONE)
-                return OUT_OF_BOUNDS;
-            const int defined = measure(tile, i, j, n, piece.factor);
-            NAME(find_all_weights)(table, &piece, lanes, &weights);
-            if (tile->single != NULL) {
-                NAME(square_single)(weights.x, n * lanes, squares.single.x);
-                NAME(square_single)(weights.y, n * lanes, squares.single.y);
-            } else if (tile->wide != NULL) {
-                NAME(square_wide)(weights.x, n * lanes, squares.wide.x);
-                NAME(square_wide)(weights.y, n * lanes, squares.wide.y);
-            }
-            for (ptrdiff_t p = 0; p < tile->planes; p++) {
-                const REAL *pixels = block + p * tile->size;
-                NAME(sum_piece)(tile, &piece, pixels, &weights, lanes, piece.values);
-                if (has_variance(tile))
-                    sum_variances(tile, &piece, p, &squares, lanes);
-                const int good = piece.all_inside & all_finite(piece.values, n);
-                if (good & defined & (tile->least <= 1)) {
-                    NAME(store_good)(tile, p, &piece, out);
-                    continue;
+    for (ptrdiff_t first = 0; first < tile->columns; first += AT_ONCE) {
+        const ptrdiff_t left = tile->columns - first, columns = left < AT_ONCE ? left : AT_ONCE;
+        move_rows(tile, rows, first, columns);
+        for (ptrdiff_t i = 0; i < tile->rows; i++) {
+            next_rows(tile, rows, i);
+            for (ptrdiff_t j = 0; j < columns; j += PIECE) {
+                const ptrdiff_t n = columns - j < PIECE ? columns - j : PIECE;
+                piece.row = i;
+                piece.first = first + j;
+                piece.number = n;
+                if (plan(tile, kernel, &piece, rows->x[1] + j + 1, rows->y[1] + j + 1) != DONE)
+                    return OUT_OF_BOUNDS;
+                const int defined = measure(tile, rows, j, n, piece.factor);
+                NAME(find_all_weights)(table, &piece, lanes, &weights);
+                if (tile->single != NULL) {
+                    NAME(square_single)(weights.x, n * lanes, squares.single.x);
+                    NAME(square_single)(weights.y, n * lanes, squares.single.y);
+                } else if (tile->wide != NULL) {
+                    NAME(square_wide)(weights.x, n * lanes, squares.wide.x);
+                    NAME(square_wide)(weights.y, n * lanes, squares.wide.y);
                 }
-                set_shares(&piece);
-                if (!good)
-                    NAME(repair)(tile, &piece, pixels, table64, &weights, taps, lanes);
-                NAME(store)(
-                    tile, p, i, j, n, piece.values, piece.shares, piece.spreads, piece.factor,
-                    out);
+                for (ptrdiff_t p = 0; p < tile->planes; p++)
+                    NAME(interpolate_piece)(
+                        tile, &piece, block + p * tile->size, p, &weights, &squares, table64,
+                        defined, out, taps, lanes);
             }
         }
     }
@@ -186,17 +200,33 @@ INLINE int NAME(interpolate)(
 }
 
 MORE_CLONES
+int NAME(interpolate_rows)(
+    const Tile *tile, Kernel kernel, Rows *rows, const REAL *block, const REAL *table,
+    const double *table64, REAL *out)
+{
+    if (kernel.taps == 6)
+        return NAME(interpolate)(tile, kernel, rows, block, table, table64, out, 6, 8);
+    if (kernel.taps == 4)
+        return NAME(interpolate)(tile, kernel, rows, block, table, table64, out, 4, 4);
+    if (kernel.taps == 2)
+        return NAME(interpolate)(tile, kernel, rows, block, table, table64, out, 2, 2);
+    return NAME(interpolate)(tile, kernel, rows, block, table, table64, out, 1, 1);
+}
+
 int NAME(interpolate_tile)(
     const Tile *tile, Kernel kernel, const REAL *block, const REAL *table, const double *table64,
     REAL *out)
 {
-    if (kernel.taps == 6)
-        return NAME(interpolate)(tile, kernel, block, table, table64, out, 6, 8);
-    if (kernel.taps == 4)
-        return NAME(interpolate)(tile, kernel, block, table, table64, out, 4, 4);
-    if (kernel.taps == 2)
-        return NAME(interpolate)(tile, kernel, block, table, table64, out, 2, 2);
-    return NAME(interpolate)(tile, kernel, block, table, table64, out, 1, 1);
+    Rows rows;
+    if (tile->grid == NULL)
+        return NAME(interpolate_rows)(tile, kernel, &rows, block, table, table64, out);
+    if (!grid_is_valid(tile->grid, tile->row, tile->column, tile->rows + 2, tile->columns + 2))
+        return OUT_OF_BOUNDS;
+    if (open_strip(&rows.strip, tile->grid) != DONE)
+        return NO_MEMORY;
+    const int status = NAME(interpolate_rows)(tile, kernel, &rows, block, table, table64, out);
+    close_strip(&rows.strip);
+    return status;
 }
 
 /* Average one row of output pixels, of which ``fine`` begins with the first step. */
@@ -342,8 +372,11 @@ INLINE int NAME(average)(
     const REAL *fine, REAL *out, AverageRoom *room, REAL *weights, int taps, int lanes)
 {
     const ptrdiff_t stride = tile->columns + 2, columns = tile->columns;
+    Rows rows;
+    move_rows(tile, &rows, 0, columns);
     for (ptrdiff_t i = 0; i < tile->rows; i++) {
-        measure(tile, i, 0, columns, room->factor);
+        next_rows(tile, &rows, i);
+        measure(tile, &rows, 0, columns, room->factor);
         for (ptrdiff_t p = 0; p < tile->planes; p++)
             NAME(average_row)(
                 average, columns,

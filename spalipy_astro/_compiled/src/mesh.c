@@ -258,3 +258,36 @@ void difference_widths(
         }
     }
 }
+
+/* The cell before a place along an axis, the one after it, and how far the place is from it. */
+INLINE double between_cells(
+    double place, double cell, ptrdiff_t number, ptrdiff_t *first, ptrdiff_t *second)
+{
+    double f = (place + 0.5) / cell - 0.5;
+    f = f > 0 ? f : 0;
+    f = f < (double)(number - 1) ? f : (double)(number - 1);
+    *first = (ptrdiff_t)f;
+    if (*first > number - 2)
+        *first = number > 1 ? number - 2 : 0;
+    *second = *first + 1 < number ? *first + 1 : number - 1;
+    return f - (double)*first;
+}
+
+void mesh_values(
+    const float *level, const float *noise, ptrdiff_t my, ptrdiff_t mx, const double *cell,
+    const double *x, const double *y, ptrdiff_t n, double *level_at, double *noise_at)
+{
+    const float *planes[2] = { level, noise };
+    double *out[2] = { level_at, noise_at };
+    for (ptrdiff_t k = 0; k < n; k++) {
+        ptrdiff_t top, bottom, left, right;
+        const double ty = between_cells(y[k], cell[0], my, &top, &bottom);
+        const double tx = between_cells(x[k], cell[1], mx, &left, &right);
+        for (int p = 0; p < 2; p++) {
+            const float *one = planes[p] + top * mx, *two = planes[p] + bottom * mx;
+            const double upper = one[left] * (1 - tx) + one[right] * tx;
+            const double lower = two[left] * (1 - tx) + two[right] * tx;
+            out[p][k] = upper * (1 - ty) + lower * ty;
+        }
+    }
+}

@@ -146,3 +146,21 @@ void cut_squares(
         }
     }
 }
+
+CLONES
+void level_squares(
+    float *squares, ptrdiff_t n, ptrdiff_t pixels, const float *level, float saturation,
+    uint8_t *saturated)
+{
+    for (ptrdiff_t k = 0; k < n; k++) {
+        float *RESTRICT values = squares + k * pixels;
+        uint8_t *RESTRICT full = saturated + k * pixels;
+        const float below = level[k];
+        for (ptrdiff_t m = 0; m < pixels; m++) {
+            const float value = values[m];
+            const int good = value - value == 0, over = good & (value >= saturation);
+            full[m] = (uint8_t)over;
+            values[m] = good & !over ? value - below : NAN;
+        }
+    }
+}

@@ -6,76 +6,201 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Positions of the pixels of a row within one cell of the spline, where the same functions count. */
-INLINE void spline_cell(
-    ptrdiff_t number, ptrdiff_t order, const double *RESTRICT x, double y,
-    const double *RESTRICT weights, ptrdiff_t stride, const double *RESTRICT line_x,
-    const double *RESTRICT line_y, const double *RESTRICT matrix, const double *RESTRICT shift,
-    double *RESTRICT out_x, double *RESTRICT out_y)
+int grid_is_valid(
+    const Grid *grid, ptrdiff_t row, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns)
+{
+    const int64_t last_x = grid->coeff_columns - grid->order;
+    const int64_t last_y = grid->coeff_rows - grid->order;
+    int beyond = 0;
+    for (ptrdiff_t j = column; j < column + columns; j++)
+        beyond |= (grid->along_x.first[j] < 0) | (grid->along_x.first[j] > last_x);
+    for (ptrdiff_t i = row; i < row + rows; i++)
+        beyond |= (grid->along_y.first[i] < 0) | (grid->along_y.first[i] > last_y);
+    return !beyond;
+}
+
+int open_strip(Strip *strip, const Grid *grid)
+{
+    strip->grid = grid;
+    strip->line_x = malloc(2 * (size_t)grid->coeff_columns * sizeof(double) + 1);
+    strip->line_y = strip->line_x + grid->coeff_columns;
+    return strip->line_x == NULL ? NO_MEMORY : DONE;
+}
+
+void close_strip(Strip *strip)
+{
+    free(strip->line_x);
+}
+
+void move_strip(Strip *strip, ptrdiff_t column, ptrdiff_t number)
+{
+    const int64_t *first = strip->grid->along_x.first + column;
+    strip->column = column;
+    strip->number = number;
+    strip->cells = 0;
+    for (ptrdiff_t j = 1; j <= number; j++)
+        if (j == number || first[j] != first[j - 1])
+            strip->ends[strip->cells++] = j;
+}
+
+/* Find the map on a row, at some columns of the coefficients. */
+INLINE void find_line(Strip *strip, ptrdiff_t row, ptrdiff_t first, ptrdiff_t end)
+{
+    const Grid *grid = strip->grid;
+    const Axis *along_y = &grid->along_y;
+    double *RESTRICT line_x = strip->line_x, *RESTRICT line_y = strip->line_y;
+    for (ptrdiff_t column = first; column < end; column++)
+        line_x[column] = line_y[column] = 0;
+    for (ptrdiff_t k = 0; k < grid->order; k++) {
+        const double weight = along_y->weights[k * along_y->size + row];
+        const ptrdiff_t at = (along_y->first[row] + k) * grid->coeff_columns;
+        const double *RESTRICT row_x = grid->coeff_x + at, *RESTRICT row_y = grid->coeff_y + at;
+        for (ptrdiff_t column = first; column < end; column++) {
+            line_x[column] += weight * row_x[column];
+            line_y[column] += weight * row_y[column];
+        }
+    }
+    const double *RESTRICT matrix = grid->matrix;
+    for (ptrdiff_t column = first; column < end; column++) {
+        const double u = line_x[column], v = line_y[column];
+        line_x[column] = matrix[0] * u + matrix[1] * v;
+        line_y[column] = matrix[2] * u + matrix[3] * v;
+    }
+}
+
+/* Positions of some pixels of a row, in one cell. */
+INLINE void find_positions(
+    ptrdiff_t number, ptrdiff_t order, const double *RESTRICT x, double slope_x, double start_x,
+    double slope_y, double start_y, const double *RESTRICT weights, ptrdiff_t stride,
+    const double *RESTRICT line_x, const double *RESTRICT line_y, double *RESTRICT out_x,
+    double *RESTRICT out_y)
 {
     for (ptrdiff_t j = 0; j < number; j++) {
-        double u = x[j], v = y;
+        double u = slope_x * x[j] + start_x, v = slope_y * x[j] + start_y;
         for (ptrdiff_t k = 0; k < order; k++) {
             u += line_x[k] * weights[k * stride + j];
             v += line_y[k] * weights[k * stride + j];
         }
-        out_x[j] = matrix[0] * u + matrix[1] * v + shift[0];
-        out_y[j] = matrix[2] * u + matrix[3] * v + shift[1];
+        out_x[j] = u;
+        out_y[j] = v;
     }
 }
 
 MORE_CLONES
-int spline_tile(
-    Axis along_x, Axis along_y, ptrdiff_t order, const double *coeff_x, const double *coeff_y,
-    ptrdiff_t coeff_rows, ptrdiff_t coeff_columns, const double *matrix, const double *shift,
-    double *out_x, double *out_y)
+void strip_row(Strip *strip, ptrdiff_t row, double *out_x, double *out_y)
 {
-    for (ptrdiff_t j = 0; j < along_x.size; j++)
-        if (along_x.first[j] < 0 || along_x.first[j] + order > coeff_columns)
-            return OUT_OF_BOUNDS;
-    for (ptrdiff_t i = 0; i < along_y.size; i++)
-        if (along_y.first[i] < 0 || along_y.first[i] + order > coeff_rows)
-            return OUT_OF_BOUNDS;
-    /* the spline on the row, at the columns of the coefficients */
-    double *line_x = malloc(2 * (size_t)coeff_columns * sizeof(double) + 1);
-    if (line_x == NULL)
-        return NO_MEMORY;
-    double *line_y = line_x + coeff_columns;
-    const ptrdiff_t nx = along_x.size;
-    for (ptrdiff_t i = 0; i < along_y.size; i++) {
-        memset(line_x, 0, 2 * (size_t)coeff_columns * sizeof(double));
-        for (ptrdiff_t k = 0; k < order; k++) {
-            const double weight = along_y.weights[k * along_y.size + i];
-            const double *RESTRICT row_x = coeff_x + (along_y.first[i] + k) * coeff_columns;
-            const double *RESTRICT row_y = coeff_y + (along_y.first[i] + k) * coeff_columns;
-            for (ptrdiff_t column = 0; column < coeff_columns; column++) {
-                line_x[column] += weight * row_x[column];
-                line_y[column] += weight * row_y[column];
-            }
-        }
-        ptrdiff_t start = 0;
-        while (start < nx) {
-            const int64_t first = along_x.first[start];
-            ptrdiff_t end = start + 1;
-            while (end < nx && along_x.first[end] == first)
-                end++;
-#define CELL(ORDER) \
-    spline_cell( \
-        end - start, ORDER, along_x.at + start, along_y.at[i], along_x.weights + start, nx, \
-        line_x + first, line_y + first, matrix, shift, out_x + i * nx + start, \
-        out_y + i * nx + start)
-            if (order == 6)
-                CELL(6);
-            else if (order == 4)
-                CELL(4);
-            else
-                CELL(order);
-#undef CELL
-            start = end;
-        }
+    const Grid *grid = strip->grid;
+    const Axis *along_x = &grid->along_x;
+    const double *matrix = grid->matrix, y = grid->along_y.at[row];
+    ptrdiff_t first = grid->coeff_columns, end = 0, start = 0;
+    for (ptrdiff_t cell = 0; cell < strip->cells; cell++) {
+        const ptrdiff_t one = along_x->first[strip->column + strip->ends[cell] - 1];
+        first = one < first ? one : first;
+        end = one + grid->order > end ? one + grid->order : end;
     }
-    free(line_x);
+    find_line(strip, row, first, end);
+    for (ptrdiff_t cell = 0; cell < strip->cells; cell++) {
+        const ptrdiff_t at = strip->column + start, function = along_x->first[at];
+#define CELL(ORDER) \
+    find_positions( \
+        strip->ends[cell] - start, ORDER, along_x->at + at, matrix[0], \
+        matrix[1] * y + grid->shift[0], matrix[2], matrix[3] * y + grid->shift[1], \
+        along_x->weights + at, along_x->size, strip->line_x + function, \
+        strip->line_y + function, out_x + start, out_y + start)
+        if (grid->order == 6)
+            CELL(6);
+        else if (grid->order == 4)
+            CELL(4);
+        else if (grid->order == 0)
+            CELL(0);
+        else
+            CELL(grid->order);
+#undef CELL
+        start = strip->ends[cell];
+    }
+}
+
+int spline_tile(const Grid *grid, double *out_x, double *out_y)
+{
+    const ptrdiff_t columns = grid->along_x.size, rows = grid->along_y.size;
+    Strip strip;
+    if (!grid_is_valid(grid, 0, 0, rows, columns))
+        return OUT_OF_BOUNDS;
+    if (open_strip(&strip, grid) != DONE)
+        return NO_MEMORY;
+    for (ptrdiff_t first = 0; first < columns; first += MOST_COLUMNS) {
+        const ptrdiff_t left = columns - first;
+        move_strip(&strip, first, left < MOST_COLUMNS ? left : MOST_COLUMNS);
+        for (ptrdiff_t i = 0; i < rows; i++)
+            strip_row(&strip, i, out_x + i * columns + first, out_y + i * columns + first);
+    }
+    close_strip(&strip);
     return DONE;
+}
+
+/* Find the functions that count somewhere, and the largest sum of their weights' absolute values. */
+INLINE double find_functions(
+    const Axis *axis, ptrdiff_t order, ptrdiff_t start, ptrdiff_t number, ptrdiff_t *first,
+    ptrdiff_t *end)
+{
+    double largest = 0;
+    *first = axis->first[start];
+    *end = *first + order;
+    for (ptrdiff_t j = start; j < start + number; j++) {
+        const ptrdiff_t one = axis->first[j];
+        double sum = 0;
+        for (ptrdiff_t k = 0; k < order; k++)
+            sum += fabs(axis->weights[k * axis->size + j]);
+        largest = sum > largest ? sum : largest;
+        *first = one < *first ? one : *first;
+        *end = one + order > *end ? one + order : *end;
+    }
+    return largest;
+}
+
+/* Find the middle and half the range of coefficients. */
+INLINE void find_middle(
+    const Grid *grid, const double *coeff, ptrdiff_t top, ptrdiff_t bottom, ptrdiff_t left,
+    ptrdiff_t right, double *middle, double *half)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (ptrdiff_t i = top; i < bottom; i++)
+        for (ptrdiff_t j = left; j < right; j++) {
+            const double value = coeff[i * grid->coeff_columns + j];
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+        }
+    *middle = low <= high ? (low + high) / 2 : 0;
+    *half = low <= high ? (high - low) / 2 : 0;
+}
+
+/*
+ * Weights sum to 1, so that a spline differs from the middle of its coefficients by half of their
+ * range, times the sum of the weights' absolute values: 1, but for its tails.
+ */
+void spline_extent(
+    const Grid *grid, ptrdiff_t row, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns,
+    double *out)
+{
+    const double *at_x = grid->along_x.at + column, *at_y = grid->along_y.at + row;
+    const double *matrix = grid->matrix;
+    ptrdiff_t left, right, top, bottom;
+    double reach = find_functions(&grid->along_x, grid->order, column, columns, &left, &right);
+    reach *= find_functions(&grid->along_y, grid->order, row, rows, &top, &bottom);
+    double u, v, half_u, half_v;
+    find_middle(grid, grid->coeff_x, top, bottom, left, right, &u, &half_u);
+    find_middle(grid, grid->coeff_y, top, bottom, left, right, &v, &half_v);
+    u += (at_x[0] + at_x[columns - 1]) / 2;
+    v += (at_y[0] + at_y[rows - 1]) / 2;
+    half_u = half_u * reach + fabs(at_x[columns - 1] - at_x[0]) / 2;
+    half_v = half_v * reach + fabs(at_y[rows - 1] - at_y[0]) / 2;
+    for (int k = 0; k < 2; k++) {
+        const double place = matrix[2 * k] * u + matrix[2 * k + 1] * v + grid->shift[k];
+        const double half = fabs(matrix[2 * k]) * half_u + fabs(matrix[2 * k + 1]) * half_v;
+        const double rounded = 1e-9 * (1 + fabs(place) + half);
+        out[2 * k] = place - half - rounded;
+        out[2 * k + 1] = place + half + rounded;
+    }
 }
 
 MORE_CLONES

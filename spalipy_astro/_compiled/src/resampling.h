@@ -5,6 +5,23 @@
 
 #include "portable.h"
 
+/* One axis of a grid: positions, first basis function at each, weights (order, size). */
+typedef struct {
+    const double *at;
+    const int64_t *first;
+    const double *weights;
+    ptrdiff_t size;
+} Axis;
+
+/* A grid of output positions, and the map onto the source: a spline and an affine transform. */
+typedef struct {
+    Axis along_x, along_y;
+    ptrdiff_t order;
+    const double *coeff_x, *coeff_y;
+    ptrdiff_t coeff_rows, coeff_columns;
+    const double *matrix, *shift;
+} Grid;
+
 /* A window of the source and the tile of the output that is made from it. */
 typedef struct {
     ptrdiff_t planes;
@@ -18,8 +35,9 @@ typedef struct {
     const double *wide;
     double unit;
     double frame_width, frame_height;
-    /* positions, (rows + 2, columns + 2) */
+    /* positions, (rows + 2, columns + 2), or NULL where the grid tells them, from row, column on */
     const double *x, *y;
+    const Grid *grid;
     ptrdiff_t rows, columns;
     /* how values are stored */
     int area;
@@ -74,18 +92,35 @@ int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *
 void accept_float(int kind, double unit, ptrdiff_t number, float *block, double *spread);
 void accept_double(int kind, double unit, ptrdiff_t number, double *block, double *spread);
 
-/* One axis of a tile: positions, first basis function at each, weights (order, size). */
-typedef struct {
-    const double *at;
-    const int64_t *first;
-    const double *weights;
-    ptrdiff_t size;
-} Axis;
+/* Whether there are coefficients for all functions of a part of a grid. */
+int grid_is_valid(
+    const Grid *grid, ptrdiff_t row, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns);
 
-int spline_tile(
-    Axis along_x, Axis along_y, ptrdiff_t order, const double *coeff_x, const double *coeff_y,
-    ptrdiff_t coeff_rows, ptrdiff_t coeff_columns, const double *matrix, const double *shift,
-    double *out_x, double *out_y);
+/*
+ * Columns of a grid of which one row after the other is found: MOST_COLUMNS at the most. Functions
+ * that count are the same in each cell of a row; ``line_x`` and ``line_y`` hold the map of a row at
+ * the columns of the coefficients.
+ */
+#define MOST_COLUMNS 258
+typedef struct {
+    const Grid *grid;
+    ptrdiff_t column, number, cells;
+    ptrdiff_t ends[MOST_COLUMNS];
+    double *line_x, *line_y;
+} Strip;
+
+int open_strip(Strip *strip, const Grid *grid);
+void close_strip(Strip *strip);
+void move_strip(Strip *strip, ptrdiff_t column, ptrdiff_t number);
+void strip_row(Strip *strip, ptrdiff_t row, double *out_x, double *out_y);
+
+/* Source positions of a whole grid, (along_y.size, along_x.size). */
+int spline_tile(const Grid *grid, double *out_x, double *out_y);
+
+/* Find a box that holds the source positions of a part of a grid. */
+void spline_extent(
+    const Grid *grid, ptrdiff_t row, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns,
+    double *out);
 
 void source_extent(
     const double *x, const double *y, ptrdiff_t rows, ptrdiff_t columns, double frame_width,
