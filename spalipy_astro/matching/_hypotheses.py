@@ -220,13 +220,16 @@ def ask_witnesses(
     similarity = np.column_stack(parts)
     shares = np.array(SHARES if hopeful else (DISTRACTORS,))
     own = h.source.astype(np.int64, copy=False)
-    scores = np.empty(len(h))
-    for number in np.unique(n_template):
-        rows = np.flatnonzero(n_template == number)
+    # those that ask as many template stars are judged at once
+    order = np.argsort(n_template, kind="stable")
+    numbers, counts = np.unique(n_template, return_counts=True)
+    similarity, near, own = similarity[order], near[order], own[order]
+    sorted_scores = np.empty(len(h))
+    for number, count, end in zip(numbers.tolist(), counts, np.cumsum(counts), strict=True):
+        rows = slice(end - count, end)
         density = template.density[:number] * number / len(template)
-        some = np.empty(len(rows))
         _compiled.witness_scores(
-            template.cells(int(number)),
+            template.cells(number),
             (source.xy, source.err, template.err[:number], density),
             frame,
             shares,
@@ -234,9 +237,10 @@ def ask_witnesses(
             similarity[rows],
             near[rows],
             own[rows],
-            some,
+            sorted_scores[rows],
         )
-        scores[rows] = some
+    scores = np.empty(len(h))
+    scores[order] = sorted_scores
     return scores
 
 
