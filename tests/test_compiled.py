@@ -637,17 +637,18 @@ class TestMatchingArguments:
             (1, np.full(9, 9), IndexError),
             (1, np.full(9, -1), IndexError),
             (1, np.zeros(8, np.int64), ValueError),
-            (2, np.array([0, 10]), IndexError),
+            (2, np.array([0, 4, 4, 10]), IndexError),
             (2, np.array([0, 5, 4, 9]), IndexError),
+            (2, np.array([1, 4, 4, 9]), IndexError),
             (2, np.array([0]), ValueError),
-            (5, 0.0, ValueError),
-            (6, 0, ValueError),
+            (4, 0.0, ValueError),
+            (5, (1, 0, 1), ValueError),
+            (5, (1, 1, 2), ValueError),
         ],
     )
     def test_cells(self, place, value, error):
         cells, *others = self.of_codes()
-        cells = (*cells[:6], 1)
-        cells = (*cells[:2], np.array([0, 9]), *cells[3:])
+        cells = (*cells[:2], np.array([0, 4, 4, 9]), *cells[3:5], (1, 1, 3))
         compiled("equal_codes")(cells, *others)
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
