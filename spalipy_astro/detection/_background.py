@@ -381,5 +381,7 @@ def _smooth(plane: NDArray) -> NDArray:
 
         nearest = ndimage.distance_transform_edt(bad, return_distances=False, return_indices=True)
         plane = plane[tuple(nearest)]
-    cells = np.lib.stride_tricks.sliding_window_view(np.pad(plane, 1, mode="edge"), (3, 3))
-    return np.ascontiguousarray(np.sort(cells.reshape(*plane.shape, 9), axis=2)[..., 4])
+    around = [np.clip(np.arange(-1, n + 1), 0, n - 1) for n in plane.shape]
+    padded, (my, mx) = plane[np.ix_(*around)], plane.shape
+    cells = np.stack([padded[i : i + my, j : j + mx] for i in range(3) for j in range(3)], axis=2)
+    return np.ascontiguousarray(np.sort(cells, axis=2)[..., 4])

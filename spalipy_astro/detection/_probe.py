@@ -49,6 +49,12 @@ _PROBE_SNR = 10.0
 _FAINT_SNR = 6.0  # where these are hardly any
 _PSF_STARS = 50
 _LAW_STARS = 400
+# Those that are tried first, and then around the best of these.
+_MANY_GAINS, _GAINS, _NEAR_GAINS = (
+    np.exp(np.linspace(*steps)) for steps in ((-10, 5, 40), (-3, 3, 16), (-0.4, 0.4, 11))
+)
+_MODEL_ERRORS = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
+_NEAR_MODEL_ERRORS = np.exp(np.linspace(-0.3, 0.3, 9))
 _BATCH_PIXELS = 400_000  # that are fitted at once, and fit the processor's cache
 _KEPT_PIXELS = 6_000_000  # that are kept from pass to pass where most stars are fitted again
 _FEW_PASSES = 3
@@ -107,14 +113,10 @@ def fit_all(
         Whether a pixel of the core saturates or is bad.
     """
     pointer, index = neighbor_lists(fits.position, radius + 3 * profile.fwhm)
-    me, other = np.repeat(np.arange(len(fits)), np.diff(pointer)), index
-    if members is None:
-        members = np.arange(len(fits))
-    else:
-        wanted = np.zeros(len(fits), dtype=bool)
-        wanted[members] = True
-        me, other = me[wanted[me]], other[wanted[me]]
-    seen = overlap(profile, fits.position, me, other)
+    members = np.arange(len(fits)) if members is None else members
+    if passes > 1:
+        me, other = _pairs_of(members, pointer, index)
+        seen = overlap(profile, fits.position, me, other)
     offset = np.arange(-radius, radius + 1)
     core = np.flatnonzero(np.hypot(offset, offset[:, None]) <= max(profile.fwhm, 1.5))
     pixels = len(offset) ** 2
@@ -130,19 +132,20 @@ def fit_all(
         fitted = members[rows]
         before = fits.parameters[fitted, :3]
         for start in range(0, len(rows), batch):
-            some = rows[start : start + batch]
-            part = members[some]
+            some = slice(start, start + batch)
+            part = members[rows[some]]
             if kept is None:
                 stamps, variance, full = frame.cutouts(pixel[part], radius)
-            elif len(some) == len(members):
-                stamps, variance, full = kept
             else:
-                stamps, variance, full = kept[0][some], kept[1][some], kept[2][some]
+                # of all there are views
+                place = some if len(rows) == len(members) else rows[some]
+                stamps, variance = kept[0][place], kept[1][place]
             if k == 0:
-                full_core = full.reshape(len(some), -1).take(core, axis=1)
-                values = stamps.reshape(len(some), -1).take(core, axis=1)
-                saturated[part] = full_core.any(axis=1)
-                bad[part] = (np.isnan(values) & ~full_core).any(axis=1)
+                full = full if kept is None else kept[2][place]
+                over = full.reshape(len(part), -1).take(core, axis=1)
+                values = stamps.reshape(len(part), -1).take(core, axis=1)
+                saturated[part] = over.any(axis=1)
+                bad[part] = (np.isnan(values) & ~over).any(axis=1)
             fit_stars(
                 fits,
                 part,
@@ -164,6 +167,17 @@ def fit_all(
         foreign = np.bincount(me, change[other] * seen, len(fits))
         rows = rows[foreign[fitted] > _RESTLESS * noise]
     return saturated, bad
+
+
+def _pairs_of(
+    members: NDArray[np.intp], pointer: NDArray[np.int64], index: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Return all pairs of a member and a neighbor, by member."""
+    wanted = np.zeros(len(pointer) - 1, dtype=bool)
+    wanted[members] = True
+    number = np.diff(pointer)
+    me = np.repeat(np.flatnonzero(wanted), number[wanted])
+    return me, index if len(me) == len(index) else index[np.repeat(wanted, number)]
 
 
 class _Sample(NamedTuple):
@@ -449,13 +463,17 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
     gains = np.array([inverse_gain])
     if not fixed_gain and len(use) >= 20 and inverse_gain == 0:
         # the sky tells nothing: from where it hides the photon noise to where there is no other
-        gains = median(sky / light) * np.exp(np.linspace(-10, 5, 40))
+        gains = median(sky / light) * _MANY_GAINS
     elif not fixed_gain and len(use) >= 20:
         start = max(inverse_gain, 1e-3 * median(sky / light))
-        gains = start * np.exp(np.linspace(-3, 3, 16))
-    relative = np.exp(np.linspace(np.log(0.003), np.log(0.4), 16))
+        gains = start * _GAINS
+    relative = _MODEL_ERRORS
+    # in single precision, which is enough to tell which is the least
+    plain = [values.astype(np.float32) for values in (logarithm, sky, light, light2)]
+    logarithm, sky, light, light2 = plain
     for _ in range(2):
-        expected = sky + gains[:, None, None] * light + relative[None, :, None] ** 2 * light2
+        some, square = (t.astype(np.float32)[:, None] for t in (gains, relative**2))
+        expected = (sky + some * light)[:, None] + square * light2
         # in place: to allocate large arrays takes as long as to fill them
         np.log(expected, out=expected)
         np.subtract(logarithm, expected, out=expected)
@@ -463,8 +481,8 @@ def noise_law(frame: Exposure, fits: Fits, fixed_gain: bool) -> tuple[float, flo
         i, j = np.unravel_index(misfit.argmin(), misfit.shape)
         best_gain, best_relative = gains[i], relative[j]
         if len(gains) > 1:
-            gains = best_gain * np.exp(np.linspace(-0.4, 0.4, 11))
-        relative = np.maximum(best_relative * np.exp(np.linspace(-0.3, 0.3, 9)), 0.003)
+            gains = best_gain * _NEAR_GAINS
+        relative = np.maximum(best_relative * _NEAR_MODEL_ERRORS, 0.003)
     return float(best_gain), float(best_relative)
 
 

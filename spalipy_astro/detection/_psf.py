@@ -153,9 +153,13 @@ def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], fl
 
 def _refined(values: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
     """Return values so many times as close to each other, from the fourth of the given ones on."""
-    number = len(values) - _NODES + 1
-    windows = np.stack([values[k : k + number] for k in range(_NODES)])
-    return (windows.T @ _LAGRANGE[stride]).ravel()
+    return (values[_windows(len(values))] @ _LAGRANGE[stride]).ravel()
+
+
+@lru_cache(maxsize=8)
+def _windows(number: int) -> NDArray[np.intp]:
+    """Return the numbers of as many nodes in a row as a polynomial needs, from each on."""
+    return np.arange(number - _NODES + 1)[:, np.newaxis] + np.arange(_NODES)
 
 
 @lru_cache(maxsize=2)

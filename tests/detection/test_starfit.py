@@ -8,7 +8,7 @@ import pytest
 from spalipy_astro._neighbors import neighbor_lists
 from spalipy_astro.detection._probe import changed_light, overlap
 from spalipy_astro.detection._psf import _COARSE_RULE, _FINE_RULE, Profile, fit_profile
-from spalipy_astro.detection._starfit import Fits, _table_of, fit_stars
+from spalipy_astro.detection._starfit import Fits, _tabulated, fit_stars
 
 SIZE = 17
 CENTER = SIZE // 2
@@ -281,5 +281,5 @@ def test_profile_does_not_depend_on_rounding():
 @pytest.mark.parametrize("inverse_beta", [0.001, 0.25])
 def test_profile_holds_no_subnormal_numbers(inverse_beta):
     """They are far below any noise, and many processors take 100 times as long for them."""
-    table, _ = _table_of(Profile(2.9, inverse_beta))
+    _, table, _, _ = _tabulated(Profile(2.9, inverse_beta))
     assert np.abs(table[table != 0]).min() > 1e-31

@@ -21,6 +21,15 @@
 #define RESTRICT restrict
 #endif
 
+/* Begins a line of the cache. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define LINE_ALIGNED __declspec(align(64))
+#elif defined(__GNUC__)
+#define LINE_ALIGNED __attribute__((aligned(64)))
+#else
+#define LINE_ALIGNED
+#endif
+
 /*
  * Compiles a function twice, once for processors with AVX2; which one runs is found when the module
  * is loaded. Both give the same bits, as nothing is contracted and no sum reordered. It takes
@@ -39,6 +48,13 @@
 #else
 #define CLONES
 #define MORE_CLONES
+#endif
+
+/* Asks for memory that will soon be read. */
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
 #endif
 
 /* Single values that are added up side by side: every compiler makes vector instructions of it. */

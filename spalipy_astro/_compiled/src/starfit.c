@@ -346,7 +346,10 @@ INLINE void gather(
     work->n_core = n_core;
 }
 
-/* Factor the lower triangle in place; return 0 if it is singular. */
+/*
+ * Factor the lower triangle in place; return 0 if it is singular. On the diagonal are the reciprocals:
+ * a division takes as long as ten multiplications.
+ */
 INLINE int cholesky(double *h)
 {
     int regular = 1;
@@ -357,14 +360,14 @@ INLINE int cholesky(double *h)
             for (int k = 0; k < j; k++)
                 total -= h[i * N_PARAMETERS + k] * h[j * N_PARAMETERS + k];
             if (i != j) {
-                *element = total / h[j * N_PARAMETERS + j];
+                *element = total * h[j * N_PARAMETERS + j];
                 continue;
             }
             if (!(total > 1e-10 * *element)) {
                 regular = 0;
                 total = larger(*element, 1e-30);
             }
-            *element = sqrt(total);
+            *element = 1 / sqrt(total);
         }
     return regular;
 }
@@ -376,13 +379,13 @@ INLINE void solve(const double *h, const double *g, double *d)
         double value = g[i];
         for (int j = 0; j < i; j++)
             value -= h[i * N_PARAMETERS + j] * d[j];
-        d[i] = value / h[i * N_PARAMETERS + i];
+        d[i] = value * h[i * N_PARAMETERS + i];
     }
     for (int i = N_PARAMETERS - 1; i >= 0; i--) {
         double value = d[i];
         for (int j = i + 1; j < N_PARAMETERS; j++)
             value -= h[j * N_PARAMETERS + i] * d[j];
-        d[i] = value / h[i * N_PARAMETERS + i];
+        d[i] = value * h[i * N_PARAMETERS + i];
     }
 }
 
@@ -401,14 +404,14 @@ INLINE void standard_errors(const double *h, double *errors)
             for (int l = 0; l < LANES; l++)
                 value[l] -= h[i * N_PARAMETERS + j] * d[j][l];
         for (int l = 0; l < LANES; l++)
-            d[i][l] = value[l] / h[i * N_PARAMETERS + i];
+            d[i][l] = value[l] * h[i * N_PARAMETERS + i];
     }
     for (int i = N_PARAMETERS - 1; i >= 0; i--) {
         for (int j = i + 1; j < N_PARAMETERS; j++)
             for (int l = 0; l < LANES; l++)
                 d[i][l] -= h[j * N_PARAMETERS + i] * d[j][l];
         for (int l = 0; l < LANES; l++)
-            d[i][l] /= h[i * N_PARAMETERS + i];
+            d[i][l] *= h[i * N_PARAMETERS + i];
         errors[i] = sqrt(larger(d[i][i], 0));
     }
 }
@@ -565,6 +568,13 @@ INLINE double subtract_neighbors(
     return foreign;
 }
 
+/* Have what is known of a star's neighbors, which are anywhere in memory, on its way from there. */
+INLINE void fetch_neighbors(const StarBatch *batch, ptrdiff_t me)
+{
+    for (int64_t k = batch->pointer[me]; k < batch->pointer[me + 1]; k++)
+        PREFETCH(batch->parameters + batch->index[k] * N_PARAMETERS);
+}
+
 /* What the steps of a fit end with. */
 typedef struct {
     double h[N_PARAMETERS * N_PARAMETERS];
@@ -701,8 +711,11 @@ int fit_batch(const StarBatch *batch)
     work.circle = work.knots + row;
     work.places = work.circle + row;
     list_circle(batch, &work);
-    for (ptrdiff_t star = 0; star < batch->number; star++)
+    for (ptrdiff_t star = 0; star < batch->number; star++) {
+        if (star + 1 < batch->number)
+            fetch_neighbors(batch, batch->members[star + 1]);
         fit_star(batch, &work, star);
+    }
     free(memory);
     return DONE;
 }
