@@ -18,6 +18,7 @@ from spalipy_astro._compiled import starcolumns
 from spalipy_astro._neighbors import Neighbors
 from spalipy_astro.detection import find_stars
 from spalipy_astro.matching._cells import sort_into_cells
+from spalipy_astro.matching._quads import StarLevels, find_patterns
 from spalipy_astro.models import SplineDistortion2D, TensorSpline
 from spalipy_astro.resampling import resample, resample_flags
 from spalipy_astro.resampling._interpolate import _tables
@@ -38,7 +39,14 @@ MODULES = {
         "psf_equations",
         "strip_peaks",
     ],
-    "_matching": ["count_on_lines", "equal_codes", "witness_scores"],
+    "_matching": [
+        "count_on_lines",
+        "encode_patterns",
+        "equal_codes",
+        "fit_similarities",
+        "form_patterns",
+        "witness_scores",
+    ],
     "_neighbors": ["count_points", "list_points", "nearest_points"],
     "_resampling": [
         "accept_uncertainties",
@@ -51,6 +59,7 @@ MODULES = {
         "spline_tile",
     ],
     "_splines": [
+        "invert_factor",
         "penalized_figures",
         "spline_basis",
         "spline_equations",
@@ -61,6 +70,8 @@ MODULES = {
 }
 TOLERANCES = {
     "difference_widths": {"rtol": 1e-5},
+    "fit_similarities": {"rtol": 1e-11, "atol": 1e-11},
+    "invert_factor": {"rtol": 1e-9, "atol": 1e-12},
     "mesh_row": {"rtol": 1e-3},
     "penalized_figures": {"rtol": 1e-9, "atol": 1e-9},
     "psf_equations": {"rtol": 1e-9, "atol": 1e-9},
@@ -209,6 +220,45 @@ def test_equal_codes(twins, number, spread):
     assert _compiled.equal_codes(cells, codes, radius, few, few.copy(), some) == room
     none = np.empty((0, len(spread)))
     assert _compiled.equal_codes(cells, none, radius, few, few.copy(), some) == 0
+
+
+@pytest.mark.parametrize("k", [3, 4])
+@pytest.mark.parametrize("kind", ["field", "lattice", "one spot", "few", "none"])
+def test_patterns(twins, kind, k):
+    """Also where rows have neighbors of their own, and where stars are equally far apart."""
+    rng = np.random.default_rng(13)
+    xy = rng.uniform(0, 300, ({"few": 4, "none": 1}.get(kind, 90), 2))
+    if kind == "lattice":
+        xy = np.argwhere(np.ones((9, 10))) * 30.0
+    elif kind == "one spot":
+        xy[7:13] = xy[7]
+    levels = StarLevels(np.concatenate((xy, rng.uniform(0, 300, (60, 2)))) if len(xy) > 9 else xy)
+    found = find_patterns(levels, k=k, neighbors=20, last=2)
+    assert twins["form_patterns"] == twins["encode_patterns"] == 1
+    assert len(np.unique(np.sort(found.stars, axis=1), axis=0)) == len(found.stars)
+    assert len(found.stars) == {"few": {3: 4, 4: 1}[k], "none": 0}.get(kind, len(found.stars))
+    z = levels.xy[found.stars] @ (1, 1j)
+    codes = (z[:, 2:] - z[:, :1]) / (z[:, 1] - z[:, 0])[:, np.newaxis]
+    np.testing.assert_allclose(found.codes.view(complex), codes, rtol=0, atol=1e-12)
+
+
+def test_similarities(twins):
+    rng = np.random.default_rng(14)
+    source = rng.uniform(0, 300, (40, 2))
+    p = rng.permuted(np.tile(np.arange(40), (30, 1)), axis=1)[:, :4].copy()
+    flip = np.arange(30) % 3 == 0
+    z = source @ (1, 1j)
+    template = np.concatenate([(2 - 1j) * t + (30 + 7j) for t in (z, z.conj())])
+    a, b, rms = np.empty((30, 2)), np.empty((30, 2)), np.empty(30)
+    images = np.column_stack((template.real, template.imag))
+    _compiled.fit_similarities(source, images, p, p + 40 * flip[:, np.newaxis], flip, a, b, rms)
+    np.testing.assert_allclose(a, np.tile([2, -1], (30, 1)), atol=1e-12)
+    np.testing.assert_allclose(b, np.tile([30, 7], (30, 1)), atol=1e-9)
+    assert rms.max() < 1e-11
+    images += rng.normal(0, 9, images.shape)
+    _compiled.fit_similarities(source, images, p, p[::-1].copy(), flip, a, b, rms)
+    assert rms.min() > 1
+    assert twins["fit_similarities"] == 2
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 70])
@@ -498,6 +548,26 @@ def test_likelihood_of_penalties(twins, size):
     assert twins["penalized_figures"] == 4
 
 
+@pytest.mark.parametrize("size", [0, 1, 4, 7, 30])
+def test_inverse_of_a_factor(twins, size):
+    rng = np.random.default_rng(9)
+    parts, right = rng.normal(size=(size, 40)), rng.normal(size=(size, 2))
+    matrix = parts @ parts.T
+    half, upper = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(matrix, right, half, upper)
+    inverse = np.linalg.inv(matrix)
+    np.testing.assert_array_equal(upper, np.triu(upper))
+    np.testing.assert_allclose(upper @ upper.T, inverse, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(upper @ half.T, inverse @ right, rtol=1e-9, atol=1e-12)
+    # what is above the diagonal is not read
+    lower = np.tril(matrix) + np.triu(np.full((size, size), np.nan), 1)
+    halves, again = np.empty((2, size)), np.zeros((size, size))
+    assert _compiled.invert_factor(lower, right, halves, again)
+    np.testing.assert_array_equal(halves, half)
+    np.testing.assert_array_equal(again, upper)
+    assert twins["invert_factor"] == 2
+
+
 @pytest.mark.parametrize("place", [0, 3, 6])
 def test_penalties_of_no_matrix(place):
     for value in (-1.0, np.nan):
@@ -507,6 +577,9 @@ def test_penalties_of_no_matrix(place):
             arguments = np.ones((7, 2)), np.ones(7), 7, 0.1, 0.2, np.empty(number)
             assert not compiled("penalized_figures")(matrix, *arguments)
             assert not in_numpy("penalized_figures")(matrix, *arguments)
+        arguments = np.ones((7, 2)), np.empty((2, 7)), np.zeros((7, 7))
+        assert not compiled("invert_factor")(matrix, *arguments)
+        assert not in_numpy("invert_factor")(matrix, *arguments)
 
 
 @pytest.mark.parametrize("radius", [0, 2.5])
@@ -579,6 +652,66 @@ class TestMatchingArguments:
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
             compiled("equal_codes")(cells, *others)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "words"),
+        [
+            ({"near": np.full((2, 5), 9)}, IndexError, "form_patterns"),
+            ({"stars": np.empty((7, 4), np.int64)}, ValueError, "row must have the shape"),
+            ({"stars": np.empty((8, 5), np.int64)}, ValueError, "three or four columns, got 5"),
+            ({"number": -1}, ValueError, "number must be from 0 to"),
+            ({"stars": np.empty((7, 4), np.int64), "row": np.empty(7, np.int64)}, IndexError, "s"),
+        ],
+    )
+    def test_patterns(self, change, error, words):
+        plain = {
+            "near": np.arange(10).reshape(2, 5) % 9,
+            "number": 9,
+            "stars": np.empty((8, 4), np.int64),
+            "row": np.empty(8, np.int64),
+        }
+        assert compiled("form_patterns")(*plain.values()) == 8
+        with pytest.raises(error, match=words):
+            compiled("form_patterns")(*{**plain, **change}.values())
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error"),
+        [
+            ("stars", np.full((3, 4), 9), IndexError),
+            ("stars", np.full((3, 4), -1), IndexError),
+            ("stars", np.zeros((3, 2), np.int64), ValueError),
+            ("codes", np.empty((3, 2)), ValueError),
+            ("size", np.empty(2), ValueError),
+            ("xy", np.zeros((9, 3)), ValueError),
+        ],
+    )
+    def test_encoding(self, name, value, error):
+        plain = {"xy": np.zeros((9, 2)), "stars": np.zeros((3, 4), np.int64)}
+        plain |= {"codes": np.empty((3, 4)), "size": np.empty(3)}
+        compiled("encode_patterns")(*plain.values())
+        with pytest.raises(error, match="encode_patterns" if error is IndexError else name):
+            compiled("encode_patterns")(*{**plain, name: value}.values())
+
+    @pytest.mark.parametrize(
+        ("name", "value", "error"),
+        [
+            ("p", np.full((3, 4), 9), IndexError),
+            ("q", np.full((3, 4), -1), IndexError),
+            ("q", np.zeros((3, 3), np.int64), ValueError),
+            ("flip", np.zeros(2, bool), ValueError),
+            ("a", np.empty((3, 1)), ValueError),
+            ("b", np.empty((2, 2)), ValueError),
+            ("rms", np.empty(2), ValueError),
+        ],
+    )
+    def test_similarities(self, name, value, error):
+        stars, places = np.zeros((3, 4), np.int64), np.zeros((9, 2))
+        plain = {"source": places, "template": places, "p": stars, "q": stars}
+        plain |= {"flip": np.zeros(3, bool), "a": np.empty((3, 2)), "b": np.empty((3, 2))}
+        plain["rms"] = np.empty(3)
+        compiled("fit_similarities")(*plain.values())
+        with pytest.raises(error, match="fit_similarities" if error is IndexError else name):
+            compiled("fit_similarities")(*{**plain, name: value}.values())
 
     @pytest.mark.parametrize(
         ("y", "counts", "name"),
@@ -712,6 +845,10 @@ class TestSplineArguments:
             ("penalized_figures", {"size": 7}, "size must be from 0 to 6, got 7"),
             ("penalized_figures", {"size": -1}, "size must be from 0 to 6, got -1"),
             ("penalized_figures", {"figures": np.ones(3)}, "2 or 14 numbers, got 3"),
+            ("invert_factor", {"matrix": np.ones((6, 5))}, "matrix must have the shape"),
+            ("invert_factor", {"right": np.ones((6, 1))}, "right must have the shape"),
+            ("invert_factor", {"half": np.ones((6, 2))}, "half must have the shape"),
+            ("invert_factor", {"upper": np.ones((5, 6))}, "upper must have the shape"),
         ],
     )
     def test_fits(self, name, arguments, words):
@@ -719,6 +856,9 @@ class TestSplineArguments:
         if name == "spline_equations":
             plain |= {"roots": np.ones(5), "values": np.ones((5, 2))}
             plain |= {"matrix": np.empty((36, 36)), "right": np.empty((36, 2))}
+        elif name == "invert_factor":
+            plain = {"matrix": np.eye(6), "right": np.ones((6, 2)), "half": np.ones((2, 6))}
+            plain |= {"upper": np.zeros((6, 6))}
         elif name == "spline_sums":
             plain |= {"values": np.ones((5, 2)), "out": np.empty((36, 2))}
         elif name == "penalized_figures":

@@ -34,6 +34,7 @@ from spalipy_astro._checks._plain import (
     is_template,
     numbers_of_pixels,
     path_of,
+    with_mask_apart,
 )
 from spalipy_astro._checks._room import check_room
 from spalipy_astro._checks._shapes import (
@@ -86,6 +87,7 @@ __all__ = [
     "shape_of",
     "whole_number",
     "with_colors_last",
+    "with_mask_apart",
     "with_planes_first",
     "words_of_wcslib",
 ]

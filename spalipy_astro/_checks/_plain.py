@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 from astropy.nddata import NDData
 from astropy.table import Table
+from astropy.utils.masked import Masked
 from astropy.wcs.wcsapi import BaseHighLevelWCS, BaseLowLevelWCS
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ __all__ = [
     "is_template",
     "numbers_of_pixels",
     "path_of",
+    "with_mask_apart",
 ]
 
 _SAME = 1e-6  # px; noise keeps any two exposures further apart
@@ -163,6 +165,15 @@ def check_pixels(image: Any, *, name: str) -> None:
             f"{name} is an image: a path, an HDU or HDUList, CCDData, NDData or an array of shape "
             f"(ny, nx) of real numbers; got {type(image).__name__}."
         )
+
+
+def with_mask_apart(image: Any) -> Any:
+    """
+    Return arrays and quantities of `astropy.utils.masked` as NDData, anything else as it is.
+
+    To numpy they are arrays without a mask.
+    """
+    return NDData(image) if isinstance(image, Masked) else image
 
 
 def check_wcs(wcs: Any, *, name: str = "wcs") -> None:

@@ -18,12 +18,16 @@ __all__ = [
     "count_points",
     "cut_squares",
     "difference_widths",
+    "encode_patterns",
     "equal_codes",
     "find_neighbors",
     "fit_batch",
+    "fit_similarities",
     "flags_tile",
+    "form_patterns",
     "interpolate_part",
     "interpolate_tile",
+    "invert_factor",
     "level_squares",
     "list_points",
     "mesh_row",
@@ -55,7 +59,10 @@ psf_equations = choose("_detection", "psf_equations")
 strip_peaks = choose("_detection", "strip_peaks")
 
 count_on_lines = choose("_matching", "count_on_lines")
+encode_patterns = choose("_matching", "encode_patterns")
 equal_codes = choose("_matching", "equal_codes")
+fit_similarities = choose("_matching", "fit_similarities")
+form_patterns = choose("_matching", "form_patterns")
 witness_scores = choose("_matching", "witness_scores")
 
 count_points = choose("_neighbors", "count_points")
@@ -71,6 +78,7 @@ source_extent = choose("_resampling", "source_extent")
 spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")
 
+invert_factor = choose("_splines", "invert_factor")
 penalized_figures = choose("_splines", "penalized_figures")
 spline_basis = choose("_splines", "spline_basis")
 spline_equations = choose("_splines", "spline_equations")

@@ -33,10 +33,22 @@ cdef extern from "src/matching.h" nogil:
         const int64_t *, Py_ssize_t, Py_ssize_t, double *)
     void c_count_on_lines "count_on_lines"(
         const double *, const double *, Py_ssize_t, double, double, int64_t *)
+    Py_ssize_t c_form_patterns "form_patterns"(
+        const int64_t *, Py_ssize_t, Py_ssize_t, int64_t, Py_ssize_t, Py_ssize_t, int64_t *,
+        int64_t *)
+    int c_encode_patterns "encode_patterns"(
+        const double *, Py_ssize_t, int64_t *, Py_ssize_t, Py_ssize_t, double *, double *)
+    int c_fit_similarities "fit_similarities"(
+        const double *, Py_ssize_t, const double *, Py_ssize_t, const int64_t *, const int64_t *,
+        const uint8_t *, Py_ssize_t, Py_ssize_t, double *, double *, double *)
 
+
+cdef enum:
+    LARGEST = 1 << 30
 
 cdef tuple DOUBLE = ("float64",)
 cdef tuple INTEGER = ("int64",)
+cdef tuple BOOL = ("bool",)
 
 
 cdef int set_cells(Cells *cells, Arrays arrays, tuple given) except -1:
@@ -146,3 +158,79 @@ def count_on_lines(object x, object y, double width, double shortest, object cou
         c_count_on_lines(
             <const double *>across.buf, <const double *>up.buf, n, width, shortest,
             <int64_t *>out.buf)
+
+
+def form_patterns(object near, int64_t number, object stars, object row):
+    """List the patterns of stars and their neighbors; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *neighbors = arrays.take(near, "near", INTEGER, 2)
+    cdef Py_buffer *patterns = arrays.take(stars, "stars", INTEGER, 2, writable=True)
+    cdef Py_buffer *rows = arrays.take(row, "row", INTEGER, 1, writable=True)
+    check_size(patterns, "stars")
+    expect(rows, "row", (patterns.shape[0],))
+    if not 0 <= number < LARGEST:
+        raise ValueError(f"number must be from 0 to {LARGEST - 1}, got {number}")
+    cdef Py_ssize_t found
+    with nogil:
+        found = c_form_patterns(
+            <const int64_t *>neighbors.buf, neighbors.shape[0], neighbors.shape[1], number,
+            patterns.shape[1], patterns.shape[0], <int64_t *>patterns.buf, <int64_t *>rows.buf)
+    check(-<int>found - 1 if found < 0 else DONE, "form_patterns")
+    return found
+
+
+def encode_patterns(object xy, object stars, object codes, object size):
+    """Order the stars of patterns, and encode them; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *places = arrays.take(xy, "xy", DOUBLE, 2)
+    cdef Py_buffer *patterns = arrays.take(stars, "stars", INTEGER, 2, writable=True)
+    cdef Py_buffer *numbers = arrays.take(codes, "codes", DOUBLE, 2, writable=True)
+    cdef Py_buffer *sizes = arrays.take(size, "size", DOUBLE, 1, writable=True)
+    check_size(patterns, "stars")
+    expect(places, "xy", (None, 2))
+    expect(numbers, "codes", (patterns.shape[0], 2 * patterns.shape[1] - 4))
+    expect(sizes, "size", (patterns.shape[0],))
+    cdef int status
+    with nogil:
+        status = c_encode_patterns(
+            <const double *>places.buf, places.shape[0], <int64_t *>patterns.buf,
+            patterns.shape[0], patterns.shape[1], <double *>numbers.buf, <double *>sizes.buf)
+    check(status, "encode_patterns")
+
+
+cdef int check_size(const Py_buffer *patterns, str name) except -1:
+    """Raise for patterns of other sizes than the loops know."""
+    if patterns.shape[1] != 3 and patterns.shape[1] != 4:
+        raise ValueError(f"{name} must have three or four columns, got {patterns.shape[1]}")
+    return 0
+
+
+def fit_similarities(
+    object source, object template, object p, object q, object flip, object a, object b, object rms
+):
+    """Fit similarities to pairs of patterns; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *places = arrays.take(source, "source", DOUBLE, 2)
+    cdef Py_buffer *images = arrays.take(template, "template", DOUBLE, 2)
+    cdef Py_buffer *ones = arrays.take(p, "p", INTEGER, 2)
+    cdef Py_buffer *others = arrays.take(q, "q", INTEGER, 2)
+    cdef Py_buffer *flips = arrays.take(flip, "flip", BOOL, 1)
+    cdef Py_buffer *factors = arrays.take(a, "a", DOUBLE, 2, writable=True)
+    cdef Py_buffer *shifts = arrays.take(b, "b", DOUBLE, 2, writable=True)
+    cdef Py_buffer *misfits = arrays.take(rms, "rms", DOUBLE, 1, writable=True)
+    cdef Py_ssize_t number = ones.shape[0]
+    expect(places, "source", (None, 2))
+    expect(images, "template", (None, 2))
+    expect(others, "q", (number, ones.shape[1]))
+    expect(flips, "flip", (number,))
+    expect(factors, "a", (number, 2))
+    expect(shifts, "b", (number, 2))
+    expect(misfits, "rms", (number,))
+    cdef int status
+    with nogil:
+        status = c_fit_similarities(
+            <const double *>places.buf, places.shape[0], <const double *>images.buf,
+            images.shape[0], <const int64_t *>ones.buf, <const int64_t *>others.buf,
+            <const uint8_t *>flips.buf, number, ones.shape[1], <double *>factors.buf,
+            <double *>shifts.buf, <double *>misfits.buf)
+    check(status, "fit_similarities")

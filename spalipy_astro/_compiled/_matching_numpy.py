@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-__all__ = ["count_on_lines", "equal_codes", "witness_scores"]
+__all__ = [
+    "count_on_lines",
+    "encode_patterns",
+    "equal_codes",
+    "fit_similarities",
+    "form_patterns",
+    "witness_scores",
+]
 
 Array = NDArray[Any]
 Cells = tuple[Array, Array, Array, float, float, float, int]
@@ -128,3 +136,106 @@ def count_on_lines(x: Array, y: Array, width: float, shortest: float, counts: Ar
     start = across * x[first[long]] + up * y[first[long]]
     distance = np.outer(across, x) + np.outer(up, y) - start[:, np.newaxis]
     counts[long] = np.count_nonzero(np.abs(distance) < width, axis=1)
+
+
+def form_patterns(near: Array, number: int, stars: Array, row: Array) -> int:
+    """
+    List the patterns of stars with their neighbors, each once.
+
+    Parameters
+    ----------
+    near : (N, m) array of int64
+        Stars, and behind each one its neighbors, any k - 1 of which make a pattern with it; -1
+        where there are no more.
+    number : int
+        Of all stars.
+    stars : (P, k) array of int64
+        The patterns of k = 3 or 4 stars, in rising order. There must be room for all combinations.
+    row : (P,) array of int64
+        The first row of `near` that has the pattern.
+
+    Returns
+    -------
+    int
+        How many there are.
+    """
+    chosen = np.array(list(combinations(range(1, near.shape[1]), stars.shape[1] - 1)), np.intp)
+    if not chosen.size or not near.size:
+        return 0
+    own = np.broadcast_to(near[:, :1, np.newaxis], (len(near), len(chosen), 1))
+    found = np.concatenate((own, near[:, chosen]), axis=2).reshape(-1, stars.shape[1])
+    rows = np.repeat(np.arange(len(near)), len(chosen))
+    whole = (found >= 0).all(axis=1)
+    found, rows = np.sort(found[whole], axis=1), rows[whole]
+    _, index = np.unique(found, axis=0, return_index=True)
+    index.sort()
+    stars[: len(index)], row[: len(index)] = found[index], rows[index]
+    return len(index)
+
+
+def encode_patterns(xy: Array, stars: Array, codes: Array, size: Array) -> None:
+    """
+    Order the stars of patterns canonically, and compute the codes.
+
+    Parameters
+    ----------
+    xy : (N, 2) array
+        Positions.
+    stars : (P, k) array of int64
+        Patterns of k = 3 or 4 stars; is overwritten by A, B, C, (D). Of stars equally far apart the
+        first two given are A and B.
+    codes : (P, 2 (k - 2)) array
+        Positions of C, (D) in the frame where A is at 0 and B at 1.
+    size : (P,) array
+        Distance between A and B. Where it is zero, so are the codes.
+    """
+    k = stars.shape[1]
+    pairs = list(combinations(range(k), 2))
+    apart = np.stack([xy[stars[:, i]] - xy[stars[:, j]] for i, j in pairs], axis=1)
+    longest = np.argmax(apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1], axis=1)
+    order = np.array([[i, j, *(m for m in range(k) if m not in (i, j))] for i, j in pairs])[longest]
+    ordered = np.take_along_axis(stars, order, axis=1)
+    (dx, dy), (x, y) = (
+        np.moveaxis(xy[ordered[:, part]] - xy[ordered[:, :1]], -1, 0)
+        for part in (slice(1, 2), slice(2, None))
+    )
+    square = dx * dx + dy * dy
+    length = np.where(square > 0, square, np.inf)
+    re, im = (x * dx + y * dy) / length, (y * dx - x * dy) / length
+    swap = re.sum(axis=1) > (k - 2) / 2
+    re[swap], im[swap] = 1 - re[swap], -im[swap]
+    ordered[swap, :2] = ordered[swap, 1::-1]
+    along = np.argsort(re, axis=1, kind="stable")
+    stars[:, :2], stars[:, 2:] = ordered[:, :2], np.take_along_axis(ordered[:, 2:], along, axis=1)
+    codes[:, ::2] = np.take_along_axis(re, along, axis=1)
+    codes[:, 1::2] = np.take_along_axis(im, along, axis=1)
+    size[:] = np.sqrt(square[:, 0])
+
+
+def fit_similarities(
+    source: Array, template: Array, p: Array, q: Array, flip: Array, a: Array, b: Array, rms: Array
+) -> None:
+    """
+    Fit a similarity ``a * z + b`` to each pair of patterns, by least squares.
+
+    Parameters
+    ----------
+    source, template : (N, 2) and (M, 2) arrays
+        Positions.
+    p, q : (H, k) arrays of int64
+        Stars of the source's and of the template's patterns, one to one.
+    flip : (H,) array of bool
+        Whether it is a similarity of the conjugate of z.
+    a, b : (H, 2) arrays
+        Real and imaginary part.
+    rms : (H,) array
+        How well the patterns agree, template px.
+    """
+    z, t = source[p] @ (1, 1j), template[q] @ (1, 1j)
+    z = np.where(flip[:, np.newaxis], z.conj(), z)
+    z0, t0 = z.mean(axis=1), t.mean(axis=1)
+    zc, tc = z - z0[:, np.newaxis], t - t0[:, np.newaxis]
+    factor = np.sum(zc.conj() * tc, axis=1) / np.sum(np.abs(zc) ** 2, axis=1)
+    shift = t0 - factor * z0
+    a[:], b[:] = (np.column_stack((part.real, part.imag)) for part in (factor, shift))
+    rms[:] = np.sqrt(np.mean(np.abs(tc - factor[:, np.newaxis] * zc) ** 2, axis=1))

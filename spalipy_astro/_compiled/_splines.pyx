@@ -43,6 +43,9 @@ cdef extern from "src/smoothing.h" nogil:
     int c_penalized_figures "penalized_figures"(
         const Equations *, double, double, int, double *)
 
+    int c_invert_factor "invert_factor"(
+        const double *, const double *, Py_ssize_t, double *, double *)
+
 
 cdef enum:
     LARGEST = 1 << 30
@@ -216,4 +219,25 @@ def penalized_figures(
         status = c_penalized_figures(
             &equations, low, high, out.shape[0] == ALL_FIGURES, <double *>out.buf)
     check(status, "penalized_figures")
+    return status != SINGULAR
+
+
+def invert_factor(object matrix, object right, object half, object upper):
+    """Factor equations, and invert the factor; see `spalipy_astro._compiled`."""
+    cdef Arrays arrays = Arrays()
+    cdef Py_buffer *known = arrays.take(matrix, "matrix", DOUBLE, 2)
+    cdef Py_buffer *sides = arrays.take(right, "right", DOUBLE, 2)
+    cdef Py_buffer *solved = arrays.take(half, "half", DOUBLE, 2, writable=True)
+    cdef Py_buffer *out = arrays.take(upper, "upper", DOUBLE, 2, writable=True)
+    cdef Py_ssize_t size = known.shape[0]
+    expect(known, "matrix", (size, size))
+    expect(sides, "right", (size, 2))
+    expect(solved, "half", (2, size))
+    expect(out, "upper", (size, size))
+    cdef int status
+    with nogil:
+        status = c_invert_factor(
+            <const double *>known.buf, <const double *>sides.buf, size, <double *>solved.buf,
+            <double *>out.buf)
+    check(status, "invert_factor")
     return status != SINGULAR

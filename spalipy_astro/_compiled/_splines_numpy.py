@@ -2,7 +2,7 @@
 The loops of splines in numpy: what they do, and what runs where nothing is compiled.
 
 The operations are those of the compiled loops, in their order, so that both give the same bits; but
-for `penalized_figures`, which is left to LAPACK here.
+for `invert_factor` and `penalized_figures`, which are left to LAPACK here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 
 __all__ = [
+    "invert_factor",
     "penalized_figures",
     "spline_basis",
     "spline_equations",
@@ -233,6 +234,35 @@ def _places(along_x: Basis) -> Array:
     """Return the numbers of the functions of the first cell."""
     order = len(along_x[3])
     return np.add.outer(np.arange(order) * along_x[0], np.arange(order)).ravel()
+
+
+def invert_factor(matrix: Array, right: Array, half: Array, upper: Array) -> bool:
+    """
+    Factor equations A x = r, with A = L L', and invert the factor.
+
+    Parameters
+    ----------
+    matrix : (N, N) array
+        A, symmetric; the lower triangle is read.
+    right : (N, 2) array
+        r.
+    half : (2, N) array
+        Becomes the solution of L half' = r.
+    upper : (N, N) array
+        Zeros; becomes the inverse of L, transposed: A has the inverse upper upper', and x is
+        upper half'.
+
+    Returns
+    -------
+    bool
+        Whether A is positive definite; if it is not, both are void.
+    """
+    factor, info = linalg.lapack.dpotrf(matrix, lower=1)
+    if info or np.isnan(factor.diagonal()).any():
+        return False
+    half[:] = linalg.lapack.dtrtrs(factor, right, lower=1)[0].T
+    upper[:] = linalg.lapack.dtrtri(factor, lower=1)[0].T
+    return True
 
 
 def penalized_figures(

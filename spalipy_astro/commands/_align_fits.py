@@ -19,6 +19,7 @@ from spalipy_astro.commands._arguments import (
     parser_of_align_fits_simple,
     require_files,
 )
+from spalipy_astro.commands._collector import imported
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import run
 from spalipy_astro.errors import AlignmentError
@@ -51,11 +52,13 @@ def _work(options: argparse.Namespace, console: Console) -> int:
     if is_batch(options):
         from spalipy_astro.commands._several import align_several
 
+        imported()
         return align_several(options, console)
     try:
         require_files(options)
         from spalipy_astro.commands._one import align_one
 
+        imported()
         align_one(options, console)
     except AlignmentError as error:
         if console.as_json:

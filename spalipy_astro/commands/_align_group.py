@@ -14,6 +14,7 @@ from spalipy_astro.commands._arguments import (
     add_spline_order,
     add_threshold,
 )
+from spalipy_astro.commands._collector import imported
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import Parser, run
 
@@ -130,4 +131,5 @@ def _work(options: argparse.Namespace, console: Console) -> int:
     """Do what the options ask for; return the exit status."""
     from spalipy_astro.commands._group import work  # takes a while to import
 
+    imported()
     return work(options, console)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro.commands._collector import imported
 from spalipy_astro.commands._console import Console
 from spalipy_astro.commands._run import Parser, run
 from spalipy_astro.commands._start import align_fits, align_fits_simple, align_group
@@ -72,6 +73,7 @@ def _demo(options: argparse.Namespace, console: Console) -> int:
         from spalipy_astro import visualization
     except ImportError as error:
         raise ImportError("the figure needs matplotlib: pip install matplotlib") from error
+    imported()
     image, transform, figure = (
         options.outdir / name for name in ("aligned.fits", "alignment.asdf", "alignment.png")
     )

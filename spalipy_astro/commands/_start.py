@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from spalipy_astro.commands import _collector
 from spalipy_astro.commands._signals import end_at_once
 
 __all__ = ["align_fits", "align_fits_simple", "align_group", "main"]
@@ -90,6 +91,16 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m spali
 
 def _run(module: str, name: str, arguments: Sequence[str] | None, prog: str) -> int:
     """Run a command; one that is a process of its own may be ended at any time."""
-    if arguments is None:
-        end_at_once(prog)
-    return getattr(import_module(f"spalipy_astro.commands.{module}"), name)(arguments, prog=prog)
+    if arguments is not None:
+        return _command(module, name)(arguments, prog=prog)
+    end_at_once(prog)
+    _collector.begin()
+    try:
+        return _command(module, name)(None, prog=prog)
+    finally:
+        _collector.end()
+
+
+def _command(module: str, name: str) -> Callable[..., int]:
+    """Import a command."""
+    return getattr(import_module(f"spalipy_astro.commands.{module}"), name)

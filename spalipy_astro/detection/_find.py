@@ -33,6 +33,7 @@ from spalipy_astro.detection._psf import Profile
 from spalipy_astro.detection._slopes import without_slopes
 from spalipy_astro.detection._sources import find_objects
 from spalipy_astro.detection._starfit import Fits
+from spalipy_astro.detection._steps import without_steps
 from spalipy_astro.detection._stripes import without_stripes
 from spalipy_astro.detection._trails import find_trails, on_trails
 from spalipy_astro.errors import ImageError
@@ -133,8 +134,9 @@ def find_stars(
     taken away. A second look at the residuals finds close companions. Trails, bad columns, bleeds
     and spikes, whose light is continuous along a straight line, are found in the pixels before the
     PSF is measured, and chains of dashes among the 40 brightest sources by their positions. Hot
-    pixels that outnumber the stars are masked before, stripes taken away, and a sky that changes
-    within a cell of the mesh by more than its noise is made level. Frames behind a color filter
+    pixels that outnumber the stars are masked before, stripes and the steps between amplifiers or
+    chips taken away, and a sky that changes within a cell of the mesh by more than its noise is
+    made level. Frames behind a color filter
     array are recognized and measured on the mean of 2 x 2 pixels.
 
     Examples
@@ -180,10 +182,12 @@ def find_stars(
     if mosaic:
         source, limit = luminance(image, limit)
     background = estimate_background(source)
+    source, background, limit = without_steps(source, background, limit)
     source, background, limit = without_slopes(source, background, limit)
     if not mosaic:
         source, background = without_stripes(source, background)
     hot = None if mosaic or callable(finder) else find_hot_pixels(source, background)
+    whole = source
     if hot is not None:
         source = source.without(hot)
     level = image.pedestal + image.scale * median(background.level)
@@ -206,7 +210,7 @@ def find_stars(
         fixed_gain = gain is not None or error is not None
         table = _with_finder(frame, finder, threshold, fwhm, fixed_gain)
         if hot is not None:
-            table = with_hot_pixels(table, image, background, hot)
+            table = with_hot_pixels(table, whole, background, hot)
     if mosaic:
         table["x"] += 0.5
         table["y"] += 0.5

@@ -97,7 +97,7 @@ def with_hot_pixels(
     table : `~astropy.table.QTable`
         As `find_stars` returns it.
     source : PixelSource
-        The image as it came.
+        The image of that background, hot pixels included.
     background : Background
     hot : ndarray of bool, shape (ny, nx)
         From `find_hot_pixels`.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spalipy_astro import _compiled
 
-__all__ = ["PixelSource", "find_pile_up", "find_saturation"]
+__all__ = ["PixelSource", "find_pile_up", "find_saturation", "keep_saturated"]
 
 _STRIP = 64  # rows
 _CACHED = 2**17  # px
@@ -243,3 +243,28 @@ def find_saturation(source: PixelSource) -> float:
         return np.inf
     high = [rows[rows >= sky + 0.5 * (largest - sky)] for rows in map(source.rows, strips)]
     return find_pile_up(np.concatenate(high), sky, source)
+
+
+def keep_saturated(image: NDArray[np.float32], over: NDArray[np.bool_], saturation: float) -> float:
+    """
+    Give the saturated pixels of an image, whose sky was changed, a value that no other reaches.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Changed in place.
+    over : ndarray of bool, shape (ny, nx)
+        True where a pixel was saturated.
+    saturation : float
+        Value from which on they were.
+
+    Returns
+    -------
+    float
+        Value from which on they are; infinity if there is none.
+    """
+    if not over.any():
+        return np.inf
+    full = float(np.fmax(np.fmax.reduce(image, axis=None), saturation))
+    image[over] = full
+    return 0.999 * full

@@ -11,7 +11,7 @@ from spalipy_astro.detection._background import (
     windows,
 )
 from spalipy_astro.detection._medians import median
-from spalipy_astro.detection._pixels import PixelSource, find_saturation
+from spalipy_astro.detection._pixels import PixelSource, find_saturation, keep_saturated
 
 __all__ = ["without_slopes"]
 
@@ -72,11 +72,7 @@ def without_slopes(
         sky = estimate_background(plain)
         if sky.growth < _GROWTH:
             break
-    if not over.any():
-        return plain, sky, np.inf
-    full = float(np.fmax(np.fmax.reduce(image, axis=None), saturation))
-    image[over] = full
-    return plain, sky, 0.999 * full
+    return plain, sky, keep_saturated(image, over, saturation)
 
 
 def _bowl(sky: Background) -> Background:

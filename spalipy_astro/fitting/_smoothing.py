@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from spalipy_astro import _compiled
 from spalipy_astro.fitting._splinespace import Design
@@ -108,7 +107,8 @@ class System:
         m = self.n_null
         scale = np.sqrt(np.diag(matrix)[:m])
         cross = matrix[:m, m:] / scale[:, np.newaxis]
-        inverse = linalg.pinvh(matrix[:m, :m] / np.outer(scale, scale))
+        free = matrix[:m, :m] / np.outer(scale, scale)
+        inverse = np.linalg.pinv(free, rcond=m * np.finfo(float).eps, hermitian=True)
         scaled = right[:m] / scale[:, np.newaxis]
         return (
             matrix[m:, m:] - cross.T @ inverse @ cross,
@@ -205,16 +205,16 @@ def solve(system: System, smoothing: tuple[float, float]) -> Posterior:
     scale = 1 / np.sqrt(np.maximum(np.diag(full), 1e-300))
     full = full * np.outer(scale, scale)
     full[np.diag_indices_from(full)] += 1e-13  # rounding must not make it indefinite
-    factor = linalg.cholesky(full, lower=True)
-    half = linalg.lapack.dtrtrs(factor, scale[:, np.newaxis] * right, lower=1)[0]
-    solution = scale[:, np.newaxis] * linalg.lapack.dtrtrs(factor, half, lower=1, trans=1)[0]
+    half, root = np.empty((2, len(full))), np.zeros_like(full)
+    if not _compiled.invert_factor(full, scale[:, np.newaxis] * right, half, root):
+        raise np.linalg.LinAlgError("the equations of the fit are not positive definite")
+    root *= scale[:, np.newaxis]  # of the inverse: root @ root.T
     misfit = system.total - float(np.sum(half**2))
-    inverse_factor = scale * linalg.lapack.dtrtri(factor, lower=1)[0]
-    freedom = len(penalty) - float(penalty @ np.sum(inverse_factor**2, axis=0))
+    freedom = len(penalty) - float(penalty @ np.sum(root**2, axis=1))
     noise = max(system.noise(misfit), _NO_NOISE)
     return Posterior(
-        coefficients=basis @ solution,
-        factor=np.sqrt(noise) * (basis @ inverse_factor.T),
+        coefficients=basis @ (root @ half.T),
+        factor=np.sqrt(noise) * (basis @ root),
         freedom=freedom,
         smoothing=smoothing,
         noise=noise,

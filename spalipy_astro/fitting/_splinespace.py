@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from spalipy_astro.models import TensorSpline
 
@@ -60,17 +59,19 @@ def _roughness(n_x: int, n_y: int, null_order: int) -> Roughness:
         null = np.column_stack((np.ones_like(u), u, v))
     else:
         # What differences of this order cannot see; 1, u and v first, as everywhere.
-        _, vectors = linalg.eigh(_difference_penalty(n_x, n_y, null_order))
+        _, vectors = np.linalg.eigh(_difference_penalty(n_x, n_y, null_order))
         null = vectors[:, : null_order * (null_order + 1) // 2]
         plane = np.column_stack((np.ones_like(u), u, v))
         rest = null - plane @ np.linalg.lstsq(plane, null, rcond=None)[0]
-        basis = linalg.svd(rest, full_matrices=False)[0]
+        basis = np.linalg.svd(rest, full_matrices=False)[0]
         null = np.column_stack((plane, basis[:, : null.shape[1] - 3]))
-    complement = linalg.qr(null)[0][:, null.shape[1] :]
+    complement = np.linalg.qr(null, mode="complete")[0][:, null.shape[1] :]
     low = complement.T @ _difference_penalty(n_x, n_y, 2) @ complement
     high = complement.T @ _difference_penalty(n_x, n_y, 4) @ complement
-    weight, vectors = linalg.eigh(high, low)
-    basis = np.column_stack((null, complement @ vectors))
+    # in coordinates in which the low-order penalty is the identity
+    unit = np.linalg.inv(np.linalg.cholesky(low)).T
+    weight, vectors = np.linalg.eigh(unit.T @ high @ unit)
+    basis = np.column_stack((null, complement @ unit @ vectors))
     weight = np.clip(weight, 0.0, None)
     for array in (basis, weight):
         array.setflags(write=False)

@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from spalipy_astro._checks import check_hdu, check_mask
+from spalipy_astro._checks import check_hdu, check_mask, with_mask_apart
 from spalipy_astro.errors import FormatError
 from spalipy_astro.io._datamodels import as_nddata, is_datamodel
 from spalipy_astro.io._fits import Extension, chip_of, read_image, read_mask
@@ -56,7 +56,8 @@ def open_image(
     `~astropy.nddata.CCDData`, `~astropy.nddata.NDData`, `~astropy.table.Table` or object
         The image, with mask, uncertainty, unit and WCS as `read_image` finds them, of a data model
         as NDData with its gwcs; the table of a
-        table HDU, which may be a catalog; anything else as it is.
+        table HDU, which may be a catalog; arrays of `astropy.utils.masked` as NDData; anything
+        else as it is.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def open_image(
     if isinstance(thing, type):
         raise TypeError(f"{name} is an image; got the class {thing.__name__}, not one of its kind.")
     if not is_file_like(thing):
-        return thing
+        return with_mask_apart(thing)
     flags = {"ignore_flags": ignore_flags, "flag_name_map": flag_name_map}
     try:
         if isinstance(thing, str | os.PathLike):

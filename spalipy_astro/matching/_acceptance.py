@@ -28,6 +28,7 @@ _CHANCE = 1e-3  # expected number of lines that chance would make
 _STILL = 0.5  # px: rms motion of what stands still on the detector
 _COMMON = 0.2  # share of pairs in common from which two results are one transform
 DOUBT = np.log(1e3)  # log-odds of stars that move among artifacts that do not
+_PART = 0.3  # of the stars of the best: so many others are a part of the frame of its own
 _MOST = 0.7  # share of the other's matches that makes a rival of a transform of the same stars
 
 
@@ -210,7 +211,10 @@ def contradict(best: Candidate, other: Candidate, required: float) -> bool:
     A transform of the same stars is judged on the stars that both match: those that only one of
     them matches lie near the edge of a lattice, where dots end for reasons of their own. One that
     matches far fewer of them loses by its odds. A transform of other stars that is accepted by
-    itself shows that the two frames hold two patterns which moved differently.
+    itself shows that the two frames hold two patterns which moved differently. If it is nearly the
+    same, it is no rival where it matches few stars, which distortion may have hidden from the best,
+    or other images of the stars of the best, as after a jump of the telescope; but where it matches
+    many others, a part of the frame, such as a chip, lies elsewhere in the other frame.
     """
     if other.log_odds < 0 or same_transform(best, other):
         return False
@@ -218,7 +222,11 @@ def contradict(best: Candidate, other: Candidate, required: float) -> bool:
     if np.count_nonzero(shared) < 0.3 * len(shared):
         if best.still != other.still:
             return other.log_odds >= DOUBT
-        return other.log_odds >= required and not _near(best, other)
+        if other.log_odds < required:
+            return False
+        apart = ~np.isin(other.growth.template, best.growth.template)
+        is_part = np.count_nonzero(apart) > max(0.7 * len(apart), _PART * len(best.growth.template))
+        return bool(is_part) or not _near(best, other)
     if len(other.growth.source) < _MOST * len(best.growth.source):
         return best.log_odds - other.log_odds < required
     mine = dict(zip(best.growth.source.tolist(), best.growth.gain.tolist(), strict=True))

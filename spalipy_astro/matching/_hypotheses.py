@@ -176,14 +176,11 @@ def _similarities(
     level: IntArray,
 ) -> Hypotheses:
     """Fit a similarity to each pair of patterns, by least squares."""
-    z = source.xy[p] @ (1, 1j)
-    t = template.xy[q] @ (1, 1j)
-    z = np.where(flip[:, np.newaxis], z.conj(), z)
-    z0, t0 = z.mean(axis=1), t.mean(axis=1)
-    zc, tc = z - z0[:, np.newaxis], t - t0[:, np.newaxis]
-    a = np.sum(zc.conj() * tc, axis=1) / np.sum(np.abs(zc) ** 2, axis=1)
-    b = t0 - a * z0
-    rms = np.sqrt(np.mean(np.abs(tc - a[:, np.newaxis] * zc) ** 2, axis=1))
+    p, q = (np.ascontiguousarray(stars, dtype=np.int64) for stars in (p, q))
+    a, b = np.empty((2, len(p)), dtype=complex)
+    rms = np.empty(len(p))
+    parts = (t.view(float).reshape(-1, 2) for t in (a, b))
+    _compiled.fit_similarities(source.xy, template.xy, p, q, flip, *parts, rms)
     return Hypotheses(a, b, flip, p, q, level, rms)
 
 

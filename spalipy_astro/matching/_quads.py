@@ -9,7 +9,7 @@ rotation or scale changes and which a mirror turns into its complex conjugate (L
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -75,24 +75,11 @@ def pattern_codes(xy: FloatArray, stars: IntArray) -> tuple[IntArray, FloatArray
     doi:10.1088/0004-6256/139/5/1782): the mean of the codes lies on A's side, and they are sorted
     along AB. A mirrored pattern is ordered in the same way.
     """
-    z = xy[stars, 0] + 1j * xy[stars, 1]
-    count, k = stars.shape
-    pairs = list(combinations(range(k), 2))
-    distance = np.stack([np.abs(z[:, i] - z[:, j]) for i, j in pairs], axis=1)
-    longest = np.argmax(distance, axis=1)
-    rows = np.arange(count)
-    order = np.array([[i, j, *(m for m in range(k) if m not in (i, j))] for i, j in pairs])[longest]
-    z = np.take_along_axis(z, order, axis=1)
-    stars = np.take_along_axis(stars, order, axis=1)
-    size = distance[rows, longest]
-    w = (z[:, 2:] - z[:, :1]) / np.where(size > 0, z[:, 1] - z[:, 0], np.inf)[:, np.newaxis]
-    swap = w.real.sum(axis=1) > (k - 2) / 2
-    w[swap] = 1 - w[swap]
-    stars[swap, :2] = stars[swap, 1::-1]
-    along = np.argsort(w.real, axis=1, kind="stable")
-    w = np.take_along_axis(w, along, axis=1)
-    stars[:, 2:] = np.take_along_axis(stars[:, 2:], along, axis=1)
-    return stars, np.ascontiguousarray(w).view(float), size
+    ordered = np.array(stars, dtype=np.int64, order="C")
+    codes = np.empty((len(ordered), 2 * ordered.shape[1] - 4))
+    size = np.empty(len(ordered))
+    _compiled.encode_patterns(np.ascontiguousarray(xy, dtype=float), ordered, codes, size)
+    return ordered, codes, size
 
 
 class StarLevels:
@@ -149,28 +136,23 @@ def find_patterns(
     Patterns
         Without duplicates. A pattern that stands in several levels is kept for the brightest.
     """
-    stars, level_of = [], []
-    for level in range(len(levels.sizes))[first:last]:
-        near = levels.neighbors(level, neighbors)
-        chosen = np.array(list(combinations(range(1, near.shape[1]), k - 1)), dtype=np.intp)
-        if not chosen.size:
-            continue
-        own = np.repeat(near[:, :1], len(chosen), axis=0).reshape(len(near), len(chosen), 1)
-        found = np.concatenate((own, near[:, chosen]), axis=2).reshape(-1, k)
-        stars.append(found)
-        level_of.append(np.full(len(found), level))
-    if not stars:
-        return Patterns(np.empty((0, k), np.intp), np.empty((0, 2 * k - 4)), np.empty(0, np.intp))
-    all_stars = np.sort(np.concatenate(stars), axis=1)
-    all_levels = np.concatenate(level_of)
-    key = all_stars[:, 0]
-    for column in all_stars.T[1:]:
-        key = key * (len(levels.xy) + 1) + column
-    _, index = np.unique(key, return_index=True)
-    index.sort()
-    ordered, codes, size = pattern_codes(levels.xy, all_stars[index])
-    good = size > 0
-    return Patterns(ordered[good], codes[good], all_levels[index][good])
+    numbers = range(len(levels.sizes))[first:last]
+    nearest = [levels.neighbors(level, neighbors) for level in numbers]
+    lengths = [len(part) for part in nearest]
+    near = np.full((sum(lengths), neighbors + 1), -1, dtype=np.int64)
+    room = end = 0
+    for part in nearest:
+        start, end = end, end + len(part)
+        near[start:end, : part.shape[1]] = part
+        room += len(part) * comb(part.shape[1] - 1, k - 1)
+    stars, row = np.empty((room, k), dtype=np.int64), np.empty(room, dtype=np.int64)
+    found = _compiled.form_patterns(near, len(levels.xy), stars, row)
+    ordered, codes, size = pattern_codes(levels.xy, stars[:found])
+    level = np.repeat(numbers, lengths)[row[:found]]
+    if not size.all():  # two stars on one spot
+        good = size > 0
+        ordered, codes, level = ordered[good], codes[good], level[good]
+    return Patterns(ordered, codes, level)
 
 
 class PatternIndex:

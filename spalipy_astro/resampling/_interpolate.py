@@ -29,6 +29,7 @@ __all__ = ["averaging_steps", "interpolate", "interpolate_flags"]
 FloatArray = NDArray[np.floating[Any]]
 
 _BLOCK = 1 << 22  # source pixels in memory at once, for each thread
+_MOST = 1 << 30  # pixels of a plane that compiled code reads where they are
 _LOOSE = 8  # a window of more times the pixels of its tile is found again, from their positions
 _SAME_SCALE = 1.1  # output pixels up to this many source pixels in size need no averaging
 _LINE = 64  # bytes of the cache at once
@@ -78,6 +79,16 @@ def interpolate(
         worker.footprint.reshape(full) if footprint else None,
         None if planes.spread is None else worker.spread.reshape(full),
     )
+
+
+def _in_place(planes: Planes) -> NDArray[Any] | None:
+    """Return the pixels, (planes, ny * nx), if compiled code can read them without a copy."""
+    data = planes.data
+    if planes.mask is not None or planes.spread is not None or not isinstance(data, np.ndarray):
+        return None
+    size = data.shape[-2] * data.shape[-1]
+    plain = data.flags.c_contiguous and data.flags.aligned and data.dtype == planes.dtype
+    return data.reshape(-1, size) if plain and size < _MOST else None
 
 
 @lru_cache(maxsize=16)
@@ -150,6 +161,7 @@ class _Interpolator:
         single = single and self.spread.dtype == planes.dtype == np.float32
         self._variance_type = np.float32 if single else np.float64
         self._unit = variance_unit(planes) if single else 1.0
+        self._in_place = _in_place(planes)
 
     def __call__(self, tile: Tile) -> None:
         frame = self._planes.frame
@@ -174,9 +186,7 @@ class _Interpolator:
     ) -> None:
         """Interpolate some of the planes, or average what is interpolated at finer steps."""
         options = self._options
-        block, variances = self._load(self._indices[some], window)
-        corner = window.x0, window.y0, window.shape[1]
-        source = block, variances, corner, self._planes.frame
+        source = self._source(some, window)
         kernel = _tables(options.method, self._planes.dtype)
         least, fill = float(options.min_weight), float(options.fill_value)
         rule = options.conserve_flux, least, fill, self._planes.kind
@@ -213,6 +223,16 @@ class _Interpolator:
         self.footprint[tile.slices] = 0
         self.spread[tile.slices] = 0 if self._planes.kind == "ivar" else np.nan
 
+    def _source(self, some: slice, window: Window) -> tuple[Any, ...]:
+        """Return argument ``source`` of `_compiled.interpolate_tile`, for some of the planes."""
+        planes = self._planes
+        if self._in_place is not None and window.within(planes.corner, planes.data.shape):
+            none = np.empty((0, 0))
+            corner = *planes.corner, planes.data.shape[-1]
+            return self._in_place[some], (none, none, 1.0), corner, planes.frame
+        block, variances = self._load(self._indices[some], window)
+        return block, variances, (window.x0, window.y0, window.shape[1]), planes.frame
+
     def _load(
         self, indices: list[tuple[int, ...]], window: Window
     ) -> tuple[NDArray[Any], tuple[FloatArray, FloatArray, float]]:
@@ -242,7 +262,9 @@ class _Interpolator:
         """Read the variance of a window; whether some are infinite, as the type is too small."""
         planes = self._planes
         inner, outer = window.cut(planes.corner, planes.data.shape)
-        variance = np.zeros((len(indices), *window.shape), dtype)
+        variance = np.empty((len(indices), *window.shape), dtype)
+        if variance[0][outer].shape != window.shape:
+            variance[...] = 0
         for k, index in enumerate(indices):
             variance[k][outer] = planes.spread[index][inner]
         variance = variance.reshape(pixels.shape)

@@ -28,6 +28,7 @@ from spalipy_astro._checks import (
     is_finite_pair,
     number,
     with_colors_last,
+    with_mask_apart,
     with_planes_first,
 )
 from spalipy_astro._choices import METHODS
@@ -137,7 +138,8 @@ def resample(
     Returns
     -------
     CCDData, NDData, MaskedArray, Quantity or ndarray
-        Of the type of ``data``, but arrays that come with ``uncertainty`` give NDData. The
+        Of the type of ``data``, but arrays that come with ``uncertainty``, and those of
+        `astropy.utils.masked`, give NDData. The
         pixels are of the type of the source if that is a floating-point type (of native byte
         order), else float32 if that is exact, or float64. Uncertainties keep their
         class; bad pixels are masked, have ``fill_value`` and an uncertainty of NaN (an inverse
@@ -194,6 +196,7 @@ def resample(
     drops = drops_of(
         method, pixfrac=pixfrac, kernel=kernel, weights=weights, return_weights=return_weights
     )
+    data = with_mask_apart(data)
     fill_value = _in_unit_of(data, fill_value)
     offset = in_pixels("offset", offset)
     min_weight = number("min_weight", min_weight, "above 0 and at most 1")

@@ -174,6 +174,11 @@ class Window(NamedTuple):
             max(self.y1, other.y1),
         )
 
+    def within(self, corner: tuple[int, int], shape: tuple[int, ...]) -> bool:
+        """Whether an array that begins at ``corner`` has all pixels of the window."""
+        (x0, y0), (ny, nx) = corner, shape[-2:]
+        return self.x0 >= x0 and self.x1 <= x0 + nx and self.y0 >= y0 and self.y1 <= y0 + ny
+
     def cut(
         self, corner: tuple[int, int], shape: tuple[int, ...]
     ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -39,10 +39,13 @@ def frame(
     sources = [(*place, flux * clouds) for place, flux in zip(field, FLUX, strict=True)]
     if comet is not None:
         sources.append((*comet, 60000.0))
+    reach = int(8 * sigma * stretch) + 1  # beyond which a star has no light
     for x0, y0, flux in sources:
-        u, v = x - x0 - dx, y - y0 - dy
+        column, row = (max(int(at) - reach, 0) for at in (x0 + dx, y0 + dy))
+        near = np.s_[row : row + 2 * reach + 2, column : column + 2 * reach + 2]
+        u, v = x[near] - x0 - dx, y[near] - y0 - dy
         rr = ((c * u + s * v) / stretch) ** 2 + (c * v - s * u) ** 2
-        image += flux / (2 * np.pi * sigma**2 * stretch) * np.exp(-rr / (2 * sigma**2))
+        image[near] += flux / (2 * np.pi * sigma**2 * stretch) * np.exp(-rr / (2 * sigma**2))
     return CCDData(image.astype("f4"), unit="adu")
 
 
@@ -89,7 +92,7 @@ def test_a_frame_of_another_sky_has_a_quality(template):
     assert np.isfinite(table["fwhm"][0])
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)])
+@pytest.mark.parametrize("order", [(1, 3, 0, 2), (2, 3, 0, 1)])
 @pytest.mark.parametrize(
     "kinds",
     [

@@ -225,14 +225,13 @@ def test_options_without_effect_come_last(capsys):
     assert text.index("--sub-tile") > text.index("options of spalipy without effect")
 
 
-@pytest.mark.parametrize("options", [[], ["-q"], ["--json"]])
-def test_warnings_of_worker_processes_are_lines_like_others(folder, options):
+@pytest.mark.parametrize("options", [["--workers", "2"], ["-q"], ["--json"]])
+def test_warnings_of_worker_processes_are_lines_like_others(folder, capfd, options):
     with fits.open("raw/f0.fits", mode="update") as hdus:
         hdus[0].header["BUNIT"] = "furlongs"
-    command = ["raw/f0.fits", "raw/f1.fits", "out", "-tf", "template.fits", "--workers", "2"]
-    line = [sys.executable, "-c", RUN, *command, *options, "--log-file", "night.log"]
-    result = subprocess.run(line, capture_output=True, text=True, check=True)
-    lines = result.stderr.splitlines()
+    command = ["raw/f0.fits", "raw/f1.fits", "out", "-tf", "template.fits", *options]
+    assert align_fits([*command, "--log-file", "night.log"]) == 0
+    lines = capfd.readouterr().err.splitlines()
     if options == ["-q"]:
         assert lines == []
     else:

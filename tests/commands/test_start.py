@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def test_help_and_what_is_mistyped_import_next_to_nothing(tmp_path):
 
 UNNEEDED = (
     "gwcs matplotlib photutils reproject "
-    "scipy.fft scipy.ndimage scipy.optimize scipy.spatial scipy.special scipy.stats"
+    "scipy.fft scipy.linalg scipy.ndimage scipy.optimize scipy.spatial scipy.special scipy.stats"
 )
 
 
@@ -118,13 +119,24 @@ def test_a_plain_run_needs_no_gwcs(tmp_path, make_sky_pair):
         data = getattr(pair, name).data
         fits.PrimaryHDU(data, sky.to_header()).writeto(tmp_path / f"{name}.fits")
     code = (
-        "import sys; from spalipy_astro.commands import align_fits; status = align_fits(); "
-        "print(*sys.modules); sys.exit(status)"
+        "import sys, astropy.modeling, astropy.nddata, astropy.wcs; before = set(sys.modules); "
+        "from spalipy_astro.commands import align_fits; status = align_fits(); "
+        "import gc; assert gc.isenabled(); assert gc.get_freeze_count() > 100_000; "
+        "print(*set(sys.modules) - before); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, "source.fits", "out.fits", "-tf", "template.fits"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert fits.getheader(tmp_path / "out.fits")["CTYPE1"] == "RA---TAN"
     assert not set(UNNEEDED.split()) & set(done.stdout.split())
+
+
+def test_the_collector_of_another_program_is_left_alone(tmp_path, capsys):
+    (tmp_path / "bad.fits").touch()
+    frozen = gc.get_freeze_count()
+    assert main(["align-fits", f"{tmp_path}/bad.fits", f"{tmp_path}/out", "-tf", "bad"]) == 1
+    assert "bad" in capsys.readouterr().err
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
 
 
 @pytest.fixture

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units as u
 from astropy.io import fits
+from astropy.modeling.models import AffineTransformation2D
 from astropy.nddata import CCDData, NDData
 from astropy.table import Table
+from astropy.utils.masked import Masked
 from numpy.testing import assert_allclose, assert_array_equal
 
 from spalipy_astro import (
+    Alignment,
     GroupAlignment,
     align,
     align_group,
@@ -21,6 +25,7 @@ from spalipy_astro import (
 )
 from spalipy_astro.errors import FormatError, ImageError
 from spalipy_astro.io import open_image, open_mask
+from spalipy_astro.resampling import resample
 
 MIDDLE = np.array([[180.0, 140.0], [60.0, 200.0], [290.0, 80.0]])
 
@@ -267,3 +272,22 @@ def test_flags_of_groups(pair, tmp_path):
     group.write(tmp_path / "g.asdf")
     _, footprint = GroupAlignment.read(tmp_path / "g.asdf").coadd(images)
     assert footprint[250:270, 100:200].min() == 1
+
+
+@pytest.mark.parametrize("unit", [None, u.adu])
+def test_arrays_of_astropy_keep_their_mask(unit):
+    """To numpy they are arrays without one."""
+    values = np.arange(600.0).reshape(20, 30)
+    mask = values % 50 == 7
+    image = Masked(np.where(mask, 1e9, values) * (1 if unit is None else unit), mask=mask)
+    opened = open_image(image)
+    assert opened.unit == unit
+    assert_array_equal(opened.mask, mask)
+    still, shape = AffineTransformation2D(), image.shape
+    alignment = Alignment.from_transform(still, source_shape=shape, template_shape=shape)
+    moved = alignment.resample(image, method="nearest")
+    again = resample(image, still, method="nearest")
+    for aligned in (moved, again):
+        assert aligned.unit == unit
+        assert_array_equal(aligned.mask, mask)
+        assert np.nanmax(aligned.data) == 599

@@ -34,6 +34,10 @@ typedef struct {
     double values[PIECE], spreads[PIECE], shares[PIECE];
 } Piece;
 
+/* Doubles in a row of positions: whole lines of the cache, in which the first after the border begins one. */
+#define BEFORE 7
+#define ROW (BEFORE + MOST_COLUMNS + 7)
+
 /*
  * Positions of some columns, with a border of one, in three rows around one of the tile. Where they
  * come from a grid, they are made when they are needed, and are still in the cache.
@@ -42,13 +46,13 @@ typedef struct {
     const double *x[3], *y[3];
     ptrdiff_t first; /* column of the tile */
     Strip strip;
-    double memory[3][2][MOST_COLUMNS];
+    LINE_ALIGNED double memory[3][2][ROW];
 } Rows;
 
 static void make_row(const Tile *tile, Rows *rows, ptrdiff_t row)
 {
-    double (*to)[MOST_COLUMNS] = rows->memory[row % 3];
-    strip_row(&rows->strip, tile->row + row, to[0], to[1]);
+    double (*to)[ROW] = rows->memory[row % 3];
+    strip_row(&rows->strip, tile->row + row, to[0] + BEFORE, to[1] + BEFORE);
 }
 
 /* Begin with some columns of a tile. */
@@ -69,8 +73,8 @@ static void next_rows(const Tile *tile, Rows *rows, ptrdiff_t row)
         make_row(tile, rows, row + 2);
     for (int k = 0; k < 3; k++) {
         const ptrdiff_t at = (row + k) * (tile->columns + 2) + rows->first;
-        rows->x[k] = tile->grid == NULL ? tile->x + at : rows->memory[(row + k) % 3][0];
-        rows->y[k] = tile->grid == NULL ? tile->y + at : rows->memory[(row + k) % 3][1];
+        rows->x[k] = tile->grid == NULL ? tile->x + at : rows->memory[(row + k) % 3][0] + BEFORE;
+        rows->y[k] = tile->grid == NULL ? tile->y + at : rows->memory[(row + k) % 3][1] + BEFORE;
     }
 }
 
@@ -190,14 +194,6 @@ INLINE int measure(
         undefined |= area != area;
     }
     return !undefined;
-}
-
-INLINE int all_finite(const double *RESTRICT values, ptrdiff_t number)
-{
-    int64_t any = 0;
-    for (ptrdiff_t j = 0; j < number; j++)
-        any |= !finite(values[j]);
-    return !any;
 }
 
 /* Set the shares, and the values off the frame. */
@@ -365,22 +361,23 @@ INLINE void sum_variances(
             tile, piece, tile->wide + plane * tile->size, &squares->wide, lanes, piece->spreads);
         return;
     }
+    float *sums = squares->single.sums;
     sum_piece_float(
-        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, piece->spreads);
+        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, sums);
+    widen_float(sums, piece->number, piece->spreads);
     if (tile->wide == NULL)
         return;
     for (ptrdiff_t j = 0; j < piece->number; j++) {
         if (finite(piece->spreads[j]))
             continue;
-        double wide_x[WIDEST], wide_y[WIDEST], sums[WIDEST];
+        double wide_x[WIDEST], wide_y[WIDEST];
         for (int l = 0; l < lanes; l++) {
             wide_x[l] = squares->single.x[j * lanes + l];
             wide_y[l] = squares->single.y[j * lanes + l];
         }
-        sum_lanes_double(
-            tile->wide + plane * tile->size + piece->start[j], tile->width, lanes, wide_x, wide_y,
-            sums);
-        piece->spreads[j] = add_up_double(sums, lanes);
+        piece->spreads[j] = sum_one_double(
+            tile->wide + plane * tile->size + piece->start[j], tile->width, lanes, wide_x,
+            wide_y);
     }
 }
 

@@ -82,7 +82,7 @@ INLINE void NAME(store)(
 
 /* The same where all weight is on good pixels. */
 INLINE void NAME(store_good)(
-    const Tile *tile, ptrdiff_t plane, Piece *piece, REAL *RESTRICT out)
+    const Tile *tile, ptrdiff_t plane, Piece *piece, const REAL *RESTRICT sums, REAL *RESTRICT out)
 {
     const ptrdiff_t n = piece->number, first = tile->column + piece->first;
     const ptrdiff_t at
@@ -90,7 +90,7 @@ INLINE void NAME(store_good)(
     const double *RESTRICT factor = piece->factor;
     REAL *RESTRICT line = out + at;
     for (ptrdiff_t j = 0; j < n; j++) {
-        const double value = piece->values[j] * factor[j];
+        const double value = sums[j] * factor[j];
         line[j] = (REAL)value;
     }
     if (has_spread(tile)) {
@@ -124,16 +124,16 @@ INLINE void NAME(repair)(
         const double good = NAME(good_kernel)(
             first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
             tile->frame_width, tile->frame_height, &piece->shares[j]);
-        REAL clean[WIDEST * WIDEST], sums[WIDEST];
+        REAL clean[WIDEST * WIDEST];
         for (int row = 0; row < taps; row++) {
             const REAL *RESTRICT line = first + row * tile->width;
             /* the spare lanes, too, whose weights are zero: they must be finite */
             for (int l = 0; l < lanes; l++)
                 clean[row * lanes + l] = line[l] - line[l] == 0 ? line[l] : 0;
         }
-        NAME(sum_lanes)(
-            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes, sums);
-        piece->values[j] = NAME(add_up)(sums, lanes) / good;
+        const REAL sum = NAME(sum_one)(
+            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes);
+        piece->values[j] = sum / good;
         if (has_variance(tile))
             piece->spreads[j] /= good * good;
     }
@@ -144,14 +144,15 @@ INLINE void NAME(interpolate_piece)(
     const Tile *tile, Piece *piece, const REAL *pixels, ptrdiff_t plane, NAME(Weights) *weights,
     Squares *squares, const double *table64, int defined, REAL *out, int taps, int lanes)
 {
-    NAME(sum_piece)(tile, piece, pixels, weights, lanes, piece->values);
+    NAME(sum_piece)(tile, piece, pixels, weights, lanes, weights->sums);
     if (has_variance(tile))
         sum_variances(tile, piece, plane, squares, lanes);
-    const int good = piece->all_inside & all_finite(piece->values, piece->number);
+    const int good = piece->all_inside & NAME(all_finite)(weights->sums, piece->number);
     if (good & defined & (tile->least <= 1)) {
-        NAME(store_good)(tile, plane, piece, out);
+        NAME(store_good)(tile, plane, piece, weights->sums, out);
         return;
     }
+    NAME(widen)(weights->sums, piece->number, piece->values);
     set_shares(piece);
     if (!good)
         NAME(repair)(tile, piece, pixels, table64, weights, taps, lanes);

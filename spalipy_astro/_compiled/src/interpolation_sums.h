@@ -1,10 +1,10 @@
 /* Sums under a kernel of pixels of a type REAL, under names NAME(...); included once for each. */
 
-/* The weights of some pixels, a vector for each: rows for x and y; and sums before they are added. */
+/* The weights of some pixels, a vector for each: rows for x and y; and the sums. */
 typedef struct {
     REAL x[PIECE * WIDEST], y[PIECE * WIDEST];
     REAL phase_x[PIECE], phase_y[PIECE];
-    REAL lanes[PIECE * WIDEST];
+    REAL sums[PIECE];
 } NAME(Weights);
 
 /* Weights of one axis: those of a row of the table, and as much of their change as the phase says. */
@@ -47,87 +47,98 @@ INLINE void NAME(find_all_weights)(
     }
 }
 
-/* Sum of weight x pixel of one pixel, in lanes that are still to be added up. */
-INLINE void NAME(sum_lanes)(
-    const REAL *RESTRICT pixels, ptrdiff_t stride, int lanes, const REAL *RESTRICT weights_x,
-    const REAL *RESTRICT weights_y, REAL *RESTRICT out)
+/* Sum of weight x pixel of one pixel, in lanes that are still to be added up: eight of them. */
+INLINE NAME(eight) NAME(sum_eight)(
+    const REAL *RESTRICT pixels, ptrdiff_t stride, const REAL *RESTRICT weights_x,
+    const REAL *RESTRICT weights_y)
 {
-    if (lanes == 8) {
-        NAME(eight) total = NAME(eight_scale)(weights_y[0], NAME(eight_load)(pixels));
+    NAME(eight) total = NAME(eight_scale)(weights_y[0], NAME(eight_load)(pixels));
 #define ADD_ROW(ROW) \
     total = NAME(eight_add)( \
         total, NAME(eight_scale)(weights_y[ROW], NAME(eight_load)(pixels + ROW * stride)));
-        ADD_ROW(1)
-        ADD_ROW(2)
-        ADD_ROW(3)
-        ADD_ROW(4)
-        ADD_ROW(5)
+    ADD_ROW(1)
+    ADD_ROW(2)
+    ADD_ROW(3)
+    ADD_ROW(4)
+    ADD_ROW(5)
 #undef ADD_ROW
-        NAME(eight_store)(out, NAME(eight_multiply)(total, NAME(eight_load)(weights_x)));
-    } else if (lanes == 4) {
-        NAME(four) total = NAME(four_scale)(weights_y[0], NAME(four_load)(pixels));
+    return NAME(eight_multiply)(total, NAME(eight_load)(weights_x));
+}
+
+/* The same of four, to which eight are folded: half to half. */
+INLINE NAME(four) NAME(sum_four)(
+    const REAL *RESTRICT pixels, ptrdiff_t stride, int lanes, const REAL *RESTRICT weights_x,
+    const REAL *RESTRICT weights_y)
+{
+    if (lanes == 8) {
+        const NAME(eight) sums = NAME(sum_eight)(pixels, stride, weights_x, weights_y);
+        NAME(four) half[2];
+        memcpy(half, &sums, sizeof(half));
+        return NAME(four_add)(half[0], half[1]);
+    }
+    NAME(four) total = NAME(four_scale)(weights_y[0], NAME(four_load)(pixels));
 #define ADD_ROW(ROW) \
     total = NAME(four_add)( \
         total, NAME(four_scale)(weights_y[ROW], NAME(four_load)(pixels + ROW * stride)));
-        ADD_ROW(1)
-        ADD_ROW(2)
-        ADD_ROW(3)
+    ADD_ROW(1)
+    ADD_ROW(2)
+    ADD_ROW(3)
 #undef ADD_ROW
-        NAME(four_store)(out, NAME(four_multiply)(total, NAME(four_load)(weights_x)));
-    } else if (lanes == 2) {
-        const REAL *RESTRICT next = pixels + stride;
-        out[0] = (weights_y[0] * pixels[0] + weights_y[1] * next[0]) * weights_x[0];
-        out[1] = (weights_y[0] * pixels[1] + weights_y[1] * next[1]) * weights_x[1];
-    } else {
-        out[0] = pixels[0];
-    }
+    return NAME(four_multiply)(total, NAME(four_load)(weights_x));
 }
 
-/* Add up the lanes, half to half. */
-INLINE REAL NAME(add_up)(const REAL *RESTRICT sums, int lanes)
+/* Sum of weight x pixel of one pixel. */
+INLINE REAL NAME(sum_one)(
+    const REAL *RESTRICT pixels, ptrdiff_t stride, int lanes, const REAL *RESTRICT weights_x,
+    const REAL *RESTRICT weights_y)
 {
-    if (lanes == 8)
-        return ((sums[0] + sums[4]) + (sums[2] + sums[6]))
-            + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-    if (lanes == 4)
+    if (lanes >= 4) {
+        REAL sums[4];
+        NAME(four_store)(sums, NAME(sum_four)(pixels, stride, lanes, weights_x, weights_y));
         return (sums[0] + sums[2]) + (sums[1] + sums[3]);
-    if (lanes == 2)
-        return sums[0] + sums[1];
-    return sums[0];
-}
-
-/* The first step of that, for four lanes or more: what is left is a vector. */
-INLINE NAME(four) NAME(fold)(const REAL *sums, int lanes)
-{
-    const NAME(four) low = NAME(four_load)(sums);
-    return lanes == 8 ? NAME(four_add)(low, NAME(four_load)(sums + 4)) : low;
+    }
+    if (lanes == 1)
+        return pixels[0];
+    const REAL *RESTRICT next = pixels + stride;
+    return (weights_y[0] * pixels[0] + weights_y[1] * next[0]) * weights_x[0]
+        + (weights_y[0] * pixels[1] + weights_y[1] * next[1]) * weights_x[1];
 }
 
 /* Plain sums of some pixels. */
 INLINE void NAME(sum_piece)(
-    const Tile *tile, const Piece *piece, const REAL *RESTRICT pixels, NAME(Weights) *weights,
-    int lanes, double *RESTRICT out)
+    const Tile *tile, const Piece *piece, const REAL *RESTRICT pixels,
+    const NAME(Weights) *weights, int lanes, REAL *RESTRICT out)
 {
-    for (ptrdiff_t j = 0; j < piece->number; j++)
-        NAME(sum_lanes)(
-            pixels + piece->start[j], tile->width, lanes, weights->x + j * lanes,
-            weights->y + j * lanes, weights->lanes + j * lanes);
-    const REAL *RESTRICT sums = weights->lanes;
+    const ptrdiff_t stride = tile->width;
     ptrdiff_t j = 0;
     if (lanes >= 4)
         for (; j + 4 <= piece->number; j += 4) {
-            REAL four[4];
-            NAME(four_store)(
-                four,
-                NAME(four_sums)(
-                    NAME(fold)(sums + j * lanes, lanes), NAME(fold)(sums + (j + 1) * lanes, lanes),
-                    NAME(fold)(sums + (j + 2) * lanes, lanes),
-                    NAME(fold)(sums + (j + 3) * lanes, lanes)));
-            for (int k = 0; k < 4; k++)
-                out[j + k] = four[k];
+#define ONE(K) \
+    NAME(sum_four)( \
+        pixels + piece->start[j + K], stride, lanes, weights->x + (j + K) * lanes, \
+        weights->y + (j + K) * lanes)
+            NAME(four_store)(out + j, NAME(four_sums)(ONE(0), ONE(1), ONE(2), ONE(3)));
+#undef ONE
         }
     for (; j < piece->number; j++)
-        out[j] = NAME(add_up)(sums + j * lanes, lanes);
+        out[j] = NAME(sum_one)(
+            pixels + piece->start[j], stride, lanes, weights->x + j * lanes,
+            weights->y + j * lanes);
+}
+
+/* Whether all numbers are finite. */
+INLINE int NAME(all_finite)(const REAL *RESTRICT values, ptrdiff_t number)
+{
+    INTEGER any = 0;
+    for (ptrdiff_t j = 0; j < number; j++)
+        any |= !(values[j] - values[j] == 0);
+    return !any;
+}
+
+INLINE void NAME(widen)(const REAL *RESTRICT from, ptrdiff_t number, double *RESTRICT to)
+{
+    for (ptrdiff_t j = 0; j < number; j++)
+        to[j] = from[j];
 }
 
 /* Square weights, for variances. */

@@ -43,4 +43,17 @@ void count_on_lines(
     const double *x, const double *y, ptrdiff_t n, double width, double shortest,
     int64_t *counts);
 
+ptrdiff_t form_patterns(
+    const int64_t *near, ptrdiff_t rows, ptrdiff_t wide, int64_t n, ptrdiff_t k, ptrdiff_t room,
+    int64_t *stars, int64_t *row);
+
+int encode_patterns(
+    const double *xy, ptrdiff_t n, int64_t *stars, ptrdiff_t number, ptrdiff_t k, double *codes,
+    double *size);
+
+int fit_similarities(
+    const double *source, ptrdiff_t n_source, const double *template, ptrdiff_t n_template,
+    const int64_t *p, const int64_t *q, const uint8_t *flip, ptrdiff_t number, ptrdiff_t k,
+    double *a, double *b, double *rms);
+
 #endif

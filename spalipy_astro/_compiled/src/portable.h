@@ -21,6 +21,15 @@
 #define RESTRICT restrict
 #endif
 
+/* Begins a line of the cache. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define LINE_ALIGNED __declspec(align(64))
+#elif defined(__GNUC__)
+#define LINE_ALIGNED __attribute__((aligned(64)))
+#else
+#define LINE_ALIGNED
+#endif
+
 /*
  * Compiles a function twice, once for processors with AVX2; which one runs is found when the module
  * is loaded. Both give the same bits, as nothing is contracted and no sum reordered. It takes

@@ -209,6 +209,46 @@ INLINE void sum_changes(
     }
 }
 
+/* Copy a matrix, the lower triangle of `size` rows, and its right-hand side to padded rows. */
+INLINE void load(
+    const double *RESTRICT matrix, ptrdiff_t stride, const double *RESTRICT right, ptrdiff_t size,
+    ptrdiff_t padded, double *RESTRICT lower)
+{
+    double *half = lower + padded * padded;
+    for (ptrdiff_t i = 0; i < size; i++) {
+        memcpy(lower + i * padded, matrix + i * stride, (size_t)(i + 1) * sizeof(double));
+        half[i] = right[2 * i];
+        half[padded + i] = right[2 * i + 1];
+    }
+    for (ptrdiff_t i = size; i < padded; i++)
+        lower[i * padded + i] = 1;
+}
+
+CLONES
+int invert_factor(
+    const double *matrix, const double *right, ptrdiff_t size, double *half, double *upper)
+{
+    const ptrdiff_t padded = (size + SIDE - 1) / SIDE * SIDE, plane = padded * padded;
+    if (size < 1)
+        return DONE;
+    double *lower = calloc((size_t)(2 * plane + (SIDE + 1) * padded), sizeof(double));
+    if (!lower)
+        return NO_MEMORY;
+    double *solved = lower + plane, *inverse = solved + SIDE * padded, *wide = inverse + padded;
+    load(matrix, size, right, size, padded, lower);
+    const int status = factor(lower, padded, inverse);
+    if (status == DONE) {
+        invert(lower, padded, inverse, size, wide);
+        for (int column = 0; column < 2; column++)
+            memcpy(half + column * size, solved + column * padded, (size_t)size * sizeof(double));
+        for (ptrdiff_t i = 0; i < size; i++)
+            memcpy(
+                upper + i * size + i, wide + i * padded + i, (size_t)(size - i) * sizeof(double));
+    }
+    free(lower);
+    return status;
+}
+
 CLONES
 int penalized_figures(
     const Equations *equations, double low, double high, int derivatives, double *figures)
@@ -225,13 +265,10 @@ int penalized_figures(
         return NO_MEMORY;
     double *half = lower + plane, *inverse = half + SIDE * padded, *roughness = inverse + padded;
     double *plain = roughness + padded, *rough = plain + padded, *upper = rough + padded;
+    load(equations->matrix, all, equations->right, size, padded, lower);
     for (ptrdiff_t i = 0; i < size; i++) {
         const double penalty = low + high * equations->roughness[i], share = low / penalty;
-        memcpy(
-            lower + i * padded, equations->matrix + i * all, (size_t)(i + 1) * sizeof(double));
         lower[i * padded + i] += penalty;
-        half[i] = equations->right[2 * i];
-        half[padded + i] = equations->right[2 * i + 1];
         roughness[i] = equations->roughness[i];
         figures[LOG_DET] -= log(penalty);
         if (derivatives) {
@@ -239,8 +276,6 @@ int penalized_figures(
             figures[SHARE_SQUARE] += share * share;
         }
     }
-    for (ptrdiff_t i = size; i < padded; i++)
-        lower[i * padded + i] = 1;
     const int status = factor(lower, padded, inverse);
     if (status == DONE) {
         for (ptrdiff_t i = 0; i < size; i++)

@@ -1,4 +1,4 @@
-/* The restricted likelihood of a penalized fit, and how it changes with the penalties. */
+/* Penalized fits: their solution, and how likely penalties are. */
 
 #ifndef SPALIPY_ASTRO_SMOOTHING_H
 #define SPALIPY_ASTRO_SMOOTHING_H
@@ -42,6 +42,14 @@ typedef struct {
  */
 int penalized_figures(
     const Equations *equations, double low, double high, int derivatives, double *figures);
+
+/*
+ * With L the Cholesky factor of a matrix (size, size), of which the lower triangle is read, and a
+ * right-hand side (size, 2): `half` (2, size) becomes that of L half' = right, and `upper` (size,
+ * size), which must be zero, the transposed inverse of L. SINGULAR where there is no such factor.
+ */
+int invert_factor(
+    const double *matrix, const double *right, ptrdiff_t size, double *half, double *upper);
 
 enum { SINGULAR = -1 };
 
