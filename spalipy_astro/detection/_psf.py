@@ -111,7 +111,8 @@ class Profile(NamedTuple):
 
         The table ends at ``reach`` times the FWHM.
         """
-        return _make_table(self, reach)
+        tables, step = _make_tables(self.fwhm, (self.inverse_beta,), reach)
+        return tables[0], step
 
     def light_beyond(self, radius: float) -> float:
         """Return the share of the light that lies outside an elliptical radius, px."""
@@ -120,40 +121,57 @@ class Profile(NamedTuple):
 
     def _scale(self) -> tuple[float, float]:
         """Moffat's inverse exponent and squared scale."""
-        ib = max(self.inverse_beta, 1e-4)
-        return ib, (self.fwhm / 2) ** 2 / math.expm1(ib * math.log(2))
+        return _scale_of(self.fwhm, self.inverse_beta)
 
     def _intensity(self, rr: NDArray) -> NDArray:
         """Surface brightness at a squared radius."""
-        ib, alpha2 = self._scale()
-        light = rr / alpha2
-        np.log1p(light, out=light)
-        light *= -1 / ib
-        np.exp(light, out=light)
-        light *= (1 / ib - 1) / (np.pi * alpha2)
-        return light
+        return _moffat(rr, *self._scale())
 
     def _far(self, rr: NDArray) -> NDArray:
-        """Mean over a pixel where the profile is smooth: a 24th of the Laplacian more."""
-        ib, alpha2 = self._scale()
-        fall = 1 / (ib * (alpha2 + rr))
-        return self._intensity(rr) * (1 + fall * (rr * fall * (1 + ib) - 1) / 6)
+        """Mean over a pixel where the profile is smooth."""
+        return _smooth_moffat(rr, *self._scale())
+
+
+def _scale_of(fwhm: float, inverse_beta: float) -> tuple[float, float]:
+    """Moffat's inverse exponent and squared scale."""
+    ib = max(inverse_beta, 1e-4)
+    return ib, (fwhm / 2) ** 2 / math.expm1(ib * math.log(2))
+
+
+def _moffat(rr: NDArray, ib: float | NDArray, alpha2: float | NDArray) -> NDArray:
+    """Surface brightness at a squared radius, of several profiles at once."""
+    light = rr / alpha2
+    np.log1p(light, out=light)
+    light *= -1 / ib
+    np.exp(light, out=light)
+    light *= (1 / ib - 1) / (np.pi * alpha2)
+    return light
+
+
+def _smooth_moffat(rr: NDArray, ib: float | NDArray, alpha2: float | NDArray) -> NDArray:
+    """Mean over a pixel where the profile is smooth: a 24th of the Laplacian more."""
+    fall = 1 / (ib * (alpha2 + rr))
+    return _moffat(rr, ib, alpha2) * (1 + fall * (rr * fall * (1 + ib) - 1) / 6)
 
 
 @lru_cache(maxsize=8)
-def _make_table(profile: Profile, reach: float) -> tuple[NDArray[np.float64], float]:
-    """Make the table of a profile; the last few are kept."""
-    rr, weights, far, near, step = _places(profile.fwhm, reach)
-    values = weights @ profile._intensity(rr)
-    first, values = values[:_FIRST], values[_FIRST:]
-    middle = _refined(values, _STRIDE)[: near - _FIRST]
-    parts = first, middle, _refined(profile._far(far), _FAR_STRIDE)[near % _FAR_STRIDE :]
-    return np.concatenate(parts)[: _entries(reach)], step
+def _make_tables(
+    fwhm: float, inverse_betas: tuple[float, ...], reach: float
+) -> tuple[NDArray[np.float64], float]:
+    """Make the tables of profiles of one width, one a row; the last few are kept."""
+    rr, weights, far, near, step = _places(fwhm, reach)
+    ib, alpha2 = np.array([_scale_of(fwhm, one) for one in inverse_betas]).T[..., np.newaxis]
+    values = weights @ _moffat(rr, ib[..., np.newaxis], alpha2[..., np.newaxis])
+    middle = _refined(values[:, _FIRST:], _STRIDE)[:, : near - _FIRST]
+    outer = _refined(_smooth_moffat(far, ib, alpha2), _FAR_STRIDE)[:, near % _FAR_STRIDE :]
+    tables = np.concatenate((values[:, :_FIRST], middle, outer), axis=1)
+    return np.ascontiguousarray(tables[:, : _entries(reach)]), step
 
 
 def _refined(values: NDArray[np.float64], stride: int) -> NDArray[np.float64]:
-    """Return values so many times as close to each other, from the fourth of the given ones on."""
-    return (values[_windows(len(values))] @ _LAGRANGE[stride]).ravel()
+    """Return values so many times as close to each other, from the fourth of each row on."""
+    windows = values[:, _windows(values.shape[1])]
+    return (windows @ _LAGRANGE[stride]).reshape(len(values), -1)
 
 
 @lru_cache(maxsize=8)
@@ -237,14 +255,15 @@ def fit_profile(
     scatter = 0.0  # how large squared residuals in the cores are, in units of their variance
     for _ in range(iterations):
         profile = Profile(float(np.exp(shape[0])), float(shape[3]), (shape[1], shape[2]))
-        tipped = profile._replace(inverse_beta=profile.inverse_beta + _TIP)
-        table, step = profile.table(_REACH)
-        tables = table, tipped.table(_REACH)[0]
+        tipped = profile.inverse_beta, profile.inverse_beta + _TIP
+        tables, step = _make_tables(profile.fwhm, tipped, _REACH)
         # A pixel is outlying if it is among others: where the model is wrong for all stars, the
         # cores must not lose their influence, or the fit would shrink to the rest.
         for _ in range(1 if scatter else 2):
             numbers = step, _TIP, float(inverse_gain), _MODEL_ERROR, _OUTLYING * max(scatter, 1.0)
-            _compiled.psf_equations(*pixels, star, profile.matrix(), tables, numbers, h, g, misfit)
+            _compiled.psf_equations(
+                *pixels, star, profile.matrix(), tuple(tables), numbers, h, g, misfit
+            )
             scatter = median(misfit.take(core, axis=1)) / _CHI2_MEDIAN
         h_star = (
             h[:, :4, :4] + 1e-12 * eye * np.trace(h[:, :4, :4], axis1=1, axis2=2)[:, None, None]
