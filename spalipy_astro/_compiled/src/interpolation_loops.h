@@ -140,12 +140,23 @@ INLINE void NAME(repair)(
     }
 }
 
+/* Ask for pixels that some rows further on need: a plane may be read where it is, far from caches. */
+INLINE void NAME(prefetch)(const Tile *tile, const Piece *piece, const REAL *pixels, int taps)
+{
+    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t first = piece->start[0] + (taps + 3) * tile->width;
+    const ptrdiff_t end = first + piece->number + line;
+    for (ptrdiff_t at = first; at < end && at < tile->size; at += line)
+        PREFETCH(pixels + at);
+}
+
 /* Interpolate some pixels of one plane, of which the areas are defined or not. */
 INLINE void NAME(interpolate_piece)(
     const Tile *tile, Piece *piece, const REAL *pixels, ptrdiff_t plane, NAME(Weights) *weights,
     Squares *squares, const REAL *table, const double *table64, int defined, REAL *out, int taps,
     int lanes)
 {
+    NAME(prefetch)(tile, piece, pixels, taps);
     if (has_variance(tile)) {
         NAME(sum_piece)(tile, piece, pixels, weights, NULL, lanes, weights->sums);
         sum_variances(tile, piece, plane, squares, lanes);
