@@ -54,6 +54,7 @@ MODULES = {
         "flags_tile",
         "interpolate_part",
         "interpolate_tile",
+        "load_window",
         "source_extent",
         "spline_extent",
         "spline_tile",
@@ -411,6 +412,8 @@ def test_resampling(twins, field, method, dtype, scale):
     averaged = scale < 1 and method != "nearest"
     assert bool(twins["interpolate_part"]) != averaged
     assert bool(twins["spline_extent"]) != averaged
+    single = dtype == np.float32 and method != "nearest" and not averaged
+    assert bool(twins["load_window"]) == single
     assert bool(twins["interpolate_tile"]) == bool(twins["average_tile"]) == averaged
     assert bool(twins["spline_tile"]) == (method != "nearest")
 
@@ -637,17 +640,18 @@ class TestMatchingArguments:
             (1, np.full(9, 9), IndexError),
             (1, np.full(9, -1), IndexError),
             (1, np.zeros(8, np.int64), ValueError),
-            (2, np.array([0, 10]), IndexError),
+            (2, np.array([0, 4, 4, 10]), IndexError),
             (2, np.array([0, 5, 4, 9]), IndexError),
+            (2, np.array([1, 4, 4, 9]), IndexError),
             (2, np.array([0]), ValueError),
-            (5, 0.0, ValueError),
-            (6, 0, ValueError),
+            (4, 0.0, ValueError),
+            (5, (1, 0, 1), ValueError),
+            (5, (1, 1, 2), ValueError),
         ],
     )
     def test_cells(self, place, value, error):
         cells, *others = self.of_codes()
-        cells = (*cells[:6], 1)
-        cells = (*cells[:2], np.array([0, 9]), *cells[3:])
+        cells = (*cells[:2], np.array([0, 4, 4, 9]), *cells[3:5], (1, 1, 3))
         compiled("equal_codes")(cells, *others)
         cells = (*cells[:place], value, *cells[place + 1 :])
         with pytest.raises(error, match=r"cells"):
@@ -1124,6 +1128,37 @@ class TestArguments:
             assert np.flatnonzero(np.isfinite(pixels)).tolist() == accepted
             with pytest.raises(ValueError, match="kind must be std, var, ivar, got"):
                 compiled("accept_uncertainties")("rms", 1.0, pixels, values)
+
+    @pytest.mark.parametrize("kind", ["std", "var", "ivar"])
+    @pytest.mark.parametrize("masked", [False, True])
+    def test_windows(self, kind, masked):
+        """Within a plane, over its edges and beyond them; what is bad, masked or outside is NaN."""
+        rng = np.random.default_rng(3)
+        pixels, spreads = rng.normal(9, 1, (2, 30, 40)).astype(np.float32)
+        pixels[3, 5], pixels[20:22, 30:] = np.inf, np.nan
+        spreads[8, 8:11] = -1, np.nan, 0
+        mask = rng.random((30, 40) if masked else (0, 0)) < 0.1
+        for corner in [(4, 2), (-3, 12), (31, -4), (-5, -6), (25, 20), (-40, 3), (50, 3), (3, 50)]:
+            block, spread = np.full((2, 14, 21), 5, np.float32)
+            again = block.copy(), spread.copy()
+            arrays = kind, 4.0, pixels, mask, spreads, corner
+            beyond = compiled("load_window")(*arrays, block, spread)
+            assert beyond == in_numpy("load_window")(*arrays, *again)
+            np.testing.assert_array_equal((block, spread), again)
+            if corner == (-40, 3):
+                assert np.isnan(block).all()
+            if corner == (4, 2):
+                assert np.isnan(block[1, 1])
+                good = np.isfinite(block)
+                assert good.mean() == pytest.approx(0.89 if masked else 0.99, abs=0.03)
+                np.testing.assert_array_equal(block[good], pixels[2:16, 4:25][good])
+                assert (spread[~good] == 0).all()
+        with pytest.raises(ValueError, match="mask must have the shape"):
+            compiled("load_window")(*arrays[:3], np.ones((3, 40), bool), *arrays[4:], *again)
+        with pytest.raises(ValueError, match="spread must have the shape"):
+            compiled("load_window")(*arrays, block, spread[:3])
+        with pytest.raises(ValueError, match="corner must lie within"):
+            compiled("load_window")(*arrays[:5], (0, 1 << 40), block, spread)
 
     def test_single_uncertainties(self):
         """In a unit; infinite where float32 does not hold them."""

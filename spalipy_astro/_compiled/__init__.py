@@ -30,6 +30,7 @@ __all__ = [
     "invert_factor",
     "level_squares",
     "list_points",
+    "load_window",
     "mesh_row",
     "mesh_values",
     "nearest_points",
@@ -74,6 +75,7 @@ average_tile = choose("_resampling", "average_tile")
 flags_tile = choose("_resampling", "flags_tile")
 interpolate_part = choose("_resampling", "interpolate_part")
 interpolate_tile = choose("_resampling", "interpolate_tile")
+load_window = choose("_resampling", "load_window")
 source_extent = choose("_resampling", "source_extent")
 spline_extent = choose("_resampling", "spline_extent")
 spline_tile = choose("_resampling", "spline_tile")

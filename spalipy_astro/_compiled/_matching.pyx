@@ -9,8 +9,8 @@ cdef extern from "src/matching.h" nogil:
     const int MOST_SHARES
 
     ctypedef struct Cells:
-        Py_ssize_t size, axes, columns, rows
-        double left, low, side
+        Py_ssize_t size, axes, columns, rows, layers
+        double left, low, bottom, side
         const double *points
         const int64_t *numbers
         const int64_t *starts
@@ -53,20 +53,23 @@ cdef tuple BOOL = ("bool",)
 
 cdef int set_cells(Cells *cells, Arrays arrays, tuple given) except -1:
     """Enter points in cells."""
-    left, low, side, rows = given[3:]
+    (left, low, bottom), side, (columns, rows, layers) = given[3:]
     cdef Py_buffer *points = arrays.take(given[0], "cells[0]", DOUBLE, 2)
     cdef Py_buffer *numbers = arrays.take(given[1], "cells[1]", INTEGER, 1)
     cdef Py_buffer *starts = arrays.take(given[2], "cells[2]", INTEGER, 1)
     cells.size, cells.axes = points.shape[0], points.shape[1]
-    cells.left, cells.low, cells.side, cells.rows = left, low, side, rows
+    cells.left, cells.low, cells.bottom, cells.side = left, low, bottom, side
     if cells.axes < 2:
         raise ValueError(f"cells[0] must have two columns or more, got {cells.axes}")
     expect(numbers, "cells[1]", (cells.size,))
-    if cells.rows < 1 or starts.shape[0] < 2 or (starts.shape[0] - 1) % cells.rows:
-        raise ValueError(f"cells[2] must have columns * {rows} + 1 numbers, got {starts.shape[0]}")
+    if min(columns, rows, layers) < 1 or starts.shape[0] != columns * rows * layers + 1:
+        raise ValueError(
+            f"cells[2] must have {columns} * {rows} * {layers} + 1 numbers, got {starts.shape[0]}")
     if not 0 < cells.side < float("inf"):
-        raise ValueError(f"cells[5] must be a positive side, got {side}")
-    cells.columns = (starts.shape[0] - 1) // cells.rows
+        raise ValueError(f"cells[4] must be a positive side, got {side}")
+    if cells.axes == 2 and layers != 1:
+        raise ValueError(f"cells[5] must have one layer in a plane, got {layers}")
+    cells.columns, cells.rows, cells.layers = columns, rows, layers
     cells.points, cells.numbers = <const double *>points.buf, <const int64_t *>numbers.buf
     cells.starts = <const int64_t *>starts.buf
     cdef Py_ssize_t j

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 Array = NDArray[Any]
-Cells = tuple[Array, Array, Array, float, float, float, int]
+Cells = tuple[Array, Array, Array, tuple[float, ...], float, tuple[int, ...]]
 
 
 def equal_codes(
@@ -30,7 +30,7 @@ def equal_codes(
 
     Parameters
     ----------
-    cells : (points, numbers, starts, left, low, side, rows)
+    cells : (points, numbers, starts, corner, side, counts)
         The known codes, from `spalipy_astro.matching._cells.sort_into_cells`.
     codes : (Q, k) array
     radius : float
@@ -69,7 +69,7 @@ def witness_scores(
 
     Parameters
     ----------
-    cells : (points, numbers, starts, left, low, side, rows)
+    cells : (points, numbers, starts, corner, side, counts)
         The template's stars, from `spalipy_astro.matching._cells.sort_into_cells`.
     stars : (source, source_err, template_err, density)
         Positions of the source's stars, (N, 2), and their errors, (N,); errors of the template's

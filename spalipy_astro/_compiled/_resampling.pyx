@@ -61,7 +61,13 @@ cdef extern from "src/resampling.h" nogil:
     int average_tile_double(
         const Tile *, Kernel, const Average *, const double *, const double *, const double *,
         double *)
+    ctypedef struct Window:
+        Py_ssize_t left, top, width, height, plane_width, plane_height
+
     int accept_single(int, double, Py_ssize_t, float *, float *)
+    int load_single(
+        int, double, const Window *, const float *, const unsigned char *, const float *, float *,
+        float *)
     void accept_float(int, double, Py_ssize_t, float *, double *)
     void accept_double(int, double, Py_ssize_t, double *, double *)
     int grid_is_valid(const Grid *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t)
@@ -283,6 +289,38 @@ def accept_uncertainties(str kind, double unit, object block, object spread):
             accept_float(number, unit, size, <float *>pixels.buf, <double *>values.buf)
         else:
             accept_double(number, unit, size, <double *>pixels.buf, <double *>values.buf)
+    return beyond != 0
+
+
+def load_window(
+    str kind, double unit, object pixels, object mask, object spreads, tuple corner, object block,
+    object spread,
+):
+    """Copy a window with its variances out of a plane; see `spalipy_astro._compiled`."""
+    cdef Window window
+    cdef Arrays arrays = Arrays()
+    cdef tuple single = ("float32",)
+    cdef Py_buffer *plane = arrays.take(pixels, "pixels", single, 2)
+    cdef Py_buffer *flags = arrays.take(mask, "mask", ("bool",), 2)
+    cdef Py_buffer *errors = arrays.take(spreads, "spreads", single, 2)
+    cdef Py_buffer *values = arrays.take(block, "block", single, 2, writable=True)
+    cdef Py_buffer *variances = arrays.take(spread, "spread", single, 2, writable=True)
+    cdef const unsigned char *bad = NULL
+    if flags.shape[0]:
+        expect(flags, "mask", shape(plane))
+        bad = <const unsigned char *>flags.buf
+    expect(errors, "spreads", shape(plane))
+    expect(variances, "spread", shape(values))
+    window.left, window.top = corner
+    if not (abs(window.left) < LARGEST and abs(window.top) < LARGEST):
+        raise ValueError(f"corner must lie within {LARGEST} pixels, got {corner}")
+    window.height, window.width = values.shape[0], values.shape[1]
+    window.plane_height, window.plane_width = plane.shape[0], plane.shape[1]
+    cdef int number = kind_number(kind), beyond
+    with nogil:
+        beyond = load_single(
+            number, unit, &window, <const float *>plane.buf, bad, <const float *>errors.buf,
+            <float *>values.buf, <float *>variances.buf)
     return beyond != 0
 
 

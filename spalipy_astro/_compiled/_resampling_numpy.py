@@ -31,6 +31,7 @@ __all__ = [
     "flags_tile",
     "interpolate_part",
     "interpolate_tile",
+    "load_window",
     "source_extent",
     "spline_extent",
     "spline_tile",
@@ -332,6 +333,47 @@ def accept_uncertainties(kind: str, unit: float, block: Array, spread: Array) ->
         beyond = (variance != 0) & ~((variance >= _SINGLE[0]) & (variance <= _SINGLE[1]))
     spread[...] = np.where(beyond, np.inf, variance)
     return bool(beyond.any())
+
+
+def load_window(
+    kind: str,
+    unit: float,
+    pixels: Array,
+    mask: Array,
+    spreads: Array,
+    corner: tuple[int, int],
+    block: Array,
+    spread: Array,
+) -> bool:
+    """
+    Copy a window with its variances, as `accept_uncertainties` makes them, out of a plane.
+
+    Parameters
+    ----------
+    kind, unit
+        As for `accept_uncertainties`.
+    pixels, mask, spreads : (ny, nx) arrays
+        The plane, float32; True where it is bad, or an array without rows; uncertainties, float32.
+    corner : (x, y)
+        Place of the window's first pixel in the plane; the window may stick out of it.
+    block, spread : (h, w) float32 arrays
+        The window, NaN where a pixel is bad or beyond the plane, and its variances, there 0.
+
+    Returns
+    -------
+    bool
+        Whether some variances became infinite.
+    """
+    block[...], spread[...] = np.nan, 0
+    (x, y), (height, width) = corner, block.shape
+    rows, columns = slice(max(y, 0), max(y + height, 0)), slice(max(x, 0), max(x + width, 0))
+    below, beside = max(-y, 0), max(-x, 0)
+    some = pixels[rows, columns]
+    place = slice(below, below + some.shape[0]), slice(beside, beside + some.shape[1])
+    block[place], spread[place] = some, spreads[rows, columns]
+    if len(mask):
+        block[place][mask[rows, columns]] = np.nan
+    return accept_uncertainties(kind, unit, block, spread)
 
 
 def average_tile(

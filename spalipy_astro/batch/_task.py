@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +18,13 @@ from numpy.typing import NDArray
 from spalipy_astro import _geometry
 from spalipy_astro._blas import one_blas_thread
 from spalipy_astro._checks import check_pixels, mask_like
-from spalipy_astro._files import refuse_existing, whole_file
+from spalipy_astro._files import whole_file
 from spalipy_astro._workers import describe, heard, no_collection, reuse_arrays
 from spalipy_astro.alignment import Alignment, output_of, resampled
 from spalipy_astro.batch._figures import (
     FIGURES,
     cards_of,
     check_matched,
-    figures_from,
     figures_of,
     quality_of,
 )
@@ -38,22 +35,19 @@ from spalipy_astro.batch._identity import (
     lasting,
     state_of_source,
 )
-from spalipy_astro.batch._made import KEY, OWNER, header_of, is_remnant, notes_of
+from spalipy_astro.batch._made import KEY, OWNER, Made
 from spalipy_astro.batch._target import Target, on_target
 from spalipy_astro.catalogs import is_catalog
 from spalipy_astro.errors import AlignmentError, FormatError, ImageError
 from spalipy_astro.io import (
     Extension,
     as_header,
-    is_complete,
     open_mask,
     read_image,
     to_hdus,
     write_hdus,
 )
 from spalipy_astro.registration import StarFrame, find_alignment, prepare
-
-log = logging.getLogger(__name__)
 
 __all__ = [
     "DETECTION",
@@ -263,7 +257,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
     key = digest(identity_of_template(settings.template), lasting(settings.find), source.identity)
     if settings.target is not None:
         key = digest(key, settings.target.time, settings.target.xy, settings.target.reference)
-    made = _Made(
+    made = Made(
         task.aligned if settings.window is not None else None,
         task.asdf if settings.alignments else None,
         key,
@@ -273,13 +267,15 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
             settings.window,
             *identity_of_pixels(settings.pixels, settings.window),
         ),
+        settings.overwrite,
     )
-    if settings.reuse and (before := made.before(settings)) is not None:
+    wanted = settings.grid if settings.window is None else "template"
+    if settings.reuse and (before := made.before(wanted)) is not None:
         figures, union = before
         check_matched(figures, settings.min_matched)
         seconds = time.perf_counter() - start
         return Outcome(task.index, figures=figures, union=union, seconds=seconds, resumed=True)
-    remnants = made.refuse_foreign(settings)
+    remnants = made.refuse_foreign()
     alignment = task.alignment or (made.alignment() if settings.reuse else None)
     resumed = made.aligned is None and alignment is not None
     first = settings.window is None  # of two steps; between them a common grid is found
@@ -304,7 +300,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         alignment = alignment._noted(notes)
         check_matched(figures, settings.min_matched)
         if made.asdf is not None:
-            with made.by_others(made.has_alignment, made.asdf, settings):
+            with made.by_others(made.has_alignment, made.asdf):
                 # an alignment that is there, and was not taken, cannot be read
                 replaced = settings.reuse and made.has_alignment()
                 replaced = replaced or settings.overwrite or made.asdf in remnants
@@ -316,7 +312,7 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         hdus = _resampled(alignment, figures, source.image, settings, task.owner, made.key_of_image)
         replaced = settings.overwrite or made.aligned in remnants or made.has_image()
         with (
-            made.by_others(made.has_image, made.aligned, settings),
+            made.by_others(made.has_image, made.aligned),
             whole_file(made.aligned, overwrite=replaced) as part,
         ):
             write_hdus(hdus, part)
@@ -329,97 +325,6 @@ def align_frame(settings: Settings, task: Task) -> Outcome:
         seconds=time.perf_counter() - start,
         resumed=resumed,
     )
-
-
-@dataclass(frozen=True)
-class _Made:
-    """
-    The files of a source, and whether an earlier run, or one at the same time, has made them.
-
-    Attributes
-    ----------
-    aligned, asdf : Path or None
-        None where it is not asked for.
-    key, key_of_image : str
-        Short names for all that the alignment and the image are made from, noted in the files.
-    """
-
-    aligned: Path | None
-    asdf: Path | None
-    key: str
-    key_of_image: str
-
-    def has_image(self) -> bool:
-        """Whether there is the image, or a part of it."""
-        return self.aligned is not None and header_of(self.aligned).get(KEY) == self.key_of_image
-
-    def has_alignment(self) -> bool:
-        """Whether there is the alignment."""
-        return self.asdf is not None and notes_of(self.asdf)[1].get("batch") == self.key
-
-    def before(self, settings: Settings) -> tuple[dict[str, Any], Window | None] | None:
-        """Return the figures and the union of files that are all there; None if one is not."""
-        figures: dict[str, Any] = {}
-        notes: Mapping[str, Any] = {}
-        wanted = settings.grid if settings.window is None else "template"
-        if self.asdf is not None:
-            notes = notes_of(self.asdf)[1]
-            figures = dict(notes.get("figures", {}))
-            if notes.get("batch") != self.key or wanted == "intersection":
-                return None  # an intersection takes the outline, which is not noted
-            if wanted == "union" and "union" not in notes:
-                return None
-        if self.aligned is not None:
-            header = header_of(self.aligned)
-            if header.get(KEY) != self.key_of_image or not is_complete(self.aligned):
-                return None
-            figures = figures or figures_from(header)
-        # an image that was written before there were these cards is made again
-        if "n_matched" not in figures:
-            return None
-        union = notes.get("union") if wanted == "union" else None
-        return figures, None if union is None else (tuple(union[0]), tuple(union[1]))
-
-    def alignment(self) -> Alignment | None:
-        """Return the alignment that is there, if it is this one."""
-        if self.asdf is None or not self.has_alignment():
-            return None
-        try:
-            return Alignment.read(self.asdf)
-        except (AlignmentError, OSError):
-            return None
-
-    def refuse_foreign(self, settings: Settings) -> list[Path]:
-        """
-        Raise for files that were not made from the same inputs, or are no regular files.
-
-        What damage has left of files of the same making is returned: it is to be replaced.
-        """
-        remnants = []
-        for path, is_this, key in (
-            (self.aligned, self.has_image, self.key_of_image),
-            (self.asdf, self.has_alignment, self.key),
-        ):
-            if path is None or is_this():
-                continue
-            if not settings.overwrite and is_remnant(path, key):
-                log.warning("%s is damaged, and is made again", path)
-                remnants.append(path)
-            else:
-                _refuse_foreign(path, settings)
-        return remnants
-
-    @contextmanager
-    def by_others(
-        self, is_this: Callable[[], bool], path: Path, settings: Settings
-    ) -> Iterator[None]:
-        """Take a file that another run has written in the meantime, if it is the same."""
-        try:
-            yield
-        except FileExistsError:
-            if not is_this():
-                _refuse_foreign(path, settings)
-                raise
 
 
 def _write(alignment: Alignment, path: Path, *, overwrite: bool) -> None:
@@ -532,16 +437,6 @@ def _notes(
         name: FIGURES[name].kind(value) for name, value in figures.items() if np.isfinite(value)
     }
     return {name: note for name, note in notes.items() if note} | {"figures": known}
-
-
-def _refuse_foreign(path: Path, settings: Settings) -> None:
-    """Raise for a file that was not made from the same inputs, or is not a regular file."""
-    refuse_existing(path, overwrite=True)
-    if not settings.overwrite and os.path.lexists(path):
-        raise FileExistsError(
-            f"{path} exists, but was not made from the current source with this template and these "
-            "options; overwrite=True replaces it, another output folder keeps it"
-        )
 
 
 def _resampled(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import astropy.units as u
 import numpy as np
@@ -47,8 +46,7 @@ _WIDEST = 60.0  # deg from the middle of a tangential plane
 _LEAST_ERROR = 1e-3  # px: smaller ones say nothing about an image
 
 
-@dataclass(frozen=True)
-class SkyPlane:
+class SkyPlane(NamedTuple):
     """
     A catalog seen on a tangential plane.
 

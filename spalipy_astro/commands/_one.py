@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from astropy.nddata import CCDData
 
@@ -39,8 +39,7 @@ from spalipy_astro.registration import StarFrame, find_alignment, open_side, pre
 __all__ = ["align_one"]
 
 
-@dataclass(frozen=True)
-class _Aligned:
+class _Aligned(NamedTuple):
     """
     A source, or one extension of it, that has been aligned.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spalipy_astro.detection._background import Background, estimate_background
+from spalipy_astro.detection._medians import median
 from spalipy_astro.detection._pixels import PixelSource, find_saturation, keep_saturated
 
 __all__ = ["without_steps"]
@@ -61,7 +62,7 @@ def without_steps(
     """
     if not _is_steep(background):
         return source, background, saturation
-    noise = float(np.median(background.noise))
+    noise = median(background.noise)
     image = np.array(source.rows(slice(None)))
     image[~np.isfinite(image)] = np.nan
     down, across = _edges(image.T, noise), _edges(image, noise)
@@ -84,7 +85,7 @@ def without_steps(
 def _is_steep(background: Background) -> bool:
     """Tell whether the sky of neighboring cells differs by more than its noise."""
     level = background.level
-    limit = _STEEP * float(np.median(background.noise))
+    limit = _STEEP * median(background.noise)
     return any(
         bool((np.abs(np.diff(level, axis=axis)) > limit).any())
         for axis in (0, 1)

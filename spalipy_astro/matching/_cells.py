@@ -8,14 +8,21 @@ from numpy.typing import NDArray
 __all__ = ["Cells", "sort_into_cells"]
 
 FloatArray = NDArray[np.float64]
-Cells = tuple[FloatArray, NDArray[np.int64], NDArray[np.int64], float, float, float, int]
+Cells = tuple[
+    FloatArray,
+    NDArray[np.int64],
+    NDArray[np.int64],
+    tuple[float, ...],
+    float,
+    tuple[int, ...],
+]
 
 _SHARE = 2  # points in a cell, were they spread evenly
 
 
 def sort_into_cells(points: FloatArray) -> Cells:
     """
-    Sort points into the square cells of a grid over their first two coordinates.
+    Sort points into the cells of a grid over their first three coordinates, or both of a plane.
 
     Parameters
     ----------
@@ -25,32 +32,36 @@ def sort_into_cells(points: FloatArray) -> Cells:
     Returns
     -------
     points : ndarray, shape (N, k)
-        Cell by cell; cells that follow each other lie above each other.
+        Cell by cell; cells that follow each other are neighbors along the last axis of the grid.
     numbers : ndarray of int64, shape (N,)
         Which of the points given each of them is.
-    starts : ndarray of int64, shape (columns * rows + 1,)
+    starts : ndarray of int64, shape (cells + 1,)
         Where the points of each cell begin.
-    left, low, side : float
-        Lower corner of the grid, and the side of its cells.
-    rows : int
-        Cells above each other.
+    corner : tuple of float
+        Lower corner of the grid: three coordinates; in a plane the last one is 0.
+    side : float
+        Of a cell.
+    counts : tuple of int
+        Cells along each of the three axes; in a plane there is one along the last.
     """
-    left, low = points[:, :2].min(axis=0)
-    width, height = np.ptp(points[:, :2], axis=0)
+    placed = points[:, :3]
+    corner, extent = placed.min(axis=0), np.ptp(placed, axis=0)
     share = _SHARE / len(points)
-    side = max(np.sqrt(width * height * share), max(width, height) * share, 1e-9)
-    columns, rows = int(width // side) + 1, int(height // side) + 1
-    place = np.floor((points[:, :2] - (left, low)) / side).astype(np.int64)
-    cell = np.minimum(place[:, 0], columns - 1) * rows + np.minimum(place[:, 1], rows - 1)
+    # as many cells as points, also of those on a plane or on a line
+    largest = np.cumprod(np.sort(extent)[::-1])
+    side = max(*((largest * share) ** (1 / np.arange(1, len(largest) + 1))).tolist(), 1e-9)
+    counts = (extent // side).astype(np.int64) + 1
+    place = np.minimum(np.floor((placed - corner) / side).astype(np.int64), counts - 1)
+    cell = np.ravel_multi_index(tuple(place.T), tuple(counts))
     numbers = np.argsort(cell, kind="stable").astype(np.int64, copy=False)
-    starts = np.zeros(columns * rows + 1, dtype=np.int64)
-    np.cumsum(np.bincount(cell, minlength=columns * rows), out=starts[1:])
+    starts = np.zeros(counts.prod() + 1, dtype=np.int64)
+    np.cumsum(np.bincount(cell, minlength=len(starts) - 1), out=starts[1:])
+    flat = len(counts) == 2
     return (
         np.ascontiguousarray(points[numbers]),
         numbers,
         starts,
-        float(left),
-        float(low),
-        float(side),
-        rows,
+        (*corner.tolist(), 0.0) if flat else tuple(corner.tolist()),
+        side,
+        (*counts.tolist(), 1) if flat else tuple(counts.tolist()),
     )

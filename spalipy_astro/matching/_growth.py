@@ -149,7 +149,8 @@ def _grow(
     """Grow with a spline, or with an affine map (rigid)."""
     smoothness = Smoothness(rigid)
     n_source = min(len(source), max(size, _CROWD))
-    sizes = (n_source, comparable(source, template, n_source, scale))
+    among = comparable(source, template, np.array([n_source]), np.array([scale]))
+    sizes = (n_source, int(among[0]))
     first = None
     if not rigid:
         # Most frames are hardly distorted: an affine map gets there in a third of the time. In

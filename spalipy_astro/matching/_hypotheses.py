@@ -22,7 +22,6 @@ Query = Callable[[FloatArray, float], tuple[IntArray, IntArray, FloatArray]]
 _MANY_PATTERNS = 100_000  # from which on a smaller radius is tried first
 _WITNESSES = 16  # stars around a pattern that are asked about it
 _MORE_WITNESSES = 48  # ... where most of them know nothing
-_DEPTHS = 4096  # more than there are powers of two
 _BENDING = 0.05  # px per px**2 from the pattern, over the half diagonal: what distortion may do
 _PAIRS = 400_000  # pairs of pairs of stars that are looked at
 
@@ -102,7 +101,10 @@ def from_patterns(
     if len(i) > most:  # the rest need not be sorted
         near = np.flatnonzero(distance <= np.partition(distance, most)[most])
         i, j, distance, flip = i[near], j[near], distance[near], flip[near]
-    order = np.lexsort((j, i, flip, distance))[:most]
+    order = np.argsort(distance)
+    if np.any(distance[order[1:]] == distance[order[:-1]]):  # whose order must be the same always
+        order = np.lexsort((j, i, flip, distance))
+    order = order[:most]
     i, j, flip = i[order], j[order], flip[order]
     parts, number = [], 0
     for start in range(0, max(len(i), 1), budget):
@@ -220,13 +222,16 @@ def ask_witnesses(
     similarity = np.column_stack(parts)
     shares = np.array(SHARES if hopeful else (DISTRACTORS,))
     own = h.source.astype(np.int64, copy=False)
-    scores = np.empty(len(h))
-    for number in np.unique(n_template):
-        rows = np.flatnonzero(n_template == number)
+    # those that ask as many template stars are judged at once
+    order = np.argsort(n_template, kind="stable")
+    numbers, counts = np.unique(n_template, return_counts=True)
+    similarity, near, own = similarity[order], near[order], own[order]
+    sorted_scores = np.empty(len(h))
+    for number, count, end in zip(numbers.tolist(), counts, np.cumsum(counts), strict=True):
+        rows = slice(end - count, end)
         density = template.density[:number] * number / len(template)
-        some = np.empty(len(rows))
         _compiled.witness_scores(
-            template.cells(int(number)),
+            template.cells(number),
             (source.xy, source.err, template.err[:number], density),
             frame,
             shares,
@@ -234,9 +239,10 @@ def ask_witnesses(
             similarity[rows],
             near[rows],
             own[rows],
-            some,
+            sorted_scores[rows],
         )
-        scores[rows] = some
+    scores = np.empty(len(h))
+    scores[order] = sorted_scores
     return scores
 
 
@@ -250,10 +256,6 @@ def _witnesses(
         found = source.levels.neighbors(int(level), number)[h.source[rows, 0]]
         near[rows, : found.shape[1]] = found
     # Steps of two in the depth of the template keep its grids few.
-    depth = np.round(np.log2(np.abs(h.a))).astype(int)
-    kinds, kind = np.unique(h.level * _DEPTHS + depth + _DEPTHS // 2, return_inverse=True)
-    among = [
-        comparable(source, template, source.levels.sizes[level], 2.0 ** (step - _DEPTHS // 2))
-        for level, step in zip(*(part.tolist() for part in np.divmod(kinds, _DEPTHS)), strict=True)
-    ]
-    return near, np.array(among, dtype=np.intp)[kind]
+    scale = np.asarray(2.0 ** np.round(np.log2(np.abs(h.a))), dtype=float)
+    sizes = np.array(source.levels.sizes)[h.level]
+    return near, comparable(source, template, sizes, scale)

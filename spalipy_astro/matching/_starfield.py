@@ -132,23 +132,29 @@ class StarField:
         return self._indices[key]
 
 
-def comparable(source: StarField, template: StarField, n_source: int, scale: float) -> int:
+def comparable(
+    source: StarField, template: StarField, n_source: IntArray, scale: FloatArray
+) -> IntArray:
     """
     Return how many of the brightest template stars the brightest source stars may be among.
 
     Parameters
     ----------
     source, template : StarField
-    n_source : int
+    n_source : ndarray of int, shape (H,)
         Number of source stars.
-    scale : float
+    scale : ndarray, shape (H,)
         Template px per source px.
+
+    Returns
+    -------
+    ndarray of int, shape (H,)
     """
-    if n_source == len(source):
-        return len(template)
+    n = len(template)
     # Three times the density on the sky: room for unlike depths, colors and filters.
     density = n_source / (source.area * scale**2)
-    return int(min(max(3 * density * template.area, min(100, len(template))), len(template)))
+    among = np.clip(3 * density * template.area, min(100, n), n).astype(np.intp)
+    return np.where(n_source == len(source), n, among)
 
 
 def log_ratios(distance: FloatArray, density: FloatArray, sigma: FloatArray) -> FloatArray:

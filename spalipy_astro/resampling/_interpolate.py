@@ -91,6 +91,23 @@ def _in_place(planes: Planes) -> NDArray[Any] | None:
     return data.reshape(-1, size) if plain and size < _MOST else None
 
 
+def _plain_planes(planes: Planes) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
+    """Return pixels, mask and uncertainties if compiled code can read them; no rows for no mask."""
+    mask = planes.mask
+    if mask is None:
+        mask = np.empty((*planes.data.shape[:-2], 0, 0), bool)
+    arrays = planes.data, mask, planes.spread
+    types = np.dtype(np.float32), np.dtype(bool), np.dtype(np.float32)
+    plain = all(
+        isinstance(array, np.ndarray)
+        and array.dtype == dtype
+        and array.flags.c_contiguous
+        and array.flags.aligned
+        for array, dtype in zip(arrays, types, strict=True)
+    )
+    return arrays if plain else None
+
+
 @lru_cache(maxsize=16)
 def _tables(method: str | Kernel, dtype: np.dtype) -> tuple[int, NDArray[Any], FloatArray]:
     """Argument ``kernel`` of `_compiled.interpolate_tile`."""
@@ -162,6 +179,7 @@ class _Interpolator:
         self._variance_type = np.float32 if single else np.float64
         self._unit = variance_unit(planes) if single else 1.0
         self._in_place = _in_place(planes)
+        self._plain = _plain_planes(planes) if single else None
 
     def __call__(self, tile: Tile) -> None:
         frame = self._planes.frame
@@ -230,7 +248,8 @@ class _Interpolator:
             none = np.empty((0, 0))
             corner = *planes.corner, planes.data.shape[-1]
             return self._in_place[some], (none, none, 1.0), corner, planes.frame
-        block, variances = self._load(self._indices[some], window)
+        load = self._load if self._plain is None else self._load_plain
+        block, variances = load(self._indices[some], window)
         return block, variances, (window.x0, window.y0, window.shape[1]), planes.frame
 
     def _load(
@@ -255,6 +274,25 @@ class _Interpolator:
             if beyond:
                 wide, _ = self._load_variance(indices, window, pixels, np.float64)
         return pixels, (variance, wide, self._unit)
+
+    def _load_plain(
+        self, indices: list[tuple[int, ...]], window: Window
+    ) -> tuple[NDArray[Any], tuple[FloatArray, FloatArray, float]]:
+        """Do the same in compiled code."""
+        planes = self._planes
+        assert self._plain is not None
+        data, mask, spread = self._plain
+        block, variance = (np.empty((len(indices), *window.shape), np.float32) for _ in range(2))
+        corner = window.x0 - planes.corner[0], window.y0 - planes.corner[1]
+        beyond = False
+        for k, index in enumerate(indices):
+            arrays = data[index], mask[index], spread[index], corner, block[k], variance[k]
+            beyond |= _compiled.load_window(planes.kind, self._unit, *arrays)
+        pixels = block.reshape(len(indices), window.size)
+        wide: FloatArray = np.empty((0, 0))
+        if beyond:
+            wide, _ = self._load_variance(indices, window, pixels, np.float64)
+        return pixels, (variance.reshape(pixels.shape), wide, self._unit)
 
     def _load_variance(
         self, indices: list[tuple[int, ...]], window: Window, pixels: NDArray[Any], dtype: Any

@@ -12,7 +12,7 @@ from astropy.nddata import CCDData
 from astropy.table import Table
 
 from spalipy_astro import Alignment, TooFewStarsError, align_many, detect_stars
-from spalipy_astro.batch import expand, stem_of
+from spalipy_astro.batch import expand, is_made, stem_of
 from spalipy_astro.io import peek_alignment
 
 SHIFTS = [(6.3, -4.8), (-12.25, 3.5), (20.0, 11.1)]
@@ -115,6 +115,20 @@ def test_folders_and_patterns(folders):
         with pytest.raises(FileNotFoundError, match=f"^sources: .*{words}"):
             align_many(name, "template.fits")
     assert expand("0/img.fits") is None
+
+
+def test_a_folder_is_without_what_an_earlier_run_has_made(tmp_path):
+    data, owner = np.ones((4, 5), "f4"), fits.Header({"ALGNSRC": "align-group"})
+    for name in ("coadd.fits", "coadd-1 old.fits", "a_aligned.fits"):
+        fits.writeto(tmp_path / name, data, owner)
+        assert is_made(tmp_path / name)
+        assert is_made(tmp_path / name, by="align-group")
+        assert not is_made(tmp_path / name, by="align-fits")
+    fits.writeto(tmp_path / "raw.fits", data, owner)  # whose name is that of a frame
+    fits.writeto(tmp_path / "coadd of mine.fits", data)  # whose header has no owner
+    names = [os.path.basename(path) for path in expand(tmp_path)]
+    assert names == ["coadd of mine.fits", "raw.fits"]
+    assert not is_made(tmp_path / "coadd-2.fits")
 
 
 def test_one_image_is_no_list(night, folders):

@@ -358,12 +358,13 @@ INLINE void sum_variances(
 {
     if (tile->single == NULL) {
         sum_piece_double(
-            tile, piece, tile->wide + plane * tile->size, &squares->wide, lanes, piece->spreads);
+            tile, piece, tile->wide + plane * tile->size, &squares->wide, NULL, lanes,
+            piece->spreads);
         return;
     }
     float *sums = squares->single.sums;
     sum_piece_float(
-        tile, piece, tile->single + plane * tile->size, &squares->single, lanes, sums);
+        tile, piece, tile->single + plane * tile->size, &squares->single, NULL, lanes, sums);
     widen_float(sums, piece->number, piece->spreads);
     if (tile->wide == NULL)
         return;
@@ -395,17 +396,19 @@ INLINE void sum_variances(
 #define LARGEST_VARIANCE 0x1p80
 
 INLINE int accept_singles(
-    int kind, double unit, ptrdiff_t number, float *RESTRICT block, float *RESTRICT spread)
+    int kind, double unit, ptrdiff_t number, const float *pixels, const unsigned char *mask,
+    const float *spreads, float *block, float *spread)
 {
     const double factor = 1 / unit; /* powers of two: exact */
     int32_t beyond = 0;
     for (ptrdiff_t j = 0; j < number; j++) {
-        const double variance = to_variance(kind, spread[j]);
-        const int usable = (variance >= 0) & finite(variance) & (block[j] - block[j] == 0);
+        const double variance = to_variance(kind, spreads[j]);
+        const int sound = (variance >= 0) & finite(variance) & (pixels[j] - pixels[j] == 0);
+        const int usable = mask == NULL ? sound : sound & !mask[j];
         const double value = usable ? variance * factor : 0;
         const int within
             = (value == 0) | ((value >= SMALLEST_VARIANCE) & (value <= LARGEST_VARIANCE));
-        block[j] = usable ? block[j] : NAN;
+        block[j] = usable ? pixels[j] : NAN;
         spread[j] = within ? (float)value : INFINITY;
         beyond |= !within;
     }
@@ -417,8 +420,59 @@ MORE_CLONES
 int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *spread)
 {
     if (kind == STANDARD_DEVIATION)
-        return accept_singles(STANDARD_DEVIATION, unit, number, block, spread);
+        return accept_singles(STANDARD_DEVIATION, unit, number, block, NULL, spread, block, spread);
     if (kind == INVERSE_VARIANCE)
-        return accept_singles(INVERSE_VARIANCE, unit, number, block, spread);
-    return accept_singles(VARIANCE, unit, number, block, spread);
+        return accept_singles(INVERSE_VARIANCE, unit, number, block, NULL, spread, block, spread);
+    return accept_singles(VARIANCE, unit, number, block, NULL, spread, block, spread);
+}
+
+INLINE void leave_out(ptrdiff_t number, float *block, float *spread)
+{
+    for (ptrdiff_t j = 0; j < number; j++) {
+        block[j] = NAN;
+        spread[j] = 0;
+    }
+}
+
+/* The same for one row of a window, of which some pixels are on the plane. */
+INLINE int load_row(
+    int kind, double unit, const Window *window, ptrdiff_t first, ptrdiff_t last, ptrdiff_t at,
+    const float *pixels, const unsigned char *mask, const float *spreads, float *block,
+    float *spread)
+{
+    leave_out(first, block, spread);
+    leave_out(window->width - last, block + last, spread + last);
+    block += first;
+    spread += first;
+    if (mask == NULL)
+        return accept_singles(
+            kind, unit, last - first, pixels + at, NULL, spreads + at, block, spread);
+    return accept_singles(
+        kind, unit, last - first, pixels + at, mask + at, spreads + at, block, spread);
+}
+
+MORE_CLONES
+int load_single(
+    int kind, double unit, const Window *window, const float *pixels, const unsigned char *mask,
+    const float *spreads, float *block, float *spread)
+{
+    const ptrdiff_t width = window->width, right = window->plane_width - window->left;
+    const ptrdiff_t first = window->left < 0 ? -window->left : 0;
+    const ptrdiff_t last = right < width ? right : width;
+    int beyond = 0;
+    for (ptrdiff_t i = 0; i < window->height; i++, block += width, spread += width) {
+        const ptrdiff_t row = window->top + i;
+        if (row < 0 || row >= window->plane_height || first >= last) {
+            leave_out(width, block, spread);
+            continue;
+        }
+        const ptrdiff_t at = row * window->plane_width + window->left + first;
+#define ROW_OF(KIND) \
+    load_row(KIND, unit, window, first, last, at, pixels, mask, spreads, block, spread)
+        beyond |= kind == STANDARD_DEVIATION ? ROW_OF(STANDARD_DEVIATION)
+            : kind == INVERSE_VARIANCE       ? ROW_OF(INVERSE_VARIANCE)
+                                             : ROW_OF(VARIANCE);
+#undef ROW_OF
+    }
+    return beyond;
 }

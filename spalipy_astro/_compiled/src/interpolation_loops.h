@@ -107,8 +107,8 @@ INLINE void NAME(store_good)(
 
 /* Renormalize the sums that are not finite. */
 INLINE void NAME(repair)(
-    const Tile *tile, Piece *piece, const REAL *RESTRICT pixels, const double *RESTRICT table64,
-    const NAME(Weights) *weights, int taps, int lanes)
+    const Tile *tile, Piece *piece, const REAL *RESTRICT pixels, const REAL *RESTRICT table,
+    const double *RESTRICT table64, const NAME(Weights) *weights, int taps, int lanes)
 {
     for (ptrdiff_t j = 0; j < piece->number; j++) {
         if (finite(piece->values[j]))
@@ -124,15 +124,16 @@ INLINE void NAME(repair)(
         const double good = NAME(good_kernel)(
             first, tile->width, wide_x, wide_y, taps, taps, piece->left[j], piece->top[j],
             tile->frame_width, tile->frame_height, &piece->shares[j]);
-        REAL clean[WIDEST * WIDEST];
+        REAL clean[WIDEST * WIDEST], weights_x[WIDEST];
+        NAME(find_weights)(table, piece->knot_x[j], weights->phase_x[j], lanes, weights_x);
         for (int row = 0; row < taps; row++) {
             const REAL *RESTRICT line = first + row * tile->width;
             /* the spare lanes, too, whose weights are zero: they must be finite */
             for (int l = 0; l < lanes; l++)
                 clean[row * lanes + l] = line[l] - line[l] == 0 ? line[l] : 0;
         }
-        const REAL sum = NAME(sum_one)(
-            clean, lanes, lanes, weights->x + j * lanes, weights->y + j * lanes);
+        const REAL sum
+            = NAME(sum_one)(clean, lanes, lanes, weights_x, weights->y + j * lanes);
         piece->values[j] = sum / good;
         if (has_variance(tile))
             piece->spreads[j] /= good * good;
@@ -142,11 +143,15 @@ INLINE void NAME(repair)(
 /* Interpolate some pixels of one plane, of which the areas are defined or not. */
 INLINE void NAME(interpolate_piece)(
     const Tile *tile, Piece *piece, const REAL *pixels, ptrdiff_t plane, NAME(Weights) *weights,
-    Squares *squares, const double *table64, int defined, REAL *out, int taps, int lanes)
+    Squares *squares, const REAL *table, const double *table64, int defined, REAL *out, int taps,
+    int lanes)
 {
-    NAME(sum_piece)(tile, piece, pixels, weights, lanes, weights->sums);
-    if (has_variance(tile))
+    if (has_variance(tile)) {
+        NAME(sum_piece)(tile, piece, pixels, weights, NULL, lanes, weights->sums);
         sum_variances(tile, piece, plane, squares, lanes);
+    } else {
+        NAME(sum_piece)(tile, piece, pixels, weights, table, lanes, weights->sums);
+    }
     const int good = piece->all_inside & NAME(all_finite)(weights->sums, piece->number);
     if (good & defined & (tile->least <= 1)) {
         NAME(store_good)(tile, plane, piece, weights->sums, out);
@@ -155,7 +160,7 @@ INLINE void NAME(interpolate_piece)(
     NAME(widen)(weights->sums, piece->number, piece->values);
     set_shares(piece);
     if (!good)
-        NAME(repair)(tile, piece, pixels, table64, weights, taps, lanes);
+        NAME(repair)(tile, piece, pixels, table, table64, weights, taps, lanes);
     NAME(store)(
         tile, plane, piece->row, piece->first, piece->number, piece->values, piece->shares,
         piece->spreads, piece->factor, out);
@@ -181,7 +186,7 @@ INLINE int NAME(interpolate)(
                 if (plan(tile, kernel, &piece, rows->x[1] + j + 1, rows->y[1] + j + 1) != DONE)
                     return OUT_OF_BOUNDS;
                 const int defined = measure(tile, rows, j, n, piece.factor);
-                NAME(find_all_weights)(table, &piece, lanes, &weights);
+                NAME(find_all_weights)(table, &piece, lanes, has_variance(tile), &weights);
                 if (tile->single != NULL) {
                     NAME(square_single)(weights.x, n * lanes, squares.single.x);
                     NAME(square_single)(weights.y, n * lanes, squares.single.y);
@@ -191,8 +196,8 @@ INLINE int NAME(interpolate)(
                 }
                 for (ptrdiff_t p = 0; p < tile->planes; p++)
                     NAME(interpolate_piece)(
-                        tile, &piece, block + p * tile->size, p, &weights, &squares, table64,
-                        defined, out, taps, lanes);
+                        tile, &piece, block + p * tile->size, p, &weights, &squares, table,
+                        table64, defined, out, taps, lanes);
             }
         }
     }

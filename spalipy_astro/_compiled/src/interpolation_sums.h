@@ -33,18 +33,23 @@ INLINE void NAME(round)(const double *RESTRICT from, ptrdiff_t number, REAL *RES
         to[j] = (REAL)from[j];
 }
 
-/* Weights of some pixels. */
+/*
+ * Weights of some pixels. Those along x are left to the sums where these alone need them: a pass less
+ * through memory.
+ */
 INLINE void NAME(find_all_weights)(
-    const REAL *RESTRICT table, const Piece *piece, int lanes, NAME(Weights) *weights)
+    const REAL *RESTRICT table, const Piece *piece, int lanes, int along_x, NAME(Weights) *weights)
 {
     NAME(round)(piece->phase_x, piece->number, weights->phase_x);
     NAME(round)(piece->phase_y, piece->number, weights->phase_y);
-    for (ptrdiff_t j = 0; j < piece->number; j++) {
-        NAME(find_weights)(
-            table, piece->knot_x[j], weights->phase_x[j], lanes, weights->x + j * lanes);
+    for (ptrdiff_t j = 0; j < piece->number; j++)
         NAME(find_weights)(
             table, piece->knot_y[j], weights->phase_y[j], lanes, weights->y + j * lanes);
-    }
+    if (!along_x)
+        return;
+    for (ptrdiff_t j = 0; j < piece->number; j++)
+        NAME(find_weights)(
+            table, piece->knot_x[j], weights->phase_x[j], lanes, weights->x + j * lanes);
 }
 
 /* Sum of weight x pixel of one pixel, in lanes that are still to be added up: eight of them. */
@@ -104,26 +109,39 @@ INLINE REAL NAME(sum_one)(
         + (weights_y[0] * pixels[1] + weights_y[1] * next[1]) * weights_x[1];
 }
 
-/* Plain sums of some pixels. */
+/* Plain sums of some pixels; weights along x are made from a table if there is one. */
 INLINE void NAME(sum_piece)(
     const Tile *tile, const Piece *piece, const REAL *RESTRICT pixels,
-    const NAME(Weights) *weights, int lanes, REAL *RESTRICT out)
+    const NAME(Weights) *weights, const REAL *RESTRICT table, int lanes, REAL *RESTRICT out)
 {
     const ptrdiff_t stride = tile->width;
+    REAL made[4 * WIDEST];
+#define ALONG_X(J, K) \
+    const REAL *weights_x_##K = weights->x + (J + K) * lanes; \
+    if (table != NULL) { \
+        NAME(find_weights)( \
+            table, piece->knot_x[J + K], weights->phase_x[J + K], lanes, made + K * lanes); \
+        weights_x_##K = made + K * lanes; \
+    }
     ptrdiff_t j = 0;
     if (lanes >= 4)
         for (; j + 4 <= piece->number; j += 4) {
+            ALONG_X(j, 0)
+            ALONG_X(j, 1)
+            ALONG_X(j, 2)
+            ALONG_X(j, 3)
 #define ONE(K) \
     NAME(sum_four)( \
-        pixels + piece->start[j + K], stride, lanes, weights->x + (j + K) * lanes, \
-        weights->y + (j + K) * lanes)
+        pixels + piece->start[j + K], stride, lanes, weights_x_##K, weights->y + (j + K) * lanes)
             NAME(four_store)(out + j, NAME(four_sums)(ONE(0), ONE(1), ONE(2), ONE(3)));
 #undef ONE
         }
-    for (; j < piece->number; j++)
+    for (; j < piece->number; j++) {
+        ALONG_X(j, 0)
         out[j] = NAME(sum_one)(
-            pixels + piece->start[j], stride, lanes, weights->x + j * lanes,
-            weights->y + j * lanes);
+            pixels + piece->start[j], stride, lanes, weights_x_0, weights->y + j * lanes);
+    }
+#undef ALONG_X
 }
 
 /* Whether all numbers are finite. */

@@ -28,25 +28,35 @@ INLINE ptrdiff_t list_pairs(
         const ptrdiff_t last = cell_along(code[0] + reach, cells->left, side, cells->columns);
         const ptrdiff_t lower = cell_along(code[1] - reach, cells->low, side, cells->rows);
         const ptrdiff_t upper = cell_along(code[1] + reach, cells->low, side, cells->rows);
-        for (ptrdiff_t column = first; column <= last; column++) {
-            const int64_t *start = cells->starts + column * cells->rows;
-            for (int64_t j = start[lower]; j < start[upper + 1]; j++) {
-                const double *point = cells->points + axes * j;
-                double square = 0;
-                for (ptrdiff_t axis = 0; axis < axes; axis++) {
-                    const double apart = point[axis] - code[axis];
-                    square += apart * apart;
-                }
-                if (!(square <= most))
-                    continue;
-                if (found < room) {
-                    row[found] = i;
-                    index[found] = cells->numbers[j];
-                    distance[found] = sqrt(square);
-                }
-                found++;
-            }
+        /* in a plane the cells of a column follow each other */
+        ptrdiff_t bottom = 0, top = 0, step = upper - lower + 1;
+        if (axes > 2) {
+            bottom = cell_along(code[2] - reach, cells->bottom, side, cells->layers);
+            top = cell_along(code[2] + reach, cells->bottom, side, cells->layers);
+            step = 1;
         }
+        for (ptrdiff_t column = first; column <= last; column++)
+            for (ptrdiff_t line = lower; line <= upper; line += step) {
+                const int64_t *start
+                    = cells->starts + (column * cells->rows + line) * cells->layers + bottom;
+                const int64_t end = start[step + top - bottom];
+                for (int64_t j = *start; j < end; j++) {
+                    const double *point = cells->points + axes * j;
+                    double square = 0;
+                    for (ptrdiff_t axis = 0; axis < axes; axis++) {
+                        const double apart = point[axis] - code[axis];
+                        square += apart * apart;
+                    }
+                    if (!(square <= most))
+                        continue;
+                    if (found < room) {
+                        row[found] = i;
+                        index[found] = cells->numbers[j];
+                        distance[found] = sqrt(square);
+                    }
+                    found++;
+                }
+            }
     }
     return found;
 }

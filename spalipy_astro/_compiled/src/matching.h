@@ -6,15 +6,15 @@
 #include "portable.h"
 
 /*
- * Points sorted into the square cells of a grid over their first two coordinates, column by column:
- * the cells that follow each other lie above each other.
+ * Points sorted into the cells of a grid over their first three coordinates: cells that follow each
+ * other lie above each other. Where there are two coordinates, there is one layer.
  */
 typedef struct {
-    ptrdiff_t size, axes, columns, rows;
-    double left, low, side;
+    ptrdiff_t size, axes, columns, rows, layers;
+    double left, low, bottom, side;
     const double *points;   /* (size, axes) */
     const int64_t *numbers; /* (size,): which point it is */
-    const int64_t *starts;  /* (columns * rows + 1,): of the cells among the points */
+    const int64_t *starts;  /* (columns * rows * layers + 1,): of the cells among the points */
 } Cells;
 
 /* What all hypotheses are judged by. */

@@ -92,6 +92,16 @@ int accept_single(int kind, double unit, ptrdiff_t number, float *block, float *
 void accept_float(int kind, double unit, ptrdiff_t number, float *block, double *spread);
 void accept_double(int kind, double unit, ptrdiff_t number, double *block, double *spread);
 
+/* A window of a plane of (plane_height, plane_width) pixels, which it may stick out of. */
+typedef struct {
+    ptrdiff_t left, top, width, height, plane_width, plane_height;
+} Window;
+
+/* Copy pixels and uncertainties of a window, and do the same in one pass; masks may be NULL. */
+int load_single(
+    int kind, double unit, const Window *window, const float *pixels, const unsigned char *mask,
+    const float *spreads, float *block, float *spread);
+
 /* Whether there are coefficients for all functions of a part of a grid. */
 int grid_is_valid(
     const Grid *grid, ptrdiff_t row, ptrdiff_t column, ptrdiff_t rows, ptrdiff_t columns);
