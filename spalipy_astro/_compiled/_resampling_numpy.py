@@ -324,7 +324,11 @@ def accept_uncertainties(kind: str, unit: float, block: Array, spread: Array) ->
     """
     with np.errstate(all="ignore"):
         given = spread.astype(float)
-        variance = given**2 if kind == "std" else 1 / given if kind == "ivar" else given
+        variance = given
+        if kind == "std":
+            variance = given * np.abs(given)  # negative ones stay negative
+        elif kind == "ivar":
+            variance = 1 / given
         bad = ~((variance >= 0) & np.isfinite(variance) & np.isfinite(block))
         variance = np.where(bad, 0.0, variance / unit)
     block[bad] = np.nan

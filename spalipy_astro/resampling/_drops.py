@@ -149,7 +149,7 @@ def weights_of(drops: Drops, planes: Planes) -> NDArray[np.float64] | None:
         to_variance(planes.kind, variance)
         with np.errstate(divide="ignore"):
             weights = 1 / variance
-        return np.where(np.isfinite(weights), weights, 0.0)
+        return np.where(np.isfinite(weights) & (weights > 0), weights, 0.0)
     weights = np.asarray(drops.weights, np.float64)
     shape = planes.data.shape
     if weights.shape not in (shape, shape[-2:]):

@@ -106,7 +106,7 @@ def resample(
     mask : array_like of bool, optional
         Bad pixels in addition to those of ``data``, of its shape or (ny, nx).
     uncertainty : StdDevUncertainty, VarianceUncertainty or InverseVariance, optional
-        Used instead of that of ``data``.
+        Used instead of that of ``data``. A pixel is bad where it is negative or not finite.
     flags_method : {"nearest", "or"}, optional
         Flags (as of CCDData) are those of the nearest pixel (default), or the bitwise "or" of all
         pixels under the kernel.

@@ -214,9 +214,9 @@ def window_around(extent: Sequence[float], radius: float) -> Window | None:
 
 
 def to_variance(kind: str, values: FloatArray) -> None:
-    """Convert uncertainties to variances, in place."""
+    """Convert uncertainties to variances, in place; negative ones stay negative."""
     if kind == "std":
-        np.square(values, out=values)
+        values *= np.abs(values)
     elif kind == "ivar":
         with np.errstate(divide="ignore"):
             np.divide(1.0, values, out=values)

@@ -350,6 +350,18 @@ class TestVariance:
         assert np.isnan(out.data[30, 50])
         assert out.uncertainty.array[30, 50] == 0
 
+    @pytest.mark.parametrize("kind", [StdDevUncertainty, VarianceUncertainty, InverseVariance])
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
+    @pytest.mark.parametrize("method", ["lanczos3", "nearest", "drizzle"])
+    def test_pixels_of_negative_uncertainties_are_bad(self, image, kind, dtype, method):
+        spread = np.full(SHAPE, 2, dtype)
+        spread[30, 50] = -2
+        data = CCDData(image, unit="adu", uncertainty=kind(spread))
+        options = {"weights": "ivar"} if method == "drizzle" else {}
+        out = resample(data, Identity(2), method=method, **options)
+        assert np.argwhere(out.mask[2:-2, 2:-2]).tolist() == [[28, 48]]
+        assert np.isnan(out.data[30, 50])
+
     @pytest.mark.parametrize("method", ["adaptive", "exact"])
     def test_what_cannot_be_propagated_is_refused(self, image, method):
         data = CCDData(image, unit="adu", uncertainty=StdDevUncertainty(image))

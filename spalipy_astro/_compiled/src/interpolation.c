@@ -319,10 +319,10 @@ INLINE int window_holds(const Tile *tile, const Footprint *print)
         && (top + print->rows) * tile->width <= tile->size;
 }
 
-/* Convert an uncertainty to a variance. */
+/* Convert an uncertainty to a variance; negative ones stay negative. */
 INLINE double to_variance(int kind, double spread)
 {
-    return kind == STANDARD_DEVIATION ? spread * spread
+    return kind == STANDARD_DEVIATION ? spread * fabs(spread)
         : kind == INVERSE_VARIANCE    ? 1 / spread
                                       : spread;
 }
