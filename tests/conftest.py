@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,13 @@ from spalipy_astro import Alignment, find_alignment
 from spalipy_astro.example import example_pair as read_example_pair
 
 ENVIRONMENT_VARIABLE = "SPALIPY_ASTRO_TEST_DATA"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Hear Ctrl-C also where tests run in the background of a shell, which ignores it for them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
