@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from math import frexp
 from typing import Any, NamedTuple
 
@@ -129,9 +130,25 @@ def for_each(function: Callable[[Tile], None], todo: Iterable[Tile], n_threads: 
         for tile in todo:
             function(tile)
         return
+    left = deque(todo)
+
+    def work() -> None:
+        while left:
+            try:
+                tile = left.popleft()
+            except IndexError:  # another thread was faster
+                return
+            function(tile)
+
+    # a job for each thread: one for each tile would keep this thread busy beside the others
     with ThreadPoolExecutor(n_threads) as pool:
-        for _ in pool.map(function, todo):
-            pass
+        jobs = [pool.submit(work) for _ in range(n_threads)]
+        try:
+            wait(jobs, return_when=FIRST_EXCEPTION)
+        finally:
+            left.clear()  # after an error nothing more is begun
+        for job in jobs:
+            job.result()
 
 
 class Window(NamedTuple):
