@@ -116,6 +116,10 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 1 else f"{value:.3g} s"
 
 
+def _milliseconds(value: float) -> str:
+    return f"{value:.3f} s" if value < 0.1 else _seconds(value)
+
+
 def _real_pairs(results: Mapping[str, Any]) -> str:
     head = ["pair", "stars", "log-odds", "spline", "cubic", "affine"]
     rows = (
@@ -159,7 +163,7 @@ def _whole_alignment(results: Mapping[str, Any]) -> str:
 
 def _night(results: Mapping[str, Any]) -> str:
     rows = (
-        [program, _seconds(cpu), f"{wall:.3f} s" if wall < 0.1 else _seconds(wall), f"{mb} MB"]
+        [program, _milliseconds(cpu), _milliseconds(wall), f"{mb} MB"]
         for program, cpu, wall, mb in results["night"]
     )
     return _grid(["program", "CPU / frame", "wall / frame", "peak RSS"], rows)
