@@ -366,7 +366,7 @@ def test_results_do_not_depend_on_where_they_are_computed(serial, tmp_path, wher
         assert list(by_address["status"]) == ["ok"] * 3
     elif where in ("executor", "pool"):
         spawn = multiprocessing.get_context("spawn")
-        pool = ThreadPoolExecutor(2) if where == "executor" else ProcessPoolExecutor(1, spawn)
+        pool = ThreadPoolExecutor(2) if where == "executor" else ProcessPoolExecutor(2, spawn)
         with pool as executor:
             table = align_many(
                 paths, template, output=tmp_path / "other", executor=executor, n_workers=2
